@@ -1,0 +1,250 @@
+// Package data is where images come from: folders, tar and zip archives, CIFAR-10/100 binary files, IDX
+// files (the MNIST family) and a built-in drawn set. [Open] finds out which of them a path is.
+//
+// A [Set] is a fixed list of images in byte-wise order of their names, the same on every machine, whatever
+// the file system's own order is. Any of them may be read at any time, from any goroutine. Labels are there
+// when the images lie in class folders or the format carries them; they are indices into [Set.Classes], so
+// labels of two sets compare only through the class names.
+//
+// Every image arrives as 8-bit RGB, upright (EXIF orientation obeyed), with transparency dropped rather
+// than composited, as PIL's convert("RGB") does.
+package data
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+	"sync/atomic"
+)
+
+// Part names a half of a data set that comes divided into training and test images.
+type Part int
+
+// The parts. Any is both of them together.
+const (
+	Any Part = iota
+	Train
+	Test
+)
+
+// String returns "any", "train" or "test".
+func (p Part) String() string {
+	switch p {
+	case Train:
+		return "train"
+	case Test:
+		return "test"
+	}
+	return "any"
+}
+
+// Options tune [Open]; the zero value is fine.
+type Options struct {
+	// Part picks a half where a path holds both, as CIFAR and IDX folders do, and folders that hold a
+	// train folder beside a test or val folder. A path that is not divided ignores it.
+	Part Part
+	// MaxPixels refuses larger images by their header, before anything is allocated. 0 means 100 million.
+	MaxPixels int
+	// CacheBytes is how much memory decoded images may take once they have been read: the first ones
+	// read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any case.
+	CacheBytes int64
+}
+
+// Default of Options.MaxPixels, and the largest single file or unpacked archive that is read into memory.
+const (
+	defaultMaxPixels = 100_000_000
+	maxFileBytes     = 1 << 30
+	maxUnpackedBytes = 2 << 30
+)
+
+// Set is a list of images, ready to be read. It is safe for concurrent use until it is closed.
+type Set struct {
+	kind    string
+	names   []string
+	labels  []int32 // nil: unlabelled
+	classes []string
+	ignored ignored
+	backend backend
+
+	cache  []atomic.Pointer[Image] // nil without a cache; an entry never changes once it is set
+	budget atomic.Int64            // bytes that the cache may still take
+}
+
+// backend is what differs between the kinds of sets.
+type backend interface {
+	read(i int, dst *Image) error
+	header(i int) (format string, width, height int, err error) // without decoding the pixels
+	size(i int) int64                                           // bytes as stored
+	fingerprint(h hash.Hash)                                    // whatever tells two sets with the same names apart
+	close() error
+}
+
+// ignored counts the files that lie beside the images.
+type ignored struct {
+	hidden, other int
+	example       string // the first of the others
+}
+
+// BadImage is the error of an image that cannot be read; the set's other images are not affected.
+type BadImage struct {
+	Name string // as Set.Name gives it
+	Err  error
+}
+
+// Error returns the image's name and what is wrong with it.
+func (e *BadImage) Error() string { return e.Name + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *BadImage) Unwrap() error { return e.Err }
+
+// Open finds out what path holds and returns it as a set of images:
+//
+//   - a folder of class folders (label: the first-level folder), a flat folder (unlabelled), nested folders
+//     (labelled when every image lies in a subfolder). A single folder wrapped round everything is skipped.
+//     A train folder beside a test or val folder is understood as a division; see [Options].
+//   - .tar, .tar.gz, .tgz or .zip of any of these, recognised by content
+//   - CIFAR-10 (data_batch_*.bin, test_batch.bin) or CIFAR-100 (train.bin, test.bin) binary files
+//   - IDX files: a folder with *-images-idx3-ubyte[.gz] and *-labels-idx1-ubyte[.gz], or one images file
+//   - "builtin:train" and "builtin:test", with "?n=2000&size=32&seed=0" to vary them
+//
+// A path that holds none of these, or is damaged as a whole, is an error; a single damaged image is not: it
+// shows when it is read. Close the set after use.
+func Open(ctx context.Context, path string, opts Options) (*Set, error) {
+	if opts.MaxPixels == 0 {
+		opts.MaxPixels = defaultMaxPixels
+	}
+	if opts.MaxPixels < 0 || opts.CacheBytes < 0 || opts.Part < Any || opts.Part > Test {
+		return nil, fmt.Errorf("data options %+v: Part must be one of Any, Train, Test, the rest not negative", opts)
+	}
+	if path == "" {
+		return nil, errors.New("no data path given; give a folder, an archive, CIFAR or IDX files, or builtin:train")
+	}
+	var s *Set
+	var err error
+	if path == "builtin" || strings.HasPrefix(path, "builtin:") {
+		s, err = openBuiltin(path, opts)
+	} else {
+		s, err = openFiles(ctx, path, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if opts.CacheBytes > 0 && !s.inMemory() {
+		s.cache = make([]atomic.Pointer[Image], s.Len())
+		s.budget.Store(opts.CacheBytes)
+	}
+	return s, nil
+}
+
+// openFiles opens what lies on a disk: first as a list of files, then by what the files are.
+func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
+	box, err := openContainer(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	for _, open := range []func(context.Context, *container, Options) (*Set, error){openCIFAR, openIDX, openImages} {
+		s, err := open(ctx, box, opts)
+		if err != nil {
+			box.close()
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if s != nil {
+			return s, nil
+		}
+	}
+	err = box.nothingFound()
+	box.close()
+	return nil, fmt.Errorf("%s: %w", path, err)
+}
+
+// Len returns the number of images, at least 1.
+func (s *Set) Len() int { return len(s.names) }
+
+// Name returns the path of image i within the set, with slashes; no two images share one.
+func (s *Set) Name(i int) string { return s.names[i] }
+
+// Label returns the class of image i as an index into Classes, -1 if the set is unlabelled.
+func (s *Set) Label(i int) int {
+	if s.labels == nil {
+		return -1
+	}
+	return int(s.labels[i])
+}
+
+// Classes returns the class names in order of their labels, nil if the set is unlabelled. Do not change them.
+func (s *Set) Classes() []string { return s.classes }
+
+// Kind says in words what the path holds, such as "class folders" or "CIFAR-10 binary".
+func (s *Set) Kind() string { return s.kind }
+
+// inMemory tells whether the backend already holds decoded images, so that a cache would be a second copy.
+func (s *Set) inMemory() bool {
+	_, raw := s.backend.(*rawImages)
+	return raw
+}
+
+// Read decodes image i into dst, reusing dst.Pix where it is large enough. An image that is in the cache is
+// copied: dst is the caller's own. An image that cannot be read gives a *[BadImage], and dst is then undefined.
+func (s *Set) Read(i int, dst *Image) error {
+	if i < 0 || i >= len(s.names) {
+		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	if s.cache != nil {
+		if hit := s.cache[i].Load(); hit != nil {
+			dst.resize(hit.Width, hit.Height)
+			copy(dst.Pix, hit.Pix)
+			return nil
+		}
+	}
+	if err := s.backend.read(i, dst); err != nil {
+		return &BadImage{Name: s.names[i], Err: err}
+	}
+	if s.cache != nil {
+		s.keep(i, dst)
+	}
+	return nil
+}
+
+// keep puts a copy of img into the cache if the budget allows. Two readers of the same image may both come
+// here: one copy wins and the other's bytes go back to the budget.
+func (s *Set) keep(i int, img *Image) {
+	const overhead = 64 // the Image and its allocation
+	cost := int64(len(img.Pix)) + overhead
+	if s.budget.Load() < cost { // most calls once the cache is full: no write to the shared line
+		return
+	}
+	if s.budget.Add(-cost) < 0 {
+		s.budget.Add(cost)
+		return
+	}
+	kept := &Image{Width: img.Width, Height: img.Height, Pix: append([]uint8(nil), img.Pix...)}
+	if !s.cache[i].CompareAndSwap(nil, kept) {
+		s.budget.Add(cost)
+	}
+}
+
+// Fingerprint returns a hash in hexadecimal over the names, sizes and labels (for CIFAR and IDX, over some
+// of the pixels too). A set and its tar have the same. A run records it, so that a resume with other data
+// can be refused; it does not guard against a file replaced by another of the same name and size.
+func (s *Set) Fingerprint() string {
+	h := sha256.New()
+	var word [8]byte
+	for i, name := range s.names {
+		h.Write([]byte(name))
+		binary.LittleEndian.PutUint64(word[:], uint64(s.backend.size(i)))
+		h.Write([]byte{0})
+		h.Write(word[:])
+		binary.LittleEndian.PutUint64(word[:], uint64(s.Label(i)))
+		h.Write(word[:])
+	}
+	s.backend.fingerprint(h)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Close releases the files behind the set. Reads after it fail.
+func (s *Set) Close() error { return s.backend.close() }

@@ -1,0 +1,134 @@
+package data
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Survey says how thoroughly [Set.Describe] looks.
+type Survey struct {
+	Sample int  // images looked at, evenly spread; 0 means 1000, negative all
+	Decode bool // decode them instead of reading their headers, which also finds damage further in
+}
+
+// Info is what `moco data info` tells about a set.
+type Info struct {
+	Kind        string       `json:"kind"`
+	Images      int          `json:"images"`
+	Bytes       int64        `json:"bytes"`   // as stored, before decoding
+	Classes     []ClassCount `json:"classes"` // in order of the labels; empty: unlabelled
+	Ignored     int          `json:"ignored"` // files that are no images by their names, and hidden ones
+	IgnoredName string       `json:"ignored_example,omitempty"`
+	Looked      int          `json:"looked"`  // images looked at; the fields below are about these
+	Formats     []Format     `json:"formats"` // most frequent first
+	MinWidth    int          `json:"min_width"`
+	MaxWidth    int          `json:"max_width"`
+	MinHeight   int          `json:"min_height"`
+	MaxHeight   int          `json:"max_height"`
+	Bad         int          `json:"bad"`       // unreadable images
+	BadNames    []string     `json:"bad_names"` // the first MaxBadNames of them, each with its reason
+	Fingerprint string       `json:"fingerprint"`
+}
+
+// MaxBadNames is how many unreadable images an Info names.
+const MaxBadNames = 20
+
+// ClassCount is a class and the number of its images.
+type ClassCount struct {
+	Name   string `json:"name"`
+	Images int    `json:"images"`
+}
+
+// Format is an image format and how many of the images looked at have it.
+type Format struct {
+	Name   string `json:"name"`
+	Images int    `json:"images"`
+}
+
+// Describe counts the classes and looks at a sample of the images. Widths and heights are as stored, before
+// EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far; Looked tells how much.
+func (s *Set) Describe(ctx context.Context, survey Survey) Info {
+	n := s.Len()
+	info := Info{
+		Kind: s.kind, Images: n, Fingerprint: s.Fingerprint(),
+		Ignored: s.ignored.hidden + s.ignored.other, IgnoredName: s.ignored.example,
+		Classes: make([]ClassCount, len(s.classes)), Formats: []Format{}, BadNames: []string{},
+	}
+	for i, name := range s.classes {
+		info.Classes[i].Name = name
+	}
+	for i := range n {
+		info.Bytes += s.backend.size(i)
+		if s.labels != nil {
+			info.Classes[s.labels[i]].Images++
+		}
+	}
+	looks := survey.Sample
+	if looks == 0 {
+		looks = 1000
+	}
+	if looks < 0 || looks > n {
+		looks = n
+	}
+	type look struct {
+		done          bool
+		format        string
+		width, height int
+		err           error
+	}
+	seen := make([]look, looks)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), looks) {
+		workers.Go(func() {
+			var img Image
+			for ctx.Err() == nil {
+				k := int(next.Add(1)) - 1
+				if k >= looks {
+					return
+				}
+				l, i := look{done: true}, k*n/looks
+				l.format, l.width, l.height, l.err = s.backend.header(i)
+				if l.err != nil {
+					l.err = &BadImage{Name: s.names[i], Err: l.err}
+				} else if survey.Decode {
+					l.err = s.Read(i, &img)
+				}
+				seen[k] = l
+			}
+		})
+	}
+	workers.Wait()
+
+	formats := map[string]int{}
+	for _, l := range seen {
+		if !l.done {
+			continue
+		}
+		info.Looked++
+		if l.err != nil {
+			info.Bad++
+			if len(info.BadNames) < MaxBadNames {
+				info.BadNames = append(info.BadNames, l.err.Error())
+			}
+			continue
+		}
+		if len(formats) == 0 {
+			info.MinWidth, info.MinHeight = l.width, l.height
+		}
+		formats[l.format]++
+		info.MinWidth, info.MaxWidth = min(info.MinWidth, l.width), max(info.MaxWidth, l.width)
+		info.MinHeight, info.MaxHeight = min(info.MinHeight, l.height), max(info.MaxHeight, l.height)
+	}
+	for name, images := range formats {
+		info.Formats = append(info.Formats, Format{name, images})
+	}
+	slices.SortFunc(info.Formats, func(a, b Format) int {
+		return cmp.Or(cmp.Compare(b.Images, a.Images), cmp.Compare(a.Name, b.Name))
+	})
+	return info
+}

@@ -1,0 +1,403 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"moco/engine/cpu/internal/kernel"
+	"moco/graph"
+)
+
+// Convolutions. All three directions are lists for the kernels: which input row, which weights, which output row. So
+// borders need no padded copy of the image, and strides no kernels of their own: the pixels of an
+// output are grouped by which taps fall inside of the image, and a group is a run of tiles with one list of taps.
+// (A 3x3 convolution with a border of one has nine groups: the inside, four edges, four corners.)
+
+// geometry is the shape of a convolution from input to output.
+type geometry struct {
+	images        int
+	height, width int // of the input
+	outH, outW    int
+	kernel        int
+	stride, pad   int
+	inStride      int // floats from one input pixel to the next
+	outStride     int
+}
+
+// group is the output pixels that see the same taps.
+type group struct {
+	in, out []int32 // byte offsets of each tile's rows
+	taps    []int64 // pairs of byte offsets: into the input from the row, into the weights
+}
+
+// segment is a run of tiles of one group.
+type segment struct {
+	group *group
+	tile  int
+	tiles int
+}
+
+// tiling is a convolution (or its data gradient) cut into work: the pixels of a chunk of images in segments, the same for
+// every chunk.
+type tiling struct {
+	tile    kernel.Tile
+	images  int // in a chunk
+	chunks  int
+	inSize  int // floats of a chunk
+	outSize int
+	items   [][]segment
+	blocks  int  // output blocks
+	panel   int  // floats of the weights of one output block
+	outer   bool // an output block serves all pixels before the next one
+	inner   int64
+}
+
+// pixelsEach is how many output pixels a chunk has at least: its tables (8 bytes a pixel) stay in the first-level cache.
+const pixelsEach = 2048
+
+// flopsEach bounds one part of a convolution, and so one call of a tile kernel, which cannot be interrupted: at some hundred
+// GFLOP/s this is about 50 microseconds.
+const flopsEach = 8 << 20
+
+// weightsInCache is the size in floats above which weights are read once for many pixels rather than once a chunk.
+const weightsInCache = 1 << 17
+
+// visible tells for each pixel of one image, in the place p of its row and column, the row of the other side that it starts
+// from and the taps that it sees: pairs of (offset of the other side's row, tap).
+type visible func(y, x int) (start int, taps [][2]int)
+
+// forwardView is what an output pixel of a convolution reads.
+func (g geometry) forwardView(y, x int) (start int, taps [][2]int) {
+	iy, ix := y*g.stride-g.pad, x*g.stride-g.pad
+	for t := range g.kernel * g.kernel {
+		u, v := t/g.kernel, t%g.kernel
+		if iy+u >= 0 && iy+u < g.height && ix+v >= 0 && ix+v < g.width {
+			taps = append(taps, [2]int{u*g.width + v, t})
+		}
+	}
+	return iy*g.width + ix, taps
+}
+
+// backwardView is which outputs an input pixel went into, for the data gradient.
+func (g geometry) backwardView(y, x int) (start int, taps [][2]int) {
+	ry, rx := (y+g.pad)%g.stride, (x+g.pad)%g.stride
+	by, bx := (y+g.pad)/g.stride, (x+g.pad)/g.stride
+	for u := ry; u < g.kernel; u += g.stride {
+		for v := rx; v < g.kernel; v += g.stride {
+			dy, dx := (u-ry)/g.stride, (v-rx)/g.stride
+			if oy, ox := by-dy, bx-dx; oy >= 0 && oy < g.outH && ox >= 0 && ox < g.outW {
+				taps = append(taps, [2]int{-(dy*g.outW + dx), u*g.kernel + v})
+			}
+		}
+	}
+	return by*g.outW + bx, taps
+}
+
+// newTiling groups the pixels of the side that is written (h x w, stride writeStride) by what they see of the side that is
+// read (readPixels an image). Weights of one tap are panelRows rows of a block.
+func (e *Engine) newTiling(images, h, w, writeStride, readPixels, readStride, inner, taps, out int, see visible) *tiling {
+	t := &tiling{tile: e.tileFor(out), inner: int64(inner / 4)}
+	t.images = min(images, max(1, pixelsEach/(h*w)))
+	for images%t.images != 0 {
+		t.images--
+	}
+	t.chunks = images / t.images
+	t.inSize, t.outSize = t.images*readPixels*readStride, t.images*h*w*writeStride
+	t.blocks = out / t.tile.Block
+	t.panel = taps * inner * t.tile.Block
+	t.outer = t.panel*t.blocks > weightsInCache
+
+	var groups []*group
+	byTaps := map[string]*group{}
+	var key []byte
+	for y := range h {
+		for x := range w {
+			start, list := see(y, x)
+			key = key[:0]
+			for _, p := range list {
+				key = binary.LittleEndian.AppendUint32(key, uint32(p[0]))
+				key = append(key, byte(p[1]))
+			}
+			g := byTaps[string(key)]
+			if g == nil {
+				g = &group{}
+				for _, p := range list {
+					g.taps = append(g.taps, int64(p[0]*readStride*4), int64(p[1]*inner*t.tile.Block*4))
+				}
+				if len(list) == 0 { // sees nothing: one tap of no length
+					g.taps = nil
+				}
+				byTaps[string(key)] = g
+				groups = append(groups, g)
+			}
+			for n := range t.images {
+				g.in = append(g.in, int32((n*readPixels+start)*readStride*4))
+				g.out = append(g.out, int32((n*h*w+y*w+x)*writeStride*4))
+			}
+		}
+	}
+	var item []segment
+	room := 0
+	for _, g := range groups {
+		for len(g.in)%t.tile.Rows != 0 { // the last tile is filled with its last row, again
+			g.in = append(g.in, g.in[len(g.in)-1])
+			g.out = append(g.out, g.out[len(g.out)-1])
+		}
+		flops := max(1, 2*t.tile.Rows*t.tile.Block*inner*len(g.taps)/2)
+		for tile, tiles := 0, len(g.in)/t.tile.Rows; tile < tiles; {
+			if room < flops {
+				if len(item) > 0 {
+					t.items = append(t.items, item)
+				}
+				item, room = nil, max(flopsEach, flops)
+			}
+			n := min(room/flops, tiles-tile)
+			item = append(item, segment{g, tile, n})
+			room -= n * flops
+			tile += n
+		}
+	}
+	t.items = append(t.items, item)
+	return t
+}
+
+func (e *Engine) tileFor(out int) kernel.Tile {
+	block := e.blockFor(out)
+	for _, t := range e.path.Tiles {
+		if t.Block == block {
+			return t
+		}
+	}
+	return e.path.Tiles[len(e.path.Tiles)-1]
+}
+
+// phase makes the tiles' work: y = or += x by weights.
+func (t *tiling) phase(x, weights, y *buffer, add bool) phase {
+	items := len(t.items)
+	return phase{items * t.chunks * t.blocks, func(w *worker, part int) {
+		var block, rest int
+		if t.outer {
+			block, rest = part/(items*t.chunks), part%(items*t.chunks)
+		} else {
+			block, rest = part%t.blocks, part/t.blocks
+		}
+		item, chunk := rest%items, rest/items
+		a := &w.tile
+		a.X = at(x.f, chunk*t.inSize)
+		a.Y = at(y.f, chunk*t.outSize+block*t.tile.Block)
+		a.B = at(weights.f, block*t.panel)
+		a.K = t.inner
+		a.Acc = 0
+		if add {
+			a.Acc = 1
+		}
+		for _, s := range t.items[item] {
+			if len(s.group.taps) == 0 {
+				if !add {
+					s.clear(t, y.f[chunk*t.outSize+block*t.tile.Block:])
+				}
+				continue
+			}
+			a.In = &s.group.in[s.tile*t.tile.Rows]
+			a.Out = &s.group.out[s.tile*t.tile.Rows]
+			a.Tiles = int64(s.tiles)
+			a.Taps = &s.group.taps[0]
+			a.NTaps = int64(len(s.group.taps) / 2)
+			t.tile.Run(a)
+		}
+	}}
+}
+
+// clear writes the zeros of pixels that see nothing (a 1x1 convolution with stride 2 skips three inputs of four).
+func (s segment) clear(t *tiling, y []float32) {
+	for _, offset := range s.group.out[s.tile*t.tile.Rows : (s.tile+s.tiles)*t.tile.Rows] {
+		clear(y[offset/4 : int(offset/4)+t.tile.Block])
+	}
+}
+
+func (c *compiler) conv(n *graph.Node) {
+	x, w := c.values[n.In[0]], c.packed(n.In[1])
+	if isWeights(n.In[0]) {
+		x = c.value(n.In[0])
+	}
+	y := c.result(n)
+	g := geometryOf(n, n.In[0], n.Attr, n.In[1].Shape[2])
+	p := c.engine.packingOf(n.In[1].Shape)
+	t := c.engine.newTiling(g.images, g.outH, g.outW, y.stride, g.height*g.width, x.stride, p.inPad, p.taps(), p.outPad, g.forwardView)
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, w}, writes: []*buffer{y}, phases: []phase{t.phase(x, w, y, false)}})
+}
+
+// geometryOf is the geometry of the convolution from input to output.
+func geometryOf(output, input *graph.Node, a graph.Attr, kernel int) geometry {
+	in, out := input.Shape, output.Shape
+	return geometry{images: in[0], height: in[1], width: in[2], outH: out[1], outW: out[2], kernel: kernel, stride: a.Stride, pad: a.Pad}
+}
+
+func (c *compiler) convGradInput(n *graph.Node) { c.dataGradient(n, n, nil) }
+
+// addConvGradInput is a sum of which grad is one operand: the convolution adds to the other one.
+func (c *compiler) addConvGradInput(sum, grad *graph.Node) {
+	other := sum.In[0]
+	if other == grad {
+		other = sum.In[1]
+	}
+	c.dataGradient(sum, grad, other)
+}
+
+// dataGradient is the same tiles over transposed weights: the gradient of an input pixel gathers from the outputs that it went into.
+func (c *compiler) dataGradient(n, grad, other *graph.Node) {
+	dy, w := c.value(grad.In[0]), c.packed(grad.In[1])
+	var add *buffer
+	if other != nil {
+		add = c.value(other)
+	}
+	dx := c.result(n)
+	g := geometryOf(grad.In[0], grad, grad.Attr, grad.In[1].Shape[2])
+	p := c.engine.packingOf(grad.In[1].Shape)
+	out := channels(p.in) // the gradient's rows are as wide as any activation's
+	transposed, turn := c.transposeWeights(p, out, w)
+	t := c.engine.newTiling(g.images, g.height, g.width, dx.stride, g.outH*g.outW, dy.stride, p.outPad, p.taps(), out, g.backwardView)
+	o := &op{node: n, label: "ConvGradInput", cost: grad.Cost(), reads: []*buffer{dy, w}, writes: []*buffer{dx, transposed}, phases: []phase{turn}}
+	if add != nil {
+		o.label = "ConvGradInput+Add"
+		o.reads = append(o.reads, add)
+		o.reuse = []*buffer{add}
+		o.phases = append(o.phases, copyOp(n, dx, add).phases...)
+	}
+	o.phases = append(o.phases, t.phase(dy, transposed, dx, add != nil))
+	c.emit(o)
+}
+
+// transposeWeights writes [in/block][taps][out][block] from packed weights, in blocks as large as the kernels like.
+func (c *compiler) transposeWeights(p packing, in int, w *buffer) (*buffer, phase) {
+	block := c.engine.blockFor(in)
+	b := &buffer{words: p.outPad * p.taps() * in, stride: block}
+	width := min(block, p.inPad)
+	return b, phase{p.outPad / p.block * p.taps(), func(_ *worker, part int) {
+		ob, t := part/p.taps(), part%p.taps()
+		src := w.f[(ob*p.taps()+t)*p.inPad*p.block:]
+		for cb := range in / block {
+			dst := b.f[((cb*p.taps()+t)*p.outPad+ob*p.block)*block:]
+			if width < block {
+				clear(dst[:p.block*block])
+			}
+			c.engine.path.Transpose(dst, block, src[cb*block*p.block:], p.block, width, p.block)
+		}
+	}}
+}
+
+// gradPixels is how many output pixels, times the width of the block, a weight gradient reads at a time: 32 KB of gradient.
+const gradPixels = 8192
+
+// gradItems is how many parts a weight gradient should have at least, so that workers can share it.
+const gradItems = 24
+
+// pixelLists holds, for one chunk of images, blocks of output pixels, and for each block and tap the pixels whose tap lies
+// inside of the image, as the kernel wants them: pairs of byte offsets (input, gradient).
+type pixelLists struct {
+	pairs []int32
+	start []int // of block*taps+tap; one more at the end
+}
+
+func newPixelLists(g geometry, images, inStride, outStride, each int) pixelLists {
+	var l pixelLists
+	total := images * g.outH * g.outW
+	taps := g.kernel * g.kernel
+	for lo := 0; lo < total; lo += each {
+		for t := range taps {
+			l.start = append(l.start, len(l.pairs))
+			for p := lo; p < min(lo+each, total); p++ {
+				n, y, x := p/(g.outH*g.outW), p/g.outW%g.outH, p%g.outW
+				iy, ix := y*g.stride-g.pad+t/g.kernel, x*g.stride-g.pad+t%g.kernel
+				if iy >= 0 && iy < g.height && ix >= 0 && ix < g.width {
+					l.pairs = append(l.pairs, int32(((n*g.height+iy)*g.width+ix)*inStride*4), int32(p*outStride*4))
+				}
+			}
+		}
+	}
+	l.start = append(l.start, len(l.pairs))
+	return l
+}
+
+// convGradWeight sums products over all pixels. The work is cut into output blocks, ranges of input channels and, where that gives too
+// few parts, ranges of images, whose sums are then added in order.
+func (c *compiler) convGradWeight(n *graph.Node) {
+	dy, x := c.value(n.In[0]), c.values[n.In[1]]
+	if isWeights(n.In[1]) {
+		x = c.value(n.In[1])
+	}
+	dw := c.result(n)
+	g := geometryOf(n.In[0], n.In[1], n.Attr, n.Attr.Kernel)
+	p := c.engine.packingOf(n.Shape)
+	k := c.engine.gradFor(p)
+	taps := p.taps()
+
+	images := min(g.images, max(1, 1024/(g.outH*g.outW)))
+	for g.images%images != 0 {
+		images--
+	}
+	chunks := g.images / images
+	each := max(16, gradPixels/p.block)
+	lists := newPixelLists(g, images, x.stride, dy.stride, each)
+	blocks := p.outPad / p.block
+	range_ := min(p.inPad, 64) // input channels a part
+	for p.inPad%range_ != 0 {
+		range_ -= k.Rows
+	}
+	ranges := p.inPad / range_
+	splits := min(chunks, (gradItems+blocks*ranges-1)/(blocks*ranges))
+	partial := dw
+	o := &op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dw}}
+	if splits > 1 {
+		partial = &buffer{words: splits * p.floats()}
+		o.writes = append(o.writes, partial)
+	}
+	inChunk, outChunk := images*g.height*g.width*x.stride, images*g.outH*g.outW*dy.stride
+	o.phases = append(o.phases, phase{blocks * ranges * splits, func(w *worker, part int) {
+		s, rest := part/(blocks*ranges), part%(blocks*ranges)
+		block, from := rest/ranges, rest%ranges*range_
+		a := &w.grad
+		a.RowStride = int64(p.block * 4)
+		a.Tiles = int64(range_ / k.Rows)
+		out := partial.f[s*p.floats()*min(1, splits-1):]
+		for t := range taps {
+			first := ((block*taps+t)*p.inPad + from) * p.block
+			clear(out[first : first+range_*p.block])
+		}
+		a.Acc = 1
+		for chunk := chunks * s / splits; chunk < chunks*(s+1)/splits; chunk++ {
+			a.X = at(x.f, chunk*inChunk+from)
+			a.DY = at(dy.f, chunk*outChunk+block*p.block)
+			for i := range len(lists.start) - 1 {
+				lo, hi := lists.start[i], lists.start[i+1]
+				if lo == hi {
+					continue
+				}
+				a.Pixels = &lists.pairs[lo]
+				a.N = int64((hi - lo) / 2)
+				a.DW = unsafe.Pointer(&out[((block*taps+i%taps)*p.inPad+from)*p.block])
+				k.Run(a)
+			}
+		}
+	}})
+	if splits > 1 {
+		o.phases = append(o.phases, cut(p.floats(), 4096, func(_ *worker, lo, hi int) {
+			copy(dw.f[lo:hi], partial.f[lo:hi])
+			for s := 1; s < splits; s++ {
+				c.engine.path.WeightedSum(dw.f[lo:hi], 1, dw.f[lo:hi], 1, partial.f[s*p.floats()+lo:s*p.floats()+hi], 0, nil)
+			}
+		}))
+	}
+	c.emit(o)
+}
+
+// gradFor is the weight-gradient tile for a packing: as wide as its blocks, and of as many rows as divide its channels.
+func (e *Engine) gradFor(p packing) kernel.Grad {
+	var best kernel.Grad
+	for _, k := range e.path.Grads {
+		if k.Block == p.block && p.inPad%k.Rows == 0 && k.Rows > best.Rows {
+			best = k
+		}
+	}
+	return best
+}

@@ -1,0 +1,120 @@
+package cpu
+
+import (
+	"moco/graph"
+	"moco/tensor"
+)
+
+// How values lie in memory. Float values are rows of channels: everything but the last axis is a row, and a row is padded
+// with zeros to a multiple of 16 floats, so that no kernel has a tail in its inner loop. Every operation keeps those
+// zeros. Two exceptions: images given as inputs, whose 1 to 4 channels take 4 floats, since padding three channels to 16
+// would make the first convolution five times dearer; and convolution weights, which lie in the tile's order.
+const lanes = 16
+
+func roundUp(n, m int) int { return (n + m - 1) / m * m }
+
+// channels is the stride of a row with c channels.
+func channels(c int) int { return roundUp(c, lanes) }
+
+// imageChannels is the stride of a pixel of an image given as input.
+func imageChannels(c int) int {
+	if c <= 4 {
+		return 4
+	}
+	return channels(c)
+}
+
+// rowsOf is the number of rows and channels of a value.
+func rowsOf(s tensor.Shape) (rows, ch int) {
+	if len(s) == 0 {
+		return 1, 1
+	}
+	return s[:len(s)-1].Elements(), s[len(s)-1]
+}
+
+// packing is the order of a convolution's weights: [Out/block][taps][in][block], each output block one
+// stream of vectors for the tile. It is the only form that weights have in a State, together with their
+// gradients and momenta: what works element by element need not know, and nothing is packed in a step.
+type packing struct {
+	out, in, kernel int // as in OIHW
+	block           int // output channels a tile makes at once
+	inPad, outPad   int
+}
+
+// isWeights tells values in packed order from rows of channels.
+func isWeights(n *graph.Node) bool {
+	switch n.Op {
+	case graph.Variable:
+		return len(n.Shape) == 4
+	case graph.ConvGradWeight:
+		return true
+	case graph.WeightedSum, graph.Detach, graph.ReLU, graph.ReLUGrad:
+		for _, in := range n.In {
+			if isWeights(in) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (e *Engine) packingOf(s tensor.Shape) packing {
+	p := packing{out: s[0], in: s[1], kernel: s[2], inPad: imageChannels(s[1]), outPad: channels(s[0])}
+	p.block = e.blockFor(p.outPad)
+	return p
+}
+
+// blockFor is the widest tile that divides a number of channels.
+func (e *Engine) blockFor(out int) int {
+	best := lanes
+	for _, t := range e.path.Tiles {
+		if out%t.Block == 0 {
+			best = max(best, t.Block)
+		}
+	}
+	return best
+}
+
+func (p packing) taps() int   { return p.kernel * p.kernel }
+func (p packing) floats() int { return p.outPad * p.taps() * p.inPad }
+
+// index is the place of the weight of output o, input c, tap t.
+func (p packing) index(o, c, t int) int {
+	return (((o/p.block)*p.taps()+t)*p.inPad+c)*p.block + o%p.block
+}
+
+// pack writes OIHW weights into packed order; unpack is its inverse. Padding is zero.
+func (p packing) pack(dst, src []float32) {
+	clear(dst)
+	p.each(func(packed, plain int) { dst[packed] = src[plain] })
+}
+
+func (p packing) unpack(dst, src []float32) {
+	p.each(func(packed, plain int) { dst[plain] = src[packed] })
+}
+
+func (p packing) each(f func(packed, plain int)) {
+	taps := p.taps()
+	for o := range p.out {
+		for c := range p.in {
+			for t := range taps {
+				f(p.index(o, c, t), (o*p.in+c)*taps+t)
+			}
+		}
+	}
+}
+
+// spread copies dense rows of ch floats to rows of stride floats, zeros between; gather is its inverse.
+func spread[T any](dst, src []T, rows, ch, stride int) {
+	for r := range rows {
+		row := dst[r*stride : (r+1)*stride]
+		copy(row, src[r*ch:(r+1)*ch])
+		clear(row[ch:])
+	}
+}
+
+func gather[T any](dst, src []T, rows, ch, stride int) {
+	for r := range rows {
+		copy(dst[r*ch:(r+1)*ch], src[r*stride:])
+	}
+}

@@ -1,0 +1,197 @@
+package cpu
+
+import (
+	"math"
+
+	"moco/graph"
+)
+
+// Operations on matrices: rows of channels.
+
+// matMul packs its right operand in the tile's order and runs the tiles over the rows of the left one, as a
+// convolution of one tap over an image one pixel wide.
+func (c *compiler) matMul(n *graph.Node) {
+	a, b := c.value(n.In[0]), c.value(n.In[1])
+	rows, out := n.Shape[0], channels(n.Shape[1])
+	inner := n.In[0].Shape[1]
+	path := c.engine.path
+	var phases []phase
+	var writes []*buffer
+	left := a
+	if n.Attr.TransposeA {
+		inner = n.In[0].Shape[0]
+		left = &buffer{words: rows * channels(inner), stride: channels(inner)}
+		writes = append(writes, left)
+		phases = append(phases, cut(rows, 64, func(_ *worker, lo, hi int) {
+			if inner < left.stride {
+				clear(left.f[lo*left.stride : hi*left.stride])
+			}
+			path.Transpose(left.f[lo*left.stride:], left.stride, a.f[lo:], a.stride, inner, hi-lo)
+		}))
+	}
+	depth := channels(inner)
+	y := c.result(n)
+	t := c.engine.newTiling(1, rows, 1, y.stride, rows, left.stride, depth, 1, out, func(y, x int) (int, [][2]int) { return y, [][2]int{{0, 0}} })
+	right := &buffer{words: depth * out, stride: t.tile.Block}
+	block := t.tile.Block
+	columns := n.Shape[1]
+	phases = append(phases, phase{t.blocks, func(_ *worker, part int) {
+		panel := right.f[part*depth*block : (part+1)*depth*block]
+		width := min(block, columns-part*block)
+		if n.Attr.TransposeB { // b is [columns][inner]
+			if width < block || inner < depth {
+				clear(panel)
+			}
+			path.Transpose(panel, block, b.f[part*block*b.stride:], b.stride, width, inner)
+			return
+		}
+		for r := range inner {
+			copy(panel[r*block:(r+1)*block], b.f[r*b.stride+part*block:])
+		}
+		clear(panel[inner*block:])
+	}}, t.phase(left, right, y, false))
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{a, b}, writes: append([]*buffer{y, right}, writes...), phases: phases})
+}
+
+// rowsPhase makes a phase over the rows of a matrix, some at a time.
+func rowsPhase(rows, ch int, f func(w *worker, r int)) phase {
+	return cut(rows, max(1, elementsEach/max(ch, 1)), func(w *worker, lo, hi int) {
+		for r := lo; r < hi; r++ {
+			f(w, r)
+		}
+	})
+}
+
+// row is row r of a buffer, padding included.
+func (b *buffer) row(r int) []float32 { return b.f[r*b.stride : (r+1)*b.stride] }
+
+func (c *compiler) biasAdd(n *graph.Node) {
+	x, b := c.value(n.In[0]), c.value(n.In[1])
+	y := c.result(n)
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, b}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
+		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
+			c.engine.path.WeightedSum(y.row(r), 1, x.row(r), 1, b.f, 0, nil)
+		}),
+	}})
+}
+
+// smallestNorm is what a row is divided by at least: F.normalize's eps.
+const smallestNorm = 1e-12
+
+func (c *compiler) norm(row []float32) float32 {
+	return float32(max(math.Sqrt(float64(c.engine.path.Dot(row, row))), smallestNorm))
+}
+
+func (c *compiler) l2Normalise(n *graph.Node) {
+	x := c.value(n.In[0])
+	y := c.result(n)
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
+		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
+			c.engine.path.Scale(y.row(r), x.row(r), 1/c.norm(x.row(r)))
+		}),
+	}})
+}
+
+func (c *compiler) l2NormaliseGrad(n *graph.Node) {
+	dy, x := c.value(n.In[0]), c.value(n.In[1])
+	dx := c.result(n)
+	path := c.engine.path
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dx}, reuse: []*buffer{dy, x}, phases: []phase{
+		rowsPhase(n.Shape[0], dx.stride, func(_ *worker, r int) {
+			norm := c.norm(x.row(r))
+			if norm == smallestNorm { // a constant there
+				path.Scale(dx.row(r), dy.row(r), 1/norm)
+				return
+			}
+			along := path.Dot(dy.row(r), x.row(r)) / (norm * norm)
+			path.WeightedSum(dx.row(r), 1/norm, dy.row(r), -along/norm, x.row(r), 0, nil)
+		}),
+	}})
+}
+
+// perRow makes an operation that gives one value for each row.
+func (c *compiler) perRow(n *graph.Node, f func(r int) float32, reads ...*buffer) {
+	y := c.result(n)
+	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y}, phases: []phase{
+		serial(func(*worker) { clear(y.f[n.Shape[0]:]) }),
+		rowsPhase(n.Shape[0], reads[0].stride, func(_ *worker, r int) { y.f[r] = f(r) }),
+	}})
+}
+
+func (c *compiler) rowDot(n *graph.Node) {
+	a, b := c.value(n.In[0]), c.value(n.In[1])
+	c.perRow(n, func(r int) float32 { return c.engine.path.Dot(a.row(r), b.row(r)) }, a, b)
+}
+
+func (c *compiler) rowSum(n *graph.Node) {
+	x := c.value(n.In[0])
+	c.perRow(n, func(r int) float32 {
+		var s float64
+		for _, v := range x.row(r) {
+			s += float64(v)
+		}
+		return float32(s)
+	}, x)
+}
+
+func (c *compiler) scaleRows(n *graph.Node) {
+	x, s := c.value(n.In[0]), c.value(n.In[1])
+	y := c.result(n)
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, s}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
+		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
+			c.engine.path.Scale(y.row(r), x.row(r), s.f[r])
+		}),
+	}})
+}
+
+func (c *compiler) gatherRows(n *graph.Node) {
+	x, index := c.values[n.In[0]], c.values[n.In[1]]
+	if isWeights(n.In[0]) {
+		x = c.value(n.In[0])
+	}
+	rows := n.In[0].Shape[0]
+	y := c.result(n)
+	each := n.Shape[1:].Elements() // int32 values are dense
+	if n.Type == float {
+		pixels, _ := rowsOf(n.Shape[1:])
+		each = pixels * x.stride
+	}
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, index}, writes: []*buffer{y}, phases: []phase{
+		rowsPhase(n.Shape[0], each, func(_ *worker, r int) {
+			from := min(max(int(index.i[r]), 0), rows-1) // an index outside would read another value's memory
+			copy(y.i[r*each:(r+1)*each], x.i[from*each:(from+1)*each])
+		}),
+	}})
+}
+
+func (c *compiler) writeRows(n *graph.Node) {
+	x, rows, place := c.value(n.In[0]), c.value(n.In[1]), c.values[n.In[2]]
+	y := c.result(n)
+	each := 1 // a vector's row is one value
+	if len(n.Shape) == 2 {
+		each = y.stride
+	}
+	total, count := n.Shape[0], n.In[1].Shape[0]
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, rows, place}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
+		serial(func(*worker) {
+			if x.root() != y.root() {
+				copy(y.i, x.i)
+			}
+			to := ((int(place.i[0]) % total) + total) % total
+			for r := range count {
+				copy(y.i[to*each:(to+1)*each], rows.i[r*each:(r+1)*each])
+				if to++; to == total {
+					to = 0
+				}
+			}
+		}),
+	}})
+}
+
+func (c *compiler) advance(n *graph.Node) {
+	x := c.value(n.In[0])
+	y := c.result(n)
+	c.emit(&op{node: n, reads: []*buffer{x}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
+		serial(func(*worker) { y.i[0] = int32((int(x.i[0]) + n.Attr.By) % n.Attr.Modulo) }),
+	}})
+}

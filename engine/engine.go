@@ -1,0 +1,68 @@
+// Package engine says what an engine is: something that compiles a graph once and runs it many times. It holds no
+// engine; engine/cpu is one, and package enginetest is what each must pass.
+package engine
+
+import (
+	"time"
+
+	"moco/graph"
+	"moco/tensor"
+)
+
+// Engine compiles graphs for one kind of hardware.
+type Engine interface {
+	// Name is the engine with the instruction set it chose, for logs: "cpu/avx512".
+	Name() string
+	// NewState returns an empty set of variables.
+	NewState() State
+	// Compile checks and plans a graph whose variables live in s, which must come from this engine's NewState. A
+	// variable that s has already is shared, and must have the same type and shape. Compiling takes little
+	// time and memory: buffers are made at the first Run.
+	Compile(g *graph.Graph, s State) (Program, error)
+}
+
+// State holds variables by name between runs. Programs compiled against one State share its variables and its working
+// memory; they must not run at the same time.
+type State interface {
+	// Names lists the variables in the order in which programs first named them.
+	Names() []string
+	// Read returns a copy of a variable, in the graph's layout.
+	Read(name string) (*tensor.Tensor, error)
+	// Write sets a variable from t, which must have its type and shape.
+	Write(name string, t *tensor.Tensor) error
+}
+
+// Program is a compiled graph.
+type Program interface {
+	// Input is the tensor to fill with a named input's value before Run; it stays the same tensor.
+	Input(name string) *tensor.Tensor
+	// Output is the tensor that holds a named output's value after Run; it stays the same tensor.
+	Output(name string) *tensor.Tensor
+	// Run executes the graph once and then applies its assignments. It allocates nothing after the first time.
+	Run() error
+	// Cost is what one run takes.
+	Cost() Cost
+	// Profile makes later runs measure each node, until it is called with false, and returns what was measured so far.
+	Profile(on bool) []NodeTime
+	// Close frees what only this program uses.
+	Close() error
+}
+
+// Cost is the price of one run of a program.
+type Cost struct {
+	FLOPs         int64 // as graph.Cost counts them
+	VariableBytes int64 // this program's variables
+	WorkBytes     int64 // the planned peak of everything else
+}
+
+// PeakBytes is the memory that running the program takes.
+func (c Cost) PeakBytes() int64 { return c.VariableBytes + c.WorkBytes }
+
+// NodeTime is the time spent on one node, or on several that the engine runs as one.
+type NodeTime struct {
+	Node  *graph.Node // the first of them
+	Label string      // what the engine made of it: "Normalise+ReLU"
+	Runs  int
+	Time  time.Duration // over all runs
+	Cost  graph.Cost    // of one run
+}
