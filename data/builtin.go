@@ -15,7 +15,8 @@ import (
 // builtin is the drawn set: ten classes of shape or texture at random place, size, angle and colour, on
 // random backgrounds, with noise. Colour, brightness and background say nothing about the class, so that
 // comparing pixels goes wrong most of the time, and what helps is what contrastive learning finds. An
-// image is a pure function of the seed, the part and its index; nothing is stored.
+// image is a pure function of the seed, the part and its index (on one kind of processor: where multiplying
+// and adding are fused, a value may round to the next level); nothing is stored.
 type builtin struct {
 	part Part
 	edge int // pixels

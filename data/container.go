@@ -188,8 +188,8 @@ func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 			break
 		}
 		if err != nil {
-			if count > 0 && last.at+last.size <= size && size-last.at-last.size < 512 {
-				break // only the padding of the last file is missing
+			if zeros(file, last.at+last.size, size) {
+				break // of the last file's padding and the end mark, only a part is there
 			}
 			after := "its start"
 			if count > 0 {
@@ -237,6 +237,16 @@ func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 		return buf, nil
 	}
 	return box, nil
+}
+
+// zeros tells whether what lies from a place on is zeros, and less than padding and end mark may be together.
+func zeros(file io.ReaderAt, from, to int64) bool {
+	var tail [3 * 512]byte
+	if from > to || to-from >= int64(len(tail)) {
+		return false
+	}
+	n, _ := file.ReadAt(tail[:to-from], from)
+	return int64(n) == to-from && tail == [len(tail)]byte{}
 }
 
 // sparse tells whether a tar entry's bytes are not simply those of the file.
@@ -421,6 +431,11 @@ func (c *container) nothingFound() error {
 	for _, e := range c.entries {
 		if base := path.Base(e.name); base == "data_batch_1" || base == "batches.meta" {
 			return errors.New("this is CIFAR in its Python form; get the binary version (data_batch_1.bin and so on)")
+		}
+	}
+	for _, e := range c.entries {
+		if ext := path.Ext(e.name); c.what == "folder" && (ext == ".tar" || ext == ".tgz" || ext == ".gz" || ext == ".zip") {
+			return fmt.Errorf("this folder holds no images but archives; give one of them, such as its %s", e.name)
 		}
 	}
 	if c.what == "file" {

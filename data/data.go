@@ -126,7 +126,7 @@ func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 	}
 	var s *Set
 	var err error
-	if path == "builtin" || strings.HasPrefix(path, "builtin:") {
+	if path == "builtin" || strings.HasPrefix(path, "builtin:") || strings.HasPrefix(path, "builtin?") {
 		s, err = openBuiltin(path, opts)
 	} else {
 		s, err = openFiles(ctx, path, opts)

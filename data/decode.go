@@ -104,7 +104,7 @@ func readHeader(content []byte, maxPixels int) (format string, width, height int
 
 // damaged words a decoder's error.
 func damaged(c *codec, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, jpeg.FormatError("short Huffman data")) {
 		return fmt.Errorf("the %s data end too early: the file is cut short", c.name)
 	}
 	return fmt.Errorf("the %s data are damaged or of a kind not supported (%w)", c.name, err)

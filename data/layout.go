@@ -70,10 +70,11 @@ func openImages(_ context.Context, box *container, opts Options) (*Set, error) {
 	return s, nil
 }
 
-// anyLooksLikeImage opens some files spread over the set: a set without one image in it is refused at once.
-// The others are found out when they are read, because opening a million files here would take minutes.
+// anyLooksLikeImage opens files spread over the set until one is an image, a thousand at most: a set without
+// any is refused at once. Single ones that are none are found out when they are read, because opening a
+// million files here would take minutes.
 func anyLooksLikeImage(box *container, images []entry) error {
-	const looks = 16
+	const looks = 1000
 	var buf []byte
 	var first error
 	for k := range min(looks, len(images)) {

@@ -111,13 +111,13 @@ func (d *desk) fromYCbCr(dst *Image, src *image.YCbCr, video bool) {
 	w, h := dst.Width, dst.Height
 	hstep, vstep := subsampling(src.SubsampleRatio)
 	cw, ch := (w+hstep-1)/hstep, (h+vstep-1)/vstep
-	if need := cw * hstep; cap(d.cb) < need {
+	if need := cw * hstep; len(d.cb) < need {
 		d.cb, d.cr = make([]uint8, need), make([]uint8, need)
 	}
 	for y := range h {
 		luma := src.Y[y*src.YStride:][:w]
-		cb := chromaRow(d.cb[:cw*hstep], src.Cb, src.CStride, cw, ch, hstep, vstep, y)[:w]
-		cr := chromaRow(d.cr[:cw*hstep], src.Cr, src.CStride, cw, ch, hstep, vstep, y)[:w]
+		cb := chromaRow(d.cb, src.Cb, src.CStride, cw, ch, hstep, vstep, y)[:w]
+		cr := chromaRow(d.cr, src.Cr, src.CStride, cw, ch, hstep, vstep, y)[:w]
 		out := dst.Pix[3*y*w:][:3*w]
 		if video {
 			for x, l := range luma {
@@ -129,17 +129,26 @@ func (d *desk) fromYCbCr(dst *Image, src *image.YCbCr, video bool) {
 			}
 			continue
 		}
+		cb, cr = cb[:len(luma)], cr[:len(luma)]
 		for x, l := range luma {
 			// 1.402, 0.344136, 0.714136 and 1.772 in 16 bits.
 			yy, u, v := int32(l)<<16+1<<15, int32(cb[x])-128, int32(cr[x])-128
-			out[3*x] = clamp((yy + 91881*v) >> 16)
-			out[3*x+1] = clamp((yy - 22554*u - 46802*v) >> 16)
-			out[3*x+2] = clamp((yy + 116130*u) >> 16)
+			pixel := out[:3:len(out)]
+			pixel[0] = clamp((yy + 91881*v) >> 16)
+			pixel[1] = clamp((yy - 22554*u - 46802*v) >> 16)
+			pixel[2] = clamp((yy + 116130*u) >> 16)
+			out = out[3:]
 		}
 	}
 }
 
-func clamp(v int32) uint8 { return uint8(max(0, min(v, 255))) }
+// clamp limits v to 0..255. Few values lie outside, so the branch costs less than max and min do.
+func clamp(v int32) uint8 {
+	if uint32(v) > 255 {
+		return uint8(^(v >> 31))
+	}
+	return uint8(v)
+}
 
 // subsampling returns how many pixels share a chroma sample across and down.
 func subsampling(r image.YCbCrSubsampleRatio) (across, down int) {
@@ -168,32 +177,31 @@ func chromaRow(out, plane []uint8, stride, cw, ch, hstep, vstep, y int) []uint8 
 			near = plane[other*stride:][:cw]
 		}
 	}
+	out = out[:cw*hstep]
 	switch {
 	case hstep == 1 && vstep == 1:
 		return row
 	case hstep == 1:
 		for i, c := range row {
-			out[i] = uint8((3*int32(c) + int32(near[i]) + 1 + int32(y&1)) >> 2)
+			out[i] = uint8((3*uint32(c) + uint32(near[i]) + 1 + uint32(y&1)) >> 2)
 		}
-	case hstep == 2 && cw > 2: // libjpeg repeats samples in narrower images
-		// With two rows the sums carry a weight of 4 each, with one row of 1.
-		weight, scale, up, down := int32(3), 4, int32(8), int32(7)
-		if vstep == 1 {
-			weight, scale, up, down = 0, 2, 1, 2
-		}
-		sum := func(i int) int32 {
-			if weight == 0 {
-				return int32(row[i])
-			}
-			return weight*int32(row[i]) + int32(near[i])
-		}
-		left, here := sum(0), sum(0)
-		for i := range row {
-			right := sum(min(i+1, cw-1))
-			out[2*i] = uint8((3*here + left + up) >> scale)
-			out[2*i+1] = uint8((3*here + right + down) >> scale)
+	case hstep == 2 && vstep == 1 && cw > 2: // libjpeg repeats samples in narrower images
+		left, here := uint32(row[0]), uint32(row[0])
+		for i, c := range row[1:] {
+			right := uint32(c)
+			out[2*i], out[2*i+1] = uint8((3*here+left+1)>>2), uint8((3*here+right+2)>>2)
 			left, here = here, right
 		}
+		out[2*cw-2], out[2*cw-1] = uint8((3*here+left+1)>>2), uint8(here)
+	case hstep == 2 && cw > 2: // the same of sums down two rows, which weigh 3 and 1
+		here := 3*uint32(row[0]) + uint32(near[0])
+		left := here
+		for i, c := range row[1:] {
+			right := 3*uint32(c) + uint32(near[i+1])
+			out[2*i], out[2*i+1] = uint8((3*here+left+8)>>4), uint8((3*here+right+7)>>4)
+			left, here = here, right
+		}
+		out[2*cw-2], out[2*cw-1] = uint8((3*here+left+8)>>4), uint8((4*here+7)>>4)
 	default:
 		for i := range out {
 			out[i] = row[i/hstep]

@@ -41,7 +41,7 @@ func TestPixelsAgreeWithTheReferenceDecoders(t *testing.T) {
 			}
 			t.Logf("worst %d, %.2f%% off by more than 1", worst, 100*float64(off)/float64(len(want.Pix)))
 			// The inverse DCTs round differently: by 1 level in luma or chroma, up to 3 after the matrix.
-			if worst > 3 || off*50 > len(want.Pix) {
+			if worst > 3 || off*40 > len(want.Pix) {
 				t.Errorf("differs by up to %d levels, by more than 1 in %d of %d values", worst, off, len(want.Pix))
 			}
 		})

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The routines of batch norm walk down a strip of channels, `vectors` registers wide, over all rows, with the strip's factors in
+// registers. They run at the speed of the cache that holds the rows; a narrow strip (16 floats, one cache line) is unrolled over
+// four rows to have enough additions under way.
+
+// strip is a walk over rows in progress.
+type strip struct {
+	isa
+	vectors, rows int // registers wide, rows unrolled
+	next          int // first free register
+}
+
+func (s isa) strip(vectors int) *strip {
+	return &strip{isa: s, vectors: vectors, rows: max(1, 4/vectors)}
+}
+
+func (p *strip) name(what string) string {
+	return fmt.Sprintf("%s%d%s", what, p.vectors*p.lanes, p.isa.name)
+}
+
+// take returns n registers.
+func (p *strip) take(n int) []reg.VecPhysical {
+	r := p.vec[p.next : p.next+n]
+	p.next += n
+	return r
+}
+
+// load takes registers for a row of factors and loads them.
+func (p *strip) load(from reg.GPPhysical) []reg.VecPhysical {
+	r := p.take(p.vectors)
+	for v := range r {
+		VMOVUPS(Mem{Base: from, Disp: v * p.bytes()}, r[v])
+	}
+	return r
+}
+
+// zeros takes n cleared registers.
+func (p *strip) zeros(n int) []reg.VecPhysical {
+	first := p.next
+	r := p.take(n)
+	for i := range r {
+		p.zero(first + i)
+	}
+	return r
+}
+
+// walk runs body over all rows, first `rows` at a time, then one by one. pointers advance by stride after each row. body is told which of the
+// unrolled rows it makes.
+func (p *strip) walk(count, stride reg.GPPhysical, pointers []reg.GPPhysical, body func(unrolled int)) {
+	step := func(unrolled int) {
+		body(unrolled)
+		for _, r := range pointers {
+			ADDQ(stride, r)
+		}
+	}
+	if p.rows > 1 {
+		SUBQ(Imm(uint64(p.rows)), count)
+		JLT(LabelRef("rest"))
+		align()
+		Label("rows")
+		for u := range p.rows {
+			step(u)
+		}
+		SUBQ(Imm(uint64(p.rows)), count)
+		JGE(LabelRef("rows"))
+		Label("rest")
+		ADDQ(Imm(uint64(p.rows)), count)
+		JZ(LabelRef("done"))
+	}
+	next := each("row", count)
+	step(0)
+	next()
+	Label("done")
+}
+
+// addInto adds the unrolled rows' sums, in order, to what `to` holds.
+func (p *strip) addInto(to reg.GPPhysical, sums []reg.VecPhysical) {
+	for v := range p.vectors {
+		total := sums[v]
+		for u := 1; u < p.rows; u++ {
+			VADDPS(sums[u*p.vectors+v], total, total)
+		}
+		m := Mem{Base: to, Disp: v * p.bytes()}
+		VADDPS(m, total, total)
+		VMOVUPS(total, m)
+	}
+}
+
+func (s isa) sums(vectors int) {
+	p := s.strip(vectors)
+	x, rows, stride, sum := general[0], general[1], general[2], general[3]
+	routine(p.name("sums"), p.name("sums")+" adds up a strip: x, sum; rows, stride.", []reg.GPPhysical{x, sum}, rows, stride)
+	total := p.zeros(p.vectors * p.rows)
+	p.walk(rows, stride, []reg.GPPhysical{x}, func(u int) {
+		for v := range vectors {
+			t := total[u*vectors+v]
+			VADDPS(Mem{Base: x, Disp: v * s.bytes()}, t, t)
+		}
+	})
+	p.addInto(sum, total)
+	finish()
+}
+
+func (s isa) squares(vectors int) {
+	p := s.strip(vectors)
+	x, rows, stride, mean, square := general[0], general[1], general[2], general[3], general[4]
+	routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.", []reg.GPPhysical{x, mean, square}, rows, stride)
+	m, total, d := p.load(mean), p.zeros(p.vectors*p.rows), p.take(2)
+	p.walk(rows, stride, []reg.GPPhysical{x}, func(u int) {
+		for v := range vectors {
+			t := d[v%2]
+			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, t)
+			VSUBPS(m[v], t, t)
+			VFMADD231PS(t, t, total[u*vectors+v])
+		}
+	})
+	p.addInto(square, total)
+	finish()
+}
+
+func (s isa) normalise(vectors int, residual bool) {
+	p := s.strip(vectors)
+	what := "normalise"
+	if residual {
+		what = "normaliseAdd"
+	}
+	y, x, rows, stride, scale, shift, floor, add := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7]
+	routine(p.name(what), p.name(what)+" scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.", []reg.GPPhysical{y, x, scale, shift, floor, add}, rows, stride)
+	pointers := []reg.GPPhysical{x, y}
+	if residual {
+		pointers = append(pointers, add)
+	}
+	a, b := p.load(scale), p.load(shift)
+	low, tmp := p.take(1)[0], p.take(2)
+	VBROADCASTSS(Mem{Base: floor}, low) // 0 for a ReLU, minus infinity without
+	p.walk(rows, stride, pointers, func(u int) {
+		for v := range vectors {
+			t := tmp[v%2]
+			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, t)
+			VFMADD213PS(b[v], a[v], t)
+			if residual {
+				VADDPS(Mem{Base: add, Disp: v * s.bytes()}, t, t)
+			}
+			VMAXPS(t, low, t) // in this order a NaN stays one
+			VMOVUPS(t, Mem{Base: y, Disp: v * s.bytes()})
+		}
+	})
+	finish()
+}
+
+// gate is g = dy, or dy where x*scale+shift is positive. The sign is that of the very multiply-add that the forward pass did.
+type gate struct {
+	sign         bool
+	scale, shift []reg.VecPhysical
+	zero, sum    reg.VecPhysical
+}
+
+func (p *strip) gate(sign bool, scale, shift reg.GPPhysical) gate {
+	g := gate{sign: sign}
+	if sign {
+		g.scale, g.shift = p.load(scale), p.load(shift)
+		g.zero = p.zeros(1)[0]
+		g.sum = p.take(1)[0]
+	}
+	return g
+}
+
+// open leaves g in `to`, given x in a register.
+func (p *strip) open(g gate, v int, dy Mem, x, to reg.VecPhysical) {
+	if !g.sign {
+		VMOVUPS(dy, to)
+		return
+	}
+	VMOVAPS(x, g.sum)
+	VFMADD213PS(g.shift[v], g.scale[v], g.sum)
+	if p.lanes == 16 {
+		VCMPPS(Imm(1), g.sum, g.zero, reg.K1) // 0 < sum
+		VMOVUPS_Z(dy, reg.K1, to)
+		return
+	}
+	VCMPPS(Imm(1), g.sum, g.zero, g.sum)
+	VANDPS(dy, g.sum, to)
+}
+
+func signed(what string, sign bool) string {
+	if sign {
+		return what + "Sign"
+	}
+	return what
+}
+
+func (s isa) gradSums(vectors int, sign bool) {
+	if s.lanes == 8 && vectors == 4 {
+		return // its factors do not fit 16 registers
+	}
+	p := s.strip(vectors)
+	if s.lanes == 8 {
+		p.rows = 1
+	}
+	what := signed("gradSums", sign)
+	dy, x, rows, stride, mean, sum, dot, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
+	routine(p.name(what), p.name(what)+" adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.", []reg.GPPhysical{dy, x, mean, sum, dot, scale, shift}, rows, stride)
+	m := p.load(mean)
+	totals, dots := p.zeros(p.vectors*p.rows), p.zeros(p.vectors*p.rows)
+	g := p.gate(sign, scale, shift)
+	gv, xv := p.take(1)[0], p.take(1)[0]
+	p.walk(rows, stride, []reg.GPPhysical{dy, x}, func(u int) {
+		for v := range vectors {
+			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
+			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
+			VSUBPS(m[v], xv, xv)
+			VADDPS(gv, totals[u*vectors+v], totals[u*vectors+v])
+			VFMADD231PS(gv, xv, dots[u*vectors+v])
+		}
+	})
+	p.addInto(sum, totals)
+	p.addInto(dot, dots)
+	finish()
+}
+
+func (s isa) gradInput(vectors int, sign bool) {
+	if s.lanes == 8 && vectors == 4 {
+		return
+	}
+	p := s.strip(vectors)
+	if s.lanes == 8 {
+		p.rows = 1
+	}
+	what := signed("gradInput", sign)
+	dx, dy, x, rows, stride, fa, fb, fc, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9]
+	routine(p.name(what), p.name(what)+" is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.", []reg.GPPhysical{dx, dy, x, fa, fb, fc, scale, shift}, rows, stride)
+	a, b, c := p.load(fa), p.load(fb), p.load(fc)
+	g := p.gate(sign, scale, shift)
+	gv, xv := p.take(1)[0], p.take(1)[0]
+	p.walk(rows, stride, []reg.GPPhysical{dx, dy, x}, func(u int) {
+		for v := range vectors {
+			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
+			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
+			VFMADD213PS(c[v], b[v], xv)
+			VFMADD231PS(gv, a[v], xv)
+			VMOVUPS(xv, Mem{Base: dx, Disp: v * s.bytes()})
+		}
+	})
+	finish()
+}

@@ -1,0 +1,119 @@
+// Command generate writes the assembly of package kernel: every routine is described once and generated for each
+// instruction set that it pays for. Run it through `go generate` in the package's folder.
+//
+// Conventions. Routines take one pointer to a block of arguments (TileArgs, GradArgs and args of package kernel), which
+// keeps the Go side simple. Registers are physical: a tile uses all of them, and what lives where is the point.
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// isa is an instruction set as the routines see it: how many floats a register holds, and the registers.
+type isa struct {
+	name  string
+	lanes int
+	vec   []reg.VecPhysical
+}
+
+var avx512 = isa{"AVX512", 16, []reg.VecPhysical{
+	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
+	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
+}}
+
+var avx2 = isa{"AVX2", 8, []reg.VecPhysical{
+	reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7, reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15,
+}}
+
+// general holds every general register but the stack pointer. Assembly functions keep none for Go.
+var general = []reg.GPPhysical{reg.RAX, reg.RCX, reg.RDX, reg.RBX, reg.RSI, reg.RDI, reg.R8, reg.R9, reg.R10, reg.R11, reg.R12, reg.R13, reg.RBP, reg.R14, reg.R15}
+
+// bytes is the size of one register.
+func (s isa) bytes() int { return 4 * s.lanes }
+
+// zero clears register i.
+func (s isa) zero(i int) {
+	if s.lanes == 16 {
+		VPXORD(s.vec[i], s.vec[i], s.vec[i])
+		return
+	}
+	VXORPS(s.vec[i], s.vec[i], s.vec[i])
+}
+
+// align starts an inner loop at a cache line: the branch predictor and the micro-op cache like it (2 to 4% on the tile).
+func align() {
+	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
+}
+
+// routine opens a function of one block of arguments (kernel's type args: eight pointers, then three numbers) and loads them.
+func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
+	TEXT(name, NOSPLIT, "func(a *uintptr)")
+	Pragma("noescape")
+	Doc(doc)
+	block := general[14]
+	loadArgument(block)
+	for i, r := range pointers {
+		MOVQ(Mem{Base: block, Disp: 8 * i}, r)
+	}
+	for i, r := range numbers {
+		MOVQ(Mem{Base: block, Disp: 8 * (8 + i)}, r)
+	}
+}
+
+// loadArgument loads the only argument. The Go side casts its structs: avo does not know their types.
+func loadArgument(r reg.GPPhysical) { Load(Param("a"), r) }
+
+func finish() {
+	VZEROUPPER()
+	RET()
+}
+
+// each opens a loop over a count in a register; the returned function closes it.
+func each(label string, count reg.GPPhysical) func() {
+	align()
+	Label(label)
+	return func() {
+		DECQ(count)
+		JNZ(LabelRef(label))
+	}
+}
+
+func main() {
+	ConstraintExpr("amd64")
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
+		avx512.tile(shape[0], shape[1])
+	}
+	avx2.tile(6, 2)
+	for _, shape := range [][2]int{{16, 1}, {8, 2}, {4, 4}, {4, 2}, {4, 1}} {
+		avx512.grad(shape[0], shape[1])
+	}
+	avx2.grad(4, 2)
+	for _, s := range []isa{avx512, avx2} {
+		for _, vectors := range []int{16 / s.lanes, 4} {
+			s.sums(vectors)
+			s.squares(vectors)
+			for _, residual := range []bool{false, true} {
+				s.normalise(vectors, residual)
+			}
+			for _, sign := range []bool{false, true} {
+				s.gradSums(vectors, sign)
+				s.gradInput(vectors, sign)
+			}
+		}
+		s.relu()
+		s.reluGrad()
+		for terms := 1; terms <= 3; terms++ {
+			s.weightedSum(terms)
+		}
+		s.peak()
+	}
+	// These are used by both paths: their share of a step is too small for a second version.
+	transpose()
+	rowMax()
+	expSum()
+	dot()
+	Generate()
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// tile writes the matrix-product tile: rows pixels times vectors registers of output channels.
+//
+// The tile holds rows x vectors sums in registers. An inner step loads `vectors` registers of weights, broadcasts one input
+// float a row, and issues rows x vectors fused multiply-adds: with 12x2 that is 14 loads for 24 of them, so the multipliers are the
+// limit, not the two load ports. Broadcasting into a register first is 10% faster than a memory operand of the multiply-add, which
+// would broadcast once for each vector. Every row has a pointer of its own, so that a row may lie anywhere.
+func (s isa) tile(rows, vectors int) {
+	name := fmt.Sprintf("tile%dx%d%s", rows, vectors*s.lanes, s.name)
+	TEXT(name, 0, "func(a *uintptr)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s is Tile.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
+	// words of the argument block, then two counters
+	const (
+		x, in, out, tiles, taps, ntaps, inner, weights, y, acc, tap, left = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+	)
+	frame := AllocLocal(12 * 8)
+	word := func(i int) Mem { return frame.Offset(8 * i) }
+	row, b, index, count := general[:rows], general[12], general[13], general[14]
+	loadArgument(general[0])
+	for i := range 10 {
+		MOVQ(Mem{Base: general[0], Disp: 8 * i}, general[1])
+		MOVQ(general[1], word(i))
+	}
+	sum := func(r, v int) reg.VecPhysical { return s.vec[r*vectors+v] }
+	weight := func(v int) reg.VecPhysical { return s.vec[rows*vectors+v] }
+	broadcasts := s.vec[(rows+1)*vectors:]
+
+	Label("tile")
+	MOVQ(word(in), count)
+	MOVQ(word(x), index)
+	for r := range rows {
+		MOVLQSX(Mem{Base: count, Disp: 4 * r}, row[r])
+		ADDQ(index, row[r])
+	}
+	for i := range rows * vectors {
+		s.zero(i)
+	}
+	MOVQ(word(taps), count)
+	MOVQ(count, word(tap))
+	MOVQ(word(ntaps), count)
+	MOVQ(count, word(left))
+
+	Label("tap")
+	MOVQ(word(tap), count)
+	MOVQ(Mem{Base: count}, index)
+	MOVQ(Mem{Base: count, Disp: 8}, b)
+	ADDQ(Imm(16), count)
+	MOVQ(count, word(tap))
+	ADDQ(word(weights), b)
+	MOVQ(word(inner), count)
+	next := each("inner", count)
+	for u, used := 0, 0; u < 4; u++ {
+		for v := range vectors {
+			VMOVUPS(Mem{Base: b, Disp: (u*vectors + v) * s.bytes()}, weight(v))
+		}
+		for r := range rows {
+			value := broadcasts[used%len(broadcasts)]
+			used++
+			VBROADCASTSS(Mem{Base: row[r], Index: index, Scale: 1, Disp: 4 * u}, value)
+			for v := range vectors {
+				VFMADD231PS(weight(v), value, sum(r, v))
+			}
+		}
+	}
+	ADDQ(Imm(16), index)
+	ADDQ(U32(uint32(4*vectors*s.bytes())), b)
+	next()
+	DECQ(word(left))
+	JNZ(LabelRef("tap"))
+
+	MOVQ(word(out), count)
+	MOVQ(word(y), index)
+	for r := range rows {
+		MOVLQSX(Mem{Base: count, Disp: 4 * r}, row[r])
+	}
+	at := func(r, v int) Mem { return Mem{Base: index, Index: row[r], Scale: 1, Disp: v * s.bytes()} }
+	CMPQ(word(acc), Imm(0))
+	JE(LabelRef("store"))
+	for r := range rows { // all are read before any is written: see TileArgs.Acc
+		for v := range vectors {
+			VADDPS(at(r, v), sum(r, v), sum(r, v))
+		}
+	}
+	Label("store")
+	for r := range rows {
+		for v := range vectors {
+			VMOVUPS(sum(r, v), at(r, v))
+		}
+	}
+	ADDQ(Imm(uint64(4*rows)), word(in))
+	ADDQ(Imm(uint64(4*rows)), word(out))
+	DECQ(word(tiles))
+	JNZ(LabelRef("tile"))
+	finish()
+}
+
+// grad writes the weight-gradient tile: rows input channels times vectors registers of output channels, summed over a list of pixels.
+// It is the same outer product as tile, with pixels as the inner dimension: the rows of one pixel lie side by side,
+// so one pointer serves all of them.
+func (s isa) grad(rows, vectors int) {
+	name := fmt.Sprintf("grad%dx%d%s", rows, vectors*s.lanes, s.name)
+	TEXT(name, 0, "func(a *uintptr)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s is Grad.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
+	a, x, pixel, count, dy, dw, stride, acc, tiles, from, to, pixels, n := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10], general[11], general[13]
+	loadArgument(a)
+	for i, r := range []reg.GPPhysical{x, pixels, n, dy, dw, stride, acc, tiles} {
+		MOVQ(Mem{Base: a, Disp: 8 * i}, r)
+	}
+	sum := func(r, v int) reg.VecPhysical { return s.vec[r*vectors+v] }
+	gradient := func(v int) reg.VecPhysical { return s.vec[rows*vectors+v] }
+	broadcasts := s.vec[(rows+1)*vectors:]
+	broadcasts = broadcasts[:min(6, len(broadcasts))]
+
+	Label("tile")
+	MOVQ(pixels, pixel)
+	MOVQ(n, count)
+	for i := range rows * vectors {
+		s.zero(i)
+	}
+	next := each("pixel", count)
+	MOVLQSX(Mem{Base: pixel}, from)
+	MOVLQSX(Mem{Base: pixel, Disp: 4}, to)
+	for v := range vectors {
+		VMOVUPS(Mem{Base: dy, Index: to, Scale: 1, Disp: v * s.bytes()}, gradient(v))
+	}
+	for r := range rows {
+		value := broadcasts[r%len(broadcasts)]
+		VBROADCASTSS(Mem{Base: x, Index: from, Scale: 1, Disp: 4 * r}, value)
+		for v := range vectors {
+			VFMADD231PS(gradient(v), value, sum(r, v))
+		}
+	}
+	ADDQ(Imm(8), pixel)
+	next()
+
+	CMPQ(acc, Imm(0))
+	JE(LabelRef("store"))
+	MOVQ(dw, to)
+	for r := range rows {
+		for v := range vectors {
+			VADDPS(Mem{Base: to, Disp: v * s.bytes()}, sum(r, v), sum(r, v))
+		}
+		ADDQ(stride, to)
+	}
+	Label("store")
+	for r := range rows {
+		for v := range vectors {
+			VMOVUPS(sum(r, v), Mem{Base: dw, Disp: v * s.bytes()})
+		}
+		ADDQ(stride, dw)
+	}
+	ADDQ(Imm(uint64(4*rows)), x)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
+	finish()
+}
+
+// peak writes a loop of multiply-adds on registers alone, ten chains long: what no kernel can beat.
+func (s isa) peak() {
+	TEXT("peak"+s.name, NOSPLIT, "func(loops int)")
+	Doc("peak" + s.name + " issues 10 fused multiply-adds a loop that do not wait for each other.")
+	count := general[0]
+	Load(Param("loops"), count)
+	for i := range 12 {
+		s.zero(i)
+	}
+	next := each("loop", count)
+	for i := range 10 {
+		VFMADD231PS(s.vec[10], s.vec[11], s.vec[i])
+	}
+	next()
+	finish()
+}
