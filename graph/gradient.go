@@ -1,6 +1,9 @@
 package graph
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // gradients has an entry for each kind that is differentiable: given a node and the gradient dy of its value, it
 // returns the gradients of the node's operands, nil where none flows. Kinds without an entry are refused.
@@ -153,4 +156,14 @@ func (g *Graph) Gradients(y, dy *Node, wrt []*Node) []*Node {
 		}
 	}
 	return out
+}
+
+// Differentiable lists the kinds that have a gradient, in the order of their declaration.
+func Differentiable() []Op {
+	var ops []Op
+	for op := range gradients {
+		ops = append(ops, op)
+	}
+	slices.Sort(ops)
+	return ops
 }

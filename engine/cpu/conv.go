@@ -223,7 +223,7 @@ func (c *compiler) conv(n *graph.Node) {
 	y := c.result(n)
 	g := geometryOf(n, n.In[0], n.Attr, n.In[1].Shape[2])
 	p := c.engine.packingOf(n.In[1].Shape)
-	t := c.engine.newTiling(g.images, g.outH, g.outW, y.stride, g.height*g.width, x.stride, p.inPad, p.taps(), p.outPad, g.forwardView)
+	t := c.engine.newTiling(g.images, g.outH, g.outW, y.stride, g.height*g.width, x.stride, p.inPad, p.taps, p.outPad, g.forwardView)
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, w}, writes: []*buffer{y}, phases: []phase{t.phase(x, w, y, false)}})
 }
 
@@ -256,7 +256,7 @@ func (c *compiler) dataGradient(n, grad, other *graph.Node) {
 	p := c.engine.packingOf(grad.In[1].Shape)
 	out := channels(p.in) // the gradient's rows are as wide as any activation's
 	transposed, turn := c.transposeWeights(p, out, w)
-	t := c.engine.newTiling(g.images, g.height, g.width, dx.stride, g.outH*g.outW, dy.stride, p.outPad, p.taps(), out, g.backwardView)
+	t := c.engine.newTiling(g.images, g.height, g.width, dx.stride, g.outH*g.outW, dy.stride, p.outPad, p.taps, out, g.backwardView)
 	o := &op{node: n, label: "ConvGradInput", cost: grad.Cost(), reads: []*buffer{dy, w}, writes: []*buffer{dx, transposed}, phases: []phase{turn}}
 	if add != nil {
 		o.label = "ConvGradInput+Add"
@@ -271,13 +271,13 @@ func (c *compiler) dataGradient(n, grad, other *graph.Node) {
 // transposeWeights writes [in/block][taps][out][block] from packed weights, in blocks as large as the kernels like.
 func (c *compiler) transposeWeights(p packing, in int, w *buffer) (*buffer, phase) {
 	block := c.engine.blockFor(in)
-	b := &buffer{words: p.outPad * p.taps() * in, stride: block}
+	b := &buffer{words: p.outPad * p.taps * in, stride: block}
 	width := min(block, p.inPad)
-	return b, phase{p.outPad / p.block * p.taps(), func(_ *worker, part int) {
-		ob, t := part/p.taps(), part%p.taps()
-		src := w.f[(ob*p.taps()+t)*p.inPad*p.block:]
+	return b, phase{p.outPad / p.block * p.taps, func(_ *worker, part int) {
+		ob, t := part/p.taps, part%p.taps
+		src := w.f[(ob*p.taps+t)*p.inPad*p.block:]
 		for cb := range in / block {
-			dst := b.f[((cb*p.taps()+t)*p.outPad+ob*p.block)*block:]
+			dst := b.f[((cb*p.taps+t)*p.outPad+ob*p.block)*block:]
 			if width < block {
 				clear(dst[:p.block*block])
 			}
@@ -330,7 +330,7 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 	g := geometryOf(n.In[0], n.In[1], n.Attr, n.Attr.Kernel)
 	p := c.engine.packingOf(n.Shape)
 	k := c.engine.gradFor(p)
-	taps := p.taps()
+	taps := p.taps
 
 	images := min(g.images, max(1, 1024/(g.outH*g.outW)))
 	for g.images%images != 0 {

@@ -36,9 +36,9 @@ func rowsOf(s tensor.Shape) (rows, ch int) {
 // stream of vectors for the tile. It is the only form that weights have in a State, together with their
 // gradients and momenta: what works element by element need not know, and nothing is packed in a step.
 type packing struct {
-	out, in, kernel int // as in OIHW
-	block           int // output channels a tile makes at once
-	inPad, outPad   int
+	out, in, taps int // as in OIHW; taps is the area of the kernel
+	block         int // output channels a tile makes at once
+	inPad, outPad int
 }
 
 // isWeights tells values in packed order from rows of channels.
@@ -59,7 +59,7 @@ func isWeights(n *graph.Node) bool {
 }
 
 func (e *Engine) packingOf(s tensor.Shape) packing {
-	p := packing{out: s[0], in: s[1], kernel: s[2], inPad: imageChannels(s[1]), outPad: channels(s[0])}
+	p := packing{out: s[0], in: s[1], taps: s[2] * s[3], inPad: imageChannels(s[1]), outPad: channels(s[0])}
 	p.block = e.blockFor(p.outPad)
 	return p
 }
@@ -75,12 +75,11 @@ func (e *Engine) blockFor(out int) int {
 	return best
 }
 
-func (p packing) taps() int   { return p.kernel * p.kernel }
-func (p packing) floats() int { return p.outPad * p.taps() * p.inPad }
+func (p packing) floats() int { return p.outPad * p.taps * p.inPad }
 
 // index is the place of the weight of output o, input c, tap t.
 func (p packing) index(o, c, t int) int {
-	return (((o/p.block)*p.taps()+t)*p.inPad+c)*p.block + o%p.block
+	return (((o/p.block)*p.taps+t)*p.inPad+c)*p.block + o%p.block
 }
 
 // pack writes OIHW weights into packed order; unpack is its inverse. Padding is zero.
@@ -94,11 +93,10 @@ func (p packing) unpack(dst, src []float32) {
 }
 
 func (p packing) each(f func(packed, plain int)) {
-	taps := p.taps()
 	for o := range p.out {
 		for c := range p.in {
-			for t := range taps {
-				f(p.index(o, c, t), (o*p.in+c)*taps+t)
+			for t := range p.taps {
+				f(p.index(o, c, t), (o*p.in+c)*p.taps+t)
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func (c *compiler) channelDot(n *graph.Node) {
 			sums := partial.f[part*2*ch : (part+1)*2*ch]
 			clear(sums)
 			scale, shift := g.sign(k, ch)
-			path.GradSums(g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], nil, ch, scale, shift, mean.f[k*ch:(k+1)*ch], sums[:ch], sums[ch:])
+			path.GradSums(g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, scale, shift, mean.f[k*ch:(k+1)*ch], sums[:ch], sums[ch:])
 		}),
 		serial(func(*worker) {
 			for s := range sp.splits {
@@ -265,7 +265,7 @@ func (c *compiler) batchNormGradInput(n *graph.Node) {
 		sp.phase(func(_ *worker, _, k, lo, hi int) {
 			f := factors.f[k*3*ch : (k+1)*3*ch]
 			scale, shift := g.sign(k, ch)
-			c.engine.path.GradInput(dx.f[lo*ch:hi*ch], g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], nil, ch, scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
+			c.engine.path.GradInput(dx.f[lo*ch:hi*ch], g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
 		}),
 	}})
 }

@@ -37,11 +37,11 @@ func TestArrangeKeepsLiveBuffersApart(t *testing.T) {
 
 func TestPackingIsInvertible(t *testing.T) {
 	for _, p := range []packing{
-		{out: 5, in: 3, kernel: 3, block: 16, inPad: 4, outPad: 16},
-		{out: 96, in: 17, kernel: 1, block: 32, inPad: 32, outPad: 96},
-		{out: 128, in: 64, kernel: 7, block: 64, inPad: 64, outPad: 128},
+		{out: 5, in: 3, taps: 9, block: 16, inPad: 4, outPad: 16},
+		{out: 96, in: 17, taps: 1, block: 32, inPad: 32, outPad: 96},
+		{out: 128, in: 64, taps: 49, block: 64, inPad: 64, outPad: 128},
 	} {
-		plain := make([]float32, p.out*p.in*p.taps())
+		plain := make([]float32, p.out*p.in*p.taps)
 		for i := range plain {
 			plain[i] = float32(i + 1)
 		}

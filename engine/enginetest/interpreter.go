@@ -1,0 +1,213 @@
+// Package enginetest says what every engine must do: an interpreter of graphs in float64 that defines each node kind, plain
+// enough to be checked by eye, and a suite (Run) that compares an engine with it.
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+
+	"moco/engine"
+	"moco/graph"
+	"moco/tensor"
+)
+
+// Interpreter is the engine that defines the node kinds. It computes in float64, node by node, and makes no attempt at speed.
+type Interpreter struct{}
+
+// New returns the interpreter.
+func New() engine.Engine { return Interpreter{} }
+
+// Name is "interpreter".
+func (Interpreter) Name() string { return "interpreter" }
+
+// NewState returns an empty set of variables.
+func (Interpreter) NewState() engine.State { return &State{values: map[string]*value{}} }
+
+// value is an array in float64; integers are exact in it.
+type value struct {
+	t     tensor.Type
+	shape tensor.Shape
+	x     []float64
+}
+
+func newValue(t tensor.Type, shape tensor.Shape) *value {
+	return &value{t, shape, make([]float64, shape.Elements())}
+}
+
+func (v *value) read(t *tensor.Tensor) {
+	for i := range v.x {
+		if v.t == tensor.Int32 {
+			v.x[i] = float64(t.Int32s()[i])
+		} else {
+			v.x[i] = float64(t.Float32s()[i])
+		}
+	}
+}
+
+func (v *value) write(t *tensor.Tensor) {
+	for i, x := range v.x {
+		if v.t == tensor.Int32 {
+			t.Int32s()[i] = int32(x)
+		} else {
+			t.Float32s()[i] = float32(x)
+		}
+	}
+}
+
+// State is the interpreter's variables, kept in float64 between runs.
+type State struct {
+	names  []string
+	values map[string]*value
+}
+
+// Names lists the variables in the order of their declaration.
+func (s *State) Names() []string { return append([]string(nil), s.names...) }
+
+// Read returns a variable, rounded.
+func (s *State) Read(name string) (*tensor.Tensor, error) {
+	v := s.values[name]
+	if v == nil {
+		return nil, fmt.Errorf("no variable %q", name)
+	}
+	t := tensor.New(v.t, v.shape...)
+	v.write(t)
+	return t, nil
+}
+
+// Float64s is a variable's own storage; nil if there is no such variable. Reference tests read and write it, to compare in full precision.
+func (s *State) Float64s(name string) []float64 {
+	if v := s.values[name]; v != nil {
+		return v.x
+	}
+	return nil
+}
+
+// Write sets a variable.
+func (s *State) Write(name string, t *tensor.Tensor) error {
+	v := s.values[name]
+	if v == nil {
+		return fmt.Errorf("no variable %q", name)
+	}
+	if v.t != t.Type || !v.shape.Equal(t.Shape) {
+		return fmt.Errorf("variable %q is %v %v, but was given %v %v", name, v.t, v.shape, t.Type, t.Shape)
+	}
+	v.read(t)
+	return nil
+}
+
+// Program is a graph ready for interpretation.
+type Program struct {
+	graph   *graph.Graph
+	state   *State
+	inputs  map[string]*tensor.Tensor
+	wide    map[string][]float64 // inputs in full precision, where given
+	outputs map[string]*tensor.Tensor
+	last    map[*graph.Node]*value
+	cost    engine.Cost
+}
+
+// Compile checks the graph and declares its variables.
+func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, error) {
+	st, ok := s.(*State)
+	if !ok {
+		return nil, errors.New("the state is not the interpreter's; use its NewState")
+	}
+	if err := g.Check(); err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	p := &Program{graph: g, state: st, inputs: map[string]*tensor.Tensor{}, wide: map[string][]float64{}, outputs: map[string]*tensor.Tensor{}}
+	p.cost.FLOPs = g.Cost().FLOPs
+	for _, n := range g.Nodes {
+		size := int64(8 * n.Shape.Elements())
+		switch n.Op {
+		case graph.Input:
+			p.inputs[n.Name] = tensor.New(n.Type, n.Shape...)
+			p.cost.WorkBytes += size
+		case graph.Variable:
+			p.cost.VariableBytes += size
+			if v := st.values[n.Name]; v == nil {
+				st.names = append(st.names, n.Name)
+				st.values[n.Name] = newValue(n.Type, n.Shape)
+			} else if v.t != n.Type || !v.shape.Equal(n.Shape) {
+				return nil, fmt.Errorf("compile: variable %q is %v %v in another program, and %v here", n.Name, v.t, v.shape, n)
+			}
+		default:
+			p.cost.WorkBytes += size
+		}
+	}
+	for _, o := range g.Outputs {
+		p.outputs[o.Name] = tensor.New(o.Node.Type, o.Node.Shape...)
+	}
+	return p, nil
+}
+
+// Input is the tensor of an input.
+func (p *Program) Input(name string) *tensor.Tensor { return p.inputs[name] }
+
+// SetFloat64s gives an input in full precision, instead of what its tensor holds.
+func (p *Program) SetFloat64s(name string, x []float64) { p.wide[name] = x }
+
+// Output is the tensor of an output.
+func (p *Program) Output(name string) *tensor.Tensor { return p.outputs[name] }
+
+// Float64s is an output of the last run in full precision.
+func (p *Program) Float64s(name string) []float64 {
+	for _, o := range p.graph.Outputs {
+		if o.Name == name && p.last != nil {
+			return p.last[o.Node].x
+		}
+	}
+	return nil
+}
+
+// Run interprets the graph.
+func (p *Program) Run() error {
+	values := map[*graph.Node]*value{}
+	for _, n := range p.graph.Nodes {
+		switch n.Op {
+		case graph.Input:
+			v := newValue(n.Type, n.Shape)
+			if x, ok := p.wide[n.Name]; ok {
+				copy(v.x, x)
+			} else {
+				v.read(p.inputs[n.Name])
+			}
+			values[n] = v
+		case graph.Variable:
+			old := p.state.values[n.Name]
+			v := newValue(old.t, old.shape) // assignments come later, all at once
+			copy(v.x, old.x)
+			values[n] = v
+		default:
+			define, ok := definitions[n.Op]
+			if !ok {
+				return fmt.Errorf("%v has no definition", n)
+			}
+			in := make([]*value, len(n.In))
+			for i, x := range n.In {
+				in[i] = values[x]
+			}
+			v := newValue(n.Type, n.Shape)
+			define(n, in, v)
+			values[n] = v
+		}
+	}
+	for _, a := range p.graph.Assignments {
+		copy(p.state.values[a.Variable.Name].x, values[a.Value].x)
+	}
+	p.last = map[*graph.Node]*value{}
+	for _, o := range p.graph.Outputs {
+		p.last[o.Node] = values[o.Node]
+		values[o.Node].write(p.outputs[o.Name])
+	}
+	return nil
+}
+
+// Cost counts every value as alive at once.
+func (p *Program) Cost() engine.Cost { return p.cost }
+
+// Profile measures nothing.
+func (p *Program) Profile(bool) []engine.NodeTime { return nil }
+
+// Close does nothing.
+func (p *Program) Close() error { return nil }
