@@ -165,7 +165,7 @@ func (g *Graph) BatchVariance(x *Node, splits int) *Node {
 	return g.add(BatchVariance, Attr{Splits: splits}, x)
 }
 
-// Normalise is batch norm with given statistics, mean and variance [S,C] (one row for each split of the batch):
+// Normalise is batch norm with given statistics, mean and variance [S,C] (one row for each split of the batch) or [C]:
 // y = gamma * (x-mean)/sqrt(variance+epsilon) + beta (Ioffe and Szegedy 2015).
 func (g *Graph) Normalise(x, mean, variance, gamma, beta *Node, epsilon float64) *Node {
 	return g.add(Normalise, Attr{Epsilon: epsilon}, x, mean, variance, gamma, beta)
@@ -432,27 +432,36 @@ func splitShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
 	return floats(a.Splits, s[len(s)-1])
 }
 
-// statistics checks that each operand is a row for each split of x.
+// statistics checks that each operand is a row for each split of x, or one row for all of it.
 func statistics(x *Node, rows ...*Node) error {
 	if len(x.Shape) < 2 {
 		return errors.New("takes a batch with channels")
 	}
 	for _, r := range rows {
-		if len(r.Shape) != 2 || r.Shape[1] != x.Shape[len(x.Shape)-1] || !r.Shape.Equal(rows[0].Shape) || x.Shape[0]%r.Shape[0] != 0 {
+		fits := len(r.Shape) == 1 || len(r.Shape) == 2 && x.Shape[0]%r.Shape[0] == 0
+		if !fits || r.Shape[len(r.Shape)-1] != x.Shape[len(x.Shape)-1] || !r.Shape.Equal(rows[0].Shape) {
 			return errors.New("statistics do not fit the batch")
 		}
 	}
 	return nil
 }
 
+// StatisticSplits is the number of splits that a batch norm's mean or variance is of: [S,C], or [C] for one.
+func StatisticSplits(n *Node) int {
+	if len(n.Shape) == 1 {
+		return 1
+	}
+	return n.Shape[0]
+}
+
 func normaliseShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
-	if err := ranks(in, -1, 2, 2, 1, 1); err != nil {
+	if err := ranks(in, -1, -1, -1, 1, 1); err != nil {
 		return bad("%w", err)
 	}
 	if err := statistics(in[0], in[1], in[2]); err != nil {
 		return bad("%w", err)
 	}
-	if c := in[1].Shape[1]; in[3].Shape[0] != c || in[4].Shape[0] != c {
+	if c := in[0].Shape[len(in[0].Shape)-1]; in[3].Shape[0] != c || in[4].Shape[0] != c {
 		return bad("gamma and beta must have %d values", c)
 	}
 	return floats(in[0].Shape...)

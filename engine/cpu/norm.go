@@ -91,7 +91,7 @@ func (c *compiler) affineOf(n *graph.Node) *buffer {
 	}
 	mean, variance := c.value(n.In[1]), c.value(n.In[2])
 	gamma, beta := c.value(n.In[3]), c.value(n.In[4])
-	ch, splits := mean.stride, n.In[1].Shape[0]
+	ch, splits := mean.stride, graph.StatisticSplits(n.In[1])
 	b := &buffer{words: 2 * splits * ch}
 	c.affine[n] = b
 	epsilon := n.Attr.Epsilon
@@ -113,7 +113,7 @@ func (c *compiler) normalise(n *graph.Node) { c.normaliseInto(n, n, nil, false) 
 // normaliseInto makes the value of n: normalise's, plus a residual if given, through a ReLU if asked.
 func (c *compiler) normaliseInto(n, normalise, residual *graph.Node, relu bool) {
 	x, affine := c.value(normalise.In[0]), c.affineOf(normalise)
-	ch, splits := x.stride, normalise.In[1].Shape[0]
+	ch, splits := x.stride, graph.StatisticSplits(normalise.In[1])
 	label := "Normalise"
 	reads := []*buffer{x, affine}
 	reuse := []*buffer{x}

@@ -68,7 +68,7 @@ func kindCases() []Case {
 		add(Case{Name: name + ", far from zero", Build: build, Set: map[string]func(int) float64{"x": func(i int) float64 { return 200 + float64(i*7919%101)/50 }}})
 		add(Case{Name: "evaluation of " + name, Build: func(g *graph.Graph) {
 			x := g.Input("x", f32, s.n, s.h, s.w, s.c)
-			g.Output("y", g.ReLU(g.Normalise(x, g.Variable("mean", f32, 1, s.c), g.Variable("variance", f32, 1, s.c), g.Variable("gamma", f32, s.c), g.Variable("beta", f32, s.c), 1e-5)))
+			g.Output("y", g.ReLU(g.Normalise(x, g.Variable("mean", f32, s.c), g.Variable("variance", f32, s.c), g.Variable("gamma", f32, s.c), g.Variable("beta", f32, s.c), 1e-5)))
 		}, Set: map[string]func(int) float64{"variance": func(i int) float64 { return 0.5 + float64(i%7) }}})
 		add(unary("lone BatchVariance", []int{s.n, s.h, s.w, s.c}, func(g *graph.Graph, x *graph.Node) *graph.Node { return g.BatchVariance(x, s.splits) }))
 		add(unary("lone ChannelSum", []int{s.n, s.h, s.w, s.c}, func(g *graph.Graph, x *graph.Node) *graph.Node {
@@ -333,9 +333,7 @@ func composedCases() []Case {
 		}},
 		{Name: "running statistics", Runs: 3, Build: func(g *graph.Graph) {
 			x := g.Input("x", f32, 4, 3, 3, 5)
-			running := g.Variable("running", f32, 1, 5)
 			mean := g.BatchMean(x, 2)
-			_ = running
 			r := g.Variable("mean", f32, 5)
 			g.Assign(r, g.WeightedSum(graph.Term{Coefficient: 0.9, X: r}, graph.Term{Coefficient: 0.05, X: g.SplitSum(mean)}))
 		}},

@@ -80,8 +80,8 @@ var definitions = map[graph.Op]func(n *graph.Node, in []*value, y *value){
 	},
 	graph.Normalise: func(n *graph.Node, in []*value, y *value) {
 		mean, variance, gamma, beta := in[1], in[2], in[3], in[4]
-		eachChannel(in[0], mean.shape[0], func(i, sc, _ int) {
-			c := sc % mean.shape[1]
+		eachChannel(in[0], graph.StatisticSplits(n.In[1]), func(i, sc, _ int) {
+			c := sc % len(beta.x)
 			y.x[i] = gamma.x[c]*(in[0].x[i]-mean.x[sc])/math.Sqrt(variance.x[sc]+n.Attr.Epsilon) + beta.x[c]
 		})
 	},

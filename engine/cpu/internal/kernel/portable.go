@@ -56,10 +56,12 @@ func portableTile() Tile {
 			for r := range sum {
 				row := &sum[r]
 				for t := 0; t < len(taps); t += 2 {
+					var part [16]float32 // a sum for each tap: shorter chains round less, and nothing is fused here
 					weights := unsafe.Add(a.B, taps[t+1])
 					for k, x := range floats(a.X, int64(in[i+r])+taps[t], int(4*a.K)) {
-						addProduct(row, x, (*[16]float32)(unsafe.Add(weights, 64*k)))
+						addProduct(&part, x, (*[16]float32)(unsafe.Add(weights, 64*k)))
 					}
+					addProduct(row, 1, &part)
 				}
 				if a.Acc != 0 {
 					for j, y := range floats(a.Y, int64(out[i+r]), block) {

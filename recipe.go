@@ -1,0 +1,104 @@
+package moco
+
+import (
+	"errors"
+	"fmt"
+
+	"moco/nn"
+	"moco/optim"
+)
+
+// Recipe is everything that decides what a run learns, but for the images. Its keys in YAML are the names in the tags.
+type Recipe struct {
+	Objective  string    `yaml:"objective"`  // contrastive
+	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
+	Dictionary string    `yaml:"dictionary"` // queue
+	Loss       string    `yaml:"loss"`       // info_nce
+
+	Queue         int     `yaml:"queue"`           // K, the number of keys in the queue
+	Momentum      float64 `yaml:"m"`               // of the momentum encoder
+	Temperature   float64 `yaml:"t"`               // of the softmax
+	Symmetric     bool    `yaml:"symmetric"`       // each view is query and key in turn
+	BNSplits      int     `yaml:"bn_splits"`       // parts of a batch with batch-norm statistics of their own
+	MaskSameImage bool    `yaml:"mask_same_image"` // another view of the query's image is no negative
+
+	Views Views `yaml:"views"`
+
+	Batch       int     `yaml:"batch"`
+	DropLast    bool    `yaml:"drop_last"` // leave out what of an epoch fills no batch
+	Epochs      int     `yaml:"epochs"`
+	LR          float64 `yaml:"lr"`
+	Schedule    string  `yaml:"schedule"`             // cosine or step
+	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
+	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
+	SGDMomentum float64 `yaml:"sgd_momentum"`
+	WeightDecay float64 `yaml:"weight_decay"`
+
+	Seed            uint64  `yaml:"seed"`
+	CheckpointEvery int     `yaml:"checkpoint_every"` // steps; an epoch's end is always one
+	MaxBad          float64 `yaml:"max_bad"`          // share of the images that may be unreadable
+}
+
+// Views says how the two views of an image are made.
+type Views struct {
+	Policy string `yaml:"policy"` // v1, v2 or cifar
+	Size   int    `yaml:"size"`   // pixels a side
+}
+
+// Default is the recipe that others start from: MoCo v1's values where the paper gives them.
+func Default() Recipe {
+	return Recipe{
+		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
+		Encoder: nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
+		Queue:   65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8,
+		Views: Views{Policy: "v1", Size: 224},
+		Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
+		CheckpointEvery: 1000, MaxBad: 0.01,
+	}
+}
+
+// Schedule is the recipe's learning-rate schedule.
+func (r *Recipe) schedule() optim.Schedule {
+	return optim.Schedule{Kind: r.Schedule, Epochs: float64(r.Epochs), Warmup: r.Warmup, Milestones: r.Milestones}
+}
+
+// Rate is the learning rate at a time counted in epochs.
+func (r *Recipe) Rate(epoch float64) float64 { return r.schedule().Rate(r.LR, epoch) }
+
+// Check says everything that is wrong with the recipe, a line each: the key, the rule, the value.
+func (r *Recipe) Check() error {
+	var errs []error
+	wrong := func(bad bool, format string, a ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, a...))
+		}
+	}
+	wrong(r.Objective != "contrastive", "objective: %q is not built yet; use contrastive", r.Objective)
+	wrong(r.Dictionary != "queue", "dictionary: %q is not built yet; use queue", r.Dictionary)
+	wrong(r.Loss != "info_nce", "loss: %q is not built yet; use info_nce", r.Loss)
+	if err := r.Encoder.Check(); err != nil {
+		errs = append(errs, err)
+	}
+	wrong(r.Queue < 1 || r.Queue > 1<<24, "queue: must be 1 to %d keys, is %d", 1<<24, r.Queue)
+	wrong(!(r.Momentum >= 0 && r.Momentum <= 1), "m: must lie between 0 and 1, is %v", r.Momentum)
+	wrong(!(r.Temperature > 0), "t: the temperature must be above 0, is %v", r.Temperature)
+	wrong(r.Batch < 1, "batch: must be at least 1, is %d", r.Batch)
+	wrong(r.BNSplits < 1, "bn_splits: must be at least 1, is %d", r.BNSplits)
+	if r.Batch >= 1 && r.BNSplits >= 1 {
+		wrong(r.Batch%r.BNSplits != 0, "bn_splits: a batch of %d cannot be cut into %d equal parts", r.Batch, r.BNSplits)
+	}
+	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
+	if err := checkPolicy(r.Views); err != nil {
+		errs = append(errs, err)
+	}
+	wrong(r.Epochs < 1, "epochs: must be at least 1, is %d", r.Epochs)
+	wrong(!(r.LR >= 0), "lr: must not be negative, is %v", r.LR)
+	if err := r.schedule().Check(); err != nil {
+		errs = append(errs, err)
+	}
+	wrong(!(r.SGDMomentum >= 0 && r.SGDMomentum < 1), "sgd_momentum: must be at least 0 and below 1, is %v", r.SGDMomentum)
+	wrong(!(r.WeightDecay >= 0), "weight_decay: must not be negative, is %v", r.WeightDecay)
+	wrong(r.CheckpointEvery < 1, "checkpoint_every: must be at least 1 step, is %d", r.CheckpointEvery)
+	wrong(!(r.MaxBad >= 0 && r.MaxBad <= 1), "max_bad: is a share, 0 to 1, is %v", r.MaxBad)
+	return errors.Join(errs...)
+}

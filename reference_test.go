@@ -1,0 +1,399 @@
+package moco
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moco/engine"
+	"moco/engine/cpu"
+	"moco/engine/enginetest"
+	"moco/graph"
+	"moco/nn"
+	"moco/tensor"
+)
+
+// The files testdata/reference/moco_*.json hold what PyTorch computed in float64 (make_reference.py beside them says how). Every engine must
+// arrive at the same losses, features, gradients, parameters, statistics and queue. MOCO_REFERENCE_DIR names another folder of such files.
+
+// reference is one file.
+type reference struct {
+	Case struct {
+		Block     string
+		Layers    []int
+		Stem      string
+		Size, Dim int
+		Batch     int
+		BNSplits  int `json:"bn_splits"`
+		MLP       bool
+		Symmetric bool
+		Queue     int
+		M, T      float64
+		LR, WD    float64
+		Steps     int
+	}
+	Shuffle []int
+	Steps   []struct {
+		Loss         float64
+		ContrastTop1 float64   `json:"contrast_top1"`
+		QRow0        []float64 `json:"q_row0"`
+		KRow0        []float64 `json:"k_row0"`
+		KLast        []float64 `json:"k_last"`
+		Grad         map[string]summary
+	}
+	QueuePointer int                `json:"queue_pointer"`
+	QueueRow0    []float64          `json:"queue_row0"`
+	QParams      map[string]summary `json:"q_params"`
+	KParams      map[string]summary `json:"k_params"`
+	QRunning     map[string]summary `json:"q_running"`
+	KRunning     map[string]summary `json:"k_running"`
+}
+
+// summary is what the files keep of a tensor.
+type summary struct {
+	Norm, Sum float64
+	Head      []float64
+}
+
+// pseudo is make_reference.py's hash: n numbers between -1 and 1.
+func pseudo(seed, n int) []float64 {
+	x := make([]float64, n)
+	for i := range x {
+		h := uint32(seed)*0x9E3779B9 + uint32(i)
+		h ^= h >> 16
+		h *= 0x85EBCA6B
+		h ^= h >> 13
+		h *= 0xC2B2AE35
+		h ^= h >> 16
+		x[i] = 2*float64(h)/(1<<32) - 1
+	}
+	return x
+}
+
+func (r *reference) recipe() *Recipe {
+	c := r.Case
+	recipe := Default()
+	recipe.Encoder = nn.Config{Arch: "resnet18", Stem: c.Stem, Width: 1, Dim: c.Dim, Head: "linear", Layers: c.Layers}
+	if c.Block == "bottleneck" {
+		recipe.Encoder.Arch = "resnet50"
+	}
+	if c.MLP {
+		recipe.Encoder.Head = "mlp"
+	}
+	recipe.Views = Views{Policy: "cifar", Size: c.Size}
+	recipe.Batch, recipe.BNSplits, recipe.Symmetric = c.Batch, c.BNSplits, c.Symmetric
+	recipe.Queue, recipe.Momentum, recipe.Temperature = c.Queue, c.M, c.T
+	recipe.LR, recipe.WeightDecay = c.LR, c.WD
+	return &recipe
+}
+
+// start is the value that a variable has in the reference before the first step.
+func (r *reference) start(recipe *Recipe) map[string][]float64 {
+	start := map[string][]float64{}
+	for i, p := range recipe.Encoder.Parameters() {
+		x := pseudo(1000+i, p.Shape.Elements())
+		norm := strings.Contains(p.Name, ".bn") || strings.HasPrefix(p.Name, "bn") || strings.Contains(p.Name, "downsample.1")
+		for j := range x {
+			switch {
+			case norm && strings.HasSuffix(p.Name, "weight"):
+				x[j] = 1 + 0.1*x[j]
+			case norm:
+				x[j] *= 0.1
+			case strings.HasSuffix(p.Name, "bias"):
+				x[j] *= 0.05
+			default:
+				x[j] *= math.Sqrt(3 / float64(p.Shape[1:].Elements()))
+			}
+		}
+		start["encoder_q."+p.Name], start["encoder_k."+p.Name] = x, x
+	}
+	for _, b := range recipe.Encoder.Buffers() {
+		x := make([]float64, b.Channels)
+		for j := range x {
+			x[j] = float64(b.Start)
+		}
+		start["encoder_q."+b.Name], start["encoder_k."+b.Name] = x, x
+	}
+	queue := pseudo(8000, recipe.Queue*recipe.Encoder.Dim)
+	for row := 0; row < len(queue); row += recipe.Encoder.Dim {
+		var square float64
+		for _, v := range queue[row : row+recipe.Encoder.Dim] {
+			square += v * v
+		}
+		for j := range recipe.Encoder.Dim {
+			queue[row+j] /= math.Sqrt(square)
+		}
+	}
+	start["queue"] = queue
+	return start
+}
+
+// imagesNHWC is a batch of the reference's images, which are drawn in NCHW.
+func (r *reference) imagesNHWC(v int) []float64 {
+	n, s := r.Case.Batch, r.Case.Size
+	x := pseudo(7000+v, n*3*s*s)
+	y := make([]float64, len(x))
+	for i := range y {
+		image, pixel, c := i/(3*s*s), i/3%(s*s), i%3
+		y[i] = x[(image*3+c)*s*s+pixel]
+	}
+	return y
+}
+
+// machine hides whether values are float64 (the interpreter) or float32.
+type machine struct {
+	program engine.Program
+	state   engine.State
+}
+
+func (m machine) input(name string, x []float64) {
+	if p, ok := m.program.(*enginetest.Program); ok {
+		p.SetFloat64s(name, x)
+		return
+	}
+	round(m.program.Input(name), x)
+}
+
+func (m machine) write(t *testing.T, name string, x []float64) {
+	if s, ok := m.state.(*enginetest.State); ok {
+		copy(s.Float64s(name), x)
+		return
+	}
+	v, err := m.state.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	round(v, x)
+	if err := m.state.Write(name, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m machine) read(t *testing.T, name string) []float64 {
+	if s, ok := m.state.(*enginetest.State); ok {
+		return append([]float64(nil), s.Float64s(name)...)
+	}
+	v, err := m.state.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return widen(v)
+}
+
+func (m machine) output(name string) []float64 {
+	if p, ok := m.program.(*enginetest.Program); ok {
+		return p.Float64s(name)
+	}
+	return widen(m.program.Output(name))
+}
+
+func round(t *tensor.Tensor, x []float64) {
+	for i, v := range x {
+		if t.Type == tensor.Int32 {
+			t.Int32s()[i] = int32(v)
+		} else {
+			t.Float32s()[i] = float32(v)
+		}
+	}
+}
+
+func widen(t *tensor.Tensor) []float64 {
+	x := make([]float64, t.Shape.Elements())
+	for i := range x {
+		if t.Type == tensor.Int32 {
+			x[i] = float64(t.Int32s()[i])
+		} else {
+			x[i] = float64(t.Float32s()[i])
+		}
+	}
+	return x
+}
+
+// tolerance is how far an engine may be from the reference. Later steps start from parameters that differ already.
+type tolerance struct{ loss, laterLoss, value, gradient, final float64 }
+
+func TestReference(t *testing.T) {
+	dir := os.Getenv("MOCO_REFERENCE_DIR")
+	if dir == "" {
+		dir = filepath.Join("testdata", "reference")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "moco_*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no moco_*.json in %s (%v)", dir, err)
+	}
+	single := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-3, final: 2e-3}
+	// Deep networks on few images: some activation lies within float32's rounding of zero and its ReLU turns, which alone moves
+	// the gradients of the layers before it by some 1e-3 (and a step later their parameters). The interpreter shows that the rule is right.
+	deep := tolerance{loss: 1e-4, laterLoss: 2e-2, value: 2e-3, gradient: 1e-2, final: 0.05}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r reference
+		if err := json.Unmarshal(data, &r); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Run("interpreter", func(t *testing.T) {
+				if r.Case.Size > 16 && os.Getenv("MOCO_REFERENCE_DIR") == "" {
+					t.Skip("the interpreter takes half a minute for this case: set MOCO_REFERENCE_DIR to run it")
+				}
+				r.check(t, enginetest.New(), tolerance{1e-8, 1e-7, 1e-6, 1e-6, 1e-6})
+			})
+			for _, path := range cpu.Paths() {
+				t.Run(path, func(t *testing.T) {
+					if path == "portable" && r.Case.Size > 16 {
+						t.Skip("plain Go takes long for this case; the assembly paths run it")
+					}
+					e, err := cpu.New(cpu.Options{Path: path, Workers: 2})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(r.Case.Layers) == 4 && r.Case.Layers[0] > 1 {
+						r.check(t, e, deep)
+						return
+					}
+					r.check(t, e, single)
+				})
+			}
+		})
+	}
+}
+
+func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
+	recipe := r.recipe()
+	g, err := Step(recipe, recipe.Batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{state: e.NewState()}
+	if m.program, err = e.Compile(g, m.state); err != nil {
+		t.Fatal(err)
+	}
+	start := r.start(recipe)
+	for name, x := range start {
+		m.write(t, name, x)
+	}
+	shuffle, unshuffle := make([]float64, recipe.Batch), make([]float64, recipe.Batch)
+	for i, from := range r.Shuffle {
+		shuffle[i], unshuffle[from] = float64(from), float64(i)
+	}
+	m.input("shuffle", shuffle)
+	m.input("unshuffle", unshuffle)
+	m.input("lr", []float64{recipe.LR})
+	for i, want := range r.Steps {
+		m.input("x1", r.imagesNHWC(2*i))
+		m.input("x2", r.imagesNHWC(2*i+1))
+		if err := m.program.Run(); err != nil {
+			t.Fatal(err)
+		}
+		loss, dim := tol.laterLoss, recipe.Encoder.Dim
+		if i == 0 {
+			loss = tol.loss
+		}
+		near(t, fmt.Sprintf("step %d: loss", i), m.output("loss"), []float64{want.Loss}, loss)
+		q, k := m.output("q"), m.output("k")
+		features := tol.value
+		if i > 0 {
+			features = 10 * tol.final
+		}
+		near(t, fmt.Sprintf("step %d: first query", i), q[:dim], want.QRow0, features)
+		near(t, fmt.Sprintf("step %d: first key", i), k[:dim], want.KRow0, features)
+		near(t, fmt.Sprintf("step %d: last key", i), k[len(k)-dim:], want.KLast, features)
+		if i == 0 && !recipe.Symmetric { // (the files give the accuracy of the other half then)
+			near(t, "accuracy", m.output("accuracy"), []float64{want.ContrastTop1}, 1e-6)
+		}
+		for name, s := range want.Grad { // of the first step: velocity = gradient + weight decay * parameter
+			v := m.read(t, "sgd."+name)
+			for j := range v {
+				v[j] -= recipe.WeightDecay * start["encoder_q."+name][j]
+			}
+			s.near(t, "gradient of "+name, v, tol.gradient)
+		}
+	}
+	if got := int(m.read(t, "queue_pointer")[0]); got != r.QueuePointer {
+		t.Errorf("the queue's pointer is %d, want %d", got, r.QueuePointer)
+	}
+	near(t, "first key in the queue", m.read(t, "queue")[:recipe.Encoder.Dim], r.QueueRow0, 10*tol.final)
+	for _, group := range []struct {
+		prefix string
+		want   map[string]summary
+	}{{"encoder_q.", r.QParams}, {"encoder_k.", r.KParams}, {"encoder_q.", r.QRunning}, {"encoder_k.", r.KRunning}} {
+		for name, s := range group.want {
+			s.near(t, group.prefix+name, m.read(t, group.prefix+name), tol.final)
+		}
+	}
+}
+
+// near compares vectors, with a tolerance relative to the larger of the reference's norm.
+func near(t *testing.T, what string, got, want []float64, tolerance float64) {
+	t.Helper()
+	var distance, norm float64
+	for i := range want {
+		distance += (got[i] - want[i]) * (got[i] - want[i])
+		norm += want[i] * want[i]
+	}
+	if !(math.Sqrt(distance) <= tolerance*max(math.Sqrt(norm), 1e-6)) {
+		t.Errorf("%s is off by %.2g of its norm, more than %.0e: %v, want %v", what, math.Sqrt(distance/norm), tolerance, got[:min(4, len(got))], want[:min(4, len(want))])
+	}
+}
+
+// near compares a tensor with its summary. The sum and the first values are held to the norm: single values may be near zero.
+func (s summary) near(t *testing.T, what string, x []float64, tolerance float64) {
+	t.Helper()
+	var square, sum float64
+	for _, v := range x {
+		square += v * v
+		sum += v
+	}
+	norm := math.Sqrt(square)
+	if !(math.Abs(norm-s.Norm) <= tolerance*max(s.Norm, 1e-6)) {
+		t.Errorf("norm of %s is %.8g, want %.8g within %.0e", what, norm, s.Norm, tolerance)
+	}
+	if each := s.Norm; !(math.Abs(sum-s.Sum) <= 10*tolerance*max(each*math.Sqrt(float64(len(x))), 1e-6)) {
+		t.Errorf("sum of %s is %.8g, want %.8g", what, sum, s.Sum)
+	}
+	for i, want := range s.Head {
+		if !(math.Abs(x[i]-want) <= 10*tolerance*max(s.Norm/math.Sqrt(float64(len(x))), math.Abs(want), 1e-6)) {
+			t.Errorf("value %d of %s is %.8g, want %.8g", i, what, x[i], want)
+		}
+	}
+}
+
+// TestStepsOfAllArchitectures builds every encoder's step and compares the number of parameters with torchvision's, whose head has 1000 outputs.
+func TestStepsOfAllArchitectures(t *testing.T) {
+	for arch, want := range map[string]int{"resnet18": 11689512, "resnet34": 21797672, "resnet50": 25557032, "resnet101": 44549160, "resnet152": 60192808} {
+		r := Default()
+		r.Encoder.Arch, r.Encoder.Dim = arch, 1000
+		n := 0
+		for _, p := range r.Encoder.Parameters() {
+			n += p.Shape.Elements()
+		}
+		if n != want {
+			t.Errorf("%s has %d parameters, torchvision's %d", arch, n, want)
+		}
+		for _, head := range []string{"linear", "mlp"} {
+			r.Encoder.Head, r.Encoder.Width, r.Symmetric, r.MaskSameImage = head, 0.25, head == "mlp", head == "mlp"
+			g, err := Step(&r, 16)
+			if err != nil {
+				t.Fatalf("%s: %v", arch, err)
+			}
+			if flops := g.Cost().FLOPs; flops < 1e9 {
+				t.Errorf("%s: a step costs only %d operations", arch, flops)
+			}
+			if _, err := Features(&r, 3); err != nil {
+				t.Errorf("%s: %v", arch, err)
+			}
+			for _, n := range g.Nodes {
+				if n.Op == graph.Input && n.Name == "ids" != r.MaskSameImage && n.Name == "ids" {
+					t.Errorf("ids are asked for without a mask")
+				}
+			}
+		}
+	}
+}
