@@ -1,0 +1,201 @@
+// Package augment makes views: random crops of an image, flipped, recoloured and blurred, as the two MoCo papers draw them. Every
+// operation gives the 8-bit values that torchvision gives on PIL images, rounding included, and works without allocating.
+package augment
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"moco/data"
+	"moco/internal/rng"
+)
+
+// Policy says how a view is drawn. The order of the operations is the one in which the fields stand, but for GrayFirst.
+type Policy struct {
+	Name string
+	Size int // pixels a side
+
+	Plain              bool    // no randomness: the middle of the image, for evaluation
+	MinScale, MaxScale float64 // share of the image's area that a crop covers
+	MinRatio, MaxRatio float64 // width by height of a crop
+
+	GrayFirst bool // grayscale before jitter, as v1 has it
+
+	Jitter                                float64 // probability
+	Brightness, Contrast, Saturation, Hue float64 // strengths: factors from 1-x to 1+x; hue turns by -x to x of the circle
+	Gray                                  float64 // probability
+	Blur                                  float64 // probability
+	MinSigma, MaxSigma                    float64 // of the blur, in pixels
+	Flip                                  float64 // probability
+
+	Mean, Std [3]float32 // of each channel of the data, on a scale from 0 to 1
+}
+
+var (
+	imagenetMean, imagenetStd = [3]float32{0.485, 0.456, 0.406}, [3]float32{0.229, 0.224, 0.225}
+	cifarMean, cifarStd       = [3]float32{0.4914, 0.4822, 0.4465}, [3]float32{0.2023, 0.1994, 0.2010}
+)
+
+// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration.
+var policies = []Policy{
+	{Name: "v1", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
+		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
+	{Name: "v2", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Blur: 0.5, MinSigma: 0.1, MaxSigma: 2,
+		Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
+	{Name: "cifar", MinScale: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+}
+
+// Named returns the policy with the given name for views of size x size pixels.
+func Named(name string, size int) (Policy, error) {
+	var names []string
+	for _, p := range policies {
+		if p.Name == name {
+			p.Size = size
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Policy{}, fmt.Errorf("views.policy: %q is not known; there are %s", name, strings.Join(names, ", "))
+}
+
+// ForEvaluation is the same policy without randomness: the shorter side is resized to 8/7 of Size (256 for 224) and the middle is cut
+// out; an image of Size x Size stays as it is.
+func (p Policy) ForEvaluation() Policy {
+	p.Plain = true
+	return p
+}
+
+// Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is ready.
+type Scratch struct {
+	pixels, other []uint8
+	resize        resizer
+	normal        [3][256]float32
+	of            *Policy
+}
+
+// View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 - Mean) / Std.
+func (p *Policy) View(dst []float32, img *data.Image, r *rng.Source, s *Scratch) {
+	s.pixels = slices.Grow(s.pixels[:0], 3*p.Size*p.Size)[:3*p.Size*p.Size]
+	flip := p.draw(s.pixels, img, r, s)
+	if s.of != p {
+		s.of = p
+		for c := range s.normal {
+			for v := range s.normal[c] {
+				s.normal[c][v] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
+			}
+		}
+	}
+	dst = dst[:len(s.pixels)]
+	if !flip {
+		for i := 0; i+2 < len(dst); i += 3 {
+			dst[i], dst[i+1], dst[i+2] = s.normal[0][s.pixels[i]], s.normal[1][s.pixels[i+1]], s.normal[2][s.pixels[i+2]]
+		}
+		return
+	}
+	for y := range p.Size {
+		from := s.pixels[3*y*p.Size : 3*(y+1)*p.Size]
+		to := dst[3*y*p.Size : 3*(y+1)*p.Size]
+		for i, j := 0, len(from)-3; j >= 0; i, j = i+3, j-3 {
+			to[i], to[i+1], to[i+2] = s.normal[0][from[j]], s.normal[1][from[j+1]], s.normal[2][from[j+2]]
+		}
+	}
+}
+
+// Bytes draws a view as 8-bit RGB into dst, Size*Size*3 bytes: what View normalises.
+func (p *Policy) Bytes(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) {
+	if p.draw(dst, img, r, s) {
+		mirror(dst, p.Size)
+	}
+}
+
+func mirror(pix []uint8, width int) {
+	for row := 0; row < len(pix); row += 3 * width {
+		for i, j := row, row+3*(width-1); i < j; i, j = i+3, j-3 {
+			for c := range 3 {
+				pix[i+c], pix[j+c] = pix[j+c], pix[i+c]
+			}
+		}
+	}
+}
+
+// draw makes everything but the flip, which it returns: the caller's last pass over the pixels does it for nothing.
+func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (flip bool) {
+	if p.Plain {
+		p.middle(dst, img, s)
+		return false
+	}
+	top, left, height, width := p.crop(img.Height, img.Width, r)
+	s.resize.run(dst, p.Size, p.Size, img, top, left, height, width)
+	if p.GrayFirst && r.Float64() < p.Gray {
+		gray(dst)
+	}
+	if r.Float64() < p.Jitter {
+		p.jitter(dst, r)
+	}
+	if !p.GrayFirst && r.Float64() < p.Gray {
+		gray(dst)
+	}
+	if r.Float64() < p.Blur {
+		s.other = slices.Grow(s.other[:0], len(dst))[:len(dst)]
+		gaussianBlur(dst, s.other, p.Size, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
+	}
+	return r.Float64() < p.Flip
+}
+
+// crop is RandomResizedCrop.get_params.
+func (p *Policy) crop(h, w int, r *rng.Source) (top, left, height, width int) {
+	area := float64(h * w)
+	for range 10 {
+		target := area * r.Uniform(p.MinScale, p.MaxScale)
+		ratio := math.Exp(r.Uniform(math.Log(p.MinRatio), math.Log(p.MaxRatio)))
+		width, height = int(math.RoundToEven(math.Sqrt(target*ratio))), int(math.RoundToEven(math.Sqrt(target/ratio)))
+		if width > 0 && width <= w && height > 0 && height <= h {
+			return r.IntN(h - height + 1), r.IntN(w - width + 1), height, width
+		}
+	}
+	height, width = h, w // the middle, as near to the allowed ratios as it goes
+	switch ratio := float64(w) / float64(h); {
+	case ratio < p.MinRatio:
+		height = min(h, max(1, int(math.RoundToEven(float64(w)/p.MinRatio))))
+	case ratio > p.MaxRatio:
+		width = min(w, max(1, int(math.RoundToEven(float64(h)*p.MaxRatio))))
+	}
+	return (h - height) / 2, (w - width) / 2, height, width
+}
+
+// middle is the view for evaluation.
+func (p *Policy) middle(dst []uint8, img *data.Image, s *Scratch) {
+	if img.Width == p.Size && img.Height == p.Size {
+		copy(dst, img.Pix)
+		return
+	}
+	// Resizing the middle square of 7/8 of the shorter side is resizing the whole and cutting.
+	side := max(1, int(math.Round(float64(min(img.Width, img.Height))*7/8)))
+	if min(img.Width, img.Height) < p.Size {
+		side = min(img.Width, img.Height)
+	}
+	s.resize.run(dst, p.Size, p.Size, img, (img.Height-side)/2, (img.Width-side)/2, side, side)
+}
+
+// jitter is ColorJitter: four operations in a random order.
+func (p *Policy) jitter(pix []uint8, r *rng.Source) {
+	var order [4]int
+	r.Perm(order[:])
+	factor := func(x float64) float32 { return float32(r.Uniform(max(0, 1-x), 1+x)) }
+	for _, op := range order {
+		switch op {
+		case 0:
+			brightness(pix, factor(p.Brightness))
+		case 1:
+			contrast(pix, factor(p.Contrast))
+		case 2:
+			saturation(pix, factor(p.Saturation))
+		case 3:
+			hue(pix, r.Uniform(-p.Hue, p.Hue))
+		}
+	}
+}

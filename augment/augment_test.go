@@ -1,0 +1,213 @@
+package augment
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moco/data"
+	"moco/internal/rng"
+)
+
+// TestColour compares every operation with torchvision on PIL images: testdata/colour.json, or the same file in MOCO_REFERENCE_DIR. The keys
+// say what was done: "contrast_1.4", "crop_TOP_LEFT_HEIGHT_WIDTH_to_SIZE".
+func TestColour(t *testing.T) {
+	dir := os.Getenv("MOCO_REFERENCE_DIR")
+	if dir == "" {
+		dir = "testdata"
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "colour.json"))
+	if os.IsNotExist(err) && dir != "testdata" {
+		t.Skip("no colour.json there")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	read := func(key string, to any) {
+		if err := json.Unmarshal(file[key], to); err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+	}
+	img := &data.Image{}
+	var input []int
+	read("width", &img.Width)
+	read("height", &img.Height)
+	read("input", &input)
+	for _, v := range input {
+		img.Pix = append(img.Pix, uint8(v))
+	}
+	for key := range file {
+		if key == "width" || key == "height" || key == "input" {
+			continue
+		}
+		t.Run(key, func(t *testing.T) {
+			var want []int
+			read(key, &want)
+			got := append([]uint8(nil), img.Pix...)
+			op, argument, _ := strings.Cut(key, "_")
+			if op == "gaussian" {
+				argument = strings.TrimPrefix(argument, "blur_")
+			}
+			var x float64
+			fmt.Sscan(argument, &x)
+			switch op {
+			case "brightness":
+				brightness(got, float32(x))
+			case "contrast":
+				contrast(got, float32(x))
+			case "saturation":
+				saturation(got, float32(x))
+			case "hue":
+				hue(got, x)
+			case "gray":
+				gray(got)
+			case "flip":
+				mirror(got, img.Width)
+			case "gaussian":
+				gaussianBlur(got, make([]uint8, len(got)), img.Width, img.Height, x)
+			case "crop":
+				var top, left, h, w, size int
+				if _, err := fmt.Sscanf(argument, "%d_%d_%d_%d_to_%d", &top, &left, &h, &w, &size); err != nil {
+					t.Fatal(err)
+				}
+				got = make([]uint8, 3*size*size)
+				new(resizer).run(got, size, size, img, top, left, h, w)
+			default:
+				t.Fatalf("unknown operation %q", key)
+			}
+			off, worst := 0, 0
+			for i, w := range want {
+				d := int(math.Abs(float64(int(got[i]) - w)))
+				worst = max(worst, d)
+				if d > 1 {
+					off++
+				}
+			}
+			if worst > 3 || off*1000 > len(want) {
+				t.Errorf("%d of %d values are off by more than a level, the worst by %d", off, len(want), worst)
+			}
+		})
+	}
+}
+
+func picture(w, h int) *data.Image {
+	img := &data.Image{Width: w, Height: h, Pix: make([]uint8, 3*w*h)}
+	r := rng.New(uint64(w), uint64(h))
+	for i := range img.Pix {
+		img.Pix[i] = uint8(i/3%w*200/w + r.IntN(56))
+	}
+	return img
+}
+
+// TestViewOfEverySize: each view is written fully, follows from its key alone, and allocates nothing once the scratch has grown.
+func TestViewOfEverySize(t *testing.T) {
+	for _, base := range policies {
+		for _, plain := range []bool{false, true} {
+			for _, shape := range [][2]int{{1, 1}, {1, 50}, {50, 1}, {7, 300}, {32, 32}, {33, 31}, {500, 375}} {
+				p, err := Named(base.Name, 32)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if plain {
+					p = p.ForEvaluation()
+				}
+				img := picture(shape[0], shape[1])
+				var s Scratch
+				for seed := range uint64(20) {
+					first, second := make([]float32, 32*32*3), make([]float32, 32*32*3)
+					for i := range first {
+						first[i] = float32(math.NaN())
+					}
+					r := rng.New(seed)
+					p.View(first, img, &r, &s)
+					r = rng.New(seed)
+					p.View(second, img, &r, &Scratch{})
+					for i, v := range first {
+						if v != v || v != second[i] {
+							t.Fatalf("%s of %v, seed %d: value %d is %v, then %v", p.Name, shape, seed, i, v, second[i])
+						}
+					}
+				}
+				dst := make([]float32, 32*32*3)
+				seed := uint64(0)
+				if n := testing.AllocsPerRun(20, func() {
+					r := rng.New(seed % 20)
+					seed++
+					p.View(dst, img, &r, &s)
+				}); n > 0 && shape[0]*shape[1] < 100000 {
+					t.Errorf("%s of %v: %v allocations a view", p.Name, shape, n)
+				}
+			}
+		}
+	}
+}
+
+func TestCropsCoverWhatThePolicySays(t *testing.T) {
+	p, _ := Named("v1", 224)
+	square := p
+	square.MinRatio, square.MaxRatio = 1, 1 // then no draw is refused, and the mean area is that of the range
+	var area, ratio float64
+	const n = 4000
+	for i := range uint64(n) {
+		r := rng.New(i)
+		top, left, h, w := p.crop(300, 300, &r)
+		if top < 0 || left < 0 || h < 1 || w < 1 || top+h > 300 || left+w > 300 {
+			t.Fatalf("crop %d,%d %dx%d lies outside of 300x300", top, left, h, w)
+		}
+		ratio += math.Log(float64(w)/float64(h)) / n
+		r = rng.New(i, 1)
+		_, _, h, w = square.crop(300, 300, &r)
+		area += float64(h*w) / (300 * 300) / n
+	}
+	if math.Abs(area-0.6) > 0.02 || math.Abs(ratio) > 0.02 {
+		t.Errorf("mean area %.3f and log ratio %.3f, want about 0.6 and 0", area, ratio)
+	}
+}
+
+func TestEvaluationKeepsAnImageOfTheRightSize(t *testing.T) {
+	p, _ := Named("cifar", 32)
+	p = p.ForEvaluation()
+	img := picture(32, 32)
+	got := make([]uint8, 32*32*3)
+	p.Bytes(got, img, &rng.Source{}, &Scratch{})
+	if string(got) != string(img.Pix) {
+		t.Error("a 32x32 image is changed by the view for evaluation")
+	}
+}
+
+func FuzzView(f *testing.F) {
+	f.Add(uint16(3), uint16(5), uint64(1), uint8(0))
+	f.Add(uint16(1000), uint16(1), uint64(9), uint8(1))
+	f.Fuzz(func(t *testing.T, w, h uint16, seed uint64, which uint8) {
+		p, _ := Named(policies[int(which)%len(policies)].Name, 1+int(seed%40))
+		width, height := 1+int(w%600), 1+int(h%600)
+		r := rng.New(seed)
+		p.View(make([]float32, p.Size*p.Size*3), picture(width, height), &r, &Scratch{})
+	})
+}
+
+func BenchmarkView(b *testing.B) {
+	for _, c := range []struct {
+		policy     string
+		size, w, h int
+	}{{"cifar", 32, 32, 32}, {"v1", 224, 500, 375}, {"v2", 224, 500, 375}} {
+		b.Run(fmt.Sprintf("%s-%d", c.policy, c.size), func(b *testing.B) {
+			p, _ := Named(c.policy, c.size)
+			img, dst, s, i := picture(c.w, c.h), make([]float32, c.size*c.size*3), &Scratch{}, uint64(0)
+			for b.Loop() {
+				r := rng.New(i)
+				i++
+				p.View(dst, img, &r, s)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "views/s")
+		})
+	}
+}

@@ -1,0 +1,75 @@
+package moco
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"testing"
+	"time"
+
+	"moco/engine/cpu"
+	"moco/nn"
+)
+
+// BenchmarkStep times whole steps of the cifar recipe. With MOCO_PROFILE set it also prints where the time goes.
+func BenchmarkStep(b *testing.B) {
+	for _, width := range []float64{0.25, 1} {
+		b.Run(fmt.Sprintf("resnet18-cifar-width-%v", width), func(b *testing.B) {
+			r := Default()
+			r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: width, Dim: 128, Head: "linear"}
+			r.Views = Views{"cifar", 32}
+			r.Queue, r.BNSplits, r.Batch = 4096, 1, 256
+			g, err := Step(&r, r.Batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			e, err := cpu.New(cpu.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := e.NewState()
+			p, err := e.Compile(g, s)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := Initialise(&r, s); err != nil {
+				b.Fatal(err)
+			}
+			for _, name := range []string{"x1", "x2"} {
+				x := p.Input(name).Float32s()
+				for i, v := range pseudo(1, len(x)) {
+					x[i] = float32(v)
+				}
+			}
+			for i := range r.Batch {
+				p.Input("shuffle").Int32s()[i], p.Input("unshuffle").Int32s()[i] = int32(i), int32(i)
+			}
+			p.Input("lr").Float32s()[0] = 0.01
+			if err := p.Run(); err != nil {
+				b.Fatal(err)
+			}
+			p.Profile(os.Getenv("MOCO_PROFILE") != "")
+			for b.Loop() {
+				if err := p.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			seconds := b.Elapsed().Seconds() / float64(b.N)
+			b.ReportMetric(float64(r.Batch)/seconds, "images/s")
+			b.ReportMetric(float64(g.Cost().FLOPs)/seconds/1e9, "GFLOP/s")
+			b.ReportMetric(float64(p.Cost().PeakBytes())/1e6, "MB")
+			byLabel := map[string]time.Duration{}
+			for _, t := range p.Profile(false) {
+				byLabel[t.Label] += t.Time / time.Duration(t.Runs)
+			}
+			var labels []string
+			for l := range byLabel {
+				labels = append(labels, l)
+			}
+			sort.Slice(labels, func(i, j int) bool { return byLabel[labels[i]] > byLabel[labels[j]] })
+			for _, l := range labels {
+				b.Logf("%-32s %v", l, byLabel[l])
+			}
+		})
+	}
+}
