@@ -1,0 +1,312 @@
+// Package weights reads and writes files of named tensors.
+//
+// The format is safetensors: eight bytes with the length of a JSON header, the header (for each tensor its type, shape and place, and
+// a map of strings under "__metadata__"), then the tensors. It says nothing that a reader must execute, and it can be checked fully
+// before anything is used.
+package weights
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"moco/tensor"
+)
+
+// Named is a tensor with its name.
+type Named struct {
+	Name   string
+	Tensor *tensor.Tensor
+}
+
+// File is named tensors in their order, and text about them.
+type File struct {
+	Tensors  []Named
+	Metadata map[string]string
+}
+
+// Get returns the tensor with a name, or nil.
+func (f *File) Get(name string) *tensor.Tensor {
+	for _, n := range f.Tensors {
+		if n.Name == name {
+			return n.Tensor
+		}
+	}
+	return nil
+}
+
+// typeNames are the types that are written, under the format's names.
+var typeNames = map[tensor.Type]string{tensor.Float32: "F32", tensor.Int32: "I32", tensor.Int64: "I64", tensor.Uint8: "U8"}
+
+// entry is what the header says of a tensor.
+type entry struct {
+	Type    string   `json:"dtype"`
+	Shape   []int64  `json:"shape"`
+	Offsets [2]int64 `json:"data_offsets"`
+}
+
+// Write writes f. The same tensors and metadata give the same bytes.
+func Write(w io.Writer, f *File) error {
+	var header bytes.Buffer
+	header.WriteByte('{')
+	member := func(name string, value any) error {
+		if header.Len() > 1 {
+			header.WriteByte(',')
+		}
+		for i, v := range []any{name, value} {
+			b, err := json.Marshal(v) // maps are written in the order of their keys
+			if err != nil {
+				return fmt.Errorf("safetensors: %w", err)
+			}
+			if i == 1 {
+				header.WriteByte(':')
+			}
+			header.Write(b)
+		}
+		return nil
+	}
+	if len(f.Metadata) > 0 {
+		if err := member("__metadata__", f.Metadata); err != nil {
+			return err
+		}
+	}
+	seen := map[string]bool{"__metadata__": true}
+	var offset int64
+	for _, n := range f.Tensors {
+		if seen[n.Name] {
+			return fmt.Errorf("safetensors: two tensors are named %q", n.Name)
+		}
+		seen[n.Name] = true
+		name, ok := typeNames[n.Tensor.Type]
+		if !ok {
+			return fmt.Errorf("safetensors: tensor %q has type %v, which is not written", n.Name, n.Tensor.Type)
+		}
+		size := int64(len(n.Tensor.Bytes()))
+		shape := make([]int64, len(n.Tensor.Shape))
+		for i, d := range n.Tensor.Shape {
+			shape[i] = int64(d)
+		}
+		if err := member(n.Name, entry{name, shape, [2]int64{offset, offset + size}}); err != nil {
+			return err
+		}
+		offset += size
+	}
+	header.WriteByte('}')
+	for header.Len()%8 != 0 { // the tensors then start at a multiple of eight
+		header.WriteByte(' ')
+	}
+	out := bufio.NewWriterSize(w, 1<<20)
+	out.Write(binary.LittleEndian.AppendUint64(nil, uint64(header.Len())))
+	out.Write(header.Bytes())
+	for _, n := range f.Tensors {
+		if _, err := out.Write(n.Tensor.Bytes()); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// maxHeader is the longest header that is read; the format's own limit.
+const maxHeader = 100 << 20
+
+// errTruncated is what a file that ends too early is.
+var errTruncated = errors.New("safetensors: the file is cut short; copy it again")
+
+// Read reads a file of the given size. Types F16, BF16 and F64 become float32. A file that breaks a rule of the format is refused, with
+// the rule: nothing is guessed.
+func Read(r io.ReaderAt, size int64) (*File, error) {
+	var length [8]byte
+	if size < 8 {
+		return nil, errTruncated
+	}
+	if _, err := r.ReadAt(length[:], 0); err != nil {
+		return nil, fmt.Errorf("safetensors: read the header's length: %w", err)
+	}
+	n := binary.LittleEndian.Uint64(length[:])
+	if n > maxHeader {
+		return nil, fmt.Errorf("safetensors: a header of %d bytes is not believable; is this a safetensors file?", n)
+	}
+	if int64(n) > size-8 {
+		return nil, errTruncated
+	}
+	raw := make([]byte, n)
+	if _, err := r.ReadAt(raw, 8); err != nil {
+		return nil, fmt.Errorf("safetensors: read the header: %w", err)
+	}
+	metadata, entries, err := parseHeader(raw)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Metadata: metadata}
+	start, room := 8+int64(n), size-8-int64(n)
+	var end int64
+	for _, e := range entries {
+		elements, err := e.check(end)
+		if err != nil {
+			return nil, err
+		}
+		end = e.Offsets[1]
+		if end > room {
+			return nil, errTruncated
+		}
+		t, err := e.read(io.NewSectionReader(r, start+e.Offsets[0], e.Offsets[1]-e.Offsets[0]), elements)
+		if err != nil {
+			return nil, err
+		}
+		f.Tensors = append(f.Tensors, Named{e.name, t})
+	}
+	if end != room {
+		return nil, fmt.Errorf("safetensors: %d bytes follow the last tensor", room-end)
+	}
+	return f, nil
+}
+
+// namedEntry is an entry with its tensor's name.
+type namedEntry struct {
+	name string
+	entry
+}
+
+// parseHeader reads the JSON, refusing names that stand twice, and returns the entries in the order of their data.
+func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
+	bad := func(err error) (map[string]string, []namedEntry, error) {
+		return nil, nil, fmt.Errorf("safetensors: the header is not legal: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := d.Token(); err != nil {
+		return bad(err)
+	} else if t != json.Delim('{') {
+		return bad(errors.New("it is no JSON object"))
+	}
+	var metadata map[string]string
+	var entries []namedEntry
+	seen := map[string]bool{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return bad(err)
+		}
+		name, _ := t.(string)
+		if seen[name] {
+			return bad(fmt.Errorf("%q stands twice", name))
+		}
+		seen[name] = true
+		if name == "__metadata__" {
+			if err := d.Decode(&metadata); err != nil {
+				return bad(fmt.Errorf("__metadata__: %w", err))
+			}
+			continue
+		}
+		var e entry
+		if err := d.Decode(&e); err != nil {
+			return bad(fmt.Errorf("tensor %q: %w", name, err))
+		}
+		entries = append(entries, namedEntry{name, e})
+	}
+	if _, err := d.Token(); err != nil {
+		return bad(err)
+	}
+	if rest, err := io.ReadAll(io.MultiReader(d.Buffered(), bytes.NewReader(nil))); err != nil || len(bytes.TrimSpace(rest)) > 0 {
+		return bad(errors.New("something follows the JSON object"))
+	}
+	slices.SortStableFunc(entries, func(a, b namedEntry) int {
+		switch {
+		case a.Offsets[0] != b.Offsets[0]:
+			return compare(a.Offsets[0], b.Offsets[0])
+		case a.Offsets[1] != b.Offsets[1]:
+			return compare(a.Offsets[1], b.Offsets[1])
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return metadata, entries, nil
+}
+
+func compare(a, b int64) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+// sizes are the bytes an element takes in the file, for the types that are read.
+var sizes = map[string]int64{"F32": 4, "I32": 4, "I64": 8, "U8": 1, "F16": 2, "BF16": 2, "F64": 8}
+
+// check holds an entry to the rules: a known type, a shape whose elements fill its place, which begins where the one before ended.
+func (e namedEntry) check(end int64) (elements int64, err error) {
+	size, ok := sizes[e.Type]
+	if !ok {
+		return 0, fmt.Errorf("safetensors: tensor %q has type %q, which is not read", e.name, e.Type)
+	}
+	if len(e.Shape) > 16 {
+		return 0, fmt.Errorf("safetensors: tensor %q has %d axes", e.name, len(e.Shape))
+	}
+	elements = 1
+	for _, d := range e.Shape {
+		if d < 0 || d > math.MaxInt32 || elements*max(d, 1) > math.MaxInt64/16/max(d, 1) {
+			return 0, fmt.Errorf("safetensors: tensor %q has the impossible shape %v", e.name, e.Shape)
+		}
+		elements *= d
+	}
+	if e.Offsets[0] != end || e.Offsets[1] < e.Offsets[0] {
+		return 0, fmt.Errorf("safetensors: tensor %q lies at %d to %d, where %d should come next: tensors overlap or leave a hole", e.name, e.Offsets[0], e.Offsets[1], end)
+	}
+	if e.Offsets[1]-e.Offsets[0] != elements*size {
+		return 0, fmt.Errorf("safetensors: tensor %q takes %d bytes, but %v of %s takes %d", e.name, e.Offsets[1]-e.Offsets[0], e.Shape, e.Type, elements*size)
+	}
+	return elements, nil
+}
+
+func (e namedEntry) read(r io.Reader, elements int64) (*tensor.Tensor, error) {
+	shape := make([]int, len(e.Shape))
+	for i, d := range e.Shape {
+		shape[i] = int(d)
+	}
+	for t, name := range typeNames {
+		if name == e.Type {
+			out := tensor.New(t, shape...)
+			if _, err := io.ReadFull(r, out.Bytes()); err != nil {
+				return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
+			}
+			return out, nil
+		}
+	}
+	raw := make([]byte, elements*sizes[e.Type])
+	if _, err := io.ReadFull(r, raw); err != nil {
+		return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
+	}
+	out := tensor.New(tensor.Float32, shape...)
+	x := out.Float32s()
+	for i := range x {
+		switch e.Type {
+		case "BF16":
+			x[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
+		case "F16":
+			x[i] = half(binary.LittleEndian.Uint16(raw[2*i:]))
+		case "F64":
+			x[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
+		}
+	}
+	return out, nil
+}
+
+// half is the value of an IEEE 754 half-precision number.
+func half(h uint16) float32 {
+	sign, exponent, fraction := uint32(h>>15)<<31, int(h>>10&31), float64(h&1023)
+	var v float64
+	switch exponent {
+	case 0:
+		v = math.Ldexp(fraction, -24)
+	case 31:
+		return math.Float32frombits(sign | 0x7F800000 | uint32(h&1023)<<13)
+	default:
+		v = math.Ldexp(1024+fraction, exponent-25)
+	}
+	return math.Float32frombits(sign | math.Float32bits(float32(v)))
+}

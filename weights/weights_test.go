@@ -1,0 +1,172 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"moco/tensor"
+)
+
+func example() *File {
+	ids := tensor.New(tensor.Int32, 3)
+	ids.Int32s()[1] = -7
+	count := tensor.New(tensor.Int64)
+	count.Int64s()[0] = 1 << 40
+	return &File{
+		Tensors: []Named{
+			{"conv1.weight", tensor.FromFloat32s([]float32{1, -2, 3.5, float32(math.Inf(1)), 0, 6}, 2, 3)},
+			{"ids", ids}, {"empty", tensor.New(tensor.Float32, 0, 4)}, {"count", count}, {"bytes", tensor.New(tensor.Uint8, 5)},
+		},
+		Metadata: map[string]string{"arch": "resnet18", "a": "\"quoted\" \u2764"},
+	}
+}
+
+func encode(t testing.TB, f *File) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Write(&b, f); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestRoundTrip(t *testing.T) {
+	f := example()
+	raw := encode(t, f)
+	if !bytes.Equal(raw, encode(t, f)) {
+		t.Error("the same file is written as other bytes")
+	}
+	back, err := Read(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(back.Metadata) != fmt.Sprint(f.Metadata) {
+		t.Errorf("metadata %v came back as %v", f.Metadata, back.Metadata)
+	}
+	for _, n := range f.Tensors {
+		got := back.Get(n.Name)
+		if got == nil || got.Type != n.Tensor.Type || !got.Shape.Equal(n.Tensor.Shape) || !bytes.Equal(got.Bytes(), n.Tensor.Bytes()) {
+			t.Errorf("%s came back as %v", n.Name, got)
+		}
+	}
+	if back.Get("nothing") != nil {
+		t.Error("a tensor that is not there was found")
+	}
+}
+
+func file(header string, data int) []byte {
+	raw := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	return append(append(raw, header...), make([]byte, data)...)
+}
+
+func TestOtherTypesBecomeFloat32(t *testing.T) {
+	raw := file(`{"h":{"dtype":"F16","shape":[4],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[8,10]},"d":{"dtype":"F64","shape":[1],"data_offsets":[10,18]}}`, 0)
+	raw = binary.LittleEndian.AppendUint16(raw, 0x3C00) // 1
+	raw = binary.LittleEndian.AppendUint16(raw, 0xC500) // -5
+	raw = binary.LittleEndian.AppendUint16(raw, 0x0001) // 2^-24
+	raw = binary.LittleEndian.AppendUint16(raw, 0x7C00) // infinity
+	raw = binary.LittleEndian.AppendUint16(raw, 0x4049) // 3.140625
+	raw = binary.LittleEndian.AppendUint64(raw, math.Float64bits(-2.25))
+	f, err := Read(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := append(append(append([]float32(nil), f.Get("h").Float32s()...), f.Get("b").Float32s()...), f.Get("d").Float32s()...)
+	want := []float32{1, -5, 1.0 / (1 << 24), float32(math.Inf(1)), 3.140625, -2.25}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("value %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	whole := encode(t, example())
+	for name, c := range map[string]struct {
+		raw  []byte
+		want string
+	}{
+		"empty":               {nil, "cut short"},
+		"no header":           {whole[:8], "cut short"},
+		"half a header":       {whole[:40], "cut short"},
+		"half the data":       {whole[:len(whole)-3], "cut short"},
+		"bytes behind":        {append(append([]byte(nil), whole...), 1), "follow the last"},
+		"huge header":         {binary.LittleEndian.AppendUint64(nil, 1<<60), "not believable"},
+		"text file":           {[]byte("This is not a safetensors file at all."), "not believable"},
+		"no JSON":             {file("hello, world", 0), "not legal"},
+		"an array":            {file("[]", 0), "no JSON object"},
+		"two objects":         {file("{}{}", 0), "follows"},
+		"unknown type":        {file(`{"a":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}}`, 4), "not read"},
+		"negative axis":       {file(`{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 4), "impossible shape"},
+		"overflow":            {file(`{"a":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`, 4), "impossible shape"},
+		"too small a place":   {file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, 4), "takes 8"},
+		"overlap":             {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}`, 6), "overlap"},
+		"hole":                {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8), "hole"},
+		"backwards":           {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}}`, 4), "hole"},
+		"twice":               {file(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}`, 2), "twice"},
+		"metadata of numbers": {file(`{"__metadata__":{"a":1}}`, 0), "__metadata__"},
+		"far beyond the end":  {file(`{"a":{"dtype":"F32","shape":[1000000],"data_offsets":[0,4000000]}}`, 4), "cut short"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(bytes.NewReader(c.raw), int64(len(c.raw)))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the error is %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestSave(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.safetensors")
+	sha, err := Save(path, example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := Load(path)
+	if sum, err2 := Sum(path); err != nil || err2 != nil || sha != again || sha != sum {
+		t.Errorf("saved with SHA-256 %s, loaded with %s, summed as %s (%v, %v)", sha, again, sum, err, err2)
+	}
+	// a disk that fills up in the middle
+	_, err = SaveFunc(path, func(w io.Writer) error {
+		w.Write([]byte("half of it"))
+		return &os.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
+	})
+	if err == nil || !strings.Contains(err.Error(), "disk is full") || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a full disk gives %v", err)
+	}
+	if sum, _ := Sum(path); sum != sha {
+		t.Error("a save that failed has changed the file that stood there")
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
+		t.Errorf("a save that failed leaves %v", left)
+	}
+	if _, err := Save(filepath.Join(t.TempDir(), "no", "folder", "w"), example()); err == nil {
+		t.Error("saving to a folder that is not there is no error")
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(encode(f, example()))
+	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4))
+	f.Add(file(`{"__metadata__":{}}`, 0))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		file, err := Read(bytes.NewReader(raw), int64(len(raw)))
+		if err != nil {
+			return
+		}
+		for _, n := range file.Tensors {
+			if n.Tensor.Shape.Elements()*n.Tensor.Type.Size() != len(n.Tensor.Bytes()) {
+				t.Errorf("tensor %q of %v has %d bytes", n.Name, n.Tensor.Shape, len(n.Tensor.Bytes()))
+			}
+		}
+	})
+}
