@@ -8,6 +8,7 @@ package weights
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"moco/tensor"
 )
@@ -47,12 +49,13 @@ var typeNames = map[tensor.Type]string{tensor.Float32: "F32", tensor.Int32: "I32
 
 // entry is what the header says of a tensor.
 type entry struct {
-	Type    string   `json:"dtype"`
-	Shape   []int64  `json:"shape"`
-	Offsets [2]int64 `json:"data_offsets"`
+	Type    string  `json:"dtype"`
+	Shape   []int64 `json:"shape"`
+	Offsets []int64 `json:"data_offsets"` // where its data begins and ends, counted from the end of the header
 }
 
-// Write writes f. The same tensors and metadata give the same bytes.
+// Write writes f. The same tensors and metadata give the same bytes. What Read would refuse or change is an error, before anything is
+// written: a type that the format lacks, a name that stands twice, names or metadata that are not UTF-8.
 func Write(w io.Writer, f *File) error {
 	var header bytes.Buffer
 	header.WriteByte('{')
@@ -72,16 +75,28 @@ func Write(w io.Writer, f *File) error {
 		}
 		return nil
 	}
+	for key, value := range f.Metadata {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return fmt.Errorf("safetensors: metadata %q: %q is not UTF-8 text", key, value)
+		}
+	}
 	if len(f.Metadata) > 0 {
 		if err := member("__metadata__", f.Metadata); err != nil {
 			return err
 		}
 	}
-	seen := map[string]bool{"__metadata__": true}
+	seen := map[string]bool{}
 	var offset int64
 	for _, n := range f.Tensors {
-		if seen[n.Name] {
+		switch {
+		case n.Name == "__metadata__":
+			return errors.New("safetensors: a tensor cannot be named __metadata__; the format keeps that for the text")
+		case seen[n.Name]:
 			return fmt.Errorf("safetensors: two tensors are named %q", n.Name)
+		case !utf8.ValidString(n.Name):
+			return fmt.Errorf("safetensors: the name %q is not UTF-8 text", n.Name)
+		case n.Tensor == nil:
+			return fmt.Errorf("safetensors: tensor %q is nil", n.Name)
 		}
 		seen[n.Name] = true
 		name, ok := typeNames[n.Tensor.Type]
@@ -89,11 +104,14 @@ func Write(w io.Writer, f *File) error {
 			return fmt.Errorf("safetensors: tensor %q has type %v, which is not written", n.Name, n.Tensor.Type)
 		}
 		size := int64(len(n.Tensor.Bytes()))
+		if want := int64(n.Tensor.Shape.Elements() * n.Tensor.Type.Size()); size != want {
+			return fmt.Errorf("safetensors: tensor %q of %v %v holds %d bytes, where it should hold %d", n.Name, n.Tensor.Shape, n.Tensor.Type, size, want)
+		}
 		shape := make([]int64, len(n.Tensor.Shape))
 		for i, d := range n.Tensor.Shape {
 			shape[i] = int64(d)
 		}
-		if err := member(n.Name, entry{name, shape, [2]int64{offset, offset + size}}); err != nil {
+		if err := member(n.Name, entry{name, shape, []int64{offset, offset + size}}); err != nil {
 			return err
 		}
 		offset += size
@@ -104,7 +122,7 @@ func Write(w io.Writer, f *File) error {
 	}
 	out := bufio.NewWriterSize(w, 1<<20)
 	out.Write(binary.LittleEndian.AppendUint64(nil, uint64(header.Len())))
-	out.Write(header.Bytes())
+	out.Write(header.Bytes()) // a bufio.Writer keeps its first error and returns it to the end
 	for _, n := range f.Tensors {
 		if _, err := out.Write(n.Tensor.Bytes()); err != nil {
 			return err
@@ -126,7 +144,7 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	if size < 8 {
 		return nil, errTruncated
 	}
-	if _, err := r.ReadAt(length[:], 0); err != nil {
+	if _, err := io.ReadFull(io.NewSectionReader(r, 0, 8), length[:]); err != nil {
 		return nil, fmt.Errorf("safetensors: read the header's length: %w", err)
 	}
 	n := binary.LittleEndian.Uint64(length[:])
@@ -137,7 +155,7 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 		return nil, errTruncated
 	}
 	raw := make([]byte, n)
-	if _, err := r.ReadAt(raw, 8); err != nil {
+	if _, err := io.ReadFull(io.NewSectionReader(r, 8, int64(n)), raw); err != nil {
 		return nil, fmt.Errorf("safetensors: read the header: %w", err)
 	}
 	metadata, entries, err := parseHeader(raw)
@@ -208,31 +226,21 @@ func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 		if err := d.Decode(&e); err != nil {
 			return bad(fmt.Errorf("tensor %q: %w", name, err))
 		}
+		if e.Shape == nil || len(e.Offsets) != 2 {
+			return bad(fmt.Errorf("tensor %q needs a shape and two data_offsets", name))
+		}
 		entries = append(entries, namedEntry{name, e})
 	}
 	if _, err := d.Token(); err != nil {
 		return bad(err)
 	}
-	if rest, err := io.ReadAll(io.MultiReader(d.Buffered(), bytes.NewReader(nil))); err != nil || len(bytes.TrimSpace(rest)) > 0 {
+	if len(bytes.TrimSpace(raw[d.InputOffset():])) > 0 {
 		return bad(errors.New("something follows the JSON object"))
 	}
-	slices.SortStableFunc(entries, func(a, b namedEntry) int {
-		switch {
-		case a.Offsets[0] != b.Offsets[0]:
-			return compare(a.Offsets[0], b.Offsets[0])
-		case a.Offsets[1] != b.Offsets[1]:
-			return compare(a.Offsets[1], b.Offsets[1])
-		}
-		return strings.Compare(a.name, b.name)
+	slices.SortFunc(entries, func(a, b namedEntry) int {
+		return cmp.Or(slices.Compare(a.Offsets, b.Offsets), strings.Compare(a.name, b.name))
 	})
 	return metadata, entries, nil
-}
-
-func compare(a, b int64) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 // sizes are the bytes an element takes in the file, for the types that are read.
@@ -249,7 +257,7 @@ func (e namedEntry) check(end int64) (elements int64, err error) {
 	}
 	elements = 1
 	for _, d := range e.Shape {
-		if d < 0 || d > math.MaxInt32 || elements*max(d, 1) > math.MaxInt64/16/max(d, 1) {
+		if d < 0 || elements > math.MaxInt64/8/max(d, 1) { // so that neither the product nor its bytes overflow
 			return 0, fmt.Errorf("safetensors: tensor %q has the impossible shape %v", e.name, e.Shape)
 		}
 		elements *= d
@@ -263,6 +271,7 @@ func (e namedEntry) check(end int64) (elements int64, err error) {
 	return elements, nil
 }
 
+// read makes the tensor from its data, converting the types that tensors lack.
 func (e namedEntry) read(r io.Reader, elements int64) (*tensor.Tensor, error) {
 	shape := make([]int, len(e.Shape))
 	for i, d := range e.Shape {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -108,6 +109,13 @@ func TestMalformed(t *testing.T) {
 		"unknown type":        {file(`{"a":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}}`, 4), "not read"},
 		"negative axis":       {file(`{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 4), "impossible shape"},
 		"overflow":            {file(`{"a":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`, 4), "impossible shape"},
+		"overflow to zero":    {file(`{"a":{"dtype":"F32","shape":[536870912,16384,1073741824],"data_offsets":[0,0]}}`, 0), "impossible shape"},
+		"no shape":            {file(`{"a":{"dtype":"F32","data_offsets":[0,4]}}`, 4), "needs a shape"},
+		"shape null":          {file(`{"a":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}`, 4), "needs a shape"},
+		"one offset":          {file(`{"a":{"dtype":"F32","shape":[0],"data_offsets":[0]}}`, 0), "two data_offsets"},
+		"three offsets":       {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,9]}}`, 4), "two data_offsets"},
+		"object cut short":    {file(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}`, 1), "not legal"},
+		"one long axis":       {file(`{"a":{"dtype":"U8","shape":[3000000000],"data_offsets":[0,3000000000]}}`, 4), "cut short"},
 		"too small a place":   {file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, 4), "takes 8"},
 		"overlap":             {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}`, 6), "overlap"},
 		"hole":                {file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8), "hole"},
@@ -122,6 +130,81 @@ func TestMalformed(t *testing.T) {
 				t.Errorf("the error is %v, want one that says %q", err, c.want)
 			}
 		})
+	}
+}
+
+// eager is a reader that says io.EOF together with the last bytes, as an io.ReaderAt may.
+type eager struct{ *bytes.Reader }
+
+func (e eager) ReadAt(p []byte, off int64) (int, error) {
+	n, err := e.Reader.ReadAt(p, off)
+	if err == nil && off+int64(n) == e.Size() {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func TestReaderThatEndsEarly(t *testing.T) {
+	for _, raw := range [][]byte{file("{}", 0), encode(t, example())} {
+		if _, err := Read(eager{bytes.NewReader(raw)}, int64(len(raw))); err != nil {
+			t.Errorf("%d bytes: %v", len(raw), err)
+		}
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	one := func() *tensor.Tensor { return tensor.New(tensor.Uint8, 1) }
+	long := one()
+	long.Shape = tensor.Shape{5}
+	for name, c := range map[string]struct {
+		file File
+		want string
+	}{
+		"twice":           {File{Tensors: []Named{{"a", one()}, {"a", one()}}}, "two tensors"},
+		"reserved":        {File{Tensors: []Named{{"__metadata__", one()}}}, "__metadata__"},
+		"name not UTF-8":  {File{Tensors: []Named{{"a\xff", one()}}}, "not UTF-8"},
+		"text not UTF-8":  {File{Metadata: map[string]string{"a": "\xff"}}, "not UTF-8"},
+		"nil":             {File{Tensors: []Named{{"a", nil}}}, "nil"},
+		"type":            {File{Tensors: []Named{{"a", &tensor.Tensor{Shape: tensor.Shape{0}}}}}, "not written"},
+		"shape and bytes": {File{Tensors: []Named{{"a", long}}}, "should hold 5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := Write(&b, &c.file); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the error is %v, want one that says %q", err, c.want)
+			}
+			if b.Len() > 0 {
+				t.Errorf("%d bytes of a file that is refused were written", b.Len())
+			}
+		})
+	}
+}
+
+// TestFullDisk fills a real one, where the test may mount it.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("no small disk can be mounted here, so a real full disk was not tried: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("unmount %s: %v %s", dir, err, out)
+		}
+	})
+	path := filepath.Join(dir, "w.safetensors")
+	sha, err := Save(path, example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Save(path, &File{Tensors: []Named{{"large", tensor.New(tensor.Float32, 1<<20)}}})
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "free some space") {
+		t.Errorf("a full disk gives %v", err)
+	}
+	if _, now, err := Load(path); err != nil || now != sha {
+		t.Errorf("the file that stood there is now %s (%v), want %s", now, err, sha)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("the folder holds %v (%v), want the one file", files, err)
 	}
 }
 
@@ -158,10 +241,17 @@ func FuzzRead(f *testing.F) {
 	f.Add(encode(f, example()))
 	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4))
 	f.Add(file(`{"__metadata__":{}}`, 0))
+	f.Add(file(`{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"F64","shape":[],"data_offsets":[4,12]}}`, 12))
+	f.Add(file(`{"a":{"dtype":"F32","shape":[536870912,16384,1073741824],"data_offsets":[0,0]}}`, 0))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		file, err := Read(bytes.NewReader(raw), int64(len(raw)))
 		if err != nil {
 			return
+		}
+		again := encode(t, file)
+		back, err := Read(bytes.NewReader(again), int64(len(again)))
+		if err != nil || !bytes.Equal(encode(t, back), again) {
+			t.Fatalf("what was read cannot be written and read again (%v)", err)
 		}
 		for _, n := range file.Tensors {
 			if n.Tensor.Shape.Elements()*n.Tensor.Type.Size() != len(n.Tensor.Bytes()) {

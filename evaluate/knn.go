@@ -1,0 +1,220 @@
+// Package evaluate measures what an encoder has learned. The engine is passed in.
+package evaluate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"moco/engine"
+	"moco/graph"
+	"moco/internal/loader"
+	"moco/tensor"
+)
+
+// Embedded is the features of a set of images.
+type Embedded struct {
+	Features []float32 // [N,Dim], each row of length one
+	Labels   []int     // [N]; -1: none
+	Dim      int
+	Classes  []string
+	Bad      int // images that could not be read; they are not among the rows
+}
+
+// Len is the number of images.
+func (e *Embedded) Len() int { return len(e.Labels) }
+
+// KNN is the weighted k-nearest-neighbour classifier of Wu et al. 2018 (Sec. 3.4): of the K images of the bank that are most similar
+// to a query, each votes for its class with weight exp(similarity/T).
+type KNN struct {
+	K int     // 200 in the paper; at most the size of the bank
+	T float64 // 0.07 in the paper, 0.1 here as in the CIFAR demonstration
+}
+
+// Result is how a classifier did.
+type Result struct {
+	K         int      `json:"k"` // after the bank's size was considered
+	T         float64  `json:"t"`
+	Top1      float64  `json:"top1"`           // percent
+	Top5      float64  `json:"top5,omitempty"` // percent; where there are more than five classes
+	Queries   int      `json:"queries"`
+	Bank      int      `json:"bank"`
+	Classes   []string `json:"classes"`
+	Confusion [][]int  `json:"confusion"` // [true class][predicted class]
+
+	Predicted []int `json:"-"` // for each query
+}
+
+// Neighbour is a row of the bank and its similarity to the query.
+type Neighbour struct {
+	Row        int
+	Similarity float32
+}
+
+// nearest orders neighbours by falling similarity; ties go to the lower row.
+func nearest(a, b Neighbour) int {
+	return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Row, b.Row))
+}
+
+// queriesAtOnce and rowsAtOnce bound the matrix of similarities, so that memory does not grow with the bank.
+const queriesAtOnce, rowsAtOnce = 128, 4096
+
+// Classify predicts the class of each query from the bank's. Labels of both must mean the same classes.
+func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embedded) (*Result, error) {
+	if bank.Len() == 0 || queries.Len() == 0 {
+		return nil, errors.New("kNN needs images in the bank and as queries; one of them has none")
+	}
+	if k.K < 1 || !(k.T > 0) {
+		return nil, fmt.Errorf("kNN needs k of at least 1 and t above 0, not %d and %v", k.K, k.T)
+	}
+	if slices.Min(bank.Labels) < 0 || slices.Min(queries.Labels) < 0 {
+		return nil, errors.New("kNN needs labelled images; give folders with one folder a class")
+	}
+	if bank.Dim != queries.Dim {
+		return nil, fmt.Errorf("the bank's features have %d dimensions, the queries' %d", bank.Dim, queries.Dim)
+	}
+	labels, err := sameClasses(bank, queries)
+	if err != nil {
+		return nil, err
+	}
+	classes := len(bank.Classes)
+	neighbours, err := Neighbours(ctx, e, bank, queries, min(k.K, bank.Len()))
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Classes: bank.Classes, Confusion: make([][]int, classes)}
+	for c := range r.Confusion {
+		r.Confusion[c] = make([]int, classes)
+	}
+	var right, right5 int
+	for q, list := range neighbours {
+		votes := k.votes(list, bank.Labels, classes)
+		order := make([]int, classes)
+		for c := range order {
+			order[c] = c
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(votes[b], votes[a]) })
+		r.Predicted = append(r.Predicted, order[0])
+		label := labels[q]
+		r.Confusion[label][order[0]]++
+		if order[0] == label {
+			right++
+		}
+		if slices.Contains(order[:min(5, classes)], label) {
+			right5++
+		}
+	}
+	r.Top1 = 100 * float64(right) / float64(queries.Len())
+	if classes > 5 {
+		r.Top5 = 100 * float64(right5) / float64(queries.Len())
+	}
+	return r, nil
+}
+
+// sameClasses returns the queries' labels as places in the bank's list of classes: two sets may number the same names differently.
+func sameClasses(bank, queries *Embedded) ([]int, error) {
+	if queries.Classes == nil || slices.Equal(bank.Classes, queries.Classes) {
+		return queries.Labels, nil
+	}
+	labels := make([]int, len(queries.Labels))
+	for i, l := range queries.Labels {
+		name := queries.Classes[l]
+		if labels[i] = slices.Index(bank.Classes, name); labels[i] < 0 {
+			return nil, fmt.Errorf("kNN: the class %q of the test images is not among those of the training images (%d classes, %q first)", name, len(bank.Classes), bank.Classes[0])
+		}
+	}
+	return labels, nil
+}
+
+// votes adds up the neighbours' weights for each class.
+func (k KNN) votes(list []Neighbour, labels []int, classes int) []float64 {
+	votes := make([]float64, classes)
+	for _, n := range list {
+		votes[labels[n.Row]] += math.Exp(float64(n.Similarity) / k.T)
+	}
+	return votes
+}
+
+// Neighbours finds, for each query, the k rows of the bank with the largest dot product, most similar first.
+func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k int) ([][]Neighbour, error) {
+	dim, rows := bank.Dim, min(rowsAtOnce, bank.Len())
+	g := graph.New()
+	q := g.Input("queries", tensor.Float32, queriesAtOnce, dim)
+	b := g.Variable("bank", tensor.Float32, rows, dim)
+	g.Output("similarity", g.MatMul(q, b, false, true))
+	s := e.NewState()
+	p, err := e.Compile(g, s)
+	if err != nil {
+		return nil, fmt.Errorf("kNN: %w", err)
+	}
+	defer p.Close()
+	best := make([][]Neighbour, queries.Len())
+	chunk := tensor.New(tensor.Float32, rows, dim)
+	for lo := 0; lo < bank.Len(); lo += rows {
+		have := min(rows, bank.Len()-lo)
+		copy(chunk.Float32s(), bank.Features[lo*dim:(lo+have)*dim])
+		if err := s.Write("bank", chunk); err != nil {
+			return nil, err
+		}
+		for first := 0; first < queries.Len(); first += queriesAtOnce {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			count := min(queriesAtOnce, queries.Len()-first)
+			copy(p.Input("queries").Float32s(), queries.Features[first*dim:(first+count)*dim])
+			if err := p.Run(); err != nil {
+				return nil, err
+			}
+			similarity := p.Output("similarity").Float32s()
+			// the rows of a query are its own: no order of work changes the result
+			err := loader.Parallel(ctx, count, 2, func(_, i int) error {
+				best[first+i] = keepBest(best[first+i], similarity[i*rows:i*rows+have], lo, k)
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, list := range best {
+		slices.SortFunc(list, nearest)
+	}
+	return best, nil
+}
+
+// keepBest merges similarities of rows lo, lo+1, ... into the k best so far, kept as a heap whose first element is the worst.
+func keepBest(heap []Neighbour, similarity []float32, lo, k int) []Neighbour {
+	worse := func(a, b Neighbour) bool { return nearest(a, b) > 0 }
+	for i, s := range similarity {
+		n := Neighbour{lo + i, s}
+		if len(heap) < k {
+			heap = append(heap, n)
+			for c := len(heap) - 1; c > 0 && worse(heap[c], heap[(c-1)/2]); c = (c - 1) / 2 {
+				heap[c], heap[(c-1)/2] = heap[(c-1)/2], heap[c]
+			}
+			continue
+		}
+		if !worse(heap[0], n) {
+			continue
+		}
+		heap[0] = n
+		for c := 0; ; {
+			child := 2*c + 1
+			if child >= k {
+				break
+			}
+			if child+1 < k && worse(heap[child+1], heap[child]) {
+				child++
+			}
+			if !worse(heap[child], heap[c]) {
+				break
+			}
+			heap[c], heap[child] = heap[child], heap[c]
+			c = child
+		}
+	}
+	return heap
+}

@@ -1,0 +1,209 @@
+// Package loader makes batches: which images, in which order, as which views. A batch is a function of the recipe's seed, the epoch and
+// the step alone, so that neither workers nor restarts change it.
+//
+// Views are made between the engine's steps, on all cores, and not by threads in the background. Either way they take the same
+// processor time from the same cores; in the background they would also interrupt the engine's workers in the middle of a phase for which
+// the others then wait.
+package loader
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"moco/augment"
+	"moco/data"
+	"moco/internal/rng"
+)
+
+// Options say how batches are made.
+type Options struct {
+	Batch    int
+	DropLast bool    // leave out what of an epoch fills no batch
+	Seed     uint64  // of the order and the views
+	Workers  int     // goroutines that decode and draw
+	MaxBad   float64 // share of the set that may be unreadable
+	Log      *slog.Logger
+}
+
+// Loader makes the batches of a set. It is not safe for concurrent use.
+type Loader struct {
+	set    *data.Set
+	policy augment.Policy
+	o      Options
+
+	order   []int
+	epoch   int // of order; -1 before the first
+	workers []worker
+
+	mu  sync.Mutex
+	bad map[int]string // unreadable images, by what is wrong with them
+}
+
+// worker is the memory of one goroutine.
+type worker struct {
+	image   data.Image
+	scratch augment.Scratch
+}
+
+// Purposes of random streams, so that none repeats another.
+const (
+	orderStream = 100 + iota
+	viewStream
+	shuffleStream
+)
+
+// New returns a loader of a set that is not empty.
+func New(set *data.Set, policy augment.Policy, o Options) *Loader {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Loader{set: set, policy: policy, o: o, epoch: -1, workers: make([]worker, max(1, o.Workers)), bad: map[int]string{}}
+}
+
+// StepsPerEpoch is the number of batches in an epoch.
+func (l *Loader) StepsPerEpoch() int {
+	if l.o.DropLast {
+		return l.set.Len() / l.o.Batch
+	}
+	return (l.set.Len() + l.o.Batch - 1) / l.o.Batch
+}
+
+// BatchSize is the number of images in a step of an epoch: less than Batch only in the last one.
+func (l *Loader) BatchSize(step int) int {
+	return min(l.o.Batch, l.set.Len()-step*l.o.Batch)
+}
+
+// Bad is the number of unreadable images met so far.
+func (l *Loader) Bad() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.bad)
+}
+
+// Batch is where a batch goes. Each slice has BatchSize images' worth.
+type Batch struct {
+	X1, X2             []float32 // [N,S,S,3]
+	IDs                []int32   // index of each image in the set; may be nil
+	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
+}
+
+// Fill makes batch number step of an epoch. An image that cannot be read is named in the log, once, and its place is given to the
+// next readable image of the set; when more than MaxBad of the set are unreadable, that is an error.
+func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
+	if epoch != l.epoch {
+		r := rng.New(l.o.Seed, orderStream, uint64(epoch))
+		l.order = slices.Grow(l.order[:0], l.set.Len())[:l.set.Len()]
+		r.Perm(l.order)
+		l.epoch = epoch
+	}
+	n := l.BatchSize(step)
+	images := l.order[step*l.o.Batch : step*l.o.Batch+n]
+	each := len(b.X1) / n
+	err := l.parallel(ctx, n, func(w *worker, i int) error {
+		image, err := l.read(images[i], &w.image)
+		if err != nil {
+			return err
+		}
+		for view, x := range [][]float32{b.X1, b.X2} {
+			r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
+			l.policy.View(x[i*each:(i+1)*each], &w.image, &r, &w.scratch)
+		}
+		if b.IDs != nil {
+			b.IDs[i] = int32(image)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r := rng.New(l.o.Seed, shuffleStream, uint64(epoch), uint64(step))
+	for i := range b.Shuffle { // Fisher-Yates, on int32
+		j := r.IntN(i + 1)
+		b.Shuffle[i] = b.Shuffle[j]
+		b.Shuffle[j] = int32(i)
+	}
+	for i, from := range b.Shuffle {
+		b.Unshuffle[from] = int32(i)
+	}
+	return nil
+}
+
+// read decodes image i, or the next one that can be, and returns which.
+func (l *Loader) read(i int, dst *data.Image) (int, error) {
+	for range l.set.Len() {
+		l.mu.Lock()
+		_, known := l.bad[i]
+		l.mu.Unlock()
+		if !known {
+			err := l.set.Read(i, dst)
+			if err == nil {
+				return i, nil
+			}
+			if err := l.note(i, err); err != nil {
+				return 0, err
+			}
+		}
+		i = (i + 1) % l.set.Len()
+	}
+	return 0, fmt.Errorf("none of the %d images can be read", l.set.Len())
+}
+
+// note records an unreadable image; too many are an error.
+func (l *Loader) note(i int, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.bad[i]; known {
+		return nil
+	}
+	l.bad[i] = err.Error()
+	l.o.Log.Warn("image skipped", "image", l.set.Name(i), "error", err)
+	if allowed := int(l.o.MaxBad * float64(l.set.Len())); len(l.bad) > allowed {
+		var some []string
+		for i := range l.bad {
+			some = append(some, l.bad[i])
+		}
+		slices.Sort(some)
+		return fmt.Errorf("%d of %d images cannot be read, more than max_bad allows (%v): %s; remove them or raise max_bad",
+			len(l.bad), l.set.Len(), l.o.MaxBad, strings.Join(some[:min(3, len(some))], "; "))
+	}
+	return nil
+}
+
+// parallel runs f for 0..n-1 on the workers and returns the first error.
+func (l *Loader) parallel(ctx context.Context, n int, f func(w *worker, i int) error) error {
+	return Parallel(ctx, n, len(l.workers), func(w, i int) error { return f(&l.workers[w], i) })
+}
+
+// Parallel runs f(worker, i) for every i below n on some goroutines, until one fails or the context ends, and returns the first error.
+func Parallel(ctx context.Context, n, workers int, f func(worker, i int) error) error {
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for w := range min(workers, n) {
+		wg.Go(func() {
+			for failed.Load() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				err := ctx.Err()
+				if err == nil {
+					err = f(w, i)
+				}
+				if err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package pretrain
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"moco"
+	"moco/engine"
+	"moco/weights"
+)
+
+// keepCheckpoints is how many checkpoints stay: the newest, and those to fall back to if it turns out damaged.
+const keepCheckpoints = 3
+
+// saved is a checkpoint as latest.json lists it.
+type saved struct {
+	File   string `json:"file"`
+	Step   int    `json:"step"`
+	SHA256 string `json:"sha256"`
+}
+
+// latest is the content of checkpoints/latest.json.
+type latest struct {
+	saved
+	Previous []saved `json:"previous,omitempty"` // newest first
+}
+
+// checkpoints is the folder of that name in a run.
+type checkpoints struct {
+	dir  string
+	list []saved // newest first
+	save func(path string, f *weights.File) (sha string, err error)
+}
+
+func newCheckpoints(run string) *checkpoints {
+	return &checkpoints{dir: filepath.Join(run, "checkpoints"), save: weights.Save}
+}
+
+// write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
+// The bytes follow from these alone.
+func (c *checkpoints) write(s engine.State, step int, metadata map[string]string) error {
+	f := &weights.File{Metadata: metadata}
+	for _, name := range s.Names() {
+		t, err := s.Read(name)
+		if err != nil {
+			return err
+		}
+		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
+	}
+	name := fmt.Sprintf("step-%d.safetensors", step)
+	sha, err := c.save(filepath.Join(c.dir, name), f)
+	if err != nil {
+		return err
+	}
+	list := []saved{{name, step, sha}}
+	for _, old := range c.list {
+		if old.File != name {
+			list = append(list, old)
+		}
+	}
+	dropped := list[min(keepCheckpoints, len(list)):]
+	list = list[:len(list)-len(dropped)]
+	if _, err := weights.SaveFunc(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(latest{list[0], list[1:]})
+	}); err != nil {
+		return err
+	}
+	c.list = list
+	for _, old := range dropped { // only now: latest.json names them no more
+		if err := os.Remove(filepath.Join(c.dir, old.File)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove an old checkpoint: %w", err)
+		}
+	}
+	return nil
+}
+
+// load returns the newest checkpoint that is whole, and tells of those that are not.
+func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File, error) {
+	if leftovers, err := filepath.Glob(filepath.Join(c.dir, ".*.tmp")); err == nil {
+		for _, l := range leftovers { // a save that was killed
+			os.Remove(l)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(c.dir, "latest.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds no checkpoint to resume from; leave --resume out to start anew in another folder", filepath.Dir(c.dir))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resume: %w", err)
+	}
+	var l latest
+	if err := json.Unmarshal(raw, &l); err != nil {
+		return nil, fmt.Errorf("resume: %s is damaged: %w", filepath.Join(c.dir, "latest.json"), err)
+	}
+	c.list = append([]saved{l.saved}, l.Previous...)
+	for len(c.list) > 0 {
+		newest := c.list[0]
+		path := filepath.Join(c.dir, filepath.Base(newest.File))
+		f, sha, err := weights.Load(path)
+		if err == nil && sha != newest.SHA256 {
+			err = fmt.Errorf("%s has changed since it was written: its SHA-256 is not the one in latest.json", path)
+		}
+		if err == nil {
+			return f, nil
+		}
+		damaged(newest.File, err)
+		c.list = c.list[1:]
+	}
+	return nil, fmt.Errorf("resume: every checkpoint in %s is damaged; start anew in another folder", c.dir)
+}
+
+// restore writes a checkpoint's tensors to the variables.
+func restore(f *weights.File, s engine.State) error {
+	for _, name := range s.Names() {
+		t := f.Get(name)
+		if t == nil {
+			return fmt.Errorf("resume: the checkpoint lacks %q", name)
+		}
+		if err := s.Write(name, t); err != nil {
+			return fmt.Errorf("resume: %w", err)
+		}
+	}
+	return nil
+}
+
+// position is where in the run a checkpoint was written.
+type position struct {
+	step        int
+	recipe      moco.Recipe
+	fingerprint string // of the data
+}
+
+func (p position) metadata() map[string]string {
+	return map[string]string{"format": "moco-checkpoint-1", "step": strconv.Itoa(p.step), "recipe": WriteRecipe(p.recipe), "data": p.fingerprint}
+}
+
+func readPosition(f *weights.File) (p position, err error) {
+	m := f.Metadata
+	if m["format"] != "moco-checkpoint-1" {
+		return p, fmt.Errorf("resume: the checkpoint is of format %q, not one that this version reads", m["format"])
+	}
+	if p.step, err = strconv.Atoi(m["step"]); err != nil {
+		return p, fmt.Errorf("resume: the checkpoint's step is %q", m["step"])
+	}
+	p.fingerprint = m["data"]
+	p.recipe, err = ParseRecipe(m["recipe"])
+	return p, err
+}
+
+// differences names the keys in which two recipes differ, but for those that change nothing in what is learned.
+func differences(a, b moco.Recipe) []string {
+	a.CheckpointEvery, a.MaxBad = b.CheckpointEvery, b.MaxBad
+	var keys []string
+	x, y := strings.Split(WriteRecipe(a), "\n"), strings.Split(WriteRecipe(b), "\n")
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			keys = append(keys, fmt.Sprintf("%s (was %s)", strings.TrimSpace(y[i]), strings.TrimSpace(x[i])))
+		}
+	}
+	if len(x) != len(y) && len(keys) == 0 {
+		keys = append(keys, "keys that only one of them has")
+	}
+	return keys
+}
