@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 
 	"moco"
+	"moco/nn"
 )
 
 //go:embed recipes/*.yaml
@@ -98,7 +100,7 @@ func fromTree(tree map[string]any) (moco.Recipe, error) {
 		return r, fmt.Errorf("recipe: %w", err)
 	}
 	if err := yaml.Unmarshal(raw, &r); err != nil {
-		return r, fmt.Errorf("recipe: %s", firstLine(err))
+		return r, typeError(err)
 	}
 	if err := r.Check(); err != nil {
 		return r, fmt.Errorf("recipe: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -207,6 +209,24 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// goField is how the YAML library names what does not fit.
+var goField = regexp.MustCompile(`cannot unmarshal (\S+) into Go struct field \w+\.(\w+) of type (\S+)`)
+
+// typeError says which key has a value of the wrong type.
+func typeError(err error) error {
+	m := goField.FindStringSubmatch(err.Error())
+	if m == nil {
+		return fmt.Errorf("recipe: %s", firstLine(err))
+	}
+	for _, t := range []reflect.Type{reflect.TypeFor[moco.Recipe](), reflect.TypeFor[nn.Config](), reflect.TypeFor[moco.Views]()} {
+		if f, ok := t.FieldByName(m[2]); ok {
+			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			return fmt.Errorf("recipe key %q must be of type %s, but its value is of type %s", key, m[3], m[1])
+		}
+	}
+	return fmt.Errorf("recipe: %s", firstLine(err))
 }
 
 // firstLine is the sentence of a YAML error, without the picture of the place below it.

@@ -115,14 +115,19 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 			}
 		}
 	}
-	_, err = a.pretrain(ctx, o)
+	_, err = a.pretrain(ctx, o, nil)
 	return err
 }
 
-// pretrain runs a recipe and shows it.
-func (a *app) pretrain(ctx context.Context, o pretrain.Options) (*pretrain.Done, error) {
-	show := &trainView{app: a}
-	o.Events = show.event
+// pretrain runs a recipe and shows it. also, if not nil, is told the events too.
+func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(pretrain.Event)) (*pretrain.Done, error) {
+	show := &trainView{app: a, part: also != nil}
+	o.Events = func(e pretrain.Event) {
+		show.event(e)
+		if also != nil {
+			also(e)
+		}
+	}
 	done, err := pretrain.Run(ctx, o)
 	show.clear()
 	if errors.Is(err, pretrain.ErrInterrupted) {
@@ -134,6 +139,7 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options) (*pretrain.Done,
 // trainView shows the events of a run: as JSON lines, with a progress bar, or a line now and then.
 type trainView struct {
 	app  *app
+	part bool // of a longer command, whose own "done" comes last
 	bar  *progressbar.ProgressBar
 	line time.Time
 }
@@ -141,7 +147,9 @@ type trainView struct {
 func (v *trainView) event(e pretrain.Event) {
 	a := v.app
 	if a.json {
-		a.print(e)
+		if _, done := e.(pretrain.Done); !done || !v.part {
+			a.print(e)
+		}
 		return
 	}
 	switch e := e.(type) {

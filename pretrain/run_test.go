@@ -1,0 +1,334 @@
+package pretrain
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"moco"
+	"moco/data"
+	"moco/engine"
+	"moco/engine/cpu"
+	"moco/weights"
+)
+
+// tiny is a recipe whose run takes a fraction of a second: 12 images, 3 steps an epoch, 4 epochs.
+func tiny(t *testing.T, settings ...string) moco.Recipe {
+	t.Helper()
+	r, err := LoadRecipe("cifar", append([]string{"encoder.width=0.125", "encoder.dim=8", "queue=10", "bn_splits=2", "views.size=8", "batch=4",
+		"epochs=4", "checkpoint_every=2", "mask_same_image=true", "symmetric=true"}, settings...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func images(t *testing.T, path string) *data.Set {
+	t.Helper()
+	set, err := data.Open(context.Background(), path, data.Options{CacheBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+func options(t *testing.T, workers int, settings ...string) Options {
+	t.Helper()
+	e, err := cpu.New(cpu.Options{Workers: workers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Recipe: tiny(t, settings...), Data: images(t, "builtin:train?n=14&size=10"), DataPath: "builtin", Out: filepath.Join(t.TempDir(), "run"), Engine: e, Workers: workers}
+}
+
+func finish(t *testing.T, o Options) *Done {
+	t.Helper()
+	done, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+// TestSameBits: workers, interruptions, kills and damaged checkpoints change nothing in what a run ends with.
+func TestSameBits(t *testing.T) {
+	want := finish(t, options(t, 1))
+	if want.Step != 12 || want.Epoch != 4 || math.IsNaN(want.Loss) {
+		t.Fatalf("the run ended as %+v", want)
+	}
+	t.Run("three workers", func(t *testing.T) {
+		if got := finish(t, options(t, 3)); got.SHA256 != want.SHA256 {
+			t.Errorf("SHA-256 %s, want %s", got.SHA256, want.SHA256)
+		}
+	})
+	t.Run("interrupted at every step", func(t *testing.T) {
+		o := options(t, 2)
+		for stops := 0; ; stops++ {
+			ctx, cancel := context.WithCancel(context.Background())
+			o.Events = func(e Event) {
+				if _, ok := e.(Step); ok {
+					cancel()
+				}
+			}
+			done, err := Run(ctx, o)
+			cancel()
+			if err == nil {
+				if done.SHA256 != want.SHA256 || stops != 12-1 {
+					t.Errorf("after %d interruptions SHA-256 %s, want %s", stops, done.SHA256, want.SHA256)
+				}
+				return
+			}
+			if !errors.Is(err, ErrInterrupted) || !done.Interrupted || done.Step != stops+1 {
+				t.Fatalf("interruption %d gives %v, %+v", stops, err, done)
+			}
+			o.Resume = true
+		}
+	})
+	for name, harm := range map[string]func(path string, raw []byte) error{
+		"truncated":   func(path string, raw []byte) error { return os.WriteFile(path, raw[:len(raw)/2], 0o644) },
+		"bit flipped": func(path string, raw []byte) error { raw[len(raw)*2/3] ^= 4; return os.WriteFile(path, raw, 0o644) },
+		"lost":        func(path string, raw []byte) error { return os.Remove(path) },
+	} {
+		t.Run("newest checkpoint "+name, func(t *testing.T) {
+			o := options(t, 2)
+			o.Steps = 7
+			newest := finish(t, o).Checkpoint
+			raw, err := os.ReadFile(newest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(newest, raw); err != nil {
+				t.Fatal(err)
+			}
+			os.WriteFile(filepath.Join(filepath.Dir(newest), ".step-8.safetensors.1.tmp"), []byte("a save that was killed"), 0o644)
+			var told []string
+			o.Steps, o.Resume = 0, true
+			o.Events = func(e Event) {
+				switch e := e.(type) {
+				case Warning:
+					told = append(told, e.Message)
+				case Start:
+					if e.FirstStep != 6 {
+						t.Errorf("goes on after step %d, want 6, the checkpoint before the damaged one", e.FirstStep)
+					}
+				}
+			}
+			if got := finish(t, o); got.SHA256 != want.SHA256 {
+				t.Errorf("SHA-256 %s, want %s", got.SHA256, want.SHA256)
+			}
+			if !slices.ContainsFunc(told, func(m string) bool { return strings.Contains(m, "damaged") }) {
+				t.Errorf("nobody is told of the damage: %q", told)
+			}
+			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(newest), ".*")); len(left) > 0 {
+				t.Errorf("leftovers stay: %v", left)
+			}
+		})
+	}
+	t.Run("short last batches", func(t *testing.T) {
+		one, two := finish(t, options(t, 1, "drop_last=false")), finish(t, options(t, 2, "drop_last=false"))
+		if one.SHA256 != two.SHA256 || one.Step != 16 {
+			t.Errorf("%d steps end with %s and %s", one.Step, one.SHA256, two.SHA256)
+		}
+	})
+}
+
+func TestRunFolder(t *testing.T) {
+	o := options(t, 2)
+	o.MonitorTrain, o.MonitorTest, o.MonitorStart = o.Data, images(t, "builtin:test?n=20&size=10"), true
+	var kinds []string
+	o.Events = func(e Event) { kinds = append(kinds, e.kind()) }
+	done := finish(t, o)
+	if want := "start monitor step step checkpoint step checkpoint epoch monitor"; !strings.HasPrefix(strings.Join(kinds, " "), want) || kinds[len(kinds)-1] != "done" {
+		t.Errorf("events are %v, want %s ... done", kinds, want)
+	}
+	raw, err := os.ReadFile(filepath.Join(o.Out, "log.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range bytes.Split(bytes.TrimSpace(raw), []byte("\n")) {
+		var e struct{ Event string }
+		if err := json.Unmarshal(line, &e); err != nil || e.Event != kinds[i] {
+			t.Errorf("line %d of the log is %s, want event %s (%v)", i, line, kinds[i], err)
+		}
+	}
+	if r, err := LoadRecipe(filepath.Join(o.Out, "config.yaml"), nil); err != nil || WriteRecipe(r) != WriteRecipe(o.Recipe) {
+		t.Errorf("config.yaml does not hold the recipe (%v)", err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != keepCheckpoints {
+		t.Errorf("checkpoints kept: %v, want %d", files, keepCheckpoints)
+	}
+	f, _, err := weights.Load(done.Encoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Get("conv1.weight") == nil || f.Get("bn1.running_mean") == nil || f.Get("layer4.1.bn2.num_batches_tracked").Int64s()[0] != 12 {
+		t.Errorf("the encoder lacks tensors: %v", f.Tensors)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	finished := options(t, 1)
+	finished.Steps = 2
+	finish(t, finished)
+	for name, c := range map[string]struct {
+		change func(o *Options)
+		want   string
+	}{
+		"a folder that is not empty":   {func(o *Options) { o.Out, o.Resume = finished.Out, false }, "not empty"},
+		"resuming nothing":             {func(o *Options) { o.Out = t.TempDir() }, "no checkpoint"},
+		"resuming another recipe":      {func(o *Options) { o.Recipe.Temperature = 0.2 }, "t: 0.2"},
+		"resuming with other data":     {func(o *Options) { o.Data = images(t, "builtin:train?n=15&size=10") }, "fingerprint"},
+		"a batch larger than the data": {func(o *Options) { o.Recipe.Batch, o.Resume = 16, false }, "more than the 14 images"},
+		"too little memory":            {func(o *Options) { o.MemoryLimit = 900 << 10 }, "batch"},
+		"no memory at all":             {func(o *Options) { o.MemoryLimit = 1 }, "no batch fits"},
+		"an uneven last batch": {func(o *Options) {
+			o.Recipe.DropLast, o.Recipe.Batch, o.Recipe.BNSplits = false, 4, 4
+		}, "drop_last"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, 1)
+			o.Out, o.Resume, o.Data = finished.Out, true, finished.Data
+			c.change(&o)
+			if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the error is %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestMemoryRefusalNamesABatchThatFits runs with the batch that the refusal advises.
+func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
+	o := options(t, 1, "batch=12")
+	p, err := (&run{o: o, recipe: &o.Recipe}).compile(o.Engine.NewState(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.MemoryLimit = p.Cost().PeakBytes()
+	_, err = Run(context.Background(), o)
+	if err == nil || !strings.Contains(err.Error(), "--batch 6 would fit") {
+		t.Fatalf("the error is %v, want the advice to use 6", err)
+	}
+	o.Recipe.Batch, o.Steps = 6, 1
+	finish(t, o)
+}
+
+func TestDiskFull(t *testing.T) {
+	o := options(t, 1)
+	r := &run{o: o, recipe: &o.Recipe, programs: map[int]engine.Program{}, warned: map[string]bool{}, checkpoints: newCheckpoints(o.Out)}
+	saves := 0
+	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
+		if saves++; saves > 3 { // a checkpoint and its encoder, then one more checkpoint
+			return weights.SaveFunc(path, func(w io.Writer) error {
+				w.Write([]byte("some of it"))
+				return syscall.ENOSPC
+			})
+		}
+		return weights.Save(path, f)
+	}
+	if err := r.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := r.begin(); err != nil {
+		t.Fatal(err)
+	}
+	err := r.train(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "disk is full") || !strings.Contains(err.Error(), "--resume") {
+		t.Fatalf("a full disk gives %v", err)
+	}
+	o.Resume = true
+	if got, want := finish(t, o).SHA256, finish(t, options(t, 1)).SHA256; got != want {
+		t.Errorf("after the disk was full the run ends with %s, want %s", got, want)
+	}
+}
+
+func TestNaNStops(t *testing.T) {
+	o := options(t, 1, "lr=1e30")
+	var last int
+	o.Events = func(e Event) {
+		if s, ok := e.(Step); ok {
+			last = s.Step
+		}
+	}
+	_, err := Run(context.Background(), o)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("at step %d", last+1)) || !strings.Contains(err.Error(), "lower lr") {
+		t.Fatalf("a loss that is not a number gives %v after step %d", err, last)
+	}
+	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) > 0 {
+		for _, path := range files {
+			if f, _, err := weights.Load(path); err != nil || slices.ContainsFunc(f.Get("encoder_q.fc.weight").Float32s(), func(v float32) bool { return v != v }) {
+				t.Errorf("%s is not a good checkpoint (%v)", path, err)
+			}
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	o := options(t, 1, "queue=100")
+	var told string
+	o.Steps = 1
+	o.Events = func(e Event) {
+		if w, ok := e.(Warning); ok {
+			told += w.Message
+		}
+	}
+	finish(t, o)
+	if !strings.Contains(told, "longer than the data set of 14 images") {
+		t.Errorf("a queue longer than the data set: told %q", told)
+	}
+}
+
+func TestRecipes(t *testing.T) {
+	for _, name := range Recipes() {
+		r, err := LoadRecipe(name, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if back, err := ParseRecipe(WriteRecipe(r)); err != nil || WriteRecipe(back) != WriteRecipe(r) {
+			t.Errorf("%s does not come back as it was written: %v", name, err)
+		}
+	}
+	for setting, want := range map[string]string{
+		"queu=7":              `did you mean "queue"`,
+		"encoder.widht=1":     `did you mean "encoder.width"`,
+		"width=1":             `did you mean "encoder.width"`,
+		"encoder=3":           "is a group",
+		"something_else=1":    "a recipe has",
+		"queue=0":             "queue: must be",
+		"t=-0.1":              "t: the temperature",
+		"batch=-1":            "batch: must be",
+		"bn_splits=7":         "bn_splits",
+		"queue=many":          "queue",
+		"encoder.arch=vit":    "resnet18",
+		"views.policy=v9":     "cifar",
+		"schedule=linear":     "cosine and step",
+		"dictionary=bank":     "not built yet",
+		"m=1.5":               "between 0 and 1",
+		"lr":                  "want key=value",
+		"encoder.stem=[1, 2":  "--set",
+		"milestones=[30, 20]": "must rise",
+		"weight_decay=-1":     "weight_decay",
+	} {
+		if _, err := LoadRecipe("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("--set %s gives %v, want one line that says %q", setting, err, want)
+		}
+	}
+	if _, err := LoadRecipe("no-such-recipe", nil); err == nil || !strings.Contains(err.Error(), "moco-v2") {
+		t.Errorf("an unknown recipe gives %v", err)
+	}
+	if r, err := LoadRecipe("moco-v1", nil); err != nil || r.WeightDecay != 1e-4 || r.Temperature != 0.07 || len(r.Milestones) != 2 {
+		t.Errorf("moco-v1 is %+v, %v", r, err)
+	}
+}
