@@ -84,8 +84,9 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 
 // load returns the newest checkpoint that is whole, and tells of those that are not.
 func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File, error) {
-	if leftovers, err := filepath.Glob(filepath.Join(c.dir, ".*.tmp")); err == nil {
-		for _, l := range leftovers { // a save that was killed
+	for _, dir := range []string{c.dir, filepath.Dir(c.dir)} { // what saves that were killed left behind
+		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.tmp"))
+		for _, l := range leftovers {
 			os.Remove(l)
 		}
 	}
