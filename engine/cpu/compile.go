@@ -109,9 +109,7 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 		}
 	}
 	for _, o := range p.ops {
-		for _, b := range append(o.reads, o.writes...) {
-			p.buffers = append(p.buffers, b)
-		}
+		p.buffers = append(append(p.buffers, o.reads...), o.writes...)
 	}
 	for _, k := range p.fixed {
 		k.buffer.bind(allocate(4 * k.buffer.words))

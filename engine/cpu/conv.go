@@ -20,8 +20,6 @@ type geometry struct {
 	outH, outW    int
 	kernel        int
 	stride, pad   int
-	inStride      int // floats from one input pixel to the next
-	outStride     int
 }
 
 // group is the output pixels that see the same taps.
