@@ -115,7 +115,7 @@ func (g *Graph) leaf(op Op, name string, t tensor.Type, shape []int) *Node {
 // Assign makes variable take value's value when the run is over.
 func (g *Graph) Assign(variable, value *Node) {
 	if variable == g.broken || value == g.broken {
-		return
+		return // told already
 	}
 	switch {
 	case variable.Op != Variable:
@@ -139,7 +139,9 @@ func (g *Graph) Output(name string, n *Node) {
 			g.fail(fmt.Errorf("output %q is declared twice", name))
 		}
 	}
-	g.Outputs = append(g.Outputs, Output{name, n})
+	if n != g.broken {
+		g.Outputs = append(g.Outputs, Output{name, n})
+	}
 }
 
 // Check returns every error made while building, and states the rules of a legal graph: operands stand
@@ -178,8 +180,11 @@ func (g *Graph) fail(err error) *Node {
 
 // add builds a node of the given kind; its type and shape follow from the kind's rule.
 func (g *Graph) add(op Op, attr Attr, in ...*Node) *Node {
-	for _, n := range in {
-		if n == g.broken && n != nil {
+	for i, n := range in {
+		if n == nil {
+			return g.fail(fmt.Errorf("%v: operand %d is missing", op, i))
+		}
+		if n == g.broken {
 			return g.broken // the first error is enough
 		}
 	}

@@ -300,9 +300,6 @@ func ranks(in []*Node, want ...int) error {
 		return fmt.Errorf("takes %d operands", len(want))
 	}
 	for i, n := range in {
-		if n == nil {
-			return fmt.Errorf("operand %d is missing", i)
-		}
 		if n.Type != tensor.Float32 {
 			return fmt.Errorf("operand %d must be float32", i)
 		}
@@ -359,7 +356,7 @@ func rowsOf(n int) func([]*Node, Attr) (tensor.Type, tensor.Shape, error) {
 
 func weightedSumShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
 	terms := len(a.Coefficients)
-	if terms < 1 || terms > 3 || len(a.Scalars) != terms {
+	if terms < 1 || terms > 3 || len(a.Scalars) != terms || len(in) < terms {
 		return bad("takes one to three terms")
 	}
 	for _, s := range a.Scalars {
@@ -601,7 +598,7 @@ func contrastShape(result func([]*Node) tensor.Shape, skip int) func([]*Node, At
 		}
 		if len(c) == 4 {
 			for i, want := range []int{n, k} {
-				if id := c[2+i]; id == nil || id.Type != tensor.Int32 || len(id.Shape) != 1 || id.Shape[0] != want {
+				if id := c[2+i]; id.Type != tensor.Int32 || len(id.Shape) != 1 || id.Shape[0] != want {
 					return bad("ids must be int32, one for each query and each key")
 				}
 			}
@@ -611,7 +608,7 @@ func contrastShape(result func([]*Node) tensor.Shape, skip int) func([]*Node, At
 }
 
 func gatherRowsShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
-	if len(in) != 2 || in[0] == nil || in[1] == nil || len(in[0].Shape) < 2 || in[1].Type != tensor.Int32 || len(in[1].Shape) != 1 {
+	if len(in) != 2 || len(in[0].Shape) < 2 || in[1].Type != tensor.Int32 || len(in[1].Shape) != 1 {
 		return bad("takes rows and an int32 index")
 	}
 	s := append(tensor.Shape{in[1].Shape[0]}, in[0].Shape[1:]...)

@@ -1,0 +1,110 @@
+package nn
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"moco/tensor"
+)
+
+// TestNames compares with the names that torchvision gives, at the places where they are easy to get wrong.
+func TestNames(t *testing.T) {
+	names := func(c Config) (out []string) {
+		for _, p := range c.Parameters() {
+			out = append(out, p.Name)
+		}
+		return out
+	}
+	basic := names(Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 1000, Head: "linear"})
+	if len(basic) != 62 || !slices.Equal(basic[:5], []string{"conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer1.0.bn1.weight"}) {
+		t.Errorf("resnet18 has %d parameters, first %v", len(basic), basic[:5])
+	}
+	if i := slices.Index(basic, "layer2.0.downsample.0.weight"); i < 0 || basic[i-1] != "layer2.0.bn2.bias" || basic[i+1] != "layer2.0.downsample.1.weight" {
+		t.Errorf("the projection stands at %d of %v", i, basic)
+	}
+	deep := names(Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "mlp"})
+	if !slices.Contains(deep, "layer1.0.downsample.0.weight") || !slices.Contains(deep, "layer4.2.bn3.bias") || !slices.Equal(deep[len(deep)-4:], []string{"fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"}) {
+		t.Errorf("resnet50's names end with %v", deep[len(deep)-4:])
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for _, c := range []struct {
+		config Config
+		name   string
+		want   tensor.Shape
+	}{
+		{Config{"resnet50", "imagenet", 2, 128, "linear", nil}, "layer4.0.conv2.weight", tensor.Shape{1024, 1024, 3, 3}},
+		{Config{"resnet50", "imagenet", 2, 128, "linear", nil}, "fc.weight", tensor.Shape{128, 4096}},
+		{Config{"resnet18", "cifar", 0.25, 128, "linear", nil}, "conv1.weight", tensor.Shape{16, 3, 3, 3}},
+		{Config{"resnet18", "imagenet", 0.5, 64, "mlp", nil}, "conv1.weight", tensor.Shape{32, 3, 7, 7}},
+		{Config{"resnet18", "imagenet", 0.5, 64, "mlp", nil}, "fc.0.weight", tensor.Shape{256, 256}},
+	} {
+		p := c.config.Parameters()
+		i := slices.IndexFunc(p, func(p Parameter) bool { return p.Name == c.name })
+		if i < 0 || !p[i].Shape.Equal(c.want) {
+			t.Errorf("%s of %+v is %v, want %v", c.name, c.config, p, c.want)
+		}
+	}
+}
+
+// TestInitialise: convolutions N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in), batch norm 1 and 0; and a function of seed and name.
+func TestInitialise(t *testing.T) {
+	c := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
+	for _, p := range c.Parameters() {
+		x, again := tensor.New(tensor.Float32, p.Shape...), tensor.New(tensor.Float32, p.Shape...)
+		p.Initialise(x, 1)
+		p.Initialise(again, 1)
+		var mean, square, largest float64
+		for i, v := range x.Float32s() {
+			if again.Float32s()[i] != v {
+				t.Fatalf("%s differs between two starts of one seed", p.Name)
+			}
+			mean += float64(v) / float64(len(x.Float32s()))
+			square += float64(v) * float64(v) / float64(len(x.Float32s()))
+			largest = max(largest, math.Abs(float64(v)))
+		}
+		switch {
+		case strings.HasPrefix(p.Name, "fc"):
+			if bound := 1 / math.Sqrt(512); largest > bound || largest < 0.9*bound {
+				t.Errorf("%s reaches %v, want just under %v", p.Name, largest, bound)
+			}
+		case strings.Contains(p.Name, "bn") || strings.Contains(p.Name, "downsample.1"):
+			want := 0.0
+			if strings.HasSuffix(p.Name, "weight") {
+				want = 1
+			}
+			if mean != want || square != want {
+				t.Errorf("%s starts with mean %v, want %v everywhere", p.Name, mean, want)
+			}
+		default:
+			want := 2 / float64(p.Shape[0]*p.Shape[2]*p.Shape[3])
+			if math.Abs(square/want-1) > 0.1 || math.Abs(mean) > 0.1*math.Sqrt(want) {
+				t.Errorf("%s has variance %v and mean %v, want %v and 0", p.Name, square, mean, want)
+			}
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	good := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(c *Config){
+		"arch":   func(c *Config) { c.Arch = "vgg" },
+		"stem":   func(c *Config) { c.Stem = "" },
+		"head":   func(c *Config) { c.Head = "none" },
+		"width":  func(c *Config) { c.Width = math.NaN() },
+		"dim":    func(c *Config) { c.Dim = 0 },
+		"layers": func(c *Config) { c.Layers = []int{1, 1, 0, 1} },
+	} {
+		c := good
+		change(&c)
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), "encoder."+want) {
+			t.Errorf("a wrong %s gives %v", want, err)
+		}
+	}
+}
