@@ -38,7 +38,8 @@ var (
 	cifarMean, cifarStd       = [3]float32{0.4914, 0.4822, 0.4465}, [3]float32{0.2023, 0.1994, 0.2010}
 )
 
-// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration.
+// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and one for the built-in set, whose pictures
+// colour would tell apart all too easily.
 var policies = []Policy{
 	{Name: "v1", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
 		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
@@ -47,6 +48,8 @@ var policies = []Policy{
 		Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
 	{Name: "cifar", MinScale: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+	{Name: "shapes", MinScale: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.5, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 }
 
 // Named returns the policy with the given name for views of size x size pixels.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 
 	"moco/engine"
@@ -129,11 +130,16 @@ func sameClasses(bank, queries *Embedded) ([]int, error) {
 	return labels, nil
 }
 
-// votes adds up the neighbours' weights for each class.
+// votes adds up the neighbours' weights for each class. The list is ordered. Where exp would be infinite (T below 1/700), all
+// weights are divided by the largest.
 func (k KNN) votes(list []Neighbour, labels []int, classes int) []float64 {
 	votes := make([]float64, classes)
+	shift := 0.0
+	if top := float64(list[0].Similarity) / k.T; math.Abs(top) > 700 {
+		shift = top
+	}
 	for _, n := range list {
-		votes[labels[n.Row]] += math.Exp(float64(n.Similarity) / k.T)
+		votes[labels[n.Row]] += math.Exp(float64(n.Similarity)/k.T - shift)
 	}
 	return votes
 }
@@ -170,7 +176,7 @@ func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k
 			}
 			similarity := p.Output("similarity").Float32s()
 			// the rows of a query are its own: no order of work changes the result
-			err := loader.Parallel(ctx, count, 2, func(_, i int) error {
+			err := loader.Parallel(ctx, count, runtime.GOMAXPROCS(0), func(_, i int) error {
 				best[first+i] = keepBest(best[first+i], similarity[i*rows:i*rows+have], lo, k)
 				return nil
 			})

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"moco"
 	"moco/augment"
@@ -76,6 +79,9 @@ func (m *Model) Embed(ctx context.Context, set *data.Set, layer Layer, progress 
 	})
 	return e, err
 }
+
+// Cost is what features of one batch take.
+func (m *Model) Cost() engine.Cost { return m.program.Cost() }
 
 // Close frees the program.
 func (m *Model) Close() error { return m.program.Close() }
@@ -158,13 +164,23 @@ func normalised(row []float32) []float32 {
 // EncoderFile is the name of the trained encoder in a run's folder.
 const EncoderFile = "encoder.safetensors"
 
-// EncoderMetadata describes an encoder well enough to build it again.
+// EncoderMetadata describes an encoder well enough to build it again and to give it what it was trained on: "mean" and "std" are those that a
+// pixel of 0 to 1 is normalised by, for red, green and blue.
 func EncoderMetadata(r *moco.Recipe) map[string]string {
 	c := r.Encoder
-	return map[string]string{
+	m := map[string]string{
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size),
 	}
+	if p, err := augment.Named(r.Views.Policy, r.Views.Size); err == nil { // for readers that know nothing of policies
+		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
+	}
+	return m
+}
+
+// triple is three numbers as text: "0.485 0.456 0.406".
+func triple(v [3]float32) string {
+	return strings.Trim(fmt.Sprint(v), "[]")
 }
 
 // Export returns the query encoder in s under torchvision's names, with steps as batch norm's num_batches_tracked.
@@ -184,20 +200,13 @@ func Export(r *moco.Recipe, s engine.State, steps int) (*weights.File, error) {
 		if err := add(b.Name); err != nil {
 			return nil, err
 		}
-		if base, ok := cutSuffix(b.Name, "running_var"); ok {
+		if base, ok := strings.CutSuffix(b.Name, "running_var"); ok {
 			n := tensor.New(tensor.Int64)
 			n.Int64s()[0] = int64(steps)
 			f.Tensors = append(f.Tensors, weights.Named{Name: base + "num_batches_tracked", Tensor: n})
 		}
 	}
 	return f, nil
-}
-
-func cutSuffix(s, suffix string) (string, bool) {
-	if len(s) > len(suffix) && s[len(s)-len(suffix):] == suffix {
-		return s[:len(s)-len(suffix)], true
-	}
-	return s, false
 }
 
 // OpenModel loads an encoder: a file as Export writes it, or the folder of a run, which holds one.
@@ -219,24 +228,31 @@ func OpenModel(path string, e engine.Engine, batch int) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
+	// Shapes are held to the file before anything of the size that its metadata claim is made.
+	shapes := map[string]tensor.Shape{}
+	for _, p := range r.Encoder.Parameters() {
+		shapes[p.Name] = p.Shape
+	}
+	for _, b := range r.Encoder.Buffers() {
+		shapes[b.Name] = tensor.Shape{b.Channels}
+	}
+	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+		t := f.Get(name)
+		if t == nil {
+			return nil, fmt.Errorf("open the model %s: it lacks the tensor %q of a %s", path, name, r.Encoder.Arch)
+		}
+		if t.Type != tensor.Float32 || !slices.Equal(t.Shape, shapes[name]) {
+			return nil, fmt.Errorf("open the model %s: %q is %v %v, and a %s of width %v has float32 %v there", path, name, t.Type, t.Shape, r.Encoder.Arch, r.Encoder.Width, shapes[name])
+		}
+	}
 	s := e.NewState()
 	m, err := NewModel(r, e, s, batch)
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
-	var names []string
-	for _, p := range r.Encoder.Parameters() {
-		names = append(names, p.Name)
-	}
-	for _, b := range r.Encoder.Buffers() {
-		names = append(names, b.Name)
-	}
-	for _, name := range names {
-		t := f.Get(name)
-		if t == nil {
-			return nil, fmt.Errorf("open the model %s: it lacks the tensor %q of a %s", path, name, r.Encoder.Arch)
-		}
-		if err := s.Write("encoder_q."+name, t); err != nil {
+	for name := range shapes {
+		if err := s.Write("encoder_q."+name, f.Get(name)); err != nil {
+			m.Close()
 			return nil, fmt.Errorf("open the model %s: %w", path, err)
 		}
 	}
@@ -260,5 +276,8 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	if err != nil {
 		return r, err
 	}
-	return r, r.Encoder.Check()
+	if err := r.Check(); err != nil { // the rest is the default's
+		return r, fmt.Errorf("its metadata say what cannot be: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return r, nil
 }

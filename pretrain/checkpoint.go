@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,8 +44,14 @@ func newCheckpoints(run string) *checkpoints {
 	return &checkpoints{dir: filepath.Join(run, "checkpoints"), save: weights.Save}
 }
 
+// errDiverged says that a variable is infinite or not a number.
+var errDiverged = errors.New("the weights have diverged")
+
+// errNoCheckpoint says that there is nothing to resume from.
+var errNoCheckpoint = errors.New("it holds no checkpoint to resume from; leave --resume out to start anew in another folder")
+
 // write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
-// The bytes follow from these alone.
+// The bytes follow from these alone. Variables that are no numbers any more are refused: such a checkpoint would push out the good ones.
 func (c *checkpoints) write(s engine.State, step int, metadata map[string]string) error {
 	f := &weights.File{Metadata: metadata}
 	for _, name := range s.Names() {
@@ -51,7 +59,15 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		if err != nil {
 			return err
 		}
+		for _, v := range t.Float32s() {
+			if v-v != 0 { // infinite or not a number
+				return fmt.Errorf("%w: %s holds %v", errDiverged, name, v)
+			}
+		}
 		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return fmt.Errorf("make the folder of checkpoints: %w", err)
 	}
 	name := fmt.Sprintf("step-%d.safetensors", step)
 	sha, err := c.save(filepath.Join(c.dir, name), f)
@@ -64,8 +80,7 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 			list = append(list, old)
 		}
 	}
-	dropped := list[min(keepCheckpoints, len(list)):]
-	list = list[:len(list)-len(dropped)]
+	list = list[:min(keepCheckpoints, len(list))]
 	if _, err := weights.SaveFunc(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
@@ -74,8 +89,20 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		return err
 	}
 	c.list = list
-	for _, old := range dropped { // only now: latest.json names them no more
-		if err := os.Remove(filepath.Join(c.dir, old.File)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	return c.prune()
+}
+
+// prune removes the checkpoints that latest.json names no more, and what a run that was killed had not come to remove.
+func (c *checkpoints) prune() error {
+	files, err := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors"))
+	if err != nil {
+		return fmt.Errorf("list the old checkpoints: %w", err)
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(c.list, func(s saved) bool { return s.File == filepath.Base(f) }) {
+			continue
+		}
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove an old checkpoint: %w", err)
 		}
 	}
@@ -92,7 +119,11 @@ func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File,
 	}
 	raw, err := os.ReadFile(filepath.Join(c.dir, "latest.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds no checkpoint to resume from; leave --resume out to start anew in another folder", filepath.Dir(c.dir))
+		// A kill during the first save can leave one file that is not listed; more were listed once.
+		if files, _ := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors")); len(files) > 1 {
+			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; put it back, or start anew in another folder", c.dir, len(files))
+		}
+		return nil, fmt.Errorf("resume %s: %w", filepath.Dir(c.dir), errNoCheckpoint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("resume: %w", err)
@@ -156,18 +187,22 @@ func readPosition(f *weights.File) (p position, err error) {
 	return p, err
 }
 
-// differences names the keys in which two recipes differ, but for those that change nothing in what is learned.
-func differences(a, b moco.Recipe) []string {
-	a.CheckpointEvery, a.MaxBad = b.CheckpointEvery, b.MaxBad
+// differences names the keys in which two recipes differ, but for those that change nothing in what a step learns.
+func differences(began, now moco.Recipe) []string {
+	began.CheckpointEvery, began.MaxBad, began.Epochs = now.CheckpointEvery, now.MaxBad, now.Epochs
 	var keys []string
-	x, y := strings.Split(WriteRecipe(a), "\n"), strings.Split(WriteRecipe(b), "\n")
-	for i := range min(len(x), len(y)) {
-		if x[i] != y[i] {
-			keys = append(keys, fmt.Sprintf("%s (was %s)", strings.TrimSpace(y[i]), strings.TrimSpace(x[i])))
+	var compare func(a, b reflect.Value, prefix string)
+	compare = func(a, b reflect.Value, prefix string) {
+		for i := range a.NumField() {
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ",")
+			x, y := a.Field(i), b.Field(i)
+			if x.Kind() == reflect.Struct {
+				compare(x, y, prefix+name+".")
+			} else if fmt.Sprint(x) != fmt.Sprint(y) {
+				keys = append(keys, fmt.Sprintf("%s%s is %v and was %v", prefix, name, y, x))
+			}
 		}
 	}
-	if len(x) != len(y) && len(keys) == 0 {
-		keys = append(keys, "keys that only one of them has")
-	}
+	compare(reflect.ValueOf(began), reflect.ValueOf(now), "")
 	return keys
 }

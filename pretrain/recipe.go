@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"moco"
-	"moco/nn"
 )
 
 //go:embed recipes/*.yaml
@@ -59,9 +62,19 @@ func loadRecipe(nameOrFile string, settings []string) (moco.Recipe, error) {
 	if err != nil {
 		return moco.Recipe{}, fmt.Errorf("recipe: %w", err)
 	}
-	tree := map[string]any{}
-	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return moco.Recipe{}, fmt.Errorf("recipe %s: %s", nameOrFile, firstLine(err))
+	tree, err := parse(raw)
+	if err != nil {
+		return moco.Recipe{}, fmt.Errorf("recipe %s: %w", nameOrFile, err)
+	}
+	// The file is held to the rules before it is changed, so that a mistake in it is told with its line.
+	if _, err := decode(tree); err != nil {
+		var k *keyError
+		if errors.As(err, &k) {
+			if line := lineOf(raw, k.key); line > 0 {
+				return moco.Recipe{}, fmt.Errorf("recipe %s, line %d: %w", nameOrFile, line, err)
+			}
+		}
+		return moco.Recipe{}, fmt.Errorf("recipe %s: %w", nameOrFile, err)
 	}
 	for _, s := range settings {
 		if err := set(tree, s); err != nil {
@@ -73,11 +86,56 @@ func loadRecipe(nameOrFile string, settings []string) (moco.Recipe, error) {
 
 // ParseRecipe reads a recipe as WriteRecipe made it.
 func ParseRecipe(raw string) (moco.Recipe, error) {
-	tree := map[string]any{}
-	if err := yaml.Unmarshal([]byte(raw), &tree); err != nil {
-		return moco.Recipe{}, fmt.Errorf("recipe: %s", firstLine(err))
+	tree, err := parse([]byte(raw))
+	if err != nil {
+		return moco.Recipe{}, fmt.Errorf("recipe: %w", err)
 	}
 	return fromTree(tree)
+}
+
+// parse reads one YAML document whose top is a list of keys.
+func parse(raw []byte) (map[string]any, error) {
+	file, err := parser.ParseBytes(raw, 0)
+	if err != nil {
+		return nil, errors.New(firstLine(err))
+	}
+	if len(file.Docs) > 1 {
+		return nil, errors.New("it holds several documents (---); a recipe is one")
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		return nil, errors.New(firstLine(err))
+	}
+	if len(tree) == 0 {
+		return nil, errors.New("it is empty; a recipe has lines such as \"queue: 4096\"")
+	}
+	return tree, nil
+}
+
+// lineOf is the line on which a file sets a key such as "encoder.width", 0 if it is not found.
+func lineOf(raw []byte, key string) int {
+	file, err := parser.ParseBytes(raw, 0)
+	if err != nil || len(file.Docs) == 0 {
+		return 0
+	}
+	var found func(n ast.Node, prefix string) int
+	found = func(n ast.Node, prefix string) int {
+		m, ok := n.(ast.MapNode)
+		if !ok {
+			return 0
+		}
+		for entries := m.MapRange(); entries.Next(); {
+			name := prefix + entries.Key().String()
+			if name == key {
+				return entries.Key().GetToken().Position.Line
+			}
+			if line := found(entries.Value(), name+"."); line > 0 {
+				return line
+			}
+		}
+		return 0
+	}
+	return found(file.Docs[0].Body, "")
 }
 
 // WriteRecipe is a recipe as YAML, every key spelled out.
@@ -89,24 +147,29 @@ func WriteRecipe(r moco.Recipe) string {
 	return string(raw)
 }
 
+// fromTree is a recipe from its keys, checked.
 func fromTree(tree map[string]any) (moco.Recipe, error) {
-	r := moco.Default()
-	known := keysOf(reflect.TypeFor[moco.Recipe](), "")
-	if err := checkKeys(tree, "", known); err != nil {
-		return r, err
-	}
-	raw, err := yaml.Marshal(tree)
+	r, err := decode(tree)
 	if err != nil {
-		return r, fmt.Errorf("recipe: %w", err)
-	}
-	if err := yaml.Unmarshal(raw, &r); err != nil {
-		return r, typeError(err)
+		return r, err
 	}
 	if err := r.Check(); err != nil {
 		return r, fmt.Errorf("recipe: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return r, nil
 }
+
+// decode is a recipe from its keys: known ones only, with values of the right type. It is stricter than the YAML library, which would cut the
+// fraction off a whole number and take a key without a value for one that is left out.
+func decode(tree map[string]any) (moco.Recipe, error) {
+	r := moco.Default()
+	return r, assign(reflect.ValueOf(&r).Elem(), tree, "", keysOf(reflect.TypeFor[moco.Recipe](), ""))
+}
+
+// keyError is what is wrong with one key of a recipe.
+type keyError struct{ key, text string }
+
+func (e *keyError) Error() string { return fmt.Sprintf("recipe key %q %s", e.key, e.text) }
 
 // set changes the tree by "a.b=value".
 func set(tree map[string]any, setting string) error {
@@ -145,28 +208,117 @@ func keysOf(t reflect.Type, prefix string) []string {
 	return keys
 }
 
-func checkKeys(tree map[string]any, prefix string, known []string) error {
-	var names []string
-	for name := range tree {
-		names = append(names, name)
+// assign sets the fields of a struct from the tree's keys, all of which must be known.
+func assign(to reflect.Value, tree map[string]any, prefix string, known []string) error {
+	fields := map[string]reflect.Value{}
+	for i := range to.NumField() {
+		name, _, _ := strings.Cut(to.Type().Field(i).Tag.Get("yaml"), ",")
+		fields[name] = to.Field(i)
 	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		key := prefix + name
-		group := slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, key+".") })
-		child, isTree := tree[name].(map[string]any)
-		switch {
-		case group && isTree:
-			if err := checkKeys(child, key+".", known); err != nil {
-				return err
+		field, ok := fields[name]
+		if !ok {
+			return &keyError{key, "is not known" + suggestion(key, known)}
+		}
+		if field.Kind() != reflect.Struct {
+			if want := value(field, tree[name]); want != "" {
+				return &keyError{key, "must be " + want + ", is " + shown(tree[name])}
 			}
-		case group:
-			return fmt.Errorf("recipe key %q is a group; set one of its keys, such as %q", key, first(known, key+"."))
-		case !slices.Contains(known, key):
-			return fmt.Errorf("recipe key %q is not known%s", key, suggestion(key, known))
+			continue
+		}
+		child, ok := tree[name].(map[string]any)
+		if !ok {
+			return &keyError{key, fmt.Sprintf("is a group; set one of its keys, such as %q", first(known, key+"."))}
+		}
+		if err := assign(field, child, key+".", known); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// value sets a field from a YAML value, or says in words what it should have been.
+func value(field reflect.Value, v any) (want string) {
+	switch field.Kind() {
+	case reflect.String:
+		s, ok := v.(string)
+		if !ok {
+			return "a word"
+		}
+		field.SetString(s)
+	case reflect.Bool:
+		b, ok := v.(bool)
+		if !ok {
+			return "true or false"
+		}
+		field.SetBool(b)
+	case reflect.Float64:
+		f, ok := number(v)
+		if !ok {
+			return "a number"
+		}
+		field.SetFloat(f)
+	case reflect.Uint64:
+		u, isUint := v.(uint64)
+		if f, ok := number(v); !isUint && (!ok || f != math.Trunc(f) || f < 0 || f > 1<<53) {
+			return "a whole number from 0 to 18446744073709551615"
+		} else if !isUint {
+			u = uint64(f)
+		}
+		field.SetUint(u)
+	case reflect.Int:
+		f, ok := number(v)
+		if !ok || f != math.Trunc(f) || math.Abs(f) > math.MaxInt32 {
+			return fmt.Sprintf("a whole number of at most %d", math.MaxInt32)
+		}
+		field.SetInt(int64(f))
+	case reflect.Slice: // of int
+		list, ok := v.([]any)
+		numbers := reflect.MakeSlice(field.Type(), len(list), len(list))
+		for i := range list {
+			ok = ok && value(numbers.Index(i), list[i]) == ""
+		}
+		if !ok {
+			return "a list of whole numbers, such as [120, 160]"
+		}
+		field.Set(numbers)
+	}
+	return ""
+}
+
+// number is a YAML number that is finite. The library takes 5e-4, a number in YAML 1.2, for text: it wants 5.0e-4.
+func number(v any) (float64, bool) {
+	var f float64
+	switch v := v.(type) {
+	case int64:
+		f = float64(v)
+	case uint64:
+		f = float64(v)
+	case float64:
+		f = v
+	case string:
+		var err error
+		if f, err = strconv.ParseFloat(v, 64); err != nil {
+			return 0, false
+		}
+	default:
+		return 0, false
+	}
+	return f, !math.IsNaN(f) && !math.IsInf(f, 0)
+}
+
+// shown is a value for an error.
+func shown(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "empty"
+	case string:
+		return strconv.Quote(v)
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 func first(known []string, prefix string) string {
@@ -175,7 +327,7 @@ func first(known []string, prefix string) string {
 
 // suggestion names the known key that is nearest, if one is near.
 func suggestion(key string, known []string) string {
-	best, least := "", 1+len(key)/3
+	best, least := "", min(len(key)-1, 1+len(key)/3)
 	for _, k := range known {
 		if d := distance(key, k); d <= least {
 			best, least = k, d-1
@@ -209,24 +361,6 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// goField is how the YAML library names what does not fit.
-var goField = regexp.MustCompile(`cannot unmarshal (\S+) into Go struct field \w+\.(\w+) of type (\S+)`)
-
-// typeError says which key has a value of the wrong type.
-func typeError(err error) error {
-	m := goField.FindStringSubmatch(err.Error())
-	if m == nil {
-		return fmt.Errorf("recipe: %s", firstLine(err))
-	}
-	for _, t := range []reflect.Type{reflect.TypeFor[moco.Recipe](), reflect.TypeFor[nn.Config](), reflect.TypeFor[moco.Views]()} {
-		if f, ok := t.FieldByName(m[2]); ok {
-			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-			return fmt.Errorf("recipe key %q must be of type %s, but its value is of type %s", key, m[3], m[1])
-		}
-	}
-	return fmt.Errorf("recipe: %s", firstLine(err))
 }
 
 // firstLine is the sentence of a YAML error, without the picture of the place below it.

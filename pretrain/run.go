@@ -2,10 +2,11 @@
 //
 // A run's folder holds config.yaml (enough to repeat it), log.jsonl (every event, appended), checkpoints/step-N.safetensors with
 // latest.json, and encoder.safetensors, the query encoder as of the last checkpoint. A run that was stopped anywhere goes on
-// from its last checkpoint with the same bits as if nothing had happened.
+// from its last checkpoint, or from its beginning if it has none yet, with the same bits as if nothing had happened.
 package pretrain
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"moco"
@@ -35,15 +37,17 @@ type Options struct {
 	Data     *data.Set
 	DataPath string // for config.yaml
 	Out      string // the run's folder
-	Resume   bool   // go on with the run in Out
-	Steps    int    // stop after so many steps; 0: at the end of the recipe. The schedule stays the recipe's.
+	// Resume goes on with the run in Out. Its data and recipe must be those it began with, but for epochs (the schedule is then stretched to
+	// the new length), checkpoint_every and max_bad.
+	Resume bool
+	Steps  int // stop after so many steps; 0: at the end of the recipe. The schedule stays the recipe's.
 
 	MonitorTrain, MonitorTest *data.Set // labelled sets for the kNN monitor; both or none
 	MonitorStart              bool      // also before the first step
 
 	Engine      engine.Engine
 	Workers     int          // goroutines that decode and draw views
-	MemoryLimit int64        // bytes that the run may plan for; 0: what the machine has free
+	MemoryLimit int64        // bytes that the run may plan for; 0: three quarters of what is free, the rest being for decoded images
 	Events      func(Event)  // told everything; may be nil
 	Log         *slog.Logger // names skipped images; may be nil
 }
@@ -79,12 +83,19 @@ type run struct {
 
 // Run runs a recipe to its end, or until ctx ends. The returned Done is also the last event.
 func Run(ctx context.Context, o Options) (*Done, error) {
+	return newRun(o).run(ctx)
+}
+
+func newRun(o Options) *run {
+	return &run{o: o, recipe: &o.Recipe, programs: map[int]engine.Program{}, warned: map[string]bool{}, checkpoints: newCheckpoints(o.Out)}
+}
+
+func (r *run) run(ctx context.Context) (*Done, error) {
 	began := time.Now()
-	r := &run{o: o, recipe: &o.Recipe, programs: map[int]engine.Program{}, warned: map[string]bool{}, checkpoints: newCheckpoints(o.Out)}
+	defer r.close()
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	defer r.close()
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
@@ -95,7 +106,7 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	}
 	newest := r.checkpoints.list[0]
 	done := &Done{"done", r.step, r.epoch(), r.lastLoss, r.lastHits, r.rate(), r.lastKNN, r.loader.Bad(), time.Since(began).Seconds(),
-		filepath.Join(r.checkpoints.dir, newest.File), newest.SHA256, filepath.Join(o.Out, evaluate.EncoderFile), interrupted}
+		filepath.Join(r.checkpoints.dir, newest.File), newest.SHA256, filepath.Join(r.o.Out, evaluate.EncoderFile), interrupted}
 	r.tell(*done)
 	return done, err
 }
@@ -158,13 +169,30 @@ func (r *run) compile(s engine.State, batch int) (engine.Program, error) {
 	return r.o.Engine.Compile(g, s)
 }
 
+// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint is written, and the largest plan, since
+// programs of one state work in the same memory.
+func memory(costs ...engine.Cost) int64 {
+	var variables, work int64
+	for _, c := range costs {
+		variables, work = max(variables, c.VariableBytes), max(work, c.WorkBytes)
+	}
+	return 2*variables + work
+}
+
 // checkMemory refuses a run that would not fit, with the batch that would.
 func (r *run) checkMemory() error {
 	limit := r.o.MemoryLimit
 	if limit == 0 {
-		limit = FreeMemory()
+		limit = FreeMemory() / 4 * 3
 	}
-	need := r.programs[r.recipe.Batch].Cost().PeakBytes()
+	var costs []engine.Cost
+	for _, p := range r.programs {
+		costs = append(costs, p.Cost())
+	}
+	if r.model != nil {
+		costs = append(costs, r.model.Cost())
+	}
+	need := memory(costs...)
 	if limit <= 0 || need <= limit {
 		return nil
 	}
@@ -176,7 +204,7 @@ func (r *run) checkMemory() error {
 		if err != nil {
 			return err
 		}
-		if p.Cost().PeakBytes() <= limit {
+		if memory(p.Cost()) <= limit {
 			lo, fits = middle, middle*splits
 		} else {
 			hi = middle
@@ -194,31 +222,16 @@ func (r *run) checkMemory() error {
 func (r *run) begin() error {
 	o := r.o
 	r.fingerprint = o.Data.Fingerprint()
-	at := position{recipe: *r.recipe, fingerprint: r.fingerprint}
-	if o.Resume {
-		if err := r.resume(at); err != nil {
-			return err
-		}
-	} else {
-		if entries, err := os.ReadDir(o.Out); err == nil && len(entries) > 0 {
-			return fmt.Errorf("%s is not empty; give another --out, or --resume to go on with the run there", o.Out)
-		}
-		if err := os.MkdirAll(r.checkpoints.dir, 0o755); err != nil {
-			return fmt.Errorf("make the run's folder: %w", err)
-		}
-		config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q\n# data: %d images, fingerprint %s\n%s", o.DataPath, o.Data.Len(), at.fingerprint, WriteRecipe(*r.recipe))
-		if _, err := weights.SaveFunc(filepath.Join(o.Out, "config.yaml"), func(w io.Writer) error {
-			_, err := io.WriteString(w, config)
-			return err
-		}); err != nil {
-			return err
-		}
-		if err := moco.Initialise(r.recipe, r.state); err != nil {
-			return err
-		}
-	}
 	var err error
-	if r.log, err = openLog(filepath.Join(o.Out, "log.jsonl")); err != nil {
+	if o.Resume {
+		err = r.resume()
+	} else {
+		err = r.start()
+	}
+	if err != nil {
+		return err
+	}
+	if r.log, err = openLog(filepath.Join(o.Out, logFile)); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	parameters := 0
@@ -237,11 +250,42 @@ func (r *run) begin() error {
 	return nil
 }
 
-// resume loads the newest checkpoint that is whole and holds it to the run that was asked for.
-func (r *run) resume(want position) error {
-	f, err := r.checkpoints.load(func(file string, err error) {
-		r.pending = append(r.pending, Warning{"warning", 0, fmt.Sprintf("checkpoint %s is damaged (%v); going back to the one before it", file, err)})
+// start makes the folder of a new run.
+func (r *run) start() error {
+	if entries, err := os.ReadDir(r.o.Out); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty; give another --out, or --resume to go on with the run there", r.o.Out)
+	}
+	if err := os.MkdirAll(r.o.Out, 0o755); err != nil {
+		return fmt.Errorf("make the run's folder: %w", err)
+	}
+	if err := r.writeConfig(); err != nil {
+		return err
+	}
+	return moco.Initialise(r.recipe, r.state)
+}
+
+// configFile is the name of the recipe in a run's folder.
+const configFile = "config.yaml"
+
+// writeConfig writes the recipe with what else the run depends on.
+func (r *run) writeConfig() error {
+	config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q\n# data: %d images, fingerprint %s\n%s",
+		r.o.DataPath, r.o.Data.Len(), r.fingerprint, WriteRecipe(*r.recipe))
+	_, err := weights.SaveFunc(filepath.Join(r.o.Out, configFile), func(w io.Writer) error {
+		_, err := io.WriteString(w, config)
+		return err
 	})
+	return err
+}
+
+// resume loads the newest checkpoint that is whole and holds it to the run that was asked for.
+func (r *run) resume() error {
+	f, err := r.checkpoints.load(func(file string, err error) {
+		r.later("checkpoint %s is damaged (%v); going back to the one before it", file, err)
+	})
+	if errors.Is(err, errNoCheckpoint) {
+		return r.restart(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -249,15 +293,64 @@ func (r *run) resume(want position) error {
 	if err != nil {
 		return err
 	}
-	if d := differences(at.recipe, want.recipe); len(d) > 0 {
-		return fmt.Errorf("resume: the recipe is not the run's: %s; start anew in another folder", d[0])
-	}
-	if at.fingerprint != want.fingerprint {
+	if at.fingerprint != r.fingerprint {
 		return fmt.Errorf("resume: the data are not those that the run began with (%s has another fingerprint); start anew in another folder", r.o.DataPath)
 	}
+	if err := r.sameRun(at.recipe); err != nil {
+		return err
+	}
 	r.step = at.step
-	return restore(f, r.state)
+	if err := restore(f, r.state); err != nil {
+		return err
+	}
+	if WriteRecipe(at.recipe) != WriteRecipe(*r.recipe) {
+		if err := r.writeConfig(); err != nil {
+			return err
+		}
+	}
+	return r.saveEncoder() // a kill may have left that of another step
 }
+
+// restart begins a run again that was killed before its first checkpoint: it has a recipe, and nothing learned to lose.
+func (r *run) restart(none error) error {
+	raw, err := os.ReadFile(filepath.Join(r.o.Out, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return none
+	}
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	began, err := ParseRecipe(string(raw))
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	if err := r.sameRun(began); err != nil {
+		return err
+	}
+	r.later("the run was stopped before its first checkpoint; it begins again")
+	if err := r.writeConfig(); err != nil {
+		return err
+	}
+	return moco.Initialise(r.recipe, r.state)
+}
+
+// sameRun holds the recipe to the one that the run began with.
+func (r *run) sameRun(began moco.Recipe) error {
+	if d := differences(began, *r.recipe); len(d) > 0 {
+		return fmt.Errorf("resume: the recipe is not the run's: %s; leave it as it was, or start anew in another folder", strings.Join(d, ", "))
+	}
+	if began.Epochs != r.recipe.Epochs {
+		r.later("the run began with %d epochs and goes on with the schedule of %d: its result is not that of a run of %d epochs from the start", began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
+	}
+	return nil
+}
+
+// later keeps a warning until the log is open.
+func (r *run) later(format string, a ...any) {
+	r.pending = append(r.pending, Warning{"warning", r.step, fmt.Sprintf(format, a...)})
+}
+
+const logFile = "log.jsonl"
 
 // openLog opens the log for appending; a line that a kill cut short is closed.
 func openLog(path string) (*os.File, error) {
@@ -306,8 +399,15 @@ func (r *run) close() {
 
 // train is the loop.
 func (r *run) train(ctx context.Context) error {
-	if r.step == 0 && r.o.MonitorStart {
+	monitored := r.recall()
+	switch {
+	case r.model == nil || monitored:
+	case r.step == 0 && r.o.MonitorStart:
 		if err := r.monitor(ctx, 0); err != nil {
+			return r.stopped(ctx, err)
+		}
+	case r.step > 0 && (r.step%r.stepsPerEpoch == 0 || r.step >= r.steps): // stopped between a checkpoint and its monitor
+		if err := r.monitor(ctx, r.epoch()); err != nil {
 			return r.stopped(ctx, err)
 		}
 	}
@@ -374,11 +474,7 @@ func (r *run) one(ctx context.Context, epoch, inEpoch int) error {
 	}
 	loss := float64(p.Output("loss").Float32s()[0])
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		kept := "there is no checkpoint yet"
-		if len(r.checkpoints.list) > 0 {
-			kept = "the checkpoint of step " + fmt.Sprint(r.checkpoints.list[0].Step) + " is kept"
-		}
-		return fmt.Errorf("the loss is %v at step %d; %s; lower lr (it is %.4g) or raise t, and start anew", loss, r.step+1, kept, lr)
+		return r.diverged(fmt.Sprintf("the loss is %v at step %d", loss, r.step+1))
 	}
 	r.step++
 	if r.warm { // the first step of a process also makes buffers
@@ -423,25 +519,65 @@ func (r *run) watch(p engine.Program, loss float64) {
 // save writes a checkpoint, and the encoder as of now.
 func (r *run) save() error {
 	at := position{r.step, *r.recipe, r.fingerprint}
-	if err := r.checkpoints.write(r.state, r.step, at.metadata()); err != nil {
-		return r.cannotSave(err)
+	if err := r.checkpoints.write(r.state, r.step, at.metadata()); errors.Is(err, errDiverged) {
+		return r.diverged(fmt.Sprintf("%v at step %d", err, r.step))
+	} else if err != nil {
+		if len(r.checkpoints.list) > 0 {
+			return fmt.Errorf("step %d cannot be saved; the checkpoint of step %d is kept, and --resume goes on from there: %w", r.step, r.checkpoints.list[0].Step, err)
+		}
+		return fmt.Errorf("step %d cannot be saved, and there is no checkpoint before it: %w", r.step, err)
 	}
-	encoder, err := evaluate.Export(r.recipe, r.state, r.step)
-	if err != nil {
+	if err := r.saveEncoder(); err != nil {
 		return err
-	}
-	if _, err := r.checkpoints.save(filepath.Join(r.o.Out, evaluate.EncoderFile), encoder); err != nil {
-		return r.cannotSave(err)
 	}
 	r.tell(Saved{"checkpoint", r.step, r.checkpoints.list[0].File})
 	return nil
 }
 
-func (r *run) cannotSave(err error) error {
+// diverged is the error of a run that no longer computes with numbers.
+func (r *run) diverged(what string) error {
+	kept := "there is no checkpoint yet"
 	if len(r.checkpoints.list) > 0 {
-		return fmt.Errorf("step %d cannot be saved; the checkpoint of step %d is kept, and --resume goes on from there: %w", r.step, r.checkpoints.list[0].Step, err)
+		kept = fmt.Sprintf("the checkpoint of step %d is kept", r.checkpoints.list[0].Step)
 	}
-	return fmt.Errorf("step %d cannot be saved, and there is no checkpoint before it: %w", r.step, err)
+	return fmt.Errorf("%s; %s; lower lr (it is %.4g) or raise t, and start anew", what, kept, r.recipe.LR)
+}
+
+// saveEncoder writes the query encoder of the step that the newest checkpoint holds.
+func (r *run) saveEncoder() error {
+	encoder, err := evaluate.Export(r.recipe, r.state, r.step)
+	if err != nil {
+		return err
+	}
+	if _, err := r.checkpoints.save(filepath.Join(r.o.Out, evaluate.EncoderFile), encoder); err != nil {
+		return fmt.Errorf("the encoder of step %d cannot be saved; its checkpoint is kept, and --resume goes on from there: %w", r.step, err)
+	}
+	return nil
+}
+
+// recall reads what the log knows of the step that the run stands at, and tells whether that was monitored.
+func (r *run) recall() (monitored bool) {
+	raw, err := os.ReadFile(filepath.Join(r.o.Out, logFile))
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(raw) {
+		var e struct {
+			Event    string
+			Step     int
+			Loss     float64
+			Accuracy float64
+			KNNTop1  float64 `json:"knn_top1"`
+		}
+		switch {
+		case json.Unmarshal(line, &e) != nil || e.Step != r.step: // or a line that a kill cut short
+		case e.Event == "step":
+			r.lastLoss, r.lastHits = e.Loss, e.Accuracy
+		case e.Event == "monitor":
+			r.lastKNN, monitored = e.KNNTop1, true
+		}
+	}
+	return monitored
 }
 
 // monitor classifies the test set by its neighbours in the training set.

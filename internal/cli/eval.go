@@ -9,6 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"moco"
 	"moco/data"
 	"moco/evaluate"
 )
@@ -16,7 +17,7 @@ import (
 func (a *app) evalKNN() *cobra.Command {
 	var model, train, test, features string
 	var k evaluate.KNN
-	var batch int
+	var batch, size int
 	c := &cobra.Command{
 		Use:   "knn --model DIR|FILE --train PATH --test PATH",
 		Short: "Classify images by their nearest neighbours",
@@ -24,7 +25,7 @@ func (a *app) evalKNN() *cobra.Command {
 class with weight exp(similarity/t). Nothing is trained, so the accuracy tells what the features alone know.
 
 The model is the folder of a run or an encoder.safetensors. Features are those that the loss saw ("head"), or those before the head
-("backbone"), which usually do better.`,
+("backbone"), which usually do better. With --model pixels there is no encoder: the pixels themselves are compared, at --size.`,
 		Example: `  moco eval knn --model run --train cifar10/train.tar --test cifar10/test.tar
   moco eval knn --model run/encoder.safetensors --train train/ --test test/ --features backbone --json`,
 		Args: cobra.NoArgs,
@@ -34,9 +35,18 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 			if err != nil {
 				return err
 			}
-			m, err := evaluate.OpenModel(model, e, batch)
-			if err != nil {
-				return err
+			embed := func(set *data.Set) (*evaluate.Embedded, error) {
+				return evaluate.Pixels(ctx, set, moco.Views{Policy: "cifar", Size: size})
+			}
+			if model == "pixels" {
+				features = "pixels"
+			} else {
+				m, err := evaluate.OpenModel(model, e, batch)
+				if err != nil {
+					return err
+				}
+				defer m.Close()
+				embed = func(set *data.Set) (*evaluate.Embedded, error) { return a.embed(ctx, m, set, evaluate.Layer(features)) }
 			}
 			var sets [2]*evaluate.Embedded
 			for i, path := range []string{train, test} {
@@ -48,7 +58,7 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 				if set.Classes() == nil {
 					return fmt.Errorf("%s holds no labelled images: give class folders", path)
 				}
-				if sets[i], err = a.embed(ctx, m, set, evaluate.Layer(features)); err != nil {
+				if sets[i], err = embed(set); err != nil {
 					return err
 				}
 			}
@@ -81,12 +91,13 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 			return nil
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "folder of a run, or an encoder.safetensors (required)")
+	c.Flags().StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required)")
 	c.Flags().StringVar(&train, "train", "", "labelled images that vote (required)")
 	c.Flags().StringVar(&test, "test", "", "labelled images to classify (required)")
 	c.Flags().StringVar(&features, "features", "head", "head or backbone")
 	c.Flags().IntVar(&k.K, "k", 200, "neighbours that vote; at most the size of the training set")
 	c.Flags().Float64Var(&k.T, "t", 0.1, "temperature of the votes")
+	c.Flags().IntVar(&size, "size", 32, "pixels a side, for --model pixels")
 	c.Flags().IntVar(&batch, "batch", 128, "images encoded at once")
 	a.threadsFlag(c)
 	for _, f := range []string{"model", "train", "test"} {

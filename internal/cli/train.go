@@ -57,7 +57,7 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.IntVar(&f.batch, "batch", 0, "images a step")
 	flags.Uint64Var(&f.seed, "seed", 0, "of everything random")
 	flags.StringVar(&f.precision, "precision", "fp32", "of the arithmetic: fp32")
-	flags.StringVar(&f.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor after each epoch")
+	flags.StringVar(&f.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor, before training and after each epoch")
 	flags.StringVar(&f.monitorTest, "monitor-test", "", "labelled images that the monitor classifies")
 	flags.BoolVar(&f.resume, "resume", false, "go on with the run in --out")
 	a.threadsFlag(c)
@@ -109,6 +109,7 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 			return err
 		}
 		defer o.MonitorTest.Close()
+		o.MonitorStart = !f.resume
 		for path, set := range map[string]*data.Set{f.monitorTrain: o.MonitorTrain, f.monitorTest: o.MonitorTest} {
 			if set.Classes() == nil {
 				return fmt.Errorf("the monitor needs labelled images, and %s holds none: give class folders", path)

@@ -41,9 +41,10 @@ type Path struct {
 	Scale func(y, x []float32, s float32)
 	// Transpose is dst[c*dstStride+r] = src[r*srcStride+c] for r < rows and c < cols.
 	Transpose func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int)
-	// RowMax is the largest value of x, which must not be empty.
+	// RowMax is the largest value of x, which must not be empty, or a NaN if there is one.
 	RowMax func(x []float32) float32
-	// ExpSum is dst = exp(scale*x + shift), and returns the sum of dst. Results below exp(-87) are 0, above exp(88) that.
+	// ExpSum is dst = exp(scale*x + shift), and returns the sum of dst. Results below exp(-87) are 0, above exp(88) that;
+	// a NaN stays one.
 	ExpSum func(dst, x []float32, scale, shift float32) float32
 	// Dot is the sum of a*b.
 	Dot func(a, b []float32) float32

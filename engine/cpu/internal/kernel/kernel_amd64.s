@@ -3376,184 +3376,6 @@ row:
 	VZEROUPPER
 	RET
 
-// func sums32AVX2(a *uintptr)
-// Requires: AVX
-TEXT ·sums32AVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), BX
-	MOVQ    64(R15), CX
-	MOVQ    72(R15), DX
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	PCALIGN $0x40
-
-row:
-	VADDPS  (AX), Y0, Y0
-	VADDPS  32(AX), Y1, Y1
-	VADDPS  64(AX), Y2, Y2
-	VADDPS  96(AX), Y3, Y3
-	ADDQ    DX, AX
-	DECQ    CX
-	JNZ     row
-	VADDPS  (BX), Y0, Y0
-	VMOVUPS Y0, (BX)
-	VADDPS  32(BX), Y1, Y1
-	VMOVUPS Y1, 32(BX)
-	VADDPS  64(BX), Y2, Y2
-	VMOVUPS Y2, 64(BX)
-	VADDPS  96(BX), Y3, Y3
-	VMOVUPS Y3, 96(BX)
-	VZEROUPPER
-	RET
-
-// func squares32AVX2(a *uintptr)
-// Requires: AVX, FMA3
-TEXT ·squares32AVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), BX
-	MOVQ    16(R15), SI
-	MOVQ    64(R15), CX
-	MOVQ    72(R15), DX
-	VMOVUPS (BX), Y0
-	VMOVUPS 32(BX), Y1
-	VMOVUPS 64(BX), Y2
-	VMOVUPS 96(BX), Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	PCALIGN $0x40
-
-row:
-	VMOVUPS     (AX), Y8
-	VSUBPS      Y0, Y8, Y8
-	VFMADD231PS Y8, Y8, Y4
-	VMOVUPS     32(AX), Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y9, Y9, Y5
-	VMOVUPS     64(AX), Y8
-	VSUBPS      Y2, Y8, Y8
-	VFMADD231PS Y8, Y8, Y6
-	VMOVUPS     96(AX), Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y9, Y9, Y7
-	ADDQ        DX, AX
-	DECQ        CX
-	JNZ         row
-	VADDPS      (SI), Y4, Y4
-	VMOVUPS     Y4, (SI)
-	VADDPS      32(SI), Y5, Y5
-	VMOVUPS     Y5, 32(SI)
-	VADDPS      64(SI), Y6, Y6
-	VMOVUPS     Y6, 64(SI)
-	VADDPS      96(SI), Y7, Y7
-	VMOVUPS     Y7, 96(SI)
-	VZEROUPPER
-	RET
-
-// func normalise32AVX2(a *uintptr)
-// Requires: AVX, FMA3
-TEXT ·normalise32AVX2(SB), NOSPLIT, $0-8
-	MOVQ         a+0(FP), R15
-	MOVQ         (R15), AX
-	MOVQ         8(R15), CX
-	MOVQ         16(R15), SI
-	MOVQ         24(R15), DI
-	MOVQ         32(R15), R8
-	MOVQ         40(R15), R9
-	MOVQ         64(R15), DX
-	MOVQ         72(R15), BX
-	VMOVUPS      (SI), Y0
-	VMOVUPS      32(SI), Y1
-	VMOVUPS      64(SI), Y2
-	VMOVUPS      96(SI), Y3
-	VMOVUPS      (DI), Y4
-	VMOVUPS      32(DI), Y5
-	VMOVUPS      64(DI), Y6
-	VMOVUPS      96(DI), Y7
-	VBROADCASTSS (R8), Y8
-	PCALIGN      $0x40
-
-row:
-	VMOVUPS     (CX), Y9
-	VFMADD213PS Y4, Y0, Y9
-	VMAXPS      Y9, Y8, Y9
-	VMOVUPS     Y9, (AX)
-	VMOVUPS     32(CX), Y10
-	VFMADD213PS Y5, Y1, Y10
-	VMAXPS      Y10, Y8, Y10
-	VMOVUPS     Y10, 32(AX)
-	VMOVUPS     64(CX), Y9
-	VFMADD213PS Y6, Y2, Y9
-	VMAXPS      Y9, Y8, Y9
-	VMOVUPS     Y9, 64(AX)
-	VMOVUPS     96(CX), Y10
-	VFMADD213PS Y7, Y3, Y10
-	VMAXPS      Y10, Y8, Y10
-	VMOVUPS     Y10, 96(AX)
-	ADDQ        BX, CX
-	ADDQ        BX, AX
-	DECQ        DX
-	JNZ         row
-	VZEROUPPER
-	RET
-
-// func normaliseAdd32AVX2(a *uintptr)
-// Requires: AVX, FMA3
-TEXT ·normaliseAdd32AVX2(SB), NOSPLIT, $0-8
-	MOVQ         a+0(FP), R15
-	MOVQ         (R15), AX
-	MOVQ         8(R15), CX
-	MOVQ         16(R15), SI
-	MOVQ         24(R15), DI
-	MOVQ         32(R15), R8
-	MOVQ         40(R15), R9
-	MOVQ         64(R15), DX
-	MOVQ         72(R15), BX
-	VMOVUPS      (SI), Y0
-	VMOVUPS      32(SI), Y1
-	VMOVUPS      64(SI), Y2
-	VMOVUPS      96(SI), Y3
-	VMOVUPS      (DI), Y4
-	VMOVUPS      32(DI), Y5
-	VMOVUPS      64(DI), Y6
-	VMOVUPS      96(DI), Y7
-	VBROADCASTSS (R8), Y8
-	PCALIGN      $0x40
-
-row:
-	VMOVUPS     (CX), Y9
-	VFMADD213PS Y4, Y0, Y9
-	VADDPS      (R9), Y9, Y9
-	VMAXPS      Y9, Y8, Y9
-	VMOVUPS     Y9, (AX)
-	VMOVUPS     32(CX), Y10
-	VFMADD213PS Y5, Y1, Y10
-	VADDPS      32(R9), Y10, Y10
-	VMAXPS      Y10, Y8, Y10
-	VMOVUPS     Y10, 32(AX)
-	VMOVUPS     64(CX), Y9
-	VFMADD213PS Y6, Y2, Y9
-	VADDPS      64(R9), Y9, Y9
-	VMAXPS      Y9, Y8, Y9
-	VMOVUPS     Y9, 64(AX)
-	VMOVUPS     96(CX), Y10
-	VFMADD213PS Y7, Y3, Y10
-	VADDPS      96(R9), Y10, Y10
-	VMAXPS      Y10, Y8, Y10
-	VMOVUPS     Y10, 96(AX)
-	ADDQ        BX, CX
-	ADDQ        BX, AX
-	ADDQ        BX, R9
-	DECQ        DX
-	JNZ         row
-	VZEROUPPER
-	RET
-
 // func reluAVX2(a *uintptr)
 // Requires: AVX
 TEXT ·reluAVX2(SB), NOSPLIT, $0-8
@@ -3838,19 +3660,29 @@ TEXT ·rowMax(SB), NOSPLIT, $0-8
 	VMOVUPS 32(CX), Y1
 	VMOVUPS 64(CX), Y2
 	VMOVUPS 96(CX), Y3
+	VXORPS  Y8, Y8, Y8
 	PCALIGN $0x40
 
 block:
-	VMAXPS  (CX), Y0, Y0
-	VMAXPS  32(CX), Y1, Y1
-	VMAXPS  64(CX), Y2, Y2
-	VMAXPS  96(CX), Y3, Y3
+	VMOVUPS (CX), Y4
+	VMAXPS  Y4, Y0, Y0
+	VMOVUPS 32(CX), Y5
+	VMAXPS  Y5, Y1, Y1
+	VCMPPS  $0x03, Y5, Y4, Y9
+	VORPS   Y9, Y8, Y8
+	VMOVUPS 64(CX), Y6
+	VMAXPS  Y6, Y2, Y2
+	VMOVUPS 96(CX), Y7
+	VMAXPS  Y7, Y3, Y3
+	VCMPPS  $0x03, Y7, Y6, Y9
+	VORPS   Y9, Y8, Y8
 	ADDQ    $0x00000080, CX
 	DECQ    DX
 	JNZ     block
 	VMAXPS  Y1, Y0, Y0
 	VMAXPS  Y3, Y2, Y2
 	VMAXPS  Y2, Y0, Y0
+	VORPS   Y8, Y0, Y0
 	VMOVUPS Y0, (AX)
 	VZEROUPPER
 	RET
@@ -3894,7 +3726,7 @@ TEXT ·expSum(SB), NOSPLIT, $0-8
 block:
 	VMOVUPS      (DX), Y3
 	VFMADD213PS  Y1, Y0, Y3
-	VCMPPS       $0x1d, Y12, Y3, Y7
+	VCMPPS       $0x15, Y12, Y3, Y7
 	VMAXPS       Y3, Y12, Y3
 	VMINPS       Y3, Y13, Y3
 	VMULPS       Y9, Y3, Y4
@@ -3926,7 +3758,7 @@ block:
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      32(DX), Y3
 	VFMADD213PS  Y1, Y0, Y3
-	VCMPPS       $0x1d, Y12, Y3, Y7
+	VCMPPS       $0x15, Y12, Y3, Y7
 	VMAXPS       Y3, Y12, Y3
 	VMINPS       Y3, Y13, Y3
 	VMULPS       Y9, Y3, Y4
@@ -3958,7 +3790,7 @@ block:
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      64(DX), Y3
 	VFMADD213PS  Y1, Y0, Y3
-	VCMPPS       $0x1d, Y12, Y3, Y7
+	VCMPPS       $0x15, Y12, Y3, Y7
 	VMAXPS       Y3, Y12, Y3
 	VMINPS       Y3, Y13, Y3
 	VMULPS       Y9, Y3, Y4
@@ -3990,7 +3822,7 @@ block:
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      96(DX), Y3
 	VFMADD213PS  Y1, Y0, Y3
-	VCMPPS       $0x1d, Y12, Y3, Y7
+	VCMPPS       $0x15, Y12, Y3, Y7
 	VMAXPS       Y3, Y12, Y3
 	VMINPS       Y3, Y13, Y3
 	VMULPS       Y9, Y3, Y4

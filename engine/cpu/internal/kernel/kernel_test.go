@@ -296,20 +296,36 @@ func TestTranspose(t *testing.T) {
 	})
 }
 
-// TestNaNs: a NaN must not be lost, or a run that diverged would look well.
+// TestNaNs: a NaN must not be lost, wherever it lies, or a run that diverged would look well.
 func TestNaNs(t *testing.T) {
+	isNaN := func(v float32) bool { return v != v }
 	eachPath(t, func(t *testing.T, p *Path) {
-		nan := float32(math.NaN())
-		x := values(1, 64, 0)
-		x[5] = nan
-		one, y := make([]float32, 16), make([]float32, 64)
-		p.Normalise(y, x, nil, 16, values(2, 16, 0), one, true)
-		if y[5] == y[5] {
-			t.Errorf("Normalise with ReLU made %v of a NaN", y[5])
-		}
-		p.ReLU(y, x)
-		if y[5] == y[5] {
-			t.Errorf("ReLU made %v of a NaN", y[5])
+		for at := range 70 {
+			x := values(1, 80, 0)
+			x[at] = float32(math.NaN())
+			y, zeros, one, positive := make([]float32, 80), make([]float32, 80), values(2, 16, 0), make([]float32, 80)
+			for i := range positive {
+				positive[i] = 1
+			}
+			for name, run := range map[string]func() float32{
+				"Normalise with ReLU":     func() float32 { p.Normalise(y, x, nil, 16, one, zeros, true); return y[at] },
+				"Normalise of a residual": func() float32 { p.Normalise(y, zeros, x, 16, one, zeros, true); return y[at] },
+				"Sums":                    func() float32 { clear(y); p.Sums(x, 16, y[:16]); return y[at%16] },
+				"Squares":                 func() float32 { clear(y); p.Squares(x, 16, zeros, y[:16]); return y[at%16] },
+				"GradSums":                func() float32 { clear(y); p.GradSums(x, zeros, 16, nil, nil, zeros, y, y[16:]); return y[at%16] },
+				"GradInput":               func() float32 { p.GradInput(y, x, zeros, 16, nil, nil, one, one, one); return y[at] },
+				"ReLU":                    func() float32 { p.ReLU(y, x); return y[at] },
+				"ReLUGrad":                func() float32 { p.ReLUGrad(y, x, positive); return y[at] },
+				"WeightedSum":             func() float32 { p.WeightedSum(y, 1, zeros, 1, x, 0, nil); return y[at] },
+				"RowMax":                  func() float32 { return p.RowMax(x) },
+				"the sum of ExpSum":       func() float32 { return p.ExpSum(y, x, 1, 0) },
+				"ExpSum":                  func() float32 { p.ExpSum(y, x, 1, 0); return y[at] },
+				"Dot":                     func() float32 { return p.Dot(x, zeros) },
+			} {
+				if v := run(); !isNaN(v) {
+					t.Fatalf("%s made %v of a NaN at %d", name, v, at)
+				}
+			}
 		}
 	})
 }
@@ -317,15 +333,51 @@ func TestNaNs(t *testing.T) {
 // TestAddressDoesNotMatter: the same values at another address give the same bits.
 func TestAddressDoesNotMatter(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		const n = 1024 + 17
+		const n, ch, pixels = 1024 + 17, 64, 16
 		var first []float32
 		for offset := range 17 {
-			x, y := make([]float32, n+offset)[offset:], make([]float32, n+offset+1)[offset+1:]
-			copy(x, values(1, n, 0))
-			copy(y, values(2, n, 0))
-			sums := make([]float32, 16+offset)[offset:]
-			p.Sums(x[:1024], 16, sums)
-			got := append([]float32{p.Dot(x, y), p.ExpSum(make([]float32, n), x, 3, 1)}, sums...)
+			// at is the same values, `by` floats further for each offset
+			at := func(seed, n, by int) []float32 {
+				moved := make([]float32, n+17*by)[offset*by:][:n]
+				copy(moved, values(seed, n, 0))
+				return moved
+			}
+			x, y, f := at(1, n, 1), at(2, n, 2), at(3, ch, 3)
+			got := []float32{p.Dot(x, y), p.RowMax(x)}
+			result := func(n int, run func(out []float32)) {
+				out := make([]float32, n+offset)[offset:]
+				run(out)
+				got = append(got, out...)
+			}
+			rows := x[:1024]
+			result(n+1, func(out []float32) { out[n] = p.ExpSum(out[:n], x, 3, 1) })
+			result(n, func(out []float32) { p.WeightedSum(out, 0.9, x, 0.1, y, 0, nil) })
+			result(ch, func(out []float32) { p.Sums(rows, ch, out) })
+			result(ch, func(out []float32) { p.Squares(rows, ch, f, out) })
+			result(1024, func(out []float32) { p.Normalise(out, rows, y[:1024], ch, f, f, true) })
+			result(2*ch, func(out []float32) { p.GradSums(y[:1024], rows, ch, f, f, f, out[:ch], out[ch:]) })
+			result(1024, func(out []float32) { p.GradInput(out, y[:1024], rows, ch, f, f, f, f, f) })
+			for _, tile := range p.Tiles {
+				in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
+				for r := range in {
+					in[r], to[r] = int32(4*ch*(r%pixels)), int32(4*tile.Block*r)
+				}
+				weights := at(4, ch*tile.Block, 1)
+				result(tile.Rows*tile.Block, func(out []float32) {
+					tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &to[0], Tiles: 1, Taps: &[]int64{0, 0}[0], NTaps: 1,
+						K: ch / 4, B: unsafe.Pointer(&weights[0]), Y: unsafe.Pointer(&out[0])})
+				})
+			}
+			for _, g := range p.Grads {
+				var pairs []int32
+				for i := range pixels {
+					pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
+				}
+				result(ch*g.Block, func(out []float32) {
+					g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
+						RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+				})
+			}
 			if first == nil {
 				first = got
 			}

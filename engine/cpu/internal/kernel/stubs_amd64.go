@@ -202,26 +202,6 @@ func gradSumsSign16AVX2(a *uintptr)
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)
 
-// sums32AVX2 adds up a strip: x, sum; rows, stride.
-//
-//go:noescape
-func sums32AVX2(a *uintptr)
-
-// squares32AVX2 adds up squares around the mean: x, mean, square; rows, stride.
-//
-//go:noescape
-func squares32AVX2(a *uintptr)
-
-// normalise32AVX2 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
-//
-//go:noescape
-func normalise32AVX2(a *uintptr)
-
-// normaliseAdd32AVX2 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
-//
-//go:noescape
-func normaliseAdd32AVX2(a *uintptr)
-
 // reluAVX2 is y = max(x, 0): y, x; blocks.
 //
 //go:noescape

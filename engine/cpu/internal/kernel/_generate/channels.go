@@ -199,9 +199,6 @@ func signed(what string, sign bool) string {
 }
 
 func (s isa) gradSums(vectors int, sign bool) {
-	if s.lanes == 8 && vectors == 4 {
-		return // its factors do not fit 16 registers
-	}
 	p := s.strip(vectors)
 	if s.lanes == 8 {
 		p.rows = 1
@@ -228,9 +225,6 @@ func (s isa) gradSums(vectors int, sign bool) {
 }
 
 func (s isa) gradInput(vectors int, sign bool) {
-	if s.lanes == 8 && vectors == 4 {
-		return
-	}
 	p := s.strip(vectors)
 	if s.lanes == 8 {
 		p.rows = 1

@@ -112,20 +112,29 @@ func transpose() {
 	finish()
 }
 
+// rowMax keeps NaNs, as Go's max does: VMAXPS drops them, so a mask remembers where one came by, and all its bits set is a NaN too.
 func rowMax() {
 	s := avx2
 	out, x, n := general[0], general[1], general[2]
 	routine("rowMax", "rowMax leaves 8 partial maxima in out: out, x; blocks.", []reg.GPPhysical{out, x}, n)
-	for i := range 4 {
-		VMOVUPS(Mem{Base: x, Disp: i * 32}, s.vec[i])
+	largest, value, nans, pair := s.vec[:4], s.vec[4:8], s.vec[8], s.vec[9]
+	for i := range largest {
+		VMOVUPS(Mem{Base: x, Disp: i * 32}, largest[i])
 	}
+	s.zero(8)
 	s.run(n, []reg.GPPhysical{x}, func(i, disp int) {
-		VMAXPS(Mem{Base: x, Disp: disp}, s.vec[i], s.vec[i])
+		VMOVUPS(Mem{Base: x, Disp: disp}, value[i])
+		VMAXPS(value[i], largest[i], largest[i])
+		if i%2 == 1 {
+			VCMPPS(Imm(3), value[i], value[i-1], pair) // one of the two is a NaN
+			VORPS(pair, nans, nans)
+		}
 	})
-	VMAXPS(s.vec[1], s.vec[0], s.vec[0])
-	VMAXPS(s.vec[3], s.vec[2], s.vec[2])
-	VMAXPS(s.vec[2], s.vec[0], s.vec[0])
-	VMOVUPS(s.vec[0], Mem{Base: out})
+	VMAXPS(largest[1], largest[0], largest[0])
+	VMAXPS(largest[3], largest[2], largest[2])
+	VMAXPS(largest[2], largest[0], largest[0])
+	VORPS(nans, largest[0], largest[0])
+	VMOVUPS(largest[0], Mem{Base: out})
 	finish()
 }
 
@@ -186,7 +195,7 @@ func expSum() {
 	s.run(n, []reg.GPPhysical{dst, x}, func(i, disp int) {
 		VMOVUPS(Mem{Base: x, Disp: disp}, v)
 		VFMADD213PS(shift, scale, v)
-		VCMPPS(Imm(0x1D), held[least], v, keep) // v >= least: what is smaller counts as nothing
+		VCMPPS(Imm(0x15), held[least], v, keep) // not v < least: what is smaller counts as nothing, a NaN stays one
 		VMAXPS(v, held[least], v)
 		VMINPS(v, held[most], v)
 		VMULPS(held[log2e], v, k)

@@ -1,0 +1,157 @@
+package evaluate
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/data"
+	"moco/nn"
+	"moco/tensor"
+	"moco/weights"
+)
+
+// small is a recipe with an encoder that takes milliseconds.
+func small() moco.Recipe {
+	r := moco.Default()
+	r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 0.0625, Dim: 8, Head: "mlp"}
+	r.Views = moco.Views{Policy: "cifar", Size: 8}
+	return r
+}
+
+// saved writes an encoder with its starting weights, changed by a function, and returns the file's path.
+func saved(t *testing.T, change func(f *weights.File)) string {
+	t.Helper()
+	e := engines(t)[1]
+	r, s := small(), e.NewState()
+	g, err := moco.Step(&r, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Compile(g, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := moco.Initialise(&r, s); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Export(&r, s, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(f)
+	path := filepath.Join(t.TempDir(), EncoderFile)
+	if _, err := weights.Save(path, f); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOpenModelAndEmbed(t *testing.T) {
+	path := saved(t, func(f *weights.File) {
+		if f.Metadata["mean"] != "0.4914 0.4822 0.4465" || f.Metadata["std"] != "0.2023 0.1994 0.201" {
+			t.Errorf("the metadata give mean %q and std %q", f.Metadata["mean"], f.Metadata["std"])
+		}
+		if n := f.Get("bn1.num_batches_tracked"); n == nil || n.Int64s()[0] != 3 || n.Type != tensor.Int64 {
+			t.Errorf("num_batches_tracked is %v, want 3", n)
+		}
+	})
+	set, err := data.Open(context.Background(), "builtin:test?n=11&size=9", data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	var got [2]*Embedded
+	for i, c := range []struct {
+		path  string
+		batch int
+	}{{path, 4}, {filepath.Dir(path), 11}} { // by file and by folder; with a short last batch and without
+		m, err := OpenModel(c.path, engines(t)[1], c.batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		for layer, dim := range map[Layer]int{Head: 8, Backbone: 32} {
+			told := 0
+			e, err := m.Embed(context.Background(), set, layer, func(done int) { told = done })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Dim != dim || e.Len() != 11 || len(e.Features) != 11*dim || told != 11 || e.Labels[3] != set.Label(3) {
+				t.Fatalf("%s: %d features of %d, %d labels, told of %d images; want 11 of %d", layer, len(e.Features)/e.Dim, e.Dim, e.Len(), told, dim)
+			}
+			for row, x := range chunks(e.Features, dim) {
+				square := 0.0
+				for _, v := range x {
+					square += float64(v) * float64(v)
+				}
+				if math.Abs(square-1) > 1e-5 {
+					t.Errorf("%s: row %d has length %v, want 1", layer, row, math.Sqrt(square))
+				}
+			}
+			if layer == Head {
+				got[i] = e
+			}
+		}
+		if _, err := m.Embed(context.Background(), set, "neck", nil); err == nil {
+			t.Error("an unknown layer is no error")
+		}
+	}
+	for i := range got[0].Features {
+		if d := math.Abs(float64(got[0].Features[i] - got[1].Features[i])); d > 1e-5 {
+			t.Fatalf("feature %d differs by %v between batches of 4 and 11", i, d)
+		}
+	}
+}
+
+func TestOpenModelRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(f *weights.File)
+		want   string
+	}{
+		"no metadata":         {func(f *weights.File) { f.Metadata = nil }, "metadata"},
+		"an unknown arch":     {func(f *weights.File) { f.Metadata["arch"] = "vit" }, "resnet18"},
+		"another width":       {func(f *weights.File) { f.Metadata["width"] = "16" }, "has float32"},
+		"a width beyond all":  {func(f *weights.File) { f.Metadata["width"] = "1e9" }, "encoder.width"},
+		"a huge view":         {func(f *weights.File) { f.Metadata["size"] = "1e15" }, "views.size"},
+		"an unknown policy":   {func(f *weights.File) { f.Metadata["policy"] = "v9" }, "views.policy"},
+		"a lost tensor":       {func(f *weights.File) { f.Tensors = f.Tensors[1:] }, `lacks the tensor "conv1.weight"`},
+		"a tensor of another": {func(f *weights.File) { f.Tensors[0].Tensor = tensor.New(tensor.Float32, 7) }, "conv1.weight"},
+		"a tensor of int":     {func(f *weights.File) { f.Tensors[1].Tensor = tensor.New(tensor.Int32, f.Tensors[1].Tensor.Shape...) }, "bn1.weight"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := OpenModel(saved(t, c.change), engines(t)[1], 4)
+			if err == nil {
+				m.Close()
+				t.Fatal("it opens")
+			}
+			if !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error is %q, want one line that says %q", err, c.want)
+			}
+		})
+	}
+	empty := t.TempDir()
+	if _, err := OpenModel(empty, engines(t)[1], 4); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
+		t.Errorf("an empty folder gives %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(empty, EncoderFile), []byte("not weights"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenModel(empty, engines(t)[1], 4); err == nil {
+		t.Error("a file of text opens")
+	}
+}
+
+// TestVotesStayFinite: at a small temperature exp overflows, and the nearest neighbour must still win.
+func TestVotesStayFinite(t *testing.T) {
+	list := []Neighbour{{1, 0.99}, {0, 0.98}, {2, 0.97}}
+	votes := KNN{3, 1e-4}.votes(list, []int{0, 1, 0}, 2)
+	if !(votes[1] > votes[0]) || math.IsInf(votes[1], 0) {
+		t.Errorf("votes at t of 1e-4 are %v, want a finite majority for class 1", votes)
+	}
+}

@@ -1,0 +1,262 @@
+package pretrain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"moco/weights"
+)
+
+// TestKilled kills a run, by the real signal, wherever it writes or tells something: in the middle of files, between a checkpoint and
+// latest.json, between that and the encoder. First once at each such place, then at the first place, the second when resumed, and so on. It
+// must end with the bits of a run that nobody touched, the encoder of its last step, and every monitor.
+func TestKilled(t *testing.T) {
+	if at := os.Getenv("MOCO_TEST_KILL_AT"); at != "" {
+		dies(t, at, os.Getenv("MOCO_TEST_KILL_OUT"))
+		return
+	}
+	want := finish(t, killOptions(t))
+	encoder, err := weights.Sum(want.Encoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(t *testing.T, out string) {
+		o := killOptions(t)
+		o.Out, o.Resume = out, true
+		if _, err := os.Stat(out); err != nil {
+			o.Resume = false // killed before there was a run
+		}
+		done := finish(t, o)
+		if done.SHA256 != want.SHA256 || done.Loss != want.Loss || done.KNNTop1 != want.KNNTop1 {
+			t.Errorf("done is %+v, want %+v", done, want)
+		}
+		if sum, err := weights.Sum(done.Encoder); err != nil || sum != encoder {
+			t.Errorf("SHA-256 of the encoder is %s (%v), want %s", sum, err, encoder)
+		}
+		if files, _ := filepath.Glob(filepath.Join(out, "checkpoints", "*")); len(files) != 1+2 {
+			t.Errorf("checkpoints and latest.json are %v, want those of two steps", files)
+		}
+		if raw, err := os.ReadFile(filepath.Join(out, logFile)); err != nil || !bytes.Contains(raw, []byte(`"event":"monitor","epoch":1,`)) {
+			t.Errorf("the monitor is lost (%v)", err)
+		}
+	}
+	places := 0
+	for at := 1; ; at++ {
+		out := filepath.Join(t.TempDir(), "run")
+		if !killed(t, at, out) {
+			places = at - 1
+			break
+		}
+		t.Run("at place "+strconv.Itoa(at), func(t *testing.T) { check(t, out) })
+	}
+	if places < 15 {
+		t.Errorf("only %d places to be killed at: the seam is gone", places)
+	}
+	t.Run("again and again", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "run")
+		for at := 1; killed(t, at, out); at++ {
+			if at > places {
+				t.Fatal("the run does not come to its end")
+			}
+		}
+		check(t, out)
+	})
+}
+
+// killed runs a process that kills itself at a place, and tells whether it came to that.
+func killed(t *testing.T, at int, out string) bool {
+	t.Helper()
+	c := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	c.Env = append(os.Environ(), "MOCO_TEST_KILL_AT="+strconv.Itoa(at), "MOCO_TEST_KILL_OUT="+out)
+	said, err := c.CombinedOutput()
+	if err != nil && !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("kill %d: %v\n%s", at, err, said)
+	}
+	return err != nil
+}
+
+func killOptions(t *testing.T) Options {
+	o := options(t, 1, "epochs=1", "symmetric=false", "mask_same_image=false")
+	o.MonitorTrain, o.MonitorTest = o.Data, o.Data
+	return o
+}
+
+// dies is the run in the process that is killed.
+func dies(t *testing.T, at, out string) {
+	left, err := strconv.Atoi(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := func() {
+		if left--; left == 0 {
+			self, err := os.FindProcess(os.Getpid())
+			if err != nil {
+				t.Fatal(err)
+			}
+			self.Kill()
+			select {} // the signal is on its way
+		}
+	}
+	o := killOptions(t)
+	o.Out = out
+	_, err = os.Stat(out)
+	o.Resume = err == nil
+	o.Events = func(Event) { place() }
+	r := newRun(o)
+	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
+		sha, err := weights.SaveFunc(path, func(w io.Writer) error {
+			var whole bytes.Buffer
+			if err := weights.Write(&whole, f); err != nil {
+				return err
+			}
+			half := whole.Len() / 2
+			if _, err := w.Write(whole.Next(half)); err != nil {
+				return err
+			}
+			place()
+			_, err := w.Write(whole.Bytes())
+			return err
+		})
+		place()
+		return sha, err
+	}
+	if _, err := r.run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKilledBeforeItsFirstCheckpoint: a run that has only a recipe begins again, and says so; with another recipe it is refused.
+func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
+	want := finish(t, options(t, 1))
+	o := options(t, 1)
+	r := newRun(o)
+	if err := r.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.begin(); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	o.Resume = true
+	other := o
+	other.Recipe.Temperature = 0.3
+	if _, err := Run(context.Background(), other); err == nil || !strings.Contains(err.Error(), "t is 0.3 and was 0.1") {
+		t.Errorf("another recipe gives %v", err)
+	}
+	told := ""
+	o.Events = func(e Event) {
+		if w, ok := e.(Warning); ok {
+			told += w.Message
+		}
+	}
+	if got := finish(t, o); got.SHA256 != want.SHA256 || !strings.Contains(told, "begins again") {
+		t.Errorf("SHA-256 %s, want %s; told %q", got.SHA256, want.SHA256, told)
+	}
+	// Checkpoints without latest.json are somebody's work: they are not trained over.
+	if err := os.Remove(filepath.Join(o.Out, "checkpoints", "latest.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "latest.json") {
+		t.Errorf("a lost latest.json gives %v", err)
+	}
+}
+
+// TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor evaluates when it is resumed, once.
+func TestMonitorIsMadeUpFor(t *testing.T) {
+	o := options(t, 1, "epochs=1")
+	o.MonitorTrain, o.MonitorTest = o.Data, o.Data
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	o.Events = func(e Event) {
+		if _, ok := e.(Epoch); ok {
+			cancel()
+		}
+	}
+	if done, err := Run(ctx, o); !errors.Is(err, ErrInterrupted) || done.KNNTop1 != 0 {
+		t.Fatalf("interrupted before the monitor: %+v, %v", done, err)
+	}
+	monitors := 0
+	o.Resume = true
+	o.Events = func(e Event) {
+		if _, ok := e.(Monitor); ok {
+			monitors++
+		}
+	}
+	first, second := finish(t, o), finish(t, o)
+	if monitors != 1 || first.KNNTop1 == 0 || second.KNNTop1 != first.KNNTop1 {
+		t.Errorf("%d monitors after two resumes, kNN %v and %v; want one monitor, told both times", monitors, first.KNNTop1, second.KNNTop1)
+	}
+}
+
+// TestLonger: resuming with more epochs goes on, says what that means, and writes it down.
+func TestLonger(t *testing.T) {
+	o := options(t, 1, "epochs=1")
+	finish(t, o)
+	o.Recipe.Epochs, o.Resume = 2, true
+	told := ""
+	o.Events = func(e Event) {
+		if w, ok := e.(Warning); ok {
+			told += w.Message
+		}
+	}
+	if done := finish(t, o); done.Step != 6 || !strings.Contains(told, "schedule of 2") {
+		t.Errorf("the longer run ended at step %d, told %q", done.Step, told)
+	}
+	if r, err := LoadRecipe(filepath.Join(o.Out, configFile), nil); err != nil || r.Epochs != 2 {
+		t.Errorf("config.yaml has %d epochs, want 2 (%v)", r.Epochs, err)
+	}
+}
+
+// TestDivergedWeightsAreNotSaved: a step whose loss was still finite can leave weights that are not.
+func TestDivergedWeightsAreNotSaved(t *testing.T) {
+	o := options(t, 1, "checkpoint_every=1")
+	finish(t, func() Options { o := o; o.Steps = 2; return o }())
+	r := newRun(o)
+	r.o.Resume = true
+	r.o.Events = func(e Event) {
+		if _, ok := e.(Step); ok {
+			w, err := r.state.Read("encoder_q.fc.weight")
+			if err != nil {
+				t.Fatal(err)
+			}
+			zero := float32(0)
+			w.Float32s()[5] = 1 / zero
+			if err := r.state.Write("encoder_q.fc.weight", w); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, err := r.run(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "diverged: encoder_q.fc.weight") || !strings.Contains(err.Error(), "step 2 is kept") {
+		t.Errorf("infinite weights give %v", err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != 2 {
+		t.Errorf("checkpoints are %v, want those of steps 1 and 2", files)
+	}
+}
+
+func TestMemoryFields(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stat")
+	if err := os.WriteFile(path, []byte("MemTotal:  9 kB\nanon 4096\nanon_thp 7\nMemAvailable:   12345 kB\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{"anon": 4096, "MemAvailable:": 12345, "absent": 0, "": 0} {
+		if got := field(path, name); got != want {
+			t.Errorf("field %q is %d, want %d", name, got, want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("8589934592\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := field(path, ""); got != 8589934592 {
+		t.Errorf("a file of one number gives %d", got)
+	}
+}

@@ -1,0 +1,120 @@
+package pretrain
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestRecipes(t *testing.T) {
+	for _, name := range Recipes() {
+		r, err := LoadRecipe(name, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if back, err := ParseRecipe(WriteRecipe(r)); err != nil || WriteRecipe(back) != WriteRecipe(r) {
+			t.Errorf("%s does not come back as it was written: %v", name, err)
+		}
+	}
+	if r, err := LoadRecipe("moco-v1", nil); err != nil || r.WeightDecay != 1e-4 || r.Temperature != 0.07 || len(r.Milestones) != 2 {
+		t.Errorf("moco-v1 is %+v, %v", r, err)
+	}
+	if _, err := LoadRecipe("no-such-recipe", nil); err == nil || !strings.Contains(err.Error(), "moco-v2") {
+		t.Errorf("an unknown recipe gives %v", err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for setting, want := range map[string]string{
+		"queu=7":                    `did you mean "queue"`,
+		"encoder.widht=1":           `did you mean "encoder.width"`,
+		"width=1":                   `did you mean "encoder.width"`,
+		"encoder=3":                 "is a group",
+		"something_else=1":          "a recipe has",
+		"q=1":                       "a recipe has",
+		"queue=0":                   "queue: must be",
+		"t=-0.1":                    "t: the temperature",
+		"batch=-1":                  "batch: must be",
+		"bn_splits=7":               "bn_splits",
+		"queue=many":                `"queue" must be a whole number`,
+		"queue=1.5":                 `"queue" must be a whole number of at most 2147483647, is 1.5`,
+		"queue=":                    `"queue" must be a whole number of at most 2147483647, is empty`,
+		"queue={a: 1}":              `"queue" must be a whole number`,
+		"epochs=99999999999999":     `"epochs" must be a whole number`,
+		"seed=-1":                   `"seed" must be a whole number`,
+		"seed=18446744073709551616": `"seed" must be a whole number`,
+		"lr=.inf":                   `"lr" must be a number`,
+		"lr=.nan":                   `"lr" must be a number`,
+		"lr=fast":                   `"lr" must be a number, is "fast"`,
+		"symmetric=yes":             `"symmetric" must be true or false`,
+		"encoder.arch=18":           `"encoder.arch" must be a word`,
+		"encoder.arch=vit":          "resnet18",
+		"views.policy=v9":           "cifar",
+		"schedule=linear":           "cosine and step",
+		"dictionary=bank":           "not built yet",
+		"m=1.5":                     "between 0 and 1",
+		"lr":                        "want key=value",
+		"encoder.stem=[1, 2":        "--set",
+		"milestones=3":              "a list of whole numbers",
+		"milestones=[3, x]":         "a list of whole numbers",
+		"milestones=[30, 20]":       "must rise",
+		"weight_decay=-1":           "weight_decay",
+	} {
+		if _, err := LoadRecipe("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("--set %s gives %v, want one line that says %q", setting, err, want)
+		}
+	}
+	r, err := LoadRecipe("cifar", []string{"queue=1e3", "lr=5e-2", "weight_decay=1E-4", "seed=18446744073709551615", "encoder.layers=[1, 1, 1, 1]", "encoder.width=0.5"})
+	if err != nil || r.Queue != 1000 || r.LR != 0.05 || r.WeightDecay != 1e-4 || r.Seed != 1<<64-1 || len(r.Encoder.Layers) != 4 || r.Encoder.Width != 0.5 || r.Encoder.Arch != "resnet18" {
+		t.Errorf("good settings give %+v, %v", r, err)
+	}
+}
+
+func TestRecipeFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mine.yaml")
+	for content, want := range map[string]string{
+		"":                                  "is empty",
+		"# nothing\n":                       "is empty",
+		"null":                              "mapping",
+		"- 1":                               "mapping",
+		"queue: 3\nqueue: 4":                "already defined",
+		"queue: [":                          "mine.yaml",
+		"queue: 3\n---\nqueue: 4":           "several documents",
+		"lr: 0.1\nqueu: 7\n":                `mine.yaml, line 2: recipe key "queu" is not known; did you mean "queue"?`,
+		"lr: 0.1\n\nencoder:\n  widht: 2\n": `mine.yaml, line 4: recipe key "encoder.widht"`,
+		"encoder: {\n  arch: resnet18,\n dim: x}": `line 3: recipe key "encoder.dim" must be a whole number`,
+		"encoder: null": "is a group",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadRecipe(path, []string{"epochs=3"}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q gives %v, want one line that says %q", content, err, want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("queue: 77\nviews: {policy: v2, size: 64}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := LoadRecipe(path, []string{"batch=16"}); err != nil || r.Queue != 77 || r.Views.Size != 64 || r.Batch != 16 || r.Momentum != 0.999 {
+		t.Errorf("a file with few keys gives %+v, %v", r, err)
+	}
+}
+
+// FuzzRecipe: a recipe is refused with an error, or is one that comes back as it was written.
+func FuzzRecipe(f *testing.F) {
+	for _, s := range []string{"", "queue: 3", "queue: 1e3\nt: .inf", "encoder: {width: 0.25}\nmilestones: [1, 2]\nschedule: step", "<<: {queue: 3}", "a: &a [*a]", "? [x]\n: 3",
+		"seed: 18446744073709551615", "queue: 0x10\nlr: 1e-300", "queue: !!binary aGk=", "\t", "encoder:\n- 1", "lr: 1e30"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		r, err := ParseRecipe(raw)
+		if err != nil {
+			return
+		}
+		if back, err := ParseRecipe(WriteRecipe(r)); err != nil || len(differences(r, back)) > 0 {
+			t.Errorf("%q is read and then does not come back: %v\n%s", raw, err, WriteRecipe(r))
+		}
+	})
+}
