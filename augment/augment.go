@@ -49,7 +49,7 @@ var policies = []Policy{
 	{Name: "cifar", MinScale: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 	{Name: "shapes", MinScale: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
-		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.5, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.8, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 }
 
 // Named returns the policy with the given name for views of size x size pixels.

@@ -137,6 +137,9 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(pretra
 	return done, err
 }
 
+// demoEpochs is how often a part of a longer command tells of an epoch: the demo's are short.
+const demoEpochs = 10
+
 // trainView shows the events of a run: as JSON lines, with a progress bar, or a line now and then.
 type trainView struct {
 	app  *app
@@ -177,9 +180,15 @@ func (v *trainView) event(e pretrain.Event) {
 			a.warn("step %d  %s", e.Step, status)
 		}
 	case pretrain.Epoch:
+		if v.part && e.Epoch%demoEpochs != 0 {
+			return
+		}
 		v.clear()
 		a.say("epoch %d: loss %.4f, contrast accuracy %.1f%%, %.0f images/s%s", e.Epoch, e.Loss, 100*e.Accuracy, e.ImagesPerSecond, badImages(e.BadImages))
 	case pretrain.Monitor:
+		if v.part && e.Epoch%demoEpochs != 0 {
+			return
+		}
 		v.clear()
 		when := fmt.Sprintf("after epoch %d", e.Epoch)
 		if e.Epoch == 0 {
