@@ -175,11 +175,11 @@ func demoFeatures(ctx context.Context, a *app, knn evaluate.KNN, train, test *da
 		return nil, nil, nil, err
 	}
 	defer m.Close()
-	bank, err := m.Embed(ctx, train, evaluate.Backbone, nil)
+	bank, err := m.Embed(ctx, train, evaluate.Head, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	queries, err := m.Embed(ctx, test, evaluate.Backbone, nil)
+	queries, err := m.Embed(ctx, test, evaluate.Head, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
