@@ -84,6 +84,7 @@ func (p *pool) run(parts int, work func(w *worker, part int)) {
 			runtime.Gosched() // the helper may want this very core
 		}
 	}
+	p.work = nil // it holds the engine, and the helpers hold the pool: see newEngine
 }
 
 func (p *pool) take(w *worker) {
