@@ -61,7 +61,9 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "moco: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
+		fmt.Fprintf(stderr, "moco: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 	var recipe *pretrain.RecipeError
 	switch {
 	case errors.Is(err, pretrain.ErrInterrupted) || errors.Is(err, context.Canceled):
