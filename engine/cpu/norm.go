@@ -40,10 +40,12 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 	ch := x.stride
 	sp := splitRows(x.words/ch, n.Shape[0], ch)
 	mean, variance := c.newBuffer(n), c.newBuffer(n)
+	low := &buffer{words: mean.words} // what rounding takes from the mean
 	label := n.Op.String()
 	switch pair := c.fusion.pair[n]; {
 	case pair != nil:
 		c.values[pair], c.values[n] = mean, variance
+		c.low[pair] = low
 		label = "BatchMean+Variance"
 	case n.Op == graph.BatchMean:
 		c.values[n] = mean
@@ -52,7 +54,7 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 	}
 	partial := &buffer{words: sp.splits * sp.parts * 2 * ch}
 	path := c.engine.path
-	c.emit(&op{node: n, label: label, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{variance, mean, partial}, phases: []phase{
+	c.emit(&op{node: n, label: label, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{variance, mean, low, partial}, phases: []phase{
 		sp.phase(func(w *worker, part, _, lo, hi int) {
 			rows := x.f[lo*ch : hi*ch]
 			sums := partial.f[part*2*ch : (part+1)*2*ch]
@@ -77,6 +79,7 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 						count = total
 					}
 					mean.f[s*ch+j] = float32(m)
+					low.f[s*ch+j] = float32(m - float64(float32(m)))
 					variance.f[s*ch+j] = float32(max(m2, 0) / count)
 				}
 			}
@@ -84,38 +87,63 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 	}})
 }
 
-// affineOf is the scale and shift that a Normalise comes down to, [S][2][C], made by a small operation of its own.
-func (c *compiler) affineOf(n *graph.Node) *buffer {
-	if b := c.affine[n]; b != nil {
-		return b
+// affine is what a Normalise comes down to, for each split and channel: (x - mean)*scale + shift. The mean is rounded to float32; what that takes
+// away is in the shift.
+type affine struct {
+	buffer *buffer // [S][3][C]
+	ch     int
+}
+
+// of returns the three factors of a split; none of a nil affine.
+func (a *affine) of(split int) (mean, scale, shift []float32) {
+	if a == nil {
+		return nil, nil, nil
+	}
+	f := a.buffer.f[3*split*a.ch : 3*(split+1)*a.ch]
+	return f[:a.ch], f[a.ch : 2*a.ch], f[2*a.ch:]
+}
+
+// affineOf is the affine of a Normalise, made by a small operation of its own.
+func (c *compiler) affineOf(n *graph.Node) *affine {
+	if a := c.affine[n]; a != nil {
+		return a
 	}
 	mean, variance := c.value(n.In[1]), c.value(n.In[2])
 	gamma, beta := c.value(n.In[3]), c.value(n.In[4])
+	reads := []*buffer{mean, variance, gamma, beta}
+	low := c.low[n.In[1]]
+	if low != nil {
+		reads = append(reads, low)
+	}
 	ch, splits := mean.stride, graph.StatisticSplits(n.In[1])
-	b := &buffer{words: 2 * splits * ch}
-	c.affine[n] = b
+	a := &affine{&buffer{words: 3 * splits * ch}, ch}
+	c.affine[n] = a
 	epsilon := n.Attr.Epsilon
-	c.emit(&op{node: n, label: "Normalise (scale)", reads: []*buffer{mean, variance, gamma, beta}, writes: []*buffer{b},
+	c.emit(&op{node: n, label: "Normalise (scale)", reads: reads, writes: []*buffer{a.buffer},
 		phases: []phase{serial(func(*worker) {
 			for s := range splits {
+				centre, scale, shift := a.of(s)
 				for j := range ch {
-					scale := float64(gamma.f[j]) / math.Sqrt(float64(variance.f[s*ch+j])+epsilon)
-					b.f[2*s*ch+j] = float32(scale)
-					b.f[(2*s+1)*ch+j] = float32(float64(beta.f[j]) - float64(mean.f[s*ch+j])*scale)
+					k := s*ch + j
+					factor := float64(gamma.f[j]) / math.Sqrt(float64(variance.f[k])+epsilon)
+					centre[j], scale[j], shift[j] = mean.f[k], float32(factor), beta.f[j]
+					if low != nil {
+						shift[j] = float32(float64(beta.f[j]) - float64(low.f[k])*factor)
+					}
 				}
 			}
 		})}})
-	return b
+	return a
 }
 
 func (c *compiler) normalise(n *graph.Node) { c.normaliseInto(n, n, nil, false) }
 
 // normaliseInto makes the value of n: normalise's, plus a residual if given, through a ReLU if asked.
 func (c *compiler) normaliseInto(n, normalise, residual *graph.Node, relu bool) {
-	x, affine := c.value(normalise.In[0]), c.affineOf(normalise)
+	x, a := c.value(normalise.In[0]), c.affineOf(normalise)
 	ch, splits := x.stride, graph.StatisticSplits(normalise.In[1])
 	label := "Normalise"
-	reads := []*buffer{x, affine}
+	reads := []*buffer{x, a.buffer}
 	reuse := []*buffer{x}
 	var r *buffer
 	if residual != nil {
@@ -134,7 +162,8 @@ func (c *compiler) normaliseInto(n, normalise, residual *graph.Node, relu bool) 
 			if r != nil {
 				add = r.f[lo*ch : hi*ch]
 			}
-			c.engine.path.Normalise(y.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], add, ch, affine.f[2*k*ch:(2*k+1)*ch], affine.f[(2*k+1)*ch:(2*k+2)*ch], relu)
+			mean, scale, shift := a.of(k)
+			c.engine.path.Normalise(y.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], add, ch, mean, scale, shift, relu)
 		}),
 	}})
 }
@@ -142,7 +171,8 @@ func (c *compiler) normaliseInto(n, normalise, residual *graph.Node, relu bool) 
 // gradient is where a batch norm's operations find the gradient of its output: dy as it is, or dy where the normalised value,
 // computed again from x, is positive.
 type gradient struct {
-	dy, affine *buffer
+	dy     *buffer
+	affine *affine
 }
 
 func (c *compiler) gradientOf(n *graph.Node) gradient {
@@ -155,17 +185,9 @@ func (c *compiler) gradientOf(n *graph.Node) gradient {
 func (g gradient) reads(more ...*buffer) []*buffer {
 	more = append(more, g.dy)
 	if g.affine != nil {
-		more = append(more, g.affine)
+		more = append(more, g.affine.buffer)
 	}
 	return more
-}
-
-// sign is the scale and shift of a split whose sign decides, or nothing.
-func (g gradient) sign(split, ch int) (scale, shift []float32) {
-	if g.affine == nil {
-		return nil, nil
-	}
-	return g.affine.f[2*split*ch : (2*split+1)*ch], g.affine.f[(2*split+1)*ch : (2*split+2)*ch]
 }
 
 // channelDot gives the two sums that batch norm's gradient needs, in one reading of dy and x.
@@ -187,8 +209,8 @@ func (c *compiler) channelDot(n *graph.Node) {
 		sp.phase(func(_ *worker, part, k, lo, hi int) {
 			sums := partial.f[part*2*ch : (part+1)*2*ch]
 			clear(sums)
-			scale, shift := g.sign(k, ch)
-			path.GradSums(g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, scale, shift, mean.f[k*ch:(k+1)*ch], sums[:ch], sums[ch:])
+			_, scale, shift := g.affine.of(k)
+			path.GradSums(g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, mean.f[k*ch:(k+1)*ch], scale, shift, sums[:ch], sums[ch:])
 		}),
 		serial(func(*worker) {
 			for s := range sp.splits {
@@ -234,7 +256,7 @@ func (c *compiler) channelSum(n *graph.Node) {
 	}})
 }
 
-// batchNormGradInput is dx = a*g + (b*x + c) with three factors a channel, which follow from the sums.
+// batchNormGradInput is dx = a*g + (b*(x-mean) + c) with three factors a channel, which follow from the sums.
 func (c *compiler) batchNormGradInput(n *graph.Node) {
 	g := c.gradientOf(n.In[0])
 	x, mean, variance := c.value(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
@@ -258,14 +280,14 @@ func (c *compiler) batchNormGradInput(n *graph.Node) {
 					a := float64(gamma.f[j]) * inverse
 					b := -a * inverse * float64(dot.f[k]) / float64(sp.rows)
 					f[j], f[ch+j] = float32(a), float32(b)
-					f[2*ch+j] = float32(-a*float64(sum.f[k])/float64(sp.rows) - b*float64(mean.f[k]))
+					f[2*ch+j] = float32(-a * float64(sum.f[k]) / float64(sp.rows))
 				}
 			}
 		}),
 		sp.phase(func(_ *worker, _, k, lo, hi int) {
 			f := factors.f[k*3*ch : (k+1)*3*ch]
-			scale, shift := g.sign(k, ch)
-			c.engine.path.GradInput(dx.f[lo*ch:hi*ch], g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
+			_, scale, shift := g.affine.of(k)
+			c.engine.path.GradInput(dx.f[lo*ch:hi*ch], g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, mean.f[k*ch:(k+1)*ch], scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
 		}),
 	}})
 }

@@ -23,13 +23,14 @@ type Path struct {
 	Sums func(x []float32, ch int, sum []float32)
 	// Squares adds the squares around a mean: square[c] += (x[r][c] - mean[c])^2.
 	Squares func(x []float32, ch int, mean, square []float32)
-	// Normalise is y = x*scale[c] + shift[c], plus residual unless that is nil, and max(., 0) if relu.
-	Normalise func(y, x, residual []float32, ch int, scale, shift []float32, relu bool)
+	// Normalise is y = (x-mean[c])*scale[c] + shift[c], plus residual unless that is nil, and max(., 0) if relu. The mean is taken off first: then
+	// a mean far from zero costs no digits, as it would inside of shift.
+	Normalise func(y, x, residual []float32, ch int, mean, scale, shift []float32, relu bool)
 	// GradSums adds up sum[c] += g and dot[c] += g*(x-mean[c]), where g is dy, or, unless scale is nil, dy where
-	// x*scale[c] + shift[c] is positive and 0 elsewhere.
-	GradSums func(dy, x []float32, ch int, scale, shift, mean, sum, dot []float32)
-	// GradInput is dx = a[c]*g + (b[c]*x + c[c]), with g as in GradSums.
-	GradInput func(dx, dy, x []float32, ch int, scale, shift, a, b, c []float32)
+	// (x-mean[c])*scale[c] + shift[c] is positive and 0 elsewhere.
+	GradSums func(dy, x []float32, ch int, mean, scale, shift, sum, dot []float32)
+	// GradInput is dx = a[c]*g + (b[c]*(x-mean[c]) + c[c]), with g as in GradSums.
+	GradInput func(dx, dy, x []float32, ch int, mean, scale, shift, a, b, c []float32)
 
 	// ReLU is y = max(x, 0).
 	ReLU func(y, x []float32)

@@ -199,13 +199,13 @@ func TestChannels(t *testing.T) {
 						if !sign {
 							scale, shift = nil, nil
 						}
-						pair("Normalise", n, func(p *Path, out []float32) { p.Normalise(out, x, nil, ch, a, b, sign) })
-						pair("Normalise+residual", n, func(p *Path, out []float32) { p.Normalise(out, x, residual, ch, a, b, sign) })
-						pair("GradSums", 2*ch, func(p *Path, out []float32) { p.GradSums(dy, x, ch, scale, shift, a, out[:ch], out[ch:]) })
-						pair("GradInput", n, func(p *Path, out []float32) { p.GradInput(out, dy, x, ch, scale, shift, a, b, c) })
+						pair("Normalise", n, func(p *Path, out []float32) { p.Normalise(out, x, nil, ch, c, a, b, sign) })
+						pair("Normalise+residual", n, func(p *Path, out []float32) { p.Normalise(out, x, residual, ch, c, a, b, sign) })
+						pair("GradSums", 2*ch, func(p *Path, out []float32) { p.GradSums(dy, x, ch, a, scale, shift, out[:ch], out[ch:]) })
+						pair("GradInput", n, func(p *Path, out []float32) { p.GradInput(out, dy, x, ch, a, scale, shift, a, b, c) })
 					}
-					pair("Normalise in place", n, func(p *Path, out []float32) { copy(out, x); p.Normalise(out, out, nil, ch, a, b, true) })
-					pair("GradInput in place", n, func(p *Path, out []float32) { copy(out, dy); p.GradInput(out, out, x, ch, b, c, a, b, c) })
+					pair("Normalise in place", n, func(p *Path, out []float32) { copy(out, x); p.Normalise(out, out, nil, ch, c, a, b, true) })
+					pair("GradInput in place", n, func(p *Path, out []float32) { copy(out, dy); p.GradInput(out, out, x, ch, a, b, c, a, b, c) })
 				}
 			}
 		}
@@ -308,12 +308,12 @@ func TestNaNs(t *testing.T) {
 				positive[i] = 1
 			}
 			for name, run := range map[string]func() float32{
-				"Normalise with ReLU":     func() float32 { p.Normalise(y, x, nil, 16, one, zeros, true); return y[at] },
-				"Normalise of a residual": func() float32 { p.Normalise(y, zeros, x, 16, one, zeros, true); return y[at] },
+				"Normalise with ReLU":     func() float32 { p.Normalise(y, x, nil, 16, zeros, one, zeros, true); return y[at] },
+				"Normalise of a residual": func() float32 { p.Normalise(y, zeros, x, 16, zeros, one, zeros, true); return y[at] },
 				"Sums":                    func() float32 { clear(y); p.Sums(x, 16, y[:16]); return y[at%16] },
 				"Squares":                 func() float32 { clear(y); p.Squares(x, 16, zeros, y[:16]); return y[at%16] },
-				"GradSums":                func() float32 { clear(y); p.GradSums(x, zeros, 16, nil, nil, zeros, y, y[16:]); return y[at%16] },
-				"GradInput":               func() float32 { p.GradInput(y, x, zeros, 16, nil, nil, one, one, one); return y[at] },
+				"GradSums":                func() float32 { clear(y); p.GradSums(x, zeros, 16, zeros, nil, nil, y, y[16:]); return y[at%16] },
+				"GradInput":               func() float32 { p.GradInput(y, x, zeros, 16, zeros, nil, nil, one, one, one); return y[at] },
 				"ReLU":                    func() float32 { p.ReLU(y, x); return y[at] },
 				"ReLUGrad":                func() float32 { p.ReLUGrad(y, x, positive); return y[at] },
 				"WeightedSum":             func() float32 { p.WeightedSum(y, 1, zeros, 1, x, 0, nil); return y[at] },
@@ -354,9 +354,9 @@ func TestAddressDoesNotMatter(t *testing.T) {
 			result(n, func(out []float32) { p.WeightedSum(out, 0.9, x, 0.1, y, 0, nil) })
 			result(ch, func(out []float32) { p.Sums(rows, ch, out) })
 			result(ch, func(out []float32) { p.Squares(rows, ch, f, out) })
-			result(1024, func(out []float32) { p.Normalise(out, rows, y[:1024], ch, f, f, true) })
+			result(1024, func(out []float32) { p.Normalise(out, rows, y[:1024], ch, f, f, f, true) })
 			result(2*ch, func(out []float32) { p.GradSums(y[:1024], rows, ch, f, f, f, out[:ch], out[ch:]) })
-			result(1024, func(out []float32) { p.GradInput(out, y[:1024], rows, ch, f, f, f, f, f) })
+			result(1024, func(out []float32) { p.GradInput(out, y[:1024], rows, ch, f, f, f, f, f, f) })
 			for _, tile := range p.Tiles {
 				in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
 				for r := range in {
@@ -395,7 +395,7 @@ func TestNoAllocation(t *testing.T) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
 		if n := testing.AllocsPerRun(10, func() {
 			p.Sums(x, 64, f)
-			p.Normalise(y, x, x, 64, f, f, true)
+			p.Normalise(y, x, x, 64, f, f, f, true)
 			p.GradSums(y, x, 64, f, f, f, f, f)
 			p.WeightedSum(y, 1, x, 2, y, 0, nil)
 			p.ExpSum(y, x, 1, 0)
@@ -461,9 +461,9 @@ func BenchmarkChannels(b *testing.B) {
 			for name, run := range map[string]func(){
 				"Sums":      func() { p.Sums(x, ch, f) },
 				"Squares":   func() { p.Squares(x, ch, f, f) },
-				"Normalise": func() { p.Normalise(y, x, nil, ch, f, f, true) },
+				"Normalise": func() { p.Normalise(y, x, nil, ch, f, f, f, true) },
 				"GradSums":  func() { p.GradSums(dy, x, ch, f, f, f, f, f) },
-				"GradInput": func() { p.GradInput(y, dy, x, ch, f, f, f, f, f) },
+				"GradInput": func() { p.GradInput(y, dy, x, ch, f, f, f, f, f, f) },
 			} {
 				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, ch), func(b *testing.B) {
 					b.SetBytes(int64(4 * n))

@@ -55,7 +55,7 @@ type args struct {
 	parts   [8]float32 // partial results
 }
 
-type pointers = [8]unsafe.Pointer
+type pointers = [9]unsafe.Pointer
 
 // call runs a routine. Escape analysis gives up at a call through a function value, and would put every block on the heap, one for each
 // call. Assembly keeps no pointer, so the block may stay on the stack: it is hidden from the analysis by a copy of its address.
@@ -131,30 +131,30 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.Squares = func(x []float32, ch int, mean, square []float32) {
 		r.squares.over(len(x), ch, nil, x, mean, square)
 	}
-	p.Normalise = func(y, x, residual []float32, ch int, scale, shift []float32, relu bool) {
+	p.Normalise = func(y, x, residual []float32, ch int, mean, scale, shift []float32, relu bool) {
 		floor := unsafe.Pointer(&floors[0])
 		if relu {
 			floor = unsafe.Pointer(&floors[1])
 		}
 		if residual == nil {
-			r.normalise.over(len(y), ch, floor, y, x, scale, shift, nil)
+			r.normalise.over(len(y), ch, floor, y, x, mean, scale, shift, nil)
 			return
 		}
-		r.normaliseAdd.over(len(y), ch, floor, y, x, scale, shift, nil, residual)
+		r.normaliseAdd.over(len(y), ch, floor, y, x, mean, scale, shift, nil, residual)
 	}
-	p.GradSums = func(dy, x []float32, ch int, scale, shift, mean, sum, dot []float32) {
+	p.GradSums = func(dy, x []float32, ch int, mean, scale, shift, sum, dot []float32) {
 		if scale == nil {
 			r.gradSums.over(len(dy), ch, nil, dy, x, mean, sum, dot)
 			return
 		}
 		r.gradSumsSign.over(len(dy), ch, nil, dy, x, mean, sum, dot, scale, shift)
 	}
-	p.GradInput = func(dx, dy, x []float32, ch int, scale, shift, a, b, c []float32) {
+	p.GradInput = func(dx, dy, x []float32, ch int, mean, scale, shift, a, b, c []float32) {
 		if scale == nil {
-			r.gradInput.over(len(dx), ch, nil, dx, dy, x, a, b, c)
+			r.gradInput.over(len(dx), ch, nil, dx, dy, x, mean, a, b, c)
 			return
 		}
-		r.gradInputSign.over(len(dx), ch, nil, dx, dy, x, a, b, c, scale, shift)
+		r.gradInputSign.over(len(dx), ch, nil, dx, dy, x, mean, a, b, c, scale, shift)
 	}
 	p.ReLU = func(y, x []float32) {
 		a := args{p: pointers{ptr(y), ptr(x)}}

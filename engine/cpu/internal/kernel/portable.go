@@ -126,14 +126,14 @@ func squares(x []float32, ch int, mean, square []float32) {
 	})
 }
 
-func normalise(y, x, residual []float32, ch int, scale, shift []float32, relu bool) {
+func normalise(y, x, residual []float32, ch int, mean, scale, shift []float32, relu bool) {
 	floor := float32(math.Inf(-1))
 	if relu {
 		floor = 0
 	}
 	eachRow(len(y), ch, func(lo, hi int) {
 		for c := range ch {
-			v := fma(x[lo+c], scale[c], shift[c])
+			v := fma(x[lo+c]-mean[c], scale[c], shift[c])
 			if residual != nil {
 				v += residual[lo+c]
 			}
@@ -142,7 +142,7 @@ func normalise(y, x, residual []float32, ch int, scale, shift []float32, relu bo
 	})
 }
 
-// gate is g as GradSums defines it.
+// gate is g as GradSums defines it, given x less the mean.
 func gate(dy, x float32, c int, scale, shift []float32) float32 {
 	if scale != nil && !(fma(x, scale[c], shift[c]) > 0) {
 		return 0
@@ -150,21 +150,23 @@ func gate(dy, x float32, c int, scale, shift []float32) float32 {
 	return dy
 }
 
-func gradSums(dy, x []float32, ch int, scale, shift, mean, sum, dot []float32) {
+func gradSums(dy, x []float32, ch int, mean, scale, shift, sum, dot []float32) {
 	eachRow(len(dy), ch, func(lo, hi int) {
 		for c := range ch {
-			g := gate(dy[lo+c], x[lo+c], c, scale, shift)
+			centred := x[lo+c] - mean[c]
+			g := gate(dy[lo+c], centred, c, scale, shift)
 			sum[c] += g
-			dot[c] = fma(g, x[lo+c]-mean[c], dot[c])
+			dot[c] = fma(g, centred, dot[c])
 		}
 	})
 }
 
-func gradInput(dx, dy, x []float32, ch int, scale, shift, a, b, c []float32) {
+func gradInput(dx, dy, x []float32, ch int, mean, scale, shift, a, b, c []float32) {
 	eachRow(len(dy), ch, func(lo, hi int) {
 		for j := range ch {
-			g := gate(dy[lo+j], x[lo+j], j, scale, shift)
-			dx[lo+j] = fma(a[j], g, fma(b[j], x[lo+j], c[j]))
+			centred := x[lo+j] - mean[j]
+			g := gate(dy[lo+j], centred, j, scale, shift)
+			dx[lo+j] = fma(a[j], g, fma(b[j], centred, c[j]))
 		}
 	})
 }

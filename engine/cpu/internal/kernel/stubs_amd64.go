@@ -64,12 +64,12 @@ func sums16AVX512(a *uintptr)
 //go:noescape
 func squares16AVX512(a *uintptr)
 
-// normalise16AVX512 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normalise16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normalise16AVX512(a *uintptr)
 
-// normaliseAdd16AVX512 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normaliseAdd16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normaliseAdd16AVX512(a *uintptr)
@@ -79,7 +79,7 @@ func normaliseAdd16AVX512(a *uintptr)
 //go:noescape
 func gradSums16AVX512(a *uintptr)
 
-// gradInput16AVX512 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInput16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInput16AVX512(a *uintptr)
@@ -89,7 +89,7 @@ func gradInput16AVX512(a *uintptr)
 //go:noescape
 func gradSumsSign16AVX512(a *uintptr)
 
-// gradInputSign16AVX512 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInputSign16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInputSign16AVX512(a *uintptr)
@@ -104,12 +104,12 @@ func sums64AVX512(a *uintptr)
 //go:noescape
 func squares64AVX512(a *uintptr)
 
-// normalise64AVX512 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normalise64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normalise64AVX512(a *uintptr)
 
-// normaliseAdd64AVX512 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normaliseAdd64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normaliseAdd64AVX512(a *uintptr)
@@ -119,7 +119,7 @@ func normaliseAdd64AVX512(a *uintptr)
 //go:noescape
 func gradSums64AVX512(a *uintptr)
 
-// gradInput64AVX512 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInput64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInput64AVX512(a *uintptr)
@@ -129,7 +129,7 @@ func gradInput64AVX512(a *uintptr)
 //go:noescape
 func gradSumsSign64AVX512(a *uintptr)
 
-// gradInputSign64AVX512 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInputSign64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInputSign64AVX512(a *uintptr)
@@ -172,12 +172,12 @@ func sums16AVX2(a *uintptr)
 //go:noescape
 func squares16AVX2(a *uintptr)
 
-// normalise16AVX2 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normalise16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normalise16AVX2(a *uintptr)
 
-// normaliseAdd16AVX2 scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.
+// normaliseAdd16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
 func normaliseAdd16AVX2(a *uintptr)
@@ -187,7 +187,7 @@ func normaliseAdd16AVX2(a *uintptr)
 //go:noescape
 func gradSums16AVX2(a *uintptr)
 
-// gradInput16AVX2 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInput16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInput16AVX2(a *uintptr)
@@ -197,7 +197,7 @@ func gradInput16AVX2(a *uintptr)
 //go:noescape
 func gradSumsSign16AVX2(a *uintptr)
 
-// gradInputSign16AVX2 is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.
+// gradInputSign16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
 //
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)

@@ -133,19 +133,20 @@ func (s isa) normalise(vectors int, residual bool) {
 	if residual {
 		what = "normaliseAdd"
 	}
-	y, x, rows, stride, scale, shift, floor, add := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7]
-	routine(p.name(what), p.name(what)+" scales and shifts a strip: y, x, scale, shift, floor, residual; rows, stride.", []reg.GPPhysical{y, x, scale, shift, floor, add}, rows, stride)
+	y, x, rows, stride, mean, scale, shift, floor, add := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
+	routine(p.name(what), p.name(what)+" normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.", []reg.GPPhysical{y, x, mean, scale, shift, floor, add}, rows, stride)
 	pointers := []reg.GPPhysical{x, y}
 	if residual {
 		pointers = append(pointers, add)
 	}
-	a, b := p.load(scale), p.load(shift)
+	m, a, b := p.load(mean), p.load(scale), p.load(shift)
 	low, tmp := p.take(1)[0], p.take(2)
 	VBROADCASTSS(Mem{Base: floor}, low) // 0 for a ReLU, minus infinity without
 	p.walk(rows, stride, pointers, func(u int) {
 		for v := range vectors {
 			t := tmp[v%2]
 			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, t)
+			VSUBPS(m[v], t, t)
 			VFMADD213PS(b[v], a[v], t)
 			if residual {
 				VADDPS(Mem{Base: add, Disp: v * s.bytes()}, t, t)
@@ -157,7 +158,7 @@ func (s isa) normalise(vectors int, residual bool) {
 	finish()
 }
 
-// gate is g = dy, or dy where x*scale+shift is positive. The sign is that of the very multiply-add that the forward pass did.
+// gate is g = dy, or dy where (x-mean)*scale+shift is positive. The sign is that of the very multiply-add that the forward pass did.
 type gate struct {
 	sign         bool
 	scale, shift []reg.VecPhysical
@@ -174,7 +175,7 @@ func (p *strip) gate(sign bool, scale, shift reg.GPPhysical) gate {
 	return g
 }
 
-// open leaves g in `to`, given x in a register.
+// open leaves g in `to`, given x-mean in a register.
 func (p *strip) open(g gate, v int, dy Mem, x, to reg.VecPhysical) {
 	if !g.sign {
 		VMOVUPS(dy, to)
@@ -213,8 +214,8 @@ func (s isa) gradSums(vectors int, sign bool) {
 	p.walk(rows, stride, []reg.GPPhysical{dy, x}, func(u int) {
 		for v := range vectors {
 			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
-			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
 			VSUBPS(m[v], xv, xv)
+			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
 			VADDPS(gv, totals[u*vectors+v], totals[u*vectors+v])
 			VFMADD231PS(gv, xv, dots[u*vectors+v])
 		}
@@ -230,14 +231,15 @@ func (s isa) gradInput(vectors int, sign bool) {
 		p.rows = 1
 	}
 	what := signed("gradInput", sign)
-	dx, dy, x, rows, stride, fa, fb, fc, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9]
-	routine(p.name(what), p.name(what)+" is dx = a*g + (b*x + c): dx, dy, x, a, b, c, scale, shift; rows, stride.", []reg.GPPhysical{dx, dy, x, fa, fb, fc, scale, shift}, rows, stride)
-	a, b, c := p.load(fa), p.load(fb), p.load(fc)
+	dx, dy, x, rows, stride, mean, fa, fb, fc, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10]
+	routine(p.name(what), p.name(what)+" is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.", []reg.GPPhysical{dx, dy, x, mean, fa, fb, fc, scale, shift}, rows, stride)
+	m, a, b, c := p.load(mean), p.load(fa), p.load(fb), p.load(fc)
 	g := p.gate(sign, scale, shift)
 	gv, xv := p.take(1)[0], p.take(1)[0]
 	p.walk(rows, stride, []reg.GPPhysical{dx, dy, x}, func(u int) {
 		for v := range vectors {
 			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
+			VSUBPS(m[v], xv, xv)
 			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
 			VFMADD213PS(c[v], b[v], xv)
 			VFMADD231PS(gv, a[v], xv)

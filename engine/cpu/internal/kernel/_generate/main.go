@@ -48,7 +48,7 @@ func align() {
 	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
 }
 
-// routine opens a function of one block of arguments (kernel's type args: eight pointers, then three numbers) and loads them.
+// routine opens a function of one block of arguments (kernel's type args: nine pointers, then three numbers) and loads them.
 func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
 	TEXT(name, NOSPLIT, "func(a *uintptr)")
 	Pragma("noescape")
@@ -59,7 +59,7 @@ func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysi
 		MOVQ(Mem{Base: block, Disp: 8 * i}, r)
 	}
 	for i, r := range numbers {
-		MOVQ(Mem{Base: block, Disp: 8 * (8 + i)}, r)
+		MOVQ(Mem{Base: block, Disp: 8 * (9 + i)}, r)
 	}
 }
 
