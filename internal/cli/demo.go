@@ -11,6 +11,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/engine"
 	"moco/evaluate"
 	"moco/internal/report"
 	"moco/pretrain"
@@ -88,7 +89,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 	}
 
 	run := filepath.Join(out, "run")
-	before, beforeBank, beforeTest, err := demoFeatures(ctx, a, knn, train, test, func() (*evaluate.Model, error) {
+	before, beforeBank, beforeTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) {
 		s := e.NewState()
 		g, err := moco.Step(&recipe, recipe.Batch)
 		if err != nil {
@@ -114,7 +115,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 	if err != nil {
 		return err
 	}
-	after, afterBank, afterTest, err := demoFeatures(ctx, a, knn, train, test, func() (*evaluate.Model, error) { return evaluate.OpenModel(run, e, 128) })
+	after, afterBank, afterTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) { return evaluate.OpenModel(run, e, 128) })
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 		title         string
 		bank, queries *evaluate.Embedded
 	}{{"Nearest neighbours before training", beforeBank, beforeTest}, {"Nearest neighbours after training", afterBank, afterTest}} {
-		gallery, err := demoGallery(ctx, a, g.title, g.bank, g.queries, train, test)
+		gallery, err := demoGallery(ctx, e, g.title, g.bank, g.queries, train, test)
 		if err != nil {
 			return err
 		}
@@ -169,7 +170,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 func percent(x float64) string { return fmt.Sprintf("%.1f%%", x) }
 
 // demoFeatures embeds both sets with a model and classifies.
-func demoFeatures(ctx context.Context, a *app, knn evaluate.KNN, train, test *data.Set, open func() (*evaluate.Model, error)) (*evaluate.Result, *evaluate.Embedded, *evaluate.Embedded, error) {
+func demoFeatures(ctx context.Context, e engine.Engine, knn evaluate.KNN, train, test *data.Set, open func() (*evaluate.Model, error)) (*evaluate.Result, *evaluate.Embedded, *evaluate.Embedded, error) {
 	m, err := open()
 	if err != nil {
 		return nil, nil, nil, err
@@ -180,10 +181,6 @@ func demoFeatures(ctx context.Context, a *app, knn evaluate.KNN, train, test *da
 		return nil, nil, nil, err
 	}
 	queries, err := m.Embed(ctx, test, evaluate.Head, nil)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	e, err := a.engine()
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -206,7 +203,7 @@ func (d *demoCurves) event(e pretrain.Event) {
 }
 
 // demoGallery shows one test picture of each of some classes with its nearest pictures of the training set.
-func demoGallery(ctx context.Context, a *app, title string, bank, queries *evaluate.Embedded, train, test *data.Set) (report.Gallery, error) {
+func demoGallery(ctx context.Context, e engine.Engine, title string, bank, queries *evaluate.Embedded, train, test *data.Set) (report.Gallery, error) {
 	const rows, neighbours = 8, 7
 	g := report.Gallery{Title: title}
 	shown := map[int]bool{}
@@ -219,10 +216,6 @@ func demoGallery(ctx context.Context, a *app, title string, bank, queries *evalu
 			picked.Labels = append(picked.Labels, label)
 			picked.Features = append(picked.Features, queries.Features[i*queries.Dim:(i+1)*queries.Dim]...)
 		}
-	}
-	e, err := a.engine()
-	if err != nil {
-		return g, err
 	}
 	lists, err := evaluate.Neighbours(ctx, e, bank, picked, neighbours)
 	if err != nil {
