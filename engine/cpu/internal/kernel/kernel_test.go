@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"testing"
 	"unsafe"
@@ -47,7 +49,7 @@ func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	for _, p := range Paths() {
 		have[p.Name] = p
 	}
-	for _, name := range []string{"avx512", "avx2", "portable"} {
+	for _, name := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
 		t.Run(name, func(t *testing.T) {
 			if have[name] == nil {
 				t.Skip("NOT TESTED: this machine does not run it")
@@ -192,20 +194,32 @@ func TestChannels(t *testing.T) {
 						same(t, name+", "+what, got, want, float64(rows))
 						check(t)
 					}
-					pair("Sums", ch, func(p *Path, out []float32) { p.Sums(x, ch, out) })
-					pair("Squares", ch, func(p *Path, out []float32) { p.Squares(x, ch, a, out) })
+					pair("Sums", ch, func(p *Path, out []float32) { p.Sums(Float32s(x), ch, out) })
+					pair("Squares", ch, func(p *Path, out []float32) { p.Squares(Float32s(x), ch, a, out) })
 					for _, sign := range []bool{false, true} {
 						scale, shift := b, c
 						if !sign {
 							scale, shift = nil, nil
 						}
-						pair("Normalise", n, func(p *Path, out []float32) { p.Normalise(out, x, nil, ch, c, a, b, sign) })
-						pair("Normalise+residual", n, func(p *Path, out []float32) { p.Normalise(out, x, residual, ch, c, a, b, sign) })
-						pair("GradSums", 2*ch, func(p *Path, out []float32) { p.GradSums(dy, x, ch, a, scale, shift, out[:ch], out[ch:]) })
-						pair("GradInput", n, func(p *Path, out []float32) { p.GradInput(out, dy, x, ch, a, scale, shift, a, b, c) })
+						pair("Normalise", n, func(p *Path, out []float32) { p.Normalise(Float32s(out), Float32s(x), Values{}, ch, c, a, b, sign) })
+						pair("Normalise+residual", n, func(p *Path, out []float32) {
+							p.Normalise(Float32s(out), Float32s(x), Float32s(residual), ch, c, a, b, sign)
+						})
+						pair("GradSums", 2*ch, func(p *Path, out []float32) {
+							p.GradSums(Float32s(dy), Float32s(x), ch, a, scale, shift, out[:ch], out[ch:])
+						})
+						pair("GradInput", n, func(p *Path, out []float32) {
+							p.GradInput(Float32s(out), Float32s(dy), Float32s(x), ch, a, scale, shift, a, b, c)
+						})
 					}
-					pair("Normalise in place", n, func(p *Path, out []float32) { copy(out, x); p.Normalise(out, out, nil, ch, c, a, b, true) })
-					pair("GradInput in place", n, func(p *Path, out []float32) { copy(out, dy); p.GradInput(out, out, x, ch, a, b, c, a, b, c) })
+					pair("Normalise in place", n, func(p *Path, out []float32) {
+						copy(out, x)
+						p.Normalise(Float32s(out), Float32s(out), Values{}, ch, c, a, b, true)
+					})
+					pair("GradInput in place", n, func(p *Path, out []float32) {
+						copy(out, dy)
+						p.GradInput(Float32s(out), Float32s(out), Float32s(x), ch, a, b, c, a, b, c)
+					})
 				}
 			}
 		}
@@ -229,7 +243,10 @@ func TestVectors(t *testing.T) {
 					check(t)
 				}
 				pair("ReLU", func(p *Path, out []float32) { p.ReLU(out, x) })
-				pair("ReLUGrad", func(p *Path, out []float32) { p.ReLUGrad(out, x, y) })
+				pair("ReLUGrad", func(p *Path, out []float32) { p.ReLUGrad(Float32s(out), Float32s(x), Float32s(y)) })
+				pair("Larger", func(p *Path, out []float32) { copy(out, x); p.Larger(out, y) })
+				pair("Claim", func(p *Path, out []float32) { copy(out, z); p.Claim(out, append([]float32(nil), x...), x, y) })
+				pair("what Claim leaves", func(p *Path, out []float32) { copy(out, z); p.Claim(make([]float32, n), out, x, y) })
 				pair("WeightedSum of 1", func(p *Path, out []float32) { p.WeightedSum(out, 2, x, 0, nil, 0, nil) })
 				pair("WeightedSum of 2", func(p *Path, out []float32) { p.WeightedSum(out, 0.9, x, 0.1, y, 0, nil) })
 				pair("WeightedSum of 3", func(p *Path, out []float32) { p.WeightedSum(out, 0.9, x, 0.1, y, -0.5, z) })
@@ -308,19 +325,34 @@ func TestNaNs(t *testing.T) {
 				positive[i] = 1
 			}
 			for name, run := range map[string]func() float32{
-				"Normalise with ReLU":     func() float32 { p.Normalise(y, x, nil, 16, zeros, one, zeros, true); return y[at] },
-				"Normalise of a residual": func() float32 { p.Normalise(y, zeros, x, 16, zeros, one, zeros, true); return y[at] },
-				"Sums":                    func() float32 { clear(y); p.Sums(x, 16, y[:16]); return y[at%16] },
-				"Squares":                 func() float32 { clear(y); p.Squares(x, 16, zeros, y[:16]); return y[at%16] },
-				"GradSums":                func() float32 { clear(y); p.GradSums(x, zeros, 16, zeros, nil, nil, y, y[16:]); return y[at%16] },
-				"GradInput":               func() float32 { p.GradInput(y, x, zeros, 16, zeros, nil, nil, one, one, one); return y[at] },
-				"ReLU":                    func() float32 { p.ReLU(y, x); return y[at] },
-				"ReLUGrad":                func() float32 { p.ReLUGrad(y, x, positive); return y[at] },
-				"WeightedSum":             func() float32 { p.WeightedSum(y, 1, zeros, 1, x, 0, nil); return y[at] },
-				"RowMax":                  func() float32 { return p.RowMax(x) },
-				"the sum of ExpSum":       func() float32 { return p.ExpSum(y, x, 1, 0) },
-				"ExpSum":                  func() float32 { p.ExpSum(y, x, 1, 0); return y[at] },
-				"Dot":                     func() float32 { return p.Dot(x, zeros) },
+				"Normalise with ReLU": func() float32 {
+					p.Normalise(Float32s(y), Float32s(x), Values{}, 16, zeros, one, zeros, true)
+					return y[at]
+				},
+				"Normalise of a residual": func() float32 {
+					p.Normalise(Float32s(y), Float32s(zeros), Float32s(x), 16, zeros, one, zeros, true)
+					return y[at]
+				},
+				"Sums":    func() float32 { clear(y); p.Sums(Float32s(x), 16, y[:16]); return y[at%16] },
+				"Squares": func() float32 { clear(y); p.Squares(Float32s(x), 16, zeros, y[:16]); return y[at%16] },
+				"GradSums": func() float32 {
+					clear(y)
+					p.GradSums(Float32s(x), Float32s(zeros), 16, zeros, nil, nil, y, y[16:])
+					return y[at%16]
+				},
+				"GradInput": func() float32 {
+					p.GradInput(Float32s(y), Float32s(x), Float32s(zeros), 16, zeros, nil, nil, one, one, one)
+					return y[at]
+				},
+				"Larger of a NaN":   func() float32 { clear(y); p.Larger(y, x); return y[at] },
+				"Larger than a NaN": func() float32 { copy(y, x); p.Larger(y, zeros); return y[at] },
+				"ReLU":              func() float32 { p.ReLU(y, x); return y[at] },
+				"ReLUGrad":          func() float32 { p.ReLUGrad(Float32s(y), Float32s(x), Float32s(positive)); return y[at] },
+				"WeightedSum":       func() float32 { p.WeightedSum(y, 1, zeros, 1, x, 0, nil); return y[at] },
+				"RowMax":            func() float32 { return p.RowMax(x) },
+				"the sum of ExpSum": func() float32 { return p.ExpSum(y, x, 1, 0) },
+				"ExpSum":            func() float32 { p.ExpSum(y, x, 1, 0); return y[at] },
+				"Dot":               func() float32 { return p.Dot(x, zeros) },
 			} {
 				if v := run(); !isNaN(v) {
 					t.Fatalf("%s made %v of a NaN at %d", name, v, at)
@@ -330,73 +362,113 @@ func TestNaNs(t *testing.T) {
 	})
 }
 
+// everything is the results of all routines, as one list, with operands `offset` floats behind an aligned address; n floats go through the
+// routines that have no rows.
+func everything(p *Path, n, offset int) []float32 {
+	const ch, pixels, whole = 64, 16, 1024
+	// at is the same values, `by` floats further for each offset
+	at := func(seed, n, by int) []float32 {
+		moved := make([]float32, n+17*by)[offset*by:][:n]
+		copy(moved, values(seed, n, 0))
+		return moved
+	}
+	x, y, f := at(1, max(n, whole), 1), at(2, max(n, whole), 2), at(3, ch, 3)
+	got := []float32{p.Dot(x[:n], y[:n]), p.RowMax(x[:n])}
+	result := func(n int, run func(out []float32)) {
+		out := make([]float32, n+offset)[offset:]
+		run(out)
+		got = append(got, out...)
+	}
+	rows, dy := x[:whole], y[:whole]
+	result(n+1, func(out []float32) { out[n] = p.ExpSum(out[:n], x[:n], 3, 1) })
+	result(n, func(out []float32) { p.WeightedSum(out, 0.9, x[:n], 0.1, y[:n], 0, nil) })
+	result(n, func(out []float32) { p.WeightedSum(out, 0.9, x[:n], 0.1, y[:n], -0.5, x[:n]) })
+	result(n, func(out []float32) { p.Scale(out, x[:n], 0.3) })
+	result(ch, func(out []float32) { p.Sums(Float32s(rows), ch, out) })
+	result(ch, func(out []float32) { p.Squares(Float32s(rows), ch, f, out) })
+	result(whole, func(out []float32) { p.Normalise(Float32s(out), Float32s(rows), Float32s(dy), ch, f, f, f, true) })
+	result(2*ch, func(out []float32) { p.GradSums(Float32s(dy), Float32s(rows), ch, f, f, f, out[:ch], out[ch:]) })
+	result(2*ch, func(out []float32) { p.GradSums(Float32s(dy), Float32s(rows), ch, f, nil, nil, out[:ch], out[ch:]) })
+	result(whole, func(out []float32) { p.GradInput(Float32s(out), Float32s(dy), Float32s(rows), ch, f, f, f, f, f, f) })
+	result(whole, func(out []float32) {
+		p.GradInput(Float32s(out), Float32s(dy), Float32s(rows), ch, f, nil, nil, f, f, f)
+	})
+	for _, tile := range p.Tiles {
+		in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
+		for r := range in {
+			in[r], to[r] = int32(4*ch*(r%pixels)), int32(4*tile.Block*r)
+		}
+		weights := at(4, ch*tile.Block, 1)
+		result(tile.Rows*tile.Block, func(out []float32) {
+			tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &to[0], Tiles: 1, Taps: &[]int64{0, 0}[0], NTaps: 1,
+				K: ch / 4, B: unsafe.Pointer(&weights[0]), Y: unsafe.Pointer(&out[0])})
+		})
+	}
+	for _, g := range p.Grads {
+		var pairs []int32
+		for i := range pixels {
+			pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
+		}
+		result(ch*g.Block, func(out []float32) {
+			g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
+				RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+		})
+	}
+	for _, f := range []struct {
+		in, out int
+		run     func(*Transform)
+	}{{6, 6, p.Winograd.Input}, {6, 4, p.Winograd.Output}, {3, 6, p.Winograd.Weights}, {4, 6, p.Winograd.OutputGrad}, {6, 3, p.Winograd.WeightsGrad}} {
+		result(16*f.out*f.out, func(out []float32) {
+			f.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&out[0]), SrcRow: int64(64 * f.in), SrcCol: 64, DstRow: int64(64 * f.out), DstCol: 64, N: 1})
+		})
+	}
+	return got
+}
+
 // TestAddressDoesNotMatter: the same values at another address give the same bits.
 func TestAddressDoesNotMatter(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		const n, ch, pixels = 1024 + 17, 64, 16
-		var first []float32
-		for offset := range 17 {
-			// at is the same values, `by` floats further for each offset
-			at := func(seed, n, by int) []float32 {
-				moved := make([]float32, n+17*by)[offset*by:][:n]
-				copy(moved, values(seed, n, 0))
-				return moved
-			}
-			x, y, f := at(1, n, 1), at(2, n, 2), at(3, ch, 3)
-			got := []float32{p.Dot(x, y), p.RowMax(x)}
-			result := func(n int, run func(out []float32)) {
-				out := make([]float32, n+offset)[offset:]
-				run(out)
-				got = append(got, out...)
-			}
-			rows := x[:1024]
-			result(n+1, func(out []float32) { out[n] = p.ExpSum(out[:n], x, 3, 1) })
-			result(n, func(out []float32) { p.WeightedSum(out, 0.9, x, 0.1, y, 0, nil) })
-			result(ch, func(out []float32) { p.Sums(rows, ch, out) })
-			result(ch, func(out []float32) { p.Squares(rows, ch, f, out) })
-			result(1024, func(out []float32) { p.Normalise(out, rows, y[:1024], ch, f, f, f, true) })
-			result(2*ch, func(out []float32) { p.GradSums(y[:1024], rows, ch, f, f, f, out[:ch], out[ch:]) })
-			result(1024, func(out []float32) { p.GradInput(out, y[:1024], rows, ch, f, f, f, f, f, f) })
-			for _, tile := range p.Tiles {
-				in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
-				for r := range in {
-					in[r], to[r] = int32(4*ch*(r%pixels)), int32(4*tile.Block*r)
-				}
-				weights := at(4, ch*tile.Block, 1)
-				result(tile.Rows*tile.Block, func(out []float32) {
-					tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &to[0], Tiles: 1, Taps: &[]int64{0, 0}[0], NTaps: 1,
-						K: ch / 4, B: unsafe.Pointer(&weights[0]), Y: unsafe.Pointer(&out[0])})
-				})
-			}
-			for _, g := range p.Grads {
-				var pairs []int32
-				for i := range pixels {
-					pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
-				}
-				result(ch*g.Block, func(out []float32) {
-					g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
-						RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
-				})
-			}
-			if first == nil {
-				first = got
-			}
-			for i := range got {
-				if math.Float32bits(got[i]) != math.Float32bits(first[i]) {
-					t.Fatalf("at offset %d result %d is %v, at 0 it is %v", offset, i, got[i], first[i])
+		first := everything(p, 1024+17, 0)
+		for offset := 1; offset < 17; offset++ {
+			for i, v := range everything(p, 1024+17, offset) {
+				if math.Float32bits(v) != math.Float32bits(first[i]) {
+					t.Fatalf("at offset %d result %d is %v, at 0 it is %v", offset, i, v, first[i])
 				}
 			}
 		}
 	})
 }
 
+// TestNEONRoundsLikeAVX2: the two add in the same order, so that they give the same bits. No machine runs both, so each is held to
+// the same checksum. Whoever changes the order of both on purpose puts the new one here.
+func TestNEONRoundsLikeAVX2(t *testing.T) {
+	const want = 0x99cfeee9266edc5
+	tested := false
+	for _, p := range Paths() {
+		if p.Name != "avx2" && p.Name != "neon" {
+			continue
+		}
+		tested = true
+		sum := fnv.New64a()
+		for _, v := range everything(p, 1024, 0) { // whole blocks: the rest is Go's, whose math.Exp is another on each machine
+			binary.Write(sum, binary.LittleEndian, v)
+		}
+		if sum.Sum64() != want {
+			t.Errorf("the checksum of what %s gives is %#x, want %#x", p.Name, sum.Sum64(), uint64(want))
+		}
+	}
+	if !tested {
+		t.Skip("NOT TESTED: this machine runs neither")
+	}
+}
+
 func TestNoAllocation(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
 		if n := testing.AllocsPerRun(10, func() {
-			p.Sums(x, 64, f)
-			p.Normalise(y, x, x, 64, f, f, f, true)
-			p.GradSums(y, x, 64, f, f, f, f, f)
+			p.Sums(Float32s(x), 64, f)
+			p.Normalise(Float32s(y), Float32s(x), Float32s(x), 64, f, f, f, true)
+			p.GradSums(Float32s(y), Float32s(x), 64, f, f, f, f, f)
 			p.WeightedSum(y, 1, x, 2, y, 0, nil)
 			p.ExpSum(y, x, 1, 0)
 			p.Dot(x, y)
@@ -459,11 +531,11 @@ func BenchmarkChannels(b *testing.B) {
 			n := 1 << 14 // 64 KB, as the engine cuts it
 			x, dy, y, f := values(1, n, 0), values(2, n, 0), make([]float32, n), values(3, ch, 0)
 			for name, run := range map[string]func(){
-				"Sums":      func() { p.Sums(x, ch, f) },
-				"Squares":   func() { p.Squares(x, ch, f, f) },
-				"Normalise": func() { p.Normalise(y, x, nil, ch, f, f, f, true) },
-				"GradSums":  func() { p.GradSums(dy, x, ch, f, f, f, f, f) },
-				"GradInput": func() { p.GradInput(y, dy, x, ch, f, f, f, f, f, f) },
+				"Sums":      func() { p.Sums(Float32s(x), ch, f) },
+				"Squares":   func() { p.Squares(Float32s(x), ch, f, f) },
+				"Normalise": func() { p.Normalise(Float32s(y), Float32s(x), Values{}, ch, f, f, f, true) },
+				"GradSums":  func() { p.GradSums(Float32s(dy), Float32s(x), ch, f, f, f, f, f) },
+				"GradInput": func() { p.GradInput(Float32s(y), Float32s(dy), Float32s(x), ch, f, f, f, f, f, f) },
 			} {
 				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, ch), func(b *testing.B) {
 					b.SetBytes(int64(4 * n))
@@ -472,6 +544,249 @@ func BenchmarkChannels(b *testing.B) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// A convolution made of the transforms must be the convolution; each transform must agree with its matrix, at any distance between places.
+func TestWinograd(t *testing.T) {
+	plain := portableWinograd()
+	eachPath(t, func(t *testing.T, p *Path) {
+		for _, f := range []struct {
+			name      string
+			in, out   int
+			got, want func(*Transform)
+		}{
+			{"input", 6, 6, p.Winograd.Input, plain.Input}, {"output", 6, 4, p.Winograd.Output, plain.Output}, {"weights", 3, 6, p.Winograd.Weights, plain.Weights},
+			{"outputGrad", 4, 6, p.Winograd.OutputGrad, plain.OutputGrad}, {"weightsGrad", 6, 3, p.Winograd.WeightsGrad, plain.WeightsGrad},
+		} {
+			for _, groups := range []int{1, 3} {
+				t.Run(fmt.Sprintf("%s groups%d", f.name, groups), func(t *testing.T) {
+					ch := 16 * groups
+					x := values(7, f.in*(f.in*ch+5), 3)
+					want := make([]float32, f.out*f.out*ch)
+					got, check := guarded(len(want), 1)
+					for _, side := range []struct {
+						run func(*Transform)
+						dst []float32
+					}{{f.got, got}, {f.want, want}} {
+						side.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&side.dst[0]), SrcRow: int64(4 * (f.in*ch + 5)), SrcCol: int64(4 * ch), SrcStep: 64,
+							DstRow: 64, DstCol: int64(64 * f.out), DstStep: int64(64 * f.out * f.out), N: int64(groups)})
+					}
+					same(t, "transform", got, want, 50)
+					check(t)
+				})
+			}
+		}
+	})
+}
+
+// TestHalfConversions: every path converts to the same bits, and rounds to nearest, ties to even.
+func TestHalfConversions(t *testing.T) {
+	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
+	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours
+		inputs = append(inputs, math.Float32frombits(bits))
+	}
+	want := make([]uint16, len(inputs))
+	narrow(want, inputs)
+	for i, w := range []uint16{0x3f80, 0x3f82, 0x3f81, 0x3f81, 0xbf80} {
+		if got := want[len(want)-5+i]; got != w {
+			t.Errorf("%08x narrows to %04x, want %04x", math.Float32bits(inputs[len(want)-5+i]), got, w)
+		}
+	}
+	eachPath(t, func(t *testing.T, p *Path) {
+		for n := range len(inputs) {
+			got, back, plain := make([]uint16, n+1), make([]float32, n+1), make([]float32, n)
+			got[n], back[n] = 7, 7
+			p.Narrow(got[:n], inputs[len(inputs)-n:])
+			p.Widen(back[:n], want[len(inputs)-n:])
+			widen(plain, want[len(inputs)-n:])
+			for i, w := range want[len(inputs)-n:] {
+				if got[i] != w || math.Float32bits(back[i]) != math.Float32bits(plain[i]) {
+					t.Fatalf("value %d of %d: %v narrows to %04x, want %04x, which widens to %v", i, n, inputs[len(inputs)-n+i], got[i], w, back[i])
+				}
+			}
+			if got[n] != 7 || back[n] != 7 {
+				t.Fatalf("%d values: wrote beyond them", n)
+			}
+		}
+	})
+}
+
+// TestChannelsHalf compares the routines of batch norm over bfloat16 with the portable path.
+func TestChannelsHalf(t *testing.T) {
+	plain := portable()
+	const guard = 0x4711
+	eachPath(t, func(t *testing.T, p *Path) {
+		for _, ch := range []int{16, 48, 64, 128} {
+			for _, rows := range []int{1, 3, 4, 9} {
+				n := rows * ch
+				half := func(seed int) Values {
+					x := make([]uint16, n)
+					narrow(x, values(seed, n, 0))
+					return BFloat16s(x)
+				}
+				x, dy, residual := half(1), half(2), half(3)
+				a, b, c := values(4, ch, 1), values(5, ch, 2), values(6, ch, 3)
+				sums := func(name string, run func(p *Path, out []float32)) {
+					t.Helper()
+					got, want := make([]float32, 2*ch), make([]float32, 2*ch)
+					run(p, got)
+					run(plain, want)
+					same(t, fmt.Sprintf("%s, %d rows of %d", name, rows, ch), got, want, float64(rows))
+				}
+				rowwise := func(name string, run func(p *Path, out Values)) {
+					t.Helper()
+					got, want := make([]uint16, n+32), make([]uint16, n)
+					got[n] = guard
+					run(p, BFloat16s(got[:n]))
+					run(plain, BFloat16s(want))
+					for i, w := range want {
+						if d := int(got[i]) - int(w); d < -1 || d > 1 {
+							t.Fatalf("%s, %d rows of %d: value %d is %04x, want %04x", name, rows, ch, i, got[i], w)
+						}
+					}
+					if got[n] != guard {
+						t.Fatalf("%s, %d rows of %d: wrote beyond them", name, rows, ch)
+					}
+				}
+				sums("Sums", func(p *Path, out []float32) { p.Sums(x, ch, out) })
+				sums("Squares", func(p *Path, out []float32) { p.Squares(x, ch, a, out) })
+				rowwise("ReLUGrad", func(p *Path, out Values) { p.ReLUGrad(out, x, dy) })
+				for _, sign := range []bool{false, true} {
+					scale, shift := b, c
+					if !sign {
+						scale, shift = nil, nil
+					}
+					rowwise("Normalise", func(p *Path, out Values) { p.Normalise(out, x, Values{}, ch, c, a, b, sign) })
+					rowwise("Normalise+residual", func(p *Path, out Values) { p.Normalise(out, x, residual, ch, c, a, b, sign) })
+					sums("GradSums", func(p *Path, out []float32) { p.GradSums(dy, x, ch, a, scale, shift, out[:ch], out[ch:]) })
+					rowwise("GradInput", func(p *Path, out Values) { p.GradInput(out, dy, x, ch, a, scale, shift, a, b, c) })
+				}
+			}
+		}
+	})
+}
+
+// TestPairs checks the tiles of bfloat16 against float64, with outputs in both formats.
+func TestPairs(t *testing.T) {
+	eachPath(t, func(t *testing.T, p *Path) {
+		for i, tile := range p.Pairs {
+			if tile.Block != p.Tiles[i].Block {
+				t.Errorf("tile %d has blocks of %d, and of %d for float32", i, tile.Block, p.Tiles[i].Block)
+			}
+			for _, inner := range []int{8, 32} {
+				for flags := range int64(4) {
+					acc, half := flags&1, flags>>1
+					const taps, pixels = 3, 20
+					x, b := make([]uint16, pixels*inner), make([]uint16, taps*inner*tile.Block)
+					narrow(x, values(1, len(x), 0))
+					rows := values(2, taps*inner*tile.Block, 0)
+					for k := 0; k < taps*inner; k += 2 {
+						p.Pair(b[k*tile.Block:], rows[k*tile.Block:(k+1)*tile.Block], rows[(k+1)*tile.Block:(k+2)*tile.Block])
+					}
+					y, yh := make([]float32, pixels*tile.Block), make([]uint16, pixels*tile.Block)
+					for i := range y {
+						y[i], yh[i] = 1, 0x3f80
+					}
+					in, out := make([]int32, tile.Rows), make([]int32, tile.Rows)
+					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps, K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc, Half: half}
+					size := int32(4)
+					if half != 0 {
+						a.Y, size = unsafe.Pointer(&yh[0]), 2
+					}
+					var list []int64
+					for n := range taps {
+						list = append(list, int64(2*n*inner), int64(2*n*inner*tile.Block))
+					}
+					a.Taps = &list[0]
+					for r := range in {
+						in[r], out[r] = int32(2*inner*(r*5%17)), int32(tile.Block*r)*size
+					}
+					tile.Run(a)
+					for r := range tile.Rows {
+						for j := range tile.Block {
+							want := float64(acc)
+							for n := range taps {
+								for k := range inner {
+									w := float32(math.Float32frombits(uint32(b[((n*inner+k)/2*tile.Block+j)*2+k%2]) << 16))
+									want += float64(w) * float64(math.Float32frombits(uint32(x[int(in[r])/2+n*inner+k])<<16))
+								}
+							}
+							got, tolerance := y[r*tile.Block+j], 1e-4
+							if half != 0 {
+								got, tolerance = math.Float32frombits(uint32(yh[r*tile.Block+j])<<16), 0.01*math.Abs(want)+1e-4
+							}
+							if math.Abs(float64(got)-want) > tolerance {
+								t.Fatalf("%dx%d, %d channels, acc %d, half %d: row %d, output %d is %v, want %v", tile.Rows, tile.Block, inner, acc, half, r, j, got, want)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkPairs(b *testing.B) {
+	for _, p := range Paths() {
+		for _, tile := range p.Pairs {
+			b.Run(fmt.Sprintf("%s/%dx%d", p.Name, tile.Rows, tile.Block), func(b *testing.B) {
+				const inner, tiles, taps = 64, 16, 9
+				x, w, y := make([]uint16, 200*inner), make([]uint16, taps*inner*tile.Block), make([]float32, tile.Rows*tiles*tile.Block)
+				narrow(x, values(1, len(x), 0))
+				narrow(w, values(2, len(w), 0))
+				var in, out []int32
+				list := make([]int64, 2*taps)
+				for i := range tile.Rows * tiles {
+					in, out = append(in, int32(2*inner*i%(100*2*inner))), append(out, int32(4*tile.Block*i))
+				}
+				for n := range taps {
+					list[2*n], list[2*n+1] = int64(2*inner*n), int64(2*n*inner*tile.Block)
+				}
+				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0], NTaps: taps, K: inner / 8, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
+				for b.Loop() {
+					tile.Run(a)
+				}
+				b.ReportMetric(2*float64(tile.Rows*tiles*tile.Block*inner*taps)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+func BenchmarkWinograd(b *testing.B) {
+	for _, p := range Paths() {
+		for _, f := range []struct {
+			name    string
+			in, out int
+			run     func(*Transform)
+		}{{"Input", 6, 6, p.Winograd.Input}, {"Output", 6, 4, p.Winograd.Output}, {"Weights", 3, 6, p.Winograd.Weights}, {"OutputGrad", 4, 6, p.Winograd.OutputGrad}, {"WeightsGrad", 6, 3, p.Winograd.WeightsGrad}} {
+			b.Run(p.Name+"/"+f.name, func(b *testing.B) {
+				const ch = 64
+				src, dst := values(1, f.in*f.in*ch, 0), make([]float32, f.out*f.out*ch)
+				a := &Transform{Src: unsafe.Pointer(&src[0]), Dst: unsafe.Pointer(&dst[0]), SrcRow: int64(4 * f.in * ch), SrcCol: 4 * ch, SrcStep: 64,
+					DstRow: int64(4 * f.out * ch), DstCol: 4 * ch, DstStep: 64, N: ch / 16}
+				b.SetBytes(int64(4 * (len(src) + len(dst))))
+				for b.Loop() {
+					f.run(a)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkHalf(b *testing.B) {
+	for _, p := range Paths() {
+		wide, half := values(1, 1<<13, 0), make([]uint16, 1<<13)
+		for name, run := range map[string]func(){
+			"Widen": func() { p.Widen(wide, half) }, "Narrow": func() { p.Narrow(half, wide) }, "Pair": func() { p.Pair(half, wide[:1<<12], wide[1<<12:]) },
+		} {
+			b.Run(p.Name+"/"+name, func(b *testing.B) {
+				b.SetBytes(6 << 13)
+				for b.Loop() {
+					run()
+				}
+			})
 		}
 	}
 }

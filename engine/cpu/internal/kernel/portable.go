@@ -8,16 +8,36 @@ import (
 // portable is the path in plain Go: the specification of all others.
 func portable() *Path {
 	return &Path{
-		Name:        "portable",
-		Tiles:       []Tile{portableTile()},
-		Grads:       []Grad{portableGrad()},
-		Sums:        sums,
-		Squares:     squares,
-		Normalise:   normalise,
-		GradSums:    gradSums,
-		GradInput:   gradInput,
-		ReLU:        relu,
-		ReLUGrad:    reluGrad,
+		Name:     "portable",
+		Tiles:    []Tile{portableTile()},
+		Grads:    []Grad{portableGrad()},
+		Winograd: portableWinograd(),
+		Sums:     func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
+		Squares:  func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
+		Normalise: func(y, x, residual Values, ch int, mean, scale, shift []float32, relu bool) {
+			out := y.floats()
+			normalise(out, x.floats(), residual.floats(), ch, mean, scale, shift, relu)
+			y.set(out)
+		},
+		GradSums: func(dy, x Values, ch int, mean, scale, shift, sum, dot []float32) {
+			gradSums(dy.floats(), x.floats(), ch, mean, scale, shift, sum, dot)
+		},
+		GradInput: func(dx, dy, x Values, ch int, mean, scale, shift, a, b, c []float32) {
+			out := dx.floats()
+			gradInput(out, dy.floats(), x.floats(), ch, mean, scale, shift, a, b, c)
+			dx.set(out)
+		},
+		ReLU: relu,
+		ReLUGrad: func(dx, dy, y Values) {
+			out := dx.floats()
+			reluGrad(out, dy.floats(), y.floats())
+			dx.set(out)
+		},
+		Larger:      larger,
+		Claim:       claim,
+		Widen:       widen,
+		Narrow:      narrow,
+		Pair:        pair,
 		WeightedSum: weightedSum,
 		Scale:       func(y, x []float32, s float32) { weightedSum(y, s, x, 0, nil, 0, nil) },
 		Transpose:   transpose,
@@ -25,6 +45,35 @@ func portable() *Path {
 		ExpSum:      expSumInto,
 		Dot:         dotProduct,
 		PeakFLOPs:   peak,
+	}
+}
+
+// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes such a copy back.
+func (v Values) floats() []float32 {
+	if !v.half {
+		return unsafe.Slice((*float32)(v.p), v.n)
+	}
+	x := make([]float32, v.n)
+	widen(x, unsafe.Slice((*uint16)(v.p), v.n))
+	return x
+}
+
+func (v Values) set(x []float32) {
+	if v.half {
+		narrow(unsafe.Slice((*uint16)(v.p), v.n), x)
+	}
+}
+
+func widen(dst []float32, src []uint16) {
+	for i, v := range src[:len(dst)] {
+		dst[i] = math.Float32frombits(uint32(v) << 16)
+	}
+}
+
+func narrow(dst []uint16, src []float32) {
+	for i, v := range src[:len(dst)] {
+		bits := math.Float32bits(v)
+		dst[i] = uint16((bits + 0x7fff + bits>>16&1) >> 16)
 	}
 }
 
@@ -63,17 +112,32 @@ func portableTile() Tile {
 					}
 					addProduct(row, 1, &part)
 				}
+			}
+			var y [4]Values
+			for r := range sum {
+				y[r] = Values{unsafe.Add(a.Y, out[i+r]), block, a.Half != 0}
 				if a.Acc != 0 {
-					for j, y := range floats(a.Y, int64(out[i+r]), block) {
-						sum[r][j] += y
+					for j, v := range y[r].floats() {
+						sum[r][j] += v
 					}
 				}
 			}
 			for r := range sum {
-				copy(floats(a.Y, int64(out[i+r]), block), sum[r][:])
+				if a.Half != 0 {
+					y[r].set(sum[r][:])
+				} else {
+					copy(y[r].floats(), sum[r][:])
+				}
 			}
 		}
 	}}
+}
+
+func pair(dst []uint16, first, second []float32) {
+	for i, v := range first {
+		narrow(dst[2*i:2*i+1], []float32{v})
+		narrow(dst[2*i+1:2*i+2], second[i:i+1])
+	}
 }
 
 // portableGrad is the weight-gradient tile of 4 rows and blocks of 16.
@@ -187,6 +251,21 @@ func reluGrad(dx, dy, y []float32) {
 	}
 }
 
+func larger(y, x []float32) {
+	for i, v := range x[:len(y)] {
+		y[i] = max(y[i], v)
+	}
+}
+
+func claim(dx, g, x, best []float32) {
+	for i, v := range x[:len(dx)] {
+		if !(v < best[i]) {
+			dx[i] += g[i]
+			g[i] = 0
+		}
+	}
+}
+
 func weightedSum(y []float32, a float32, x0 []float32, b float32, x1 []float32, c float32, x2 []float32) {
 	for i := range y {
 		v := a * x0[i]
@@ -253,4 +332,80 @@ func peak(loops int) float64 {
 		return 0
 	}
 	return float64(8 * loops)
+}
+
+// The matrices of Winograd; a transform is T X T'.
+var (
+	inputMatrix = matrix{
+		{4, 0, -5, 0, 1, 0},
+		{0, -4, -4, 1, 1, 0},
+		{0, 4, -4, -1, 1, 0},
+		{0, -2, -1, 2, 1, 0},
+		{0, 2, -1, -2, 1, 0},
+		{0, 4, 0, -5, 0, 1},
+	}
+	outputMatrix = matrix{
+		{1, 1, 1, 1, 1, 0},
+		{0, 1, -1, 2, -2, 0},
+		{0, 1, 1, 4, 4, 0},
+		{0, 1, -1, 8, -8, 1},
+	}
+	weightsMatrix = matrix{
+		{1. / 4, 0, 0},
+		{-1. / 6, -1. / 6, -1. / 6},
+		{-1. / 6, 1. / 6, -1. / 6},
+		{1. / 24, 1. / 12, 1. / 6},
+		{1. / 24, -1. / 12, 1. / 6},
+		{0, 0, 1},
+	}
+)
+
+type matrix [][]float32
+
+func (m matrix) transpose() matrix {
+	t := make(matrix, len(m[0]))
+	for i := range t {
+		for j := range m {
+			t[i] = append(t[i], m[j][i])
+		}
+	}
+	return t
+}
+
+func portableWinograd() Winograd {
+	return Winograd{
+		Input: inputMatrix.transform, Output: outputMatrix.transform, Weights: weightsMatrix.transform,
+		OutputGrad: outputMatrix.transpose().transform, WeightsGrad: weightsMatrix.transpose().transform,
+	}
+}
+
+// transform is m X m', group by group.
+func (m matrix) transform(a *Transform) {
+	type group = [16]float32
+	var half [6][6]group
+	for g := range a.N {
+		src, dst := unsafe.Add(a.Src, g*a.SrcStep), unsafe.Add(a.Dst, g*a.DstStep)
+		for r := range m[0] {
+			for i, factors := range m {
+				var sum group
+				for c, f := range factors {
+					if f != 0 {
+						addProduct(&sum, f, (*group)(unsafe.Add(src, int64(r)*a.SrcRow+int64(c)*a.SrcCol)))
+					}
+				}
+				half[r][i] = sum
+			}
+		}
+		for c := range m {
+			for i, factors := range m {
+				var sum group
+				for r, f := range factors {
+					if f != 0 {
+						addProduct(&sum, f, &half[r][c])
+					}
+				}
+				*(*group)(unsafe.Add(dst, int64(i)*a.DstRow+int64(c)*a.DstCol)) = sum
+			}
+		}
+	}
 }

@@ -9,40 +9,60 @@ package kernel
 //go:noescape
 func tile12x16AVX512(a *uintptr)
 
+// tilePairs12x16AVX512 is Tile.Run for 12 rows and blocks of 16.
+//
+//go:noescape
+func tilePairs12x16AVX512(a *uintptr)
+
 // tile12x32AVX512 is Tile.Run for 12 rows and blocks of 32.
 //
 //go:noescape
 func tile12x32AVX512(a *uintptr)
+
+// tilePairs12x32AVX512 is Tile.Run for 12 rows and blocks of 32.
+//
+//go:noescape
+func tilePairs12x32AVX512(a *uintptr)
 
 // tile6x64AVX512 is Tile.Run for 6 rows and blocks of 64.
 //
 //go:noescape
 func tile6x64AVX512(a *uintptr)
 
+// tilePairs6x64AVX512 is Tile.Run for 6 rows and blocks of 64.
+//
+//go:noescape
+func tilePairs6x64AVX512(a *uintptr)
+
 // tile6x16AVX2 is Tile.Run for 6 rows and blocks of 16.
 //
 //go:noescape
 func tile6x16AVX2(a *uintptr)
 
-// grad16x16AVX512 is Grad.Run for 16 rows and blocks of 16.
+// grad6x64AVX512 is Grad.Run for 6 rows and blocks of 64.
 //
 //go:noescape
-func grad16x16AVX512(a *uintptr)
-
-// grad8x32AVX512 is Grad.Run for 8 rows and blocks of 32.
-//
-//go:noescape
-func grad8x32AVX512(a *uintptr)
+func grad6x64AVX512(a *uintptr)
 
 // grad4x64AVX512 is Grad.Run for 4 rows and blocks of 64.
 //
 //go:noescape
 func grad4x64AVX512(a *uintptr)
 
+// grad12x32AVX512 is Grad.Run for 12 rows and blocks of 32.
+//
+//go:noescape
+func grad12x32AVX512(a *uintptr)
+
 // grad4x32AVX512 is Grad.Run for 4 rows and blocks of 32.
 //
 //go:noescape
 func grad4x32AVX512(a *uintptr)
+
+// grad16x16AVX512 is Grad.Run for 16 rows and blocks of 16.
+//
+//go:noescape
+func grad16x16AVX512(a *uintptr)
 
 // grad4x16AVX512 is Grad.Run for 4 rows and blocks of 16.
 //
@@ -69,11 +89,6 @@ func squares16AVX512(a *uintptr)
 //go:noescape
 func normalise16AVX512(a *uintptr)
 
-// normaliseAdd16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
-//
-//go:noescape
-func normaliseAdd16AVX512(a *uintptr)
-
 // gradSums16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
 //go:noescape
@@ -84,6 +99,11 @@ func gradSums16AVX512(a *uintptr)
 //go:noescape
 func gradInput16AVX512(a *uintptr)
 
+// normaliseAdd16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAdd16AVX512(a *uintptr)
+
 // gradSumsSign16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
 //go:noescape
@@ -93,6 +113,46 @@ func gradSumsSign16AVX512(a *uintptr)
 //
 //go:noescape
 func gradInputSign16AVX512(a *uintptr)
+
+// sumsHalf16AVX512 adds up a strip: x, sum; rows, stride.
+//
+//go:noescape
+func sumsHalf16AVX512(a *uintptr)
+
+// squaresHalf16AVX512 adds up squares around the mean: x, mean, square; rows, stride.
+//
+//go:noescape
+func squaresHalf16AVX512(a *uintptr)
+
+// normaliseHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseHalf16AVX512(a *uintptr)
+
+// gradSumsHalf16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsHalf16AVX512(a *uintptr)
+
+// gradInputHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputHalf16AVX512(a *uintptr)
+
+// normaliseAddHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAddHalf16AVX512(a *uintptr)
+
+// gradSumsSignHalf16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsSignHalf16AVX512(a *uintptr)
+
+// gradInputSignHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputSignHalf16AVX512(a *uintptr)
 
 // sums64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -109,11 +169,6 @@ func squares64AVX512(a *uintptr)
 //go:noescape
 func normalise64AVX512(a *uintptr)
 
-// normaliseAdd64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
-//
-//go:noescape
-func normaliseAdd64AVX512(a *uintptr)
-
 // gradSums64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
 //go:noescape
@@ -123,6 +178,11 @@ func gradSums64AVX512(a *uintptr)
 //
 //go:noescape
 func gradInput64AVX512(a *uintptr)
+
+// normaliseAdd64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAdd64AVX512(a *uintptr)
 
 // gradSumsSign64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
@@ -134,6 +194,66 @@ func gradSumsSign64AVX512(a *uintptr)
 //go:noescape
 func gradInputSign64AVX512(a *uintptr)
 
+// sumsHalf64AVX512 adds up a strip: x, sum; rows, stride.
+//
+//go:noescape
+func sumsHalf64AVX512(a *uintptr)
+
+// squaresHalf64AVX512 adds up squares around the mean: x, mean, square; rows, stride.
+//
+//go:noescape
+func squaresHalf64AVX512(a *uintptr)
+
+// normaliseHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseHalf64AVX512(a *uintptr)
+
+// gradSumsHalf64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsHalf64AVX512(a *uintptr)
+
+// gradInputHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputHalf64AVX512(a *uintptr)
+
+// normaliseAddHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAddHalf64AVX512(a *uintptr)
+
+// gradSumsSignHalf64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsSignHalf64AVX512(a *uintptr)
+
+// gradInputSignHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputSignHalf64AVX512(a *uintptr)
+
+// widenAVX512 converts bfloat16 to float32: dst, src; blocks.
+//
+//go:noescape
+func widenAVX512(a *uintptr)
+
+// narrowAVX512 rounds float32 to bfloat16: dst, src; blocks.
+//
+//go:noescape
+func narrowAVX512(a *uintptr)
+
+// pairAVX512 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+//
+//go:noescape
+func pairAVX512(a *uintptr)
+
+// reluGradHalfAVX512 is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.
+//
+//go:noescape
+func reluGradHalfAVX512(a *uintptr)
+
 // reluAVX512 is y = max(x, 0): y, x; blocks.
 //
 //go:noescape
@@ -143,6 +263,16 @@ func reluAVX512(a *uintptr)
 //
 //go:noescape
 func reluGradAVX512(a *uintptr)
+
+// largerAVX512 is y = max(y, x), a NaN in either stays: y, x; blocks.
+//
+//go:noescape
+func largerAVX512(a *uintptr)
+
+// claimAVX512 is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.
+//
+//go:noescape
+func claimAVX512(a *uintptr)
 
 // weightedSum1AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.
 //
@@ -162,6 +292,31 @@ func weightedSum3AVX512(a *uintptr)
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
 
+// winogradInputAVX512 transforms groups of 16 channels of 6x6 inputs; see Transform.
+//
+//go:noescape
+func winogradInputAVX512(a *uintptr)
+
+// winogradOutputAVX512 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+//
+//go:noescape
+func winogradOutputAVX512(a *uintptr)
+
+// winogradWeightsAVX512 transforms groups of 16 channels of 3x3 weights; see Transform.
+//
+//go:noescape
+func winogradWeightsAVX512(a *uintptr)
+
+// winogradOutputGradAVX512 transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+//
+//go:noescape
+func winogradOutputGradAVX512(a *uintptr)
+
+// winogradWeightsGradAVX512 transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+//
+//go:noescape
+func winogradWeightsGradAVX512(a *uintptr)
+
 // sums16AVX2 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -177,11 +332,6 @@ func squares16AVX2(a *uintptr)
 //go:noescape
 func normalise16AVX2(a *uintptr)
 
-// normaliseAdd16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
-//
-//go:noescape
-func normaliseAdd16AVX2(a *uintptr)
-
 // gradSums16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
 //go:noescape
@@ -191,6 +341,11 @@ func gradSums16AVX2(a *uintptr)
 //
 //go:noescape
 func gradInput16AVX2(a *uintptr)
+
+// normaliseAdd16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAdd16AVX2(a *uintptr)
 
 // gradSumsSign16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
 //
@@ -202,6 +357,66 @@ func gradSumsSign16AVX2(a *uintptr)
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)
 
+// sumsHalf16AVX2 adds up a strip: x, sum; rows, stride.
+//
+//go:noescape
+func sumsHalf16AVX2(a *uintptr)
+
+// squaresHalf16AVX2 adds up squares around the mean: x, mean, square; rows, stride.
+//
+//go:noescape
+func squaresHalf16AVX2(a *uintptr)
+
+// normaliseHalf16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseHalf16AVX2(a *uintptr)
+
+// gradSumsHalf16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsHalf16AVX2(a *uintptr)
+
+// gradInputHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputHalf16AVX2(a *uintptr)
+
+// normaliseAddHalf16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+//
+//go:noescape
+func normaliseAddHalf16AVX2(a *uintptr)
+
+// gradSumsSignHalf16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+//
+//go:noescape
+func gradSumsSignHalf16AVX2(a *uintptr)
+
+// gradInputSignHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+//
+//go:noescape
+func gradInputSignHalf16AVX2(a *uintptr)
+
+// widenAVX2 converts bfloat16 to float32: dst, src; blocks.
+//
+//go:noescape
+func widenAVX2(a *uintptr)
+
+// narrowAVX2 rounds float32 to bfloat16: dst, src; blocks.
+//
+//go:noescape
+func narrowAVX2(a *uintptr)
+
+// pairAVX2 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+//
+//go:noescape
+func pairAVX2(a *uintptr)
+
+// reluGradHalfAVX2 is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.
+//
+//go:noescape
+func reluGradHalfAVX2(a *uintptr)
+
 // reluAVX2 is y = max(x, 0): y, x; blocks.
 //
 //go:noescape
@@ -211,6 +426,16 @@ func reluAVX2(a *uintptr)
 //
 //go:noescape
 func reluGradAVX2(a *uintptr)
+
+// largerAVX2 is y = max(y, x), a NaN in either stays: y, x; blocks.
+//
+//go:noescape
+func largerAVX2(a *uintptr)
+
+// claimAVX2 is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.
+//
+//go:noescape
+func claimAVX2(a *uintptr)
 
 // weightedSum1AVX2 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.
 //
@@ -229,6 +454,34 @@ func weightedSum3AVX2(a *uintptr)
 
 // peakAVX2 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX2(loops int)
+
+// winogradInputAVX2 transforms groups of 16 channels of 6x6 inputs; see Transform.
+//
+//go:noescape
+func winogradInputAVX2(a *uintptr)
+
+// winogradOutputAVX2 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+//
+//go:noescape
+func winogradOutputAVX2(a *uintptr)
+
+// winogradWeightsAVX2 transforms groups of 16 channels of 3x3 weights; see Transform.
+//
+//go:noescape
+func winogradWeightsAVX2(a *uintptr)
+
+// winogradOutputGradAVX2 transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+//
+//go:noescape
+func winogradOutputGradAVX2(a *uintptr)
+
+// winogradWeightsGradAVX2 transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+//
+//go:noescape
+func winogradWeightsGradAVX2(a *uintptr)
+
+// vendor is the processor's maker, as CPUID has it.
+func vendor() (name [12]byte)
 
 // transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.
 //

@@ -15,16 +15,38 @@ import (
 // strip is a walk over rows in progress.
 type strip struct {
 	isa
-	vectors, rows int // registers wide, rows unrolled
-	next          int // first free register
+	vectors, rows int  // registers wide, rows unrolled
+	half          bool // rows are bfloat16
+	next          int  // first free register
 }
 
-func (s isa) strip(vectors int) *strip {
-	return &strip{isa: s, vectors: vectors, rows: max(1, 4/vectors)}
+func (s isa) strip(vectors int, half bool) *strip {
+	return &strip{isa: s, vectors: vectors, rows: max(1, 4/vectors), half: half}
 }
 
 func (p *strip) name(what string) string {
+	if p.half {
+		what += "Half"
+	}
 	return fmt.Sprintf("%s%d%s", what, p.vectors*p.lanes, p.isa.name)
+}
+
+// get loads vector v of a row.
+func (p *strip) get(row reg.GPPhysical, v int, to reg.VecPhysical) {
+	if p.half {
+		p.widen(Mem{Base: row, Disp: v * p.bytes() / 2}, to)
+		return
+	}
+	VMOVUPS(Mem{Base: row, Disp: v * p.bytes()}, to)
+}
+
+// put stores vector v of a row; both registers may be overwritten.
+func (p *strip) put(from, tmp reg.VecPhysical, row reg.GPPhysical, v int) {
+	if p.half {
+		p.narrow(from, tmp, Mem{Base: row, Disp: v * p.bytes() / 2})
+		return
+	}
+	VMOVUPS(from, Mem{Base: row, Disp: v * p.bytes()})
 }
 
 // take returns n registers.
@@ -95,30 +117,31 @@ func (p *strip) addInto(to reg.GPPhysical, sums []reg.VecPhysical) {
 	}
 }
 
-func (s isa) sums(vectors int) {
-	p := s.strip(vectors)
+func (s isa) sums(vectors int, half bool) {
+	p := s.strip(vectors, half)
 	x, rows, stride, sum := general[0], general[1], general[2], general[3]
 	routine(p.name("sums"), p.name("sums")+" adds up a strip: x, sum; rows, stride.", []reg.GPPhysical{x, sum}, rows, stride)
-	total := p.zeros(p.vectors * p.rows)
+	total, xv := p.zeros(p.vectors*p.rows), p.take(2)
 	p.walk(rows, stride, []reg.GPPhysical{x}, func(u int) {
 		for v := range vectors {
 			t := total[u*vectors+v]
-			VADDPS(Mem{Base: x, Disp: v * s.bytes()}, t, t)
+			p.get(x, v, xv[v%2])
+			VADDPS(xv[v%2], t, t)
 		}
 	})
 	p.addInto(sum, total)
 	finish()
 }
 
-func (s isa) squares(vectors int) {
-	p := s.strip(vectors)
+func (s isa) squares(vectors int, half bool) {
+	p := s.strip(vectors, half)
 	x, rows, stride, mean, square := general[0], general[1], general[2], general[3], general[4]
 	routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.", []reg.GPPhysical{x, mean, square}, rows, stride)
 	m, total, d := p.load(mean), p.zeros(p.vectors*p.rows), p.take(2)
 	p.walk(rows, stride, []reg.GPPhysical{x}, func(u int) {
 		for v := range vectors {
 			t := d[v%2]
-			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, t)
+			p.get(x, v, t)
 			VSUBPS(m[v], t, t)
 			VFMADD231PS(t, t, total[u*vectors+v])
 		}
@@ -127,8 +150,8 @@ func (s isa) squares(vectors int) {
 	finish()
 }
 
-func (s isa) normalise(vectors int, residual bool) {
-	p := s.strip(vectors)
+func (s isa) normalise(vectors int, residual, half bool) {
+	p := s.strip(vectors, half)
 	what := "normalise"
 	if residual {
 		what = "normaliseAdd"
@@ -140,19 +163,20 @@ func (s isa) normalise(vectors int, residual bool) {
 		pointers = append(pointers, add)
 	}
 	m, a, b := p.load(mean), p.load(scale), p.load(shift)
-	low, tmp := p.take(1)[0], p.take(2)
+	low, tmp, other := p.take(1)[0], p.take(2), p.take(1)[0]
 	VBROADCASTSS(Mem{Base: floor}, low) // 0 for a ReLU, minus infinity without
 	p.walk(rows, stride, pointers, func(u int) {
 		for v := range vectors {
 			t := tmp[v%2]
-			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, t)
+			p.get(x, v, t)
 			VSUBPS(m[v], t, t)
 			VFMADD213PS(b[v], a[v], t)
 			if residual {
-				VADDPS(Mem{Base: add, Disp: v * s.bytes()}, t, t)
+				p.get(add, v, other)
+				VADDPS(other, t, t)
 			}
 			VMAXPS(t, low, t) // in this order a NaN stays one
-			VMOVUPS(t, Mem{Base: y, Disp: v * s.bytes()})
+			p.put(t, other, y, v)
 		}
 	})
 	finish()
@@ -176,20 +200,20 @@ func (p *strip) gate(sign bool, scale, shift reg.GPPhysical) gate {
 }
 
 // open leaves g in `to`, given x-mean in a register.
-func (p *strip) open(g gate, v int, dy Mem, x, to reg.VecPhysical) {
+func (p *strip) open(g gate, v int, dy reg.GPPhysical, x, to reg.VecPhysical) {
+	p.get(dy, v, to)
 	if !g.sign {
-		VMOVUPS(dy, to)
 		return
 	}
 	VMOVAPS(x, g.sum)
 	VFMADD213PS(g.shift[v], g.scale[v], g.sum)
 	if p.lanes == 16 {
 		VCMPPS(Imm(1), g.sum, g.zero, reg.K1) // 0 < sum
-		VMOVUPS_Z(dy, reg.K1, to)
+		VMOVAPS_Z(to, reg.K1, to)
 		return
 	}
 	VCMPPS(Imm(1), g.sum, g.zero, g.sum)
-	VANDPS(dy, g.sum, to)
+	VANDPS(to, g.sum, to)
 }
 
 func signed(what string, sign bool) string {
@@ -199,8 +223,8 @@ func signed(what string, sign bool) string {
 	return what
 }
 
-func (s isa) gradSums(vectors int, sign bool) {
-	p := s.strip(vectors)
+func (s isa) gradSums(vectors int, sign, half bool) {
+	p := s.strip(vectors, half)
 	if s.lanes == 8 {
 		p.rows = 1
 	}
@@ -213,9 +237,9 @@ func (s isa) gradSums(vectors int, sign bool) {
 	gv, xv := p.take(1)[0], p.take(1)[0]
 	p.walk(rows, stride, []reg.GPPhysical{dy, x}, func(u int) {
 		for v := range vectors {
-			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
+			p.get(x, v, xv)
 			VSUBPS(m[v], xv, xv)
-			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
+			p.open(g, v, dy, xv, gv)
 			VADDPS(gv, totals[u*vectors+v], totals[u*vectors+v])
 			VFMADD231PS(gv, xv, dots[u*vectors+v])
 		}
@@ -225,8 +249,8 @@ func (s isa) gradSums(vectors int, sign bool) {
 	finish()
 }
 
-func (s isa) gradInput(vectors int, sign bool) {
-	p := s.strip(vectors)
+func (s isa) gradInput(vectors int, sign, half bool) {
+	p := s.strip(vectors, half)
 	if s.lanes == 8 {
 		p.rows = 1
 	}
@@ -238,12 +262,12 @@ func (s isa) gradInput(vectors int, sign bool) {
 	gv, xv := p.take(1)[0], p.take(1)[0]
 	p.walk(rows, stride, []reg.GPPhysical{dx, dy, x}, func(u int) {
 		for v := range vectors {
-			VMOVUPS(Mem{Base: x, Disp: v * s.bytes()}, xv)
+			p.get(x, v, xv)
 			VSUBPS(m[v], xv, xv)
-			p.open(g, v, Mem{Base: dy, Disp: v * s.bytes()}, xv, gv)
+			p.open(g, v, dy, xv, gv)
 			VFMADD213PS(c[v], b[v], xv)
 			VFMADD231PS(gv, a[v], xv)
-			VMOVUPS(xv, Mem{Base: dx, Disp: v * s.bytes()})
+			p.put(xv, gv, dx, v)
 		}
 	})
 	finish()

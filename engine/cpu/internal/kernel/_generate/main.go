@@ -83,11 +83,13 @@ func each(label string, count reg.GPPhysical) func() {
 
 func main() {
 	ConstraintExpr("amd64")
+	roundingConstants()
 	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
-		avx512.tile(shape[0], shape[1])
+		avx512.tile(shape[0], shape[1], floats)
+		avx512.tile(shape[0], shape[1], pairs)
 	}
-	avx2.tile(6, 2)
-	for _, shape := range [][2]int{{16, 1}, {8, 2}, {4, 4}, {4, 2}, {4, 1}} {
+	avx2.tile(6, 2, floats)
+	for _, shape := range [][2]int{{6, 4}, {4, 4}, {12, 2}, {4, 2}, {16, 1}, {4, 1}} {
 		avx512.grad(shape[0], shape[1])
 	}
 	avx2.grad(4, 2)
@@ -97,24 +99,34 @@ func main() {
 			strips = []int{2} // the factors of a wider strip do not fit 16 registers
 		}
 		for _, vectors := range strips {
-			s.sums(vectors)
-			s.squares(vectors)
-			for _, residual := range []bool{false, true} {
-				s.normalise(vectors, residual)
-			}
-			for _, sign := range []bool{false, true} {
-				s.gradSums(vectors, sign)
-				s.gradInput(vectors, sign)
+			for _, half := range []bool{false, true} {
+				s.sums(vectors, half)
+				s.squares(vectors, half)
+				for _, set := range []bool{false, true} {
+					s.normalise(vectors, set, half)
+					s.gradSums(vectors, set, half)
+					s.gradInput(vectors, set, half)
+				}
 			}
 		}
+		s.widenRun()
+		s.narrowRun()
+		s.pair()
+		s.reluGradHalf()
 		s.relu()
 		s.reluGrad()
+		s.larger()
+		s.claim()
 		for terms := 1; terms <= 3; terms++ {
 			s.weightedSum(terms)
 		}
 		s.peak()
+		for _, f := range transforms {
+			s.winograd(f)
+		}
 	}
 	// These are used by both paths: their share of a step is too small for a second version.
+	vendor()
 	transpose()
 	rowMax()
 	expSum()

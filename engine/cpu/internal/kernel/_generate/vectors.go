@@ -55,6 +55,56 @@ func (s isa) reluGrad() {
 	finish()
 }
 
+// larger: VMAXPS drops NaNs of its first operand, so a sum, which is a NaN if either is one, takes the place of the result there.
+func (s isa) larger() {
+	y, x, n := general[0], general[1], general[2]
+	routine("larger"+s.name, "larger"+s.name+" is y = max(y, x), a NaN in either stays: y, x; blocks.", []reg.GPPhysical{y, x}, n)
+	s.run(n, []reg.GPPhysical{y, x}, func(i, disp int) {
+		a, b, sum := s.vec[4*i%16], s.vec[4*i%16+1], s.vec[4*i%16+2]
+		VMOVUPS(Mem{Base: y, Disp: disp}, a)
+		VMOVUPS(Mem{Base: x, Disp: disp}, b)
+		if s.lanes == 16 {
+			VCMPPS(Imm(3), a, b, reg.K1) // unordered
+			VMAXPS(a, b, sum)
+			VADDPS(a, b, reg.K1, sum)
+		} else {
+			VCMPPS(Imm(3), a, b, sum) // all bits set are a NaN too
+			VMAXPS(a, b, a)
+			VORPS(a, sum, sum)
+		}
+		VMOVUPS(sum, Mem{Base: y, Disp: disp})
+	})
+	finish()
+}
+
+func (s isa) claim() {
+	dx, g, x, best, n := general[0], general[1], general[2], general[3], general[4]
+	routine("claim"+s.name, "claim"+s.name+" is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.", []reg.GPPhysical{dx, g, x, best}, n)
+	s.run(n, []reg.GPPhysical{dx, g, x, best}, func(i, disp int) {
+		b, to, gv := s.vec[3*i%12], s.vec[3*i%12+1], s.vec[3*i%12+2]
+		VMOVUPS(Mem{Base: x, Disp: disp}, b)
+		VMOVUPS(Mem{Base: dx, Disp: disp}, to)
+		VMOVUPS(Mem{Base: g, Disp: disp}, gv)
+		const less = 1
+		if s.lanes == 16 {
+			VCMPPS(Imm(less), Mem{Base: best, Disp: disp}, b, reg.K1)
+			KNOTW(reg.K1, reg.K2)
+			VADDPS(gv, to, reg.K2, to)
+			VMOVAPS_Z(gv, reg.K1, gv)
+		} else {
+			VCMPPS(Imm(less), Mem{Base: best, Disp: disp}, b, b)
+			kept := s.vec[12]
+			VANDPS(gv, b, kept)
+			VANDNPS(gv, b, gv)
+			VADDPS(gv, to, to)
+			gv = kept
+		}
+		VMOVUPS(to, Mem{Base: dx, Disp: disp})
+		VMOVUPS(gv, Mem{Base: g, Disp: disp})
+	})
+	finish()
+}
+
 func (s isa) weightedSum(terms int) {
 	name := fmt.Sprintf("weightedSum%d%s", terms, s.name)
 	y, n, factors := general[0], general[1], general[2]

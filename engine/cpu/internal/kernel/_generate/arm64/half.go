@@ -1,0 +1,97 @@
+package main
+
+// bfloat16 is the upper half of a float32. To widen it is a shift; to narrow it is to round to nearest, ties to even, on the bits as an integer, with
+// the same result as on amd64.
+
+// loadHalf loads bfloat16 as float32, into an even number of consecutive registers.
+func (a *assembler) loadHalf(from place, to ...vector) {
+	for i := 0; i < len(to); i += 2 {
+		a.load(place{from.base, from.offset + i*vectorBytes/2}, to[i])
+		a.word(shll2(to[i+1], to[i]))
+		a.word(shll(to[i], to[i]))
+	}
+}
+
+// round leaves the rounded value in the upper half of each lane, and rubbish in the lower one. bias holds moviOnes.
+func (a *assembler) round(bias, tmp, v vector) {
+	a.op("VSHL", number(15), v, tmp) // the lowest bit that stays
+	a.op("VUSHR", number(31), tmp, tmp)
+	a.op("VADD", bias, v, v)
+	a.op("VADD", tmp, v, v)
+}
+
+// storeHalf stores an even number of registers as bfloat16; they are overwritten.
+func (a *assembler) storeHalf(to place, bias, tmp vector, from ...vector) {
+	for i := 0; i < len(from); i += 2 {
+		a.round(bias, tmp, from[i])
+		a.round(bias, tmp, from[i+1])
+		a.op("VUZP2", from[i+1].halves(), from[i].halves(), from[i].halves())
+		a.store(place{to.base, to.offset + i*vectorBytes/2}, from[i])
+	}
+}
+
+func (a *assembler) widen() {
+	dst, src, n := general[0], general[1], general[2]
+	a.routine("widenNEON", "widenNEON converts bfloat16 to float32: dst, src; blocks.", []register{dst, src}, n)
+	v := vectors(0, vectorsEach)
+	next := a.each("block", n)
+	a.loadHalf(place{src, 0}, v...)
+	a.store(place{dst, 0}, v...)
+	a.op("ADD", number(bytesEach), dst)
+	a.op("ADD", number(bytesEach/2), src)
+	next()
+	a.finish()
+}
+
+func (a *assembler) narrow() {
+	dst, src, n := general[0], general[1], general[2]
+	a.routine("narrowNEON", "narrowNEON rounds float32 to bfloat16: dst, src; blocks.", []register{dst, src}, n)
+	v, bias, tmp := vectors(0, vectorsEach), vectors(8, 1)[0], vectors(9, 1)[0]
+	a.word(moviOnes(bias))
+	next := a.each("block", n)
+	a.load(place{src, 0}, v...)
+	a.storeHalf(place{dst, 0}, bias, tmp, v...)
+	a.op("ADD", number(bytesEach/2), dst)
+	a.op("ADD", number(bytesEach), src)
+	next()
+	a.finish()
+}
+
+// pair is how weights are laid for tiles of bfloat16.
+func (a *assembler) pair() {
+	dst, first, second, n := general[0], general[1], general[2], general[3]
+	a.routine("pairNEON", "pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.", []register{dst, first, second}, n)
+	v, w, bias, tmp := vectors(0, vectorsEach), vectors(8, vectorsEach), vectors(16, 1)[0], vectors(17, 1)[0]
+	a.word(moviOnes(bias))
+	a.run(n, []register{dst, first, second}, func() {
+		a.load(place{first, 0}, v...)
+		a.load(place{second, 0}, w...)
+		for i := range v {
+			a.round(bias, tmp, v[i])
+			a.round(bias, tmp, w[i])
+			a.op("VSRI", number(16), v[i], w[i]) // the upper half of w stays
+		}
+		a.store(place{dst, 0}, w...)
+	})
+	a.finish()
+}
+
+// reluGradHalf keeps dy where y, as a signed integer, is positive: that is the sign of the float too.
+func (a *assembler) reluGradHalf() {
+	dx, dy, y, n := general[0], general[1], general[2], general[3]
+	a.routine("reluGradHalfNEON", "reluGradHalfNEON is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.", []register{dx, dy, y}, n)
+	yv, gv := vectors(0, vectorsEach/2), vectors(8, vectorsEach/2)
+	next := a.each("block", n)
+	a.load(place{y, 0}, yv...)
+	a.load(place{dy, 0}, gv...)
+	for i := range yv {
+		a.word(cmgtZeroHalves(yv[i], yv[i]))
+		a.and(yv[i], gv[i], gv[i])
+	}
+	a.store(place{dx, 0}, gv...)
+	for _, p := range []register{dx, dy, y} {
+		a.op("ADD", number(bytesEach/2), p)
+	}
+	next()
+	a.finish()
+}

@@ -1,0 +1,118 @@
+package main
+
+import "fmt"
+
+// Instructions that Go's assembler does not know. Each function below is one format of the ARM architecture's manual; the
+// text of an instruction is what other assemblers call it, with ARM's order of operands (the result first).
+
+// instruction is 32 bits and what they mean.
+type instruction struct {
+	code uint32
+	text string
+}
+
+// opcode is the fixed bits of an instruction and its name.
+type opcode struct {
+	bits uint32
+	name string
+}
+
+// The formats' instructions on four floats.
+var (
+	fadd  = opcode{0x4e20d400, "FADD"}
+	fsub  = opcode{0x4ea0d400, "FSUB"}
+	fmul  = opcode{0x6e20dc00, "FMUL"}
+	fmax  = opcode{0x4e20f400, "FMAX"} // a NaN if one of the two is one
+	fmin  = opcode{0x4ea0f400, "FMIN"} // likewise
+	fcmgt = opcode{0x6ea0e400, "FCMGT"}
+
+	frintn = opcode{0x4e218800, "FRINTN"} // to the nearest whole number, ties to even
+	fcvtns = opcode{0x4e21a800, "FCVTNS"} // the same, as an int32
+)
+
+// three is an instruction on three registers: d = n op m.
+func three(op opcode, d, n, m vector) instruction {
+	return instruction{op.bits | uint32(m)<<16 | uint32(n)<<5 | uint32(d), fmt.Sprintf("%s %s, %s, %s", op.name, d.arm(), n.arm(), m.arm())}
+}
+
+// two is an instruction on two registers: d = op n.
+func two(op opcode, d, n vector) instruction {
+	return instruction{op.bits | uint32(n)<<5 | uint32(d), fmt.Sprintf("%s %s, %s", op.name, d.arm(), n.arm())}
+}
+
+// fmlaElement is d += n*m[i], with float i of m in all lanes.
+func fmlaElement(d, n, m vector, i int) instruction {
+	low, high := uint32(i&1), uint32(i>>1)
+	return instruction{0x4f801000 | low<<21 | uint32(m)<<16 | high<<11 | uint32(n)<<5 | uint32(d), fmt.Sprintf("FMLA %s, %s, V%d.S[%d]", d.arm(), n.arm(), int(m), i)}
+}
+
+// fcmgtZero sets all bits of a lane of d where n > 0, and none elsewhere.
+func fcmgtZero(d, n vector) instruction {
+	return instruction{0x4ea0c800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("FCMGT %s, %s, #0.0", d.arm(), n.arm())}
+}
+
+// bic is d = n and not m.
+func bic(d, n, m vector) instruction {
+	return instruction{0x4e601c00 | uint32(m)<<16 | uint32(n)<<5 | uint32(d), fmt.Sprintf("BIC V%d.16B, V%d.16B, V%d.16B", int(d), int(n), int(m))}
+}
+
+// cmgtZeroHalves is fcmgtZero on eight int16.
+func cmgtZeroHalves(d, n vector) instruction {
+	return instruction{0x4e608800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("CMGT V%d.8H, V%d.8H, #0", int(d), int(n))}
+}
+
+// shll puts the four lower halfwords of n into the upper halves of d's lanes, with zeros below; shll2 the four upper ones.
+func shll(d, n vector) instruction {
+	return instruction{0x2e613800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("SHLL %s, V%d.4H, #16", d.arm(), int(n))}
+}
+
+func shll2(d, n vector) instruction {
+	return instruction{0x6e613800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("SHLL2 %s, V%d.8H, #16", d.arm(), int(n))}
+}
+
+// moviOnes sets every lane of d to 0x7fff.
+func moviOnes(d vector) instruction {
+	return instruction{0x4f03c7e0 | uint32(d), fmt.Sprintf("MOVI %s, #0x7f, MSL #8", d.arm())}
+}
+
+// indexed is a load or store of d at base+index.
+func indexed(op opcode, d vector, base, index register) instruction {
+	return instruction{op.bits | uint32(index)<<16 | uint32(base)<<5 | uint32(d), fmt.Sprintf("%s Q%d, [X%d, X%d]", op.name, int(d), int(base), int(index))}
+}
+
+var (
+	ldr = opcode{0x3ce06800, "LDR"}
+	str = opcode{0x3ca06800, "STR"}
+)
+
+// The same in the order of Go's assembler, so that routines read alike: the result last.
+
+func (a *assembler) add(x, y, to vector)      { a.word(three(fadd, to, y, x)) }
+func (a *assembler) multiply(x, y, to vector) { a.word(three(fmul, to, y, x)) }
+func (a *assembler) max(x, y, to vector)      { a.word(three(fmax, to, y, x)) }
+func (a *assembler) min(x, y, to vector)      { a.word(three(fmin, to, y, x)) }
+
+// subtract is to = y - x.
+func (a *assembler) subtract(x, y, to vector) { a.word(three(fsub, to, y, x)) }
+
+// less sets all bits of the lanes where x < y.
+func (a *assembler) less(x, y, to vector) { a.word(three(fcmgt, to, y, x)) }
+
+// positive sets all bits of the lanes where x > 0.
+func (a *assembler) positive(x, to vector) { a.word(fcmgtZero(to, x)) }
+
+// without is to = y, but 0 where the bits of x are set.
+func (a *assembler) without(x, y, to vector) { a.word(bic(to, y, x)) }
+
+// multiplyElement is sum += y*x[i], rounded once.
+func (a *assembler) multiplyElement(x vector, i int, y, sum vector) {
+	a.word(fmlaElement(sum, y, x, i))
+}
+
+func (a *assembler) loadIndexed(base, index register, to vector) {
+	a.word(indexed(ldr, to, base, index))
+}
+
+func (a *assembler) storeIndexed(from vector, base, index register) {
+	a.word(indexed(str, from, base, index))
+}
