@@ -72,11 +72,23 @@ type Graph struct {
 	Nodes       []*Node // every node stands behind those that it reads
 	Assignments []Assignment
 	Outputs     []Output
+	Precision   Precision
 
 	errs   []error
 	broken *Node          // stands for every value that could not be built
 	wanted map[*Node]bool // while Gradients runs: the nodes whose gradient is needed
 }
+
+// Precision is how exact an engine has to be with activations: the values of rank 4 that are computed from images. Everything else (inputs, variables and what
+// becomes of them, statistics, features, losses) is float32 either way.
+type Precision int
+
+const (
+	// Float32 keeps activations in float32 and adds up products in it.
+	Float32 Precision = iota
+	// BFloat16 lets an engine keep activations as bfloat16, and multiply them so; products are added up in float32.
+	BFloat16
+)
 
 // New returns an empty graph.
 func New() *Graph { return &Graph{} }

@@ -38,19 +38,22 @@ type op struct {
 
 // compiler turns a graph into a list of operations.
 type compiler struct {
-	engine *Engine
-	state  *state
-	graph  *graph.Graph
-	users  map[*graph.Node][]*graph.Node // who reads a node
-	held   map[*graph.Node]bool          // read after the run: outputs and assigned values
-	fusion fusion
-	values map[*graph.Node]*buffer
-	wides  map[*graph.Node]*buffer // copies of images with rows of 16 floats
-	affine map[*graph.Node]*affine // of a Normalise
-	low    map[*graph.Node]*buffer // of a BatchMean: what rounding took from it
-	ops    []*op
-	fixed  []constant
-	err    error
+	engine    *Engine
+	state     *state
+	graph     *graph.Graph
+	users     map[*graph.Node][]*graph.Node // who reads a node
+	held      map[*graph.Node]bool          // read after the run: outputs and assigned values
+	fusion    fusion
+	values    map[*graph.Node]*buffer
+	again     map[*graph.Node]*buffer   // values computed again for the backward pass
+	halves    map[*graph.Node]*buffer   // copies as rows of bfloat16
+	wides     map[*graph.Node]*buffer   // copies as rows of 16 float32: of narrow images, of bfloat16
+	affine    map[*graph.Node]*affine   // of a Normalise
+	low       map[*graph.Node]*buffer   // of a BatchMean: what rounding took from it
+	winograds map[*graph.Node]*winograd // of convolutions and their data gradients
+	ops       []*op
+	fixed     []constant
+	err       error
 }
 
 // constant is a scalar that is written once.
@@ -70,12 +73,15 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 	}
 	c := &compiler{
 		engine: e, state: st, graph: g,
-		users:  map[*graph.Node][]*graph.Node{},
-		held:   map[*graph.Node]bool{},
-		values: map[*graph.Node]*buffer{},
-		wides:  map[*graph.Node]*buffer{},
-		affine: map[*graph.Node]*affine{},
-		low:    map[*graph.Node]*buffer{},
+		users:     map[*graph.Node][]*graph.Node{},
+		held:      map[*graph.Node]bool{},
+		values:    map[*graph.Node]*buffer{},
+		wides:     map[*graph.Node]*buffer{},
+		halves:    map[*graph.Node]*buffer{},
+		again:     map[*graph.Node]*buffer{},
+		affine:    map[*graph.Node]*affine{},
+		low:       map[*graph.Node]*buffer{},
+		winograds: map[*graph.Node]*winograd{},
 	}
 	for _, n := range g.Nodes {
 		for _, in := range n.In {
@@ -97,7 +103,7 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 		return nil, fmt.Errorf("compile: %w", c.err)
 	}
 	for _, o := range g.Outputs {
-		c.output(p, o)
+		c.programOutput(p, o)
 	}
 	c.assign() // last: an output may be a variable's old value
 	p.ops, p.fixed = c.ops, c.fixed
@@ -173,10 +179,53 @@ func isImage(n *graph.Node) bool {
 	return false
 }
 
-// value is the buffer of an operand as rows of a multiple of 16 floats, which is what nearly every node has anyway.
+// stored is the buffer of an operand as rows of a multiple of 16 values, of bfloat16 if that is how they lie in memory.
+func (c *compiler) stored(n *graph.Node) *buffer {
+	if b := c.values[n]; b.half {
+		return b
+	}
+	return c.value(n)
+}
+
+// storedLike is stored, in the storage of another buffer: what one call of a kernel reads is all float32 or all bfloat16.
+func (c *compiler) storedLike(n *graph.Node, like *buffer) *buffer {
+	if !like.half {
+		return c.value(n)
+	}
+	b := c.stored(n)
+	if b.half {
+		return b
+	}
+	if h := c.halves[n]; h != nil {
+		return h
+	}
+	h := &buffer{stride: b.stride, words: b.words / 2, half: true}
+	c.halves[n] = h
+	c.emit(&op{node: n, label: "Narrow", reads: []*buffer{b}, writes: []*buffer{h}, phases: []phase{cut(b.words, elementsEach, func(_ *worker, lo, hi int) {
+		c.engine.path.Narrow(h.h[lo:hi], b.f[lo:hi])
+	})}})
+	return h
+}
+
+// activations makes the buffer of a node's value, in bfloat16 if the graph asks for that. Values that are no activations stay float32: see graph.Precision.
+func (c *compiler) activations(n *graph.Node) *buffer {
+	return c.resultLike(n, &buffer{half: c.graph.Precision == graph.BFloat16 && len(n.Shape) == 4})
+}
+
+// resultLike makes the buffer of a node's value, stored like another one.
+func (c *compiler) resultLike(n *graph.Node, like *buffer) *buffer {
+	b := c.result(n)
+	if like.half {
+		b.half = true
+		b.words /= 2
+	}
+	return b
+}
+
+// value is the buffer of an operand as rows of a multiple of 16 float32, which is what nearly every node has anyway.
 func (c *compiler) value(n *graph.Node) *buffer {
 	b := c.values[n]
-	if n.Type != tensor.Float32 || !isWeights(n) && b.stride%lanes == 0 {
+	if n.Type != tensor.Float32 || !b.half && !isWeights(n) && b.stride%lanes == 0 {
 		return b
 	}
 	if w := c.wides[n]; w != nil {
@@ -191,6 +240,12 @@ func (c *compiler) value(n *graph.Node) *buffer {
 			plain := make([]float32, n.Shape.Elements())
 			packing.unpack(plain, b.f)
 			spread(w.f, plain, rows, ch, w.stride)
+		})}})
+		return w
+	}
+	if b.half {
+		c.emit(&op{node: n, label: "Widen", reads: []*buffer{b}, writes: []*buffer{w}, phases: []phase{cut(w.words, elementsEach, func(_ *worker, lo, hi int) {
+			c.engine.path.Widen(w.f[lo:hi], b.h[lo:hi])
 		})}})
 		return w
 	}
@@ -254,10 +309,10 @@ const elementsEach = 1 << 14
 func (c *compiler) lower(p *program, n *graph.Node) {
 	switch n.Op {
 	case graph.Input:
-		c.input(p, n)
+		c.programInput(p, n)
 		return
 	case graph.Variable:
-		c.values[n] = c.declare(n)
+		c.values[n] = c.declare(n) // again, if an operation before it has asked for it
 		return
 	case graph.Fill:
 		b := c.newBuffer(n)
@@ -361,7 +416,7 @@ type host struct {
 	node   *graph.Node
 }
 
-func (c *compiler) input(p *program, n *graph.Node) {
+func (c *compiler) programInput(p *program, n *graph.Node) {
 	h := &host{tensor.New(n.Type, n.Shape...), n}
 	p.inputs[n.Name] = h
 	b := c.result(n)
@@ -375,10 +430,13 @@ func (c *compiler) input(p *program, n *graph.Node) {
 	})}})
 }
 
-func (c *compiler) output(p *program, o graph.Output) {
+func (c *compiler) programOutput(p *program, o graph.Output) {
 	h := &host{tensor.New(o.Node.Type, o.Node.Shape...), o.Node}
 	p.outputs[o.Name] = h
 	b := c.values[o.Node]
+	if b.half {
+		b = c.value(o.Node)
+	}
 	rows, ch := rowsOf(o.Node.Shape)
 	if isWeights(o.Node) {
 		packing := c.engine.packingOf(o.Node.Shape)

@@ -41,7 +41,7 @@ type tiling struct {
 	tile    kernel.Tile
 	images  int // in a chunk
 	chunks  int
-	inSize  int // floats of a chunk
+	inSize  int // values of a chunk
 	outSize int
 	items   [][]segment
 	blocks  int  // output blocks
@@ -99,14 +99,19 @@ func (g geometry) backwardView(y, x int) (start int, taps [][2]int) {
 
 // newTiling groups the pixels of the side that is written (h x w, stride writeStride) by what they see of the side that is
 // read (readPixels an image). Weights of one tap are panelRows rows of a block.
-func (e *Engine) newTiling(images, h, w, writeStride, readPixels, readStride, inner, taps, out int, see visible) *tiling {
-	t := &tiling{tile: e.tileFor(out)}
+func (e *Engine) newTiling(read, write *buffer, images, h, w, readPixels, inner, taps, out int, see visible) *tiling {
+	t := &tiling{tile: e.tileFor(out, read.half)}
+	readStride, writeStride := read.stride, write.stride
+	inBytes, outBytes := read.bytes(), write.bytes()
 	pieces := (inner + longestChain - 1) / longestChain // of a tap's channels
 	for inner%(4*pieces) != 0 {
 		pieces++
 	}
-	t.inner = int64(inner / pieces / 4)
 	t.chain = max(1, longestChain*pieces/inner)
+	if write.half { // what is rounded to bfloat16 is rounded once
+		pieces, t.chain = 1, taps
+	}
+	t.inner = int64(inner * inBytes / pieces / 16)
 	t.images = min(images, max(1, pixelsEach/(h*w)))
 	for images%t.images != 0 {
 		t.images--
@@ -134,15 +139,15 @@ func (e *Engine) newTiling(images, h, w, writeStride, readPixels, readStride, in
 				for _, p := range list {
 					for piece := range pieces {
 						c := piece * inner / pieces
-						g.taps = append(g.taps, int64((p[0]*readStride+c)*4), int64((p[1]*inner+c)*t.tile.Block*4))
+						g.taps = append(g.taps, int64((p[0]*readStride+c)*inBytes), int64((p[1]*inner+c)*t.tile.Block*inBytes))
 					}
 				}
 				byTaps[string(key)] = g
 				groups = append(groups, g)
 			}
 			for n := range t.images {
-				g.in = append(g.in, int32((n*readPixels+start)*readStride*4))
-				g.out = append(g.out, int32((n*h*w+y*w+x)*writeStride*4))
+				g.in = append(g.in, int32((n*readPixels+start)*readStride*inBytes))
+				g.out = append(g.out, int32((n*h*w+y*w+x)*writeStride*outBytes))
 			}
 		}
 	}
@@ -153,7 +158,7 @@ func (e *Engine) newTiling(images, h, w, writeStride, readPixels, readStride, in
 			g.in = append(g.in, g.in[len(g.in)-1])
 			g.out = append(g.out, g.out[len(g.out)-1])
 		}
-		flops := max(1, 2*t.tile.Rows*t.tile.Block*4*int(t.inner)*len(g.taps)/2)
+		flops := max(1, t.tile.Rows*t.tile.Block*inner/pieces*len(g.taps))
 		for tile, tiles := 0, len(g.in)/t.tile.Rows; tile < tiles; {
 			if room < flops {
 				if len(item) > 0 {
@@ -171,14 +176,19 @@ func (e *Engine) newTiling(images, h, w, writeStride, readPixels, readStride, in
 	return t
 }
 
-func (e *Engine) tileFor(out int) kernel.Tile {
+// tileFor is the tile for a number of outputs, of float32 or bfloat16.
+func (e *Engine) tileFor(out int, half bool) kernel.Tile {
+	tiles := e.path.Tiles
+	if half {
+		tiles = e.path.Pairs
+	}
 	block := e.blockFor(out)
-	for _, t := range e.path.Tiles {
+	for _, t := range tiles {
 		if t.Block == block {
 			return t
 		}
 	}
-	return e.path.Tiles[len(e.path.Tiles)-1]
+	return tiles[len(tiles)-1]
 }
 
 // phase makes the tiles' work: y = or += x by weights.
@@ -193,9 +203,13 @@ func (t *tiling) phase(x, weights, y *buffer, add bool) phase {
 		}
 		item, chunk := rest%items, rest/items
 		a := &w.tile
-		a.X = at(x.f, chunk*t.inSize)
-		a.Y = at(y.f, chunk*t.outSize+block*t.tile.Block)
-		a.B = at(weights.f, block*t.panel)
+		a.X = x.at(chunk * t.inSize)
+		a.Y = y.at(chunk*t.outSize + block*t.tile.Block)
+		a.B = weights.at(block * t.panel)
+		a.Half = 0
+		if y.half {
+			a.Half = 1
+		}
 		a.K = t.inner
 		for _, s := range t.items[item] {
 			a.Acc = 0
@@ -204,7 +218,7 @@ func (t *tiling) phase(x, weights, y *buffer, add bool) phase {
 			}
 			if len(s.group.taps) == 0 {
 				if !add {
-					s.clear(t, y.f[chunk*t.outSize+block*t.tile.Block:])
+					s.clear(t, y, chunk*t.outSize+block*t.tile.Block)
 				}
 				continue
 			}
@@ -222,22 +236,63 @@ func (t *tiling) phase(x, weights, y *buffer, add bool) phase {
 }
 
 // clear writes the zeros of pixels that see nothing (a 1x1 convolution with stride 2 skips three inputs of four).
-func (s segment) clear(t *tiling, y []float32) {
+func (s segment) clear(t *tiling, y *buffer, first int) {
 	for _, offset := range s.group.out[s.tile*t.tile.Rows : (s.tile+s.tiles)*t.tile.Rows] {
-		clear(y[offset/4 : int(offset/4)+t.tile.Block])
+		at := first + int(offset)/y.bytes()
+		if y.half {
+			clear(y.h[at : at+t.tile.Block])
+		} else {
+			clear(y.f[at : at+t.tile.Block])
+		}
 	}
 }
 
 func (c *compiler) conv(n *graph.Node) {
-	x, w := c.values[n.In[0]], c.packed(n.In[1])
-	if isWeights(n.In[0]) {
-		x = c.value(n.In[0])
-	}
-	y := c.result(n)
 	g := geometryOf(n, n.In[0], n.Attr, n.In[1].Shape[2])
 	p := c.engine.packingOf(n.In[1].Shape)
-	t := c.engine.newTiling(g.images, g.outH, g.outW, y.stride, g.height*g.width, x.stride, p.inPad, p.taps, p.outPad, g.forwardView)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, w}, writes: []*buffer{y}, phases: []phase{t.phase(x, w, y, false)}})
+	w := c.packed(n.In[1])
+	if v := c.winogradFor(n, g, p.inPad, p.outPad); v != nil {
+		frozen := c.frozenNormalise(n)
+		y := c.activations(n)
+		c.winogradConv(n, "Conv", n.Cost(), v, c.input(n.In[0]), w, y, nil, false)
+		if frozen != nil {
+			frozen(v, y)
+		}
+		return
+	}
+	x := c.operand(c.image(n.In[0]), n.In[0])
+	y := c.activations(n)
+	o := &op{node: n, cost: n.Cost(), reads: []*buffer{x, w}, writes: []*buffer{y}}
+	if x.half {
+		w = c.engine.pairWeights(o, w, p.inPad, p.outPad, p.taps, p.block)
+	}
+	t := c.engine.newTiling(x, y, g.images, g.outH, g.outW, g.height*g.width, p.inPad, p.taps, p.outPad, g.forwardView)
+	o.phases = append(o.phases, t.phase(x, w, y, false))
+	c.emit(o)
+}
+
+// operand is what a direct convolution reads for n, stored in b: bfloat16 only if the tiles multiply that.
+func (c *compiler) operand(b *buffer, n *graph.Node) *buffer {
+	if b.half && c.engine.path.Pairs == nil {
+		return c.value(n)
+	}
+	return b
+}
+
+// image is a convolution's input as it lies: rows of 4 floats if it is an image, of bfloat16 if it is so stored.
+func (c *compiler) image(n *graph.Node) *buffer {
+	if isWeights(n) {
+		return c.value(n)
+	}
+	return c.values[n]
+}
+
+// input is what a Winograd convolution reads for n.
+func (c *compiler) input(n *graph.Node) input {
+	if normalise := c.fusion.lazy[n]; normalise != nil {
+		return input{c.stored(normalise.In[0]), c.affineOf(normalise)}
+	}
+	return input{x: c.stored(n)}
 }
 
 // geometryOf is the geometry of the convolution from input to output.
@@ -259,18 +314,27 @@ func (c *compiler) addConvGradInput(sum, grad *graph.Node) {
 
 // dataGradient is the same tiles over transposed weights: the gradient of an input pixel gathers from the outputs that it went into.
 func (c *compiler) dataGradient(n, grad, other *graph.Node) {
-	dy, w := c.value(grad.In[0]), c.packed(grad.In[1])
+	dy, w := c.stored(grad.In[0]), c.packed(grad.In[1])
+	dx := c.activations(n)
 	var add *buffer
 	if other != nil {
-		add = c.value(other)
+		add = c.storedLike(other, dx)
 	}
-	dx := c.result(n)
 	g := geometryOf(grad.In[0], grad, grad.Attr, grad.In[1].Shape[2])
 	p := c.engine.packingOf(grad.In[1].Shape)
 	out := channels(p.in) // the gradient's rows are as wide as any activation's
 	transposed, turn := c.transposeWeights(p, out, w)
-	t := c.engine.newTiling(g.images, g.height, g.width, dx.stride, g.outH*g.outW, dy.stride, p.outPad, p.taps, out, g.backwardView)
+	if v := c.winogradFor(n, g, p.outPad, out); v != nil {
+		c.emit(&op{node: n, label: "Transpose weights", reads: []*buffer{w}, writes: []*buffer{transposed}, phases: []phase{turn}})
+		c.winogradConv(n, "ConvGradInput", grad.Cost(), v, input{x: dy}, transposed, dx, add, true)
+		return
+	}
+	dy = c.operand(dy, grad.In[0])
 	o := &op{node: n, label: "ConvGradInput", cost: grad.Cost(), reads: []*buffer{dy, w}, writes: []*buffer{dx, transposed}, phases: []phase{turn}}
+	if dy.half {
+		transposed = c.engine.pairWeights(o, transposed, p.outPad, out, p.taps, transposed.stride)
+	}
+	t := c.engine.newTiling(dy, dx, g.images, g.height, g.width, g.outH*g.outW, p.outPad, p.taps, out, g.backwardView)
 	if add != nil {
 		o.label = "ConvGradInput+Add"
 		o.reads = append(o.reads, add)
@@ -279,6 +343,19 @@ func (c *compiler) dataGradient(n, grad, other *graph.Node) {
 	}
 	o.phases = append(o.phases, t.phase(dy, transposed, dx, add != nil))
 	c.emit(o)
+}
+
+// pairWeights makes an operation lay packed weights of in to out channels in pairs of bfloat16 before it does anything else with them.
+func (e *Engine) pairWeights(o *op, w *buffer, in, out, taps, block int) *buffer {
+	b := &buffer{words: in * out * taps / 2, half: true}
+	o.writes = append(o.writes, b)
+	o.phases = append(o.phases, phase{out / block * taps, func(_ *worker, part int) {
+		lo := part * in * block
+		for c := 0; c < in*block; c += 2 * block {
+			e.path.Pair(b.h[lo+c:lo+c+2*block], w.f[lo+c:lo+c+block], w.f[lo+c+block:lo+c+2*block])
+		}
+	}})
+	return b
 }
 
 // transposeWeights writes [in/block][taps][out][block] from packed weights, in blocks as large as the kernels like.
@@ -335,14 +412,23 @@ func newPixelLists(g geometry, images, inStride, outStride, each int) pixelLists
 // convGradWeight sums products over all pixels. The work is cut into output blocks, ranges of input channels and, where that gives too
 // few parts, ranges of images, whose sums are then added in order.
 func (c *compiler) convGradWeight(n *graph.Node) {
-	dy, x := c.value(n.In[0]), c.values[n.In[1]]
-	if isWeights(n.In[1]) {
-		x = c.value(n.In[1])
-	}
-	dw := c.result(n)
 	g := geometryOf(n.In[0], n.In[1], n.Attr, n.Attr.Kernel)
 	p := c.engine.packingOf(n.Shape)
-	k := c.engine.gradFor(p)
+	dy, dw := c.stored(n.In[0]), c.result(n)
+	if v := c.winogradFor(n, g, p.inPad, p.outPad); v != nil {
+		from := input{}
+		if c.fusion.lazy[n.In[1]] != nil {
+			from = c.input(n.In[1])
+		} else {
+			from.x = c.later(n.In[1])
+		}
+		c.winogradGradWeight(n, v, from, dy, dw)
+		return
+	}
+	x := c.image(n.In[1])
+	if x.stride%lanes == 0 {
+		x = c.later(n.In[1])
+	}
 	taps := p.taps
 
 	images := min(g.images, max(1, 1024/(g.outH*g.outW)))
@@ -351,13 +437,22 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 	}
 	chunks := g.images / images
 	each := max(16, gradPixels/p.block)
-	lists := newPixelLists(g, images, x.stride, dy.stride, each)
 	blocks := p.outPad / p.block
 	range_ := min(p.inPad, 64) // input channels a part
 	for p.inPad%range_ != 0 {
-		range_ -= k.Rows
+		range_ -= 4
 	}
+	grads := c.engine.gradsFor(p.block, range_)
 	ranges := p.inPad / range_
+	// bfloat16 is widened, a chunk at a time, to rows of what this part reads
+	inStride, outStride := x.stride, dy.stride
+	if x.half {
+		inStride = range_
+	}
+	if dy.half {
+		outStride = p.block
+	}
+	lists := newPixelLists(g, images, inStride, outStride, each)
 	splits := min(chunks, (gradItems+blocks*ranges-1)/(blocks*ranges))
 	partial := dw
 	o := &op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dw}}
@@ -365,13 +460,22 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 		partial = &buffer{words: splits * p.floats()}
 		o.writes = append(o.writes, partial)
 	}
-	inChunk, outChunk := images*g.height*g.width*x.stride, images*g.outH*g.outW*dy.stride
+	inPixels, outPixels := images*g.height*g.width, images*g.outH*g.outW
+	widen := func(b *buffer, pixel, pixels, from, width int, dst []float32) unsafe.Pointer {
+		if !b.half {
+			return at(b.f, pixel*b.stride+from)
+		}
+		for i := range pixels {
+			lo := (pixel+i)*b.stride + from
+			c.engine.path.Widen(dst[i*width:(i+1)*width], b.h[lo:lo+width])
+		}
+		return at(dst, 0)
+	}
 	o.phases = append(o.phases, phase{blocks * ranges * splits, func(w *worker, part int) {
 		s, rest := part/(blocks*ranges), part%(blocks*ranges)
 		block, from := rest/ranges, rest%ranges*range_
 		a := &w.grad
 		a.RowStride = int64(p.block * 4)
-		a.Tiles = int64(range_ / k.Rows)
 		out := partial.f[s*p.floats()*min(1, splits-1):]
 		for t := range taps {
 			first := ((block*taps+t)*p.inPad + from) * p.block
@@ -379,8 +483,9 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 		}
 		a.Acc = 1
 		for chunk := chunks * s / splits; chunk < chunks*(s+1)/splits; chunk++ {
-			a.X = at(x.f, chunk*inChunk+from)
-			a.DY = at(dy.f, chunk*outChunk+block*p.block)
+			scratch := w.floats(inPixels*range_ + outPixels*p.block)
+			a.X = widen(x, chunk*inPixels, inPixels, from, range_, scratch)
+			a.DY = widen(dy, chunk*outPixels, outPixels, block*p.block, p.block, scratch[inPixels*range_:])
 			for i := range len(lists.start) - 1 {
 				lo, hi := lists.start[i], lists.start[i+1]
 				if lo == hi {
@@ -389,7 +494,7 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 				a.Pixels = &lists.pairs[lo]
 				a.N = int64((hi - lo) / 2)
 				a.DW = unsafe.Pointer(&out[((block*taps+i%taps)*p.inPad+from)*p.block])
-				k.Run(a)
+				runGrads(grads, a)
 			}
 		}
 	}})
@@ -404,13 +509,38 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 	c.emit(o)
 }
 
-// gradFor is the weight-gradient tile for a packing: as wide as its blocks, and of as many rows as divide its channels.
-func (e *Engine) gradFor(p packing) kernel.Grad {
-	var best kernel.Grad
-	for _, k := range e.path.Grads {
-		if k.Block == p.block && p.inPad%k.Rows == 0 && k.Rows > best.Rows {
-			best = k
+// gradRun is some weight-gradient tiles side by side, from an input channel on.
+type gradRun struct {
+	kernel.Grad
+	channel, tiles int
+}
+
+// gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first: these have the most sums under way, which hides the latency of the
+// multiply-adds (on AVX-512 6x64 does a tenth more than 4x64).
+func (e *Engine) gradsFor(block, channels int) []gradRun {
+	var runs []gradRun
+	from := 0
+	for _, k := range e.path.Grads { // by falling rows; those of the last divide every number of channels
+		if k.Block != block {
+			continue
+		}
+		tiles := (channels - from) / k.Rows
+		if tiles > 0 {
+			runs = append(runs, gradRun{k, from, tiles})
+			from += tiles * k.Rows
 		}
 	}
-	return best
+	return runs
+}
+
+// runGrads sums products for all of the channels.
+func runGrads(runs []gradRun, a *kernel.GradArgs) {
+	x, dw := a.X, a.DW
+	for _, r := range runs {
+		a.X = unsafe.Add(x, 4*r.channel)
+		a.DW = unsafe.Add(dw, int64(r.channel)*a.RowStride)
+		a.Tiles = int64(r.tiles)
+		r.Run(a)
+	}
+	a.X = x
 }

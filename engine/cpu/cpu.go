@@ -1,4 +1,4 @@
-// Package cpu is the engine that runs graphs on the processor, in float32, with kernels in Go assembly.
+// Package cpu is the engine that runs graphs on the processor, with kernels in Go assembly: in float32, or with activations in bfloat16.
 //
 // Compile plans everything: which nodes run as one (compile.go, fuse.go), how each is cut into parts, where each value
 // lies (plan.go). Run walks through the list of operations that came of it and allocates nothing.
@@ -21,7 +21,7 @@ import (
 
 // Options choose how an engine runs.
 type Options struct {
-	// Path is the kernel path: "avx512", "avx2" or "portable". Empty takes the fastest that this machine has.
+	// Path is the kernel path: "avx512", "avx2", "neon" or "portable". Empty takes the fastest that this machine has.
 	Path string
 	// Workers is the number of goroutines that compute; 0 takes one for each processor that Go may use.
 	Workers int
@@ -32,6 +32,8 @@ type Engine struct {
 	path *kernel.Path
 	pool *pool
 	mu   sync.Mutex // held while a program runs: the workers are shared
+
+	winograd winogradLimits
 }
 
 // New returns an engine. An unknown or unsupported path is an error that names those this machine has.
@@ -55,7 +57,7 @@ func newEngine(o Options) (*Engine, error) {
 	for _, p := range paths {
 		names = append(names, p.Name)
 		if p.Name == o.Path || o.Path == "" {
-			e := &Engine{path: p, pool: newPool(o.Workers)}
+			e := &Engine{path: p, pool: newPool(o.Workers), winograd: winogradLimits{channels: 32, images: 32, waste: 1.5}}
 			// The helpers hold the pool but not the engine, so they end when nobody holds the engine.
 			runtime.AddCleanup(e, (*pool).close, e.pool)
 			return e, nil

@@ -10,7 +10,7 @@ import (
 
 // TestEngine runs the suite on every kernel path, with one worker and with three.
 func TestEngine(t *testing.T) {
-	for _, path := range []string{"avx512", "avx2", "portable"} {
+	for _, path := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
 		for _, o := range []cpu.Options{{Path: path, Workers: 1}, {Path: path, Workers: 3}} {
 			name := path
 			if o.Workers == 3 {

@@ -41,6 +41,9 @@ func (c *compiler) weightedSum(n *graph.Node) {
 }
 
 func (c *compiler) relu(n *graph.Node) {
+	if c.fusion.lazy[n] != nil || c.values[n] != nil { // the convolution behind or in front of it does it
+		return
+	}
 	if normalise := c.fusion.relu[n]; normalise != nil {
 		c.normaliseInto(n, normalise, c.fusion.residual[n], true)
 		return
@@ -54,10 +57,16 @@ func (c *compiler) relu(n *graph.Node) {
 }
 
 func (c *compiler) reluGrad(n *graph.Node) {
-	dy, y := c.as(n, n.In[0]), c.as(n, n.In[1])
-	dx := c.result(n)
+	var dy, y *buffer
+	if isWeights(n) {
+		dy, y = c.as(n, n.In[0]), c.as(n, n.In[1])
+	} else {
+		y = c.later(n.In[1])
+		dy = c.storedLike(n.In[0], y)
+	}
+	dx := c.resultLike(n, y)
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, y}, writes: []*buffer{dx}, reuse: []*buffer{dy, y},
-		phases: []phase{cut(dx.words, elementsEach, func(_ *worker, lo, hi int) {
-			c.engine.path.ReLUGrad(dx.f[lo:hi], dy.f[lo:hi], y.f[lo:hi])
+		phases: []phase{cut(dx.floats(), elementsEach, func(_ *worker, lo, hi int) {
+			c.engine.path.ReLUGrad(dx.values(lo, hi), dy.values(lo, hi), y.values(lo, hi))
 		})}})
 }

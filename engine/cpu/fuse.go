@@ -9,6 +9,7 @@ type fusion struct {
 	residual map[*graph.Node]*graph.Node // such a ReLU -> what is added between the two
 	masked   map[*graph.Node]*graph.Node // ReLUGrad that is never stored -> the Normalise whose output's sign decides
 	pair     map[*graph.Node]*graph.Node // ChannelDot -> ChannelSum, BatchVariance -> BatchMean: one reading gives both
+	lazy     map[*graph.Node]*graph.Node // ReLU that is never stored -> its Normalise: all who read it are Winograd convolutions, which compute it again from x
 	adds     map[*graph.Node]*graph.Node // sum of two -> its operand ConvGradInput, which adds to the other operand in place
 }
 
@@ -16,7 +17,7 @@ type fusion struct {
 func (c *compiler) findFusions() fusion {
 	f := fusion{
 		absorbed: map[*graph.Node]bool{}, relu: map[*graph.Node]*graph.Node{}, residual: map[*graph.Node]*graph.Node{},
-		masked: map[*graph.Node]*graph.Node{}, pair: map[*graph.Node]*graph.Node{}, adds: map[*graph.Node]*graph.Node{},
+		masked: map[*graph.Node]*graph.Node{}, pair: map[*graph.Node]*graph.Node{}, adds: map[*graph.Node]*graph.Node{}, lazy: map[*graph.Node]*graph.Node{},
 	}
 	for _, n := range c.graph.Nodes {
 		switch n.Op {
@@ -32,6 +33,9 @@ func (c *compiler) findFusions() fusion {
 		if n.Op == graph.ReLUGrad {
 			c.fuseMask(&f, n)
 		}
+	}
+	for relu := range f.relu {
+		c.fuseInput(&f, relu)
 	}
 	return f
 }
@@ -123,4 +127,30 @@ func (c *compiler) fuseMask(f *fusion, n *graph.Node) {
 	}
 	f.masked[n] = normalise
 	f.absorbed[n] = true
+}
+
+// fuseInput finds relu(normalise(x)) that only Winograd convolutions read. These lay their inputs into scratch memory anyway, and normalise on the way: neither a pass
+// over memory nor room for the value is needed.
+func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
+	if f.residual[relu] != nil || c.held[relu] {
+		return
+	}
+	for _, u := range c.users[relu] {
+		switch {
+		case u.Op == graph.Conv && u.In[0] == relu && u.In[1] != relu:
+			p := c.engine.packingOf(u.In[1].Shape)
+			if !c.engine.winogradFits(geometryOf(u, relu, u.Attr, u.In[1].Shape[2]), p.inPad, p.outPad) {
+				return
+			}
+		case u.Op == graph.ConvGradWeight && u.In[1] == relu && u.In[0] != relu:
+			p := c.engine.packingOf(u.Shape)
+			if !c.engine.winogradFits(geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel), p.inPad, p.outPad) {
+				return
+			}
+		case u.Op == graph.ReLUGrad && f.masked[u] != nil:
+		default:
+			return
+		}
+	}
+	f.lazy[relu] = f.relu[relu]
 }

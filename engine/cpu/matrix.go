@@ -31,7 +31,7 @@ func (c *compiler) matMul(n *graph.Node) {
 	}
 	depth := channels(inner)
 	y := c.result(n)
-	t := c.engine.newTiling(1, rows, 1, y.stride, rows, left.stride, depth, 1, out, func(y, x int) (int, [][2]int) { return y, [][2]int{{0, 0}} })
+	t := c.engine.newTiling(left, y, 1, rows, 1, rows, depth, 1, out, func(y, x int) (int, [][2]int) { return y, [][2]int{{0, 0}} })
 	right := &buffer{words: depth * out, stride: t.tile.Block}
 	block := t.tile.Block
 	columns := n.Shape[1]
@@ -150,11 +150,11 @@ func (c *compiler) gatherRows(n *graph.Node) {
 		x = c.value(n.In[0])
 	}
 	rows := n.In[0].Shape[0]
-	y := c.result(n)
-	each := n.Shape[1:].Elements() // int32 values are dense
+	y := c.resultLike(n, x)
+	each := n.Shape[1:].Elements() // words: int32 values are dense
 	if n.Type == float {
 		pixels, _ := rowsOf(n.Shape[1:])
-		each = pixels * x.stride
+		each = pixels * x.stride * x.bytes() / 4
 	}
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, index}, writes: []*buffer{y}, phases: []phase{
 		rowsPhase(n.Shape[0], each, func(_ *worker, r int) {

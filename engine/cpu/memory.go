@@ -3,6 +3,7 @@ package cpu
 import (
 	"unsafe"
 
+	"moco/engine/cpu/internal/kernel"
 	"moco/tensor"
 )
 
@@ -20,7 +21,8 @@ const slack = 4 * tensor.Alignment
 // buffers and look at f or i only when they run.
 type buffer struct {
 	words  int     // size in 4-byte words
-	stride int     // floats a row, for rows of channels
+	stride int     // values a row, for rows of channels
+	half   bool    // values are bfloat16
 	alias  *buffer // the buffer that this one lies in
 	pinned bool    // has memory of its own: a variable or a constant
 
@@ -29,6 +31,39 @@ type buffer struct {
 
 	f []float32
 	i []int32
+	h []uint16
+}
+
+// floats is the number of values that b holds.
+func (b *buffer) floats() int {
+	if b.half {
+		return 2 * b.words
+	}
+	return b.words
+}
+
+// bytes is the size of a value.
+func (b *buffer) bytes() int {
+	if b.half {
+		return 2
+	}
+	return 4
+}
+
+// values is values lo..hi, whichever way they are stored.
+func (b *buffer) values(lo, hi int) kernel.Values {
+	if b.half {
+		return kernel.BFloat16s(b.h[lo:hi])
+	}
+	return kernel.Float32s(b.f[lo:hi])
+}
+
+// at is the address of value i.
+func (b *buffer) at(i int) unsafe.Pointer {
+	if b.half {
+		return unsafe.Pointer(&b.h[i])
+	}
+	return unsafe.Pointer(&b.f[i])
 }
 
 // root is the buffer that memory was planned for.
@@ -40,11 +75,12 @@ func (b *buffer) root() *buffer {
 }
 
 func (b *buffer) bind(mem []byte) {
-	b.f, b.i = nil, nil
+	b.f, b.i, b.h = nil, nil, nil
 	if b.words > 0 {
 		p := unsafe.Pointer(&mem[0])
 		b.f = unsafe.Slice((*float32)(p), b.words)
 		b.i = unsafe.Slice((*int32)(p), b.words)
+		b.h = unsafe.Slice((*uint16)(p), 2*b.words)
 	}
 }
 

@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 
+	"moco/engine/cpu/internal/kernel"
 	"moco/graph"
 )
 
@@ -14,31 +15,51 @@ func rowsEach(ch int) int { return max(1, elementsEach/ch) }
 
 // split is a cut of a batch's rows into parts that each lie in one of its splits.
 type split struct {
-	splits, rows int // rows of one split
-	each, parts  int // rows of a part, parts of a split
+	splits, parts int   // parts of a split
+	bounds        []int // part i is rows bounds[i] to bounds[i+1]
 }
 
-func splitRows(rows, splits, ch int) split {
-	s := split{splits: splits, rows: rows / splits, each: rowsEach(ch)}
-	s.parts = (s.rows + s.each - 1) / s.each
+// newSplit cuts rows into parts of `each`, but for the last one of a split.
+func newSplit(rows, splits, each int) split {
+	size := rows / splits
+	s := split{splits: splits, parts: (size + each - 1) / each}
+	for k := range splits {
+		for p := range s.parts {
+			s.bounds = append(s.bounds, k*size+p*each)
+		}
+	}
+	s.bounds = append(s.bounds, rows)
 	return s
 }
+
+func splitRows(rows, splits, ch int) split { return newSplit(rows, splits, rowsEach(ch)) }
+
+// size is the number of rows of one split.
+func (s split) size() int { return s.bounds[s.parts] }
+
+// rows is the number of rows of a part.
+func (s split) rows(part int) int { return s.bounds[part+1] - s.bounds[part] }
 
 // phase makes a phase of all parts; f is given the split and the rows lo..hi counted over the whole batch.
 func (s split) phase(f func(w *worker, part, split, lo, hi int)) phase {
 	return phase{s.splits * s.parts, func(w *worker, part int) {
-		k, p := part/s.parts, part%s.parts
-		lo := k*s.rows + p*s.each
-		f(w, part, k, lo, min(lo+s.each, (k+1)*s.rows))
+		f(w, part, part/s.parts, s.bounds[part], s.bounds[part+1])
 	}}
 }
 
 // batchStatistics reads x once for its mean and variance. A part takes its own mean first and then the squares around it, from
-// the cache; the parts are merged by Chan, Golub and LeVeque's rule. So a mean far from zero costs no digits.
+// the cache; the parts are merged by Chan, Golub and LeVeque's rule. So a mean far from zero costs no digits. A Winograd convolution that made x has taken the sums of
+// each part when it wrote it.
 func (c *compiler) batchStatistics(n *graph.Node) {
-	x := c.value(n.In[0])
+	x := c.stored(n.In[0])
 	ch := x.stride
-	sp := splitRows(x.words/ch, n.Shape[0], ch)
+	sp := splitRows(x.floats()/ch, n.Shape[0], ch)
+	conv := c.winograds[n.In[0]]
+	if conv != nil && conv.after == nil && conv.pixels.splits == n.Shape[0] {
+		sp = conv.pixels
+	} else {
+		conv = nil
+	}
 	mean, variance := c.newBuffer(n), c.newBuffer(n)
 	low := &buffer{words: mean.words} // what rounding takes from the mean
 	label := n.Op.String()
@@ -54,23 +75,32 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 	}
 	partial := &buffer{words: sp.splits * sp.parts * 2 * ch}
 	path := c.engine.path
-	c.emit(&op{node: n, label: label, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{variance, mean, low, partial}, phases: []phase{
-		sp.phase(func(w *worker, part, _, lo, hi int) {
-			rows := x.f[lo*ch : hi*ch]
-			sums := partial.f[part*2*ch : (part+1)*2*ch]
-			clear(sums)
-			path.Sums(rows, ch, sums[:ch])
-			centre := w.floats(ch)
-			path.Scale(centre, sums[:ch], 1/float32(hi-lo))
-			path.Squares(rows, ch, centre, sums[ch:])
-		}),
+	sums := func(w *worker, part, _, lo, hi int) {
+		rows := x.values(lo*ch, hi*ch)
+		sums := partial.f[part*2*ch : (part+1)*2*ch]
+		clear(sums)
+		path.Sums(rows, ch, sums[:ch])
+		centre := w.sums(ch)
+		path.Scale(centre, sums[:ch], 1/float32(hi-lo))
+		path.Squares(rows, ch, centre, sums[ch:])
+	}
+	o := &op{node: n, label: label, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{variance, mean, low, partial}}
+	if conv != nil {
+		conv.then(sums, nil, partial)
+		o.reads = []*buffer{partial}
+		o.writes = o.writes[:3]
+		o.label += " (merge)"
+	} else {
+		o.phases = []phase{sp.phase(sums)}
+	}
+	o.phases = append(o.phases,
 		serial(func(*worker) {
 			for s := range sp.splits {
 				for j := range ch {
 					var count, m, m2 float64
 					for p := range sp.parts {
 						sums := partial.f[(s*sp.parts+p)*2*ch:]
-						rows := float64(min(sp.each, sp.rows-p*sp.each))
+						rows := float64(sp.rows(s*sp.parts + p))
 						pm := float64(sums[j]) / rows
 						delta := pm - m
 						total := count + rows
@@ -83,8 +113,8 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 					variance.f[s*ch+j] = float32(max(m2, 0) / count)
 				}
 			}
-		}),
-	}})
+		}))
+	c.emit(o)
 }
 
 // affine is what a Normalise comes down to, for each split and channel: (x - mean)*scale + shift. The mean is rounded to float32; what that takes
@@ -92,6 +122,7 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 type affine struct {
 	buffer *buffer // [S][3][C]
 	ch     int
+	splits int
 }
 
 // of returns the three factors of a split; none of a nil affine.
@@ -116,7 +147,7 @@ func (c *compiler) affineOf(n *graph.Node) *affine {
 		reads = append(reads, low)
 	}
 	ch, splits := mean.stride, graph.StatisticSplits(n.In[1])
-	a := &affine{&buffer{words: 3 * splits * ch}, ch}
+	a := &affine{&buffer{words: 3 * splits * ch}, ch, splits}
 	c.affine[n] = a
 	epsilon := n.Attr.Epsilon
 	c.emit(&op{node: n, label: "Normalise (scale)", reads: reads, writes: []*buffer{a.buffer},
@@ -136,36 +167,129 @@ func (c *compiler) affineOf(n *graph.Node) *affine {
 	return a
 }
 
-func (c *compiler) normalise(n *graph.Node) { c.normaliseInto(n, n, nil, false) }
+func (c *compiler) normalise(n *graph.Node) {
+	if c.values[n] == nil {
+		c.normaliseInto(n, n, nil, false)
+	}
+}
 
 // normaliseInto makes the value of n: normalise's, plus a residual if given, through a ReLU if asked.
 func (c *compiler) normaliseInto(n, normalise, residual *graph.Node, relu bool) {
-	x, a := c.value(normalise.In[0]), c.affineOf(normalise)
+	x := c.stored(normalise.In[0])
+	var r *buffer
+	if residual != nil {
+		r = c.storedLike(residual, x)
+	}
+	c.emitNormalise(n, normalise, x, r, c.resultLike(n, x), relu, "")
+}
+
+func (c *compiler) emitNormalise(n, normalise *graph.Node, x, residual, y *buffer, relu bool, again string) {
+	a := c.affineOf(normalise)
 	ch, splits := x.stride, graph.StatisticSplits(normalise.In[1])
 	label := "Normalise"
 	reads := []*buffer{x, a.buffer}
 	reuse := []*buffer{x}
-	var r *buffer
 	if residual != nil {
-		r = c.value(residual)
-		reads, reuse = append(reads, r), append(reuse, r)
+		reads, reuse = append(reads, residual), append(reuse, residual)
 		label += "+Add"
 	}
 	if relu {
 		label += "+ReLU"
 	}
-	y := c.result(n)
-	sp := splitRows(x.words/ch, splits, ch)
-	c.emit(&op{node: n, label: label, cost: n.Cost(), reads: reads, writes: []*buffer{y}, reuse: reuse, phases: []phase{
+	sp := splitRows(x.floats()/ch, splits, ch)
+	c.emit(&op{node: n, label: label + again, cost: n.Cost(), reads: reads, writes: []*buffer{y}, reuse: reuse, phases: []phase{
 		sp.phase(func(_ *worker, _, k, lo, hi int) {
-			var add []float32
-			if r != nil {
-				add = r.f[lo*ch : hi*ch]
+			var add kernel.Values
+			if residual != nil {
+				add = residual.values(lo*ch, hi*ch)
 			}
 			mean, scale, shift := a.of(k)
-			c.engine.path.Normalise(y.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], add, ch, mean, scale, shift, relu)
+			c.engine.path.Normalise(y.values(lo*ch, hi*ch), x.values(lo*ch, hi*ch), add, ch, mean, scale, shift, relu)
 		}),
 	}})
+}
+
+// frozenNormalise is what makes a Winograd convolution finish its own batch norm, residual and ReLU where statistics do not depend on its output: a part's outputs are normalised in place while they
+// lie in the cache. It is nil where there is no such batch norm, or where the next convolution normalises what it reads.
+func (c *compiler) frozenNormalise(conv *graph.Node) func(v *winograd, y *buffer) {
+	if !c.only(conv) {
+		return nil
+	}
+	normalise := c.users[conv][0]
+	if normalise.Op != graph.Normalise || normalise.In[0] != conv {
+		return nil
+	}
+	for _, in := range normalise.In[1:] {
+		if c.values[in] == nil && in.Op == graph.Variable {
+			c.values[in] = c.declare(in)
+		}
+		if c.values[in] == nil { // computed from this convolution's output, or later
+			return nil
+		}
+	}
+	last, relu := normalise, false
+	var residual *graph.Node
+	for r, fused := range c.fusion.relu {
+		if fused == normalise {
+			last, relu, residual = r, true, c.fusion.residual[r]
+		}
+	}
+	if c.fusion.lazy[last] != nil {
+		return nil
+	}
+	if residual != nil {
+		if r := c.values[residual]; r == nil || r.half != (c.graph.Precision == graph.BFloat16) || r.stride%lanes != 0 {
+			return nil
+		}
+	}
+	a := c.affineOf(normalise)
+	return func(v *winograd, y *buffer) {
+		reads := []*buffer{a.buffer}
+		var r *buffer
+		if residual != nil {
+			r = c.values[residual]
+			reads = append(reads, r)
+		}
+		ch := y.stride
+		v.then(func(_ *worker, _, _, lo, hi int) {
+			var add kernel.Values
+			if r != nil {
+				add = r.values(lo*ch, hi*ch)
+			}
+			mean, scale, shift := a.of(0)
+			out := y.values(lo*ch, hi*ch)
+			c.engine.path.Normalise(out, out, add, ch, mean, scale, shift, relu)
+		}, reads)
+		v.op.label += "+Normalise"
+		c.values[last] = y
+	}
+}
+
+// later is the value of n for an operation of the backward pass. What comes out of a batch norm is not kept so long but computed again from the convolution's output, which batch norm's own gradient
+// needs in any case: one more pass over it (1 to 2% of a step), for a quarter of the memory. Residuals are computed again in their turn.
+func (c *compiler) later(n *graph.Node) *buffer {
+	if b := c.again[n]; b != nil {
+		return b
+	}
+	normalise, relu := c.fusion.relu[n], true
+	if n.Op == graph.Normalise {
+		normalise, relu = n, false
+	}
+	if normalise == nil || c.held[n] || c.values[n] == nil {
+		return c.stored(n)
+	}
+	x := c.stored(normalise.In[0])
+	y := &buffer{words: x.words, stride: x.stride, half: x.half}
+	var r *buffer
+	if residual := c.fusion.residual[n]; residual != nil {
+		r = c.later(residual)
+		if r.half != x.half {
+			return c.stored(n)
+		}
+	}
+	c.again[n] = y
+	c.emitNormalise(n, normalise, x, r, y, relu, " (again)")
+	return y
 }
 
 // gradient is where a batch norm's operations find the gradient of its output: dy as it is, or dy where the normalised value,
@@ -175,11 +299,11 @@ type gradient struct {
 	affine *affine
 }
 
-func (c *compiler) gradientOf(n *graph.Node) gradient {
+func (c *compiler) gradientOf(n *graph.Node, x *buffer) gradient {
 	if normalise := c.fusion.masked[n]; normalise != nil {
-		return gradient{c.value(n.In[0]), c.affineOf(normalise)}
+		return gradient{c.storedLike(n.In[0], x), c.affineOf(normalise)}
 	}
-	return gradient{dy: c.value(n)}
+	return gradient{dy: c.storedLike(n, x)}
 }
 
 func (g gradient) reads(more ...*buffer) []*buffer {
@@ -192,10 +316,10 @@ func (g gradient) reads(more ...*buffer) []*buffer {
 
 // channelDot gives the two sums that batch norm's gradient needs, in one reading of dy and x.
 func (c *compiler) channelDot(n *graph.Node) {
-	g := c.gradientOf(n.In[0])
-	x, mean, variance := c.value(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
+	x, mean, variance := c.stored(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
+	g := c.gradientOf(n.In[0], x)
 	ch := x.stride
-	sp := splitRows(x.words/ch, n.Shape[0], ch)
+	sp := splitRows(x.floats()/ch, n.Shape[0], ch)
 	dot, sum := c.result(n), c.newBuffer(n)
 	label := "ChannelDot"
 	if pair := c.fusion.pair[n]; pair != nil {
@@ -210,7 +334,7 @@ func (c *compiler) channelDot(n *graph.Node) {
 			sums := partial.f[part*2*ch : (part+1)*2*ch]
 			clear(sums)
 			_, scale, shift := g.affine.of(k)
-			path.GradSums(g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, mean.f[k*ch:(k+1)*ch], scale, shift, sums[:ch], sums[ch:])
+			path.GradSums(g.dy.values(lo*ch, hi*ch), x.values(lo*ch, hi*ch), ch, mean.f[k*ch:(k+1)*ch], scale, shift, sums[:ch], sums[ch:])
 		}),
 		serial(func(*worker) {
 			for s := range sp.splits {
@@ -231,16 +355,16 @@ func (c *compiler) channelDot(n *graph.Node) {
 
 // channelSum is the sum alone, as a bias wants it.
 func (c *compiler) channelSum(n *graph.Node) {
-	x := c.value(n.In[0])
+	x := c.stored(n.In[0])
 	ch := x.stride
-	sp := splitRows(x.words/ch, n.Shape[0], ch)
+	sp := splitRows(x.floats()/ch, n.Shape[0], ch)
 	sum := c.result(n)
 	partial := &buffer{words: sp.splits * sp.parts * ch}
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{sum, partial}, phases: []phase{
 		sp.phase(func(_ *worker, part, _, lo, hi int) {
 			sums := partial.f[part*ch : (part+1)*ch]
 			clear(sums)
-			c.engine.path.Sums(x.f[lo*ch:hi*ch], ch, sums)
+			c.engine.path.Sums(x.values(lo*ch, hi*ch), ch, sums)
 		}),
 		serial(func(*worker) {
 			for s := range sp.splits {
@@ -258,12 +382,12 @@ func (c *compiler) channelSum(n *graph.Node) {
 
 // batchNormGradInput is dx = a*g + (b*(x-mean) + c) with three factors a channel, which follow from the sums.
 func (c *compiler) batchNormGradInput(n *graph.Node) {
-	g := c.gradientOf(n.In[0])
-	x, mean, variance := c.value(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
+	x, mean, variance := c.stored(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
+	g := c.gradientOf(n.In[0], x)
 	gamma, sum, dot := c.value(n.In[4]), c.value(n.In[5]), c.value(n.In[6])
 	ch, splits := x.stride, n.In[2].Shape[0]
-	sp := splitRows(x.words/ch, splits, ch)
-	dx := c.result(n)
+	sp := splitRows(x.floats()/ch, splits, ch)
+	dx := c.resultLike(n, x)
 	factors := &buffer{words: splits * 3 * ch}
 	epsilon := n.Attr.Epsilon
 	label := "BatchNormGradInput"
@@ -278,16 +402,16 @@ func (c *compiler) batchNormGradInput(n *graph.Node) {
 					k := s*ch + j
 					inverse := 1 / math.Sqrt(float64(variance.f[k])+epsilon)
 					a := float64(gamma.f[j]) * inverse
-					b := -a * inverse * float64(dot.f[k]) / float64(sp.rows)
+					b := -a * inverse * float64(dot.f[k]) / float64(sp.size())
 					f[j], f[ch+j] = float32(a), float32(b)
-					f[2*ch+j] = float32(-a * float64(sum.f[k]) / float64(sp.rows))
+					f[2*ch+j] = float32(-a * float64(sum.f[k]) / float64(sp.size()))
 				}
 			}
 		}),
 		sp.phase(func(_ *worker, _, k, lo, hi int) {
 			f := factors.f[k*3*ch : (k+1)*3*ch]
 			_, scale, shift := g.affine.of(k)
-			c.engine.path.GradInput(dx.f[lo*ch:hi*ch], g.dy.f[lo*ch:hi*ch], x.f[lo*ch:hi*ch], ch, mean.f[k*ch:(k+1)*ch], scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
+			c.engine.path.GradInput(dx.values(lo*ch, hi*ch), g.dy.values(lo*ch, hi*ch), x.values(lo*ch, hi*ch), ch, mean.f[k*ch:(k+1)*ch], scale, shift, f[:ch], f[ch:2*ch], f[2*ch:])
 		}),
 	}})
 }

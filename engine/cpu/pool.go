@@ -10,9 +10,11 @@ import (
 // worker is what one worker owns: argument blocks (kept here because a pointer handed to a kernel
 // through a function value would escape, once a call) and scratch memory.
 type worker struct {
-	tile    kernel.TileArgs
-	grad    kernel.GradArgs
-	scratch []float32
+	tile      kernel.TileArgs
+	grad      kernel.GradArgs
+	transform kernel.Transform
+	scratch   []float32
+	few       []float32
 }
 
 // floats returns n floats of the worker's own, with whatever they held before.
@@ -21,6 +23,14 @@ func (w *worker) floats(n int) []float32 {
 		w.scratch = make([]float32, n)
 	}
 	return w.scratch[:n]
+}
+
+// sums is like floats, for a row of channels beside them.
+func (w *worker) sums(n int) []float32 {
+	if len(w.few) < n {
+		w.few = make([]float32, n)
+	}
+	return w.few[:n]
 }
 
 // pool runs the parts of a phase on its workers. A step has some thousand phases, many of them shorter than the 50 us

@@ -1,10 +1,6 @@
 package cpu
 
-import (
-	"math"
-
-	"moco/graph"
-)
+import "moco/graph"
 
 // bands cuts images into runs of rows of the output: parts of a pooling.
 func bands(n *graph.Node, f func(image, y int)) phase {
@@ -18,27 +14,26 @@ func bands(n *graph.Node, f func(image, y int)) phase {
 
 func (c *compiler) maxPool(n *graph.Node) {
 	x := c.value(n.In[0])
-	in, a := n.In[0].Shape, n.Attr
 	y := c.result(n)
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, phases: []phase{bands(n, func(image, oy int) {
 		for ox := range n.Shape[2] {
-			dst := y.row((image*n.Shape[1]+oy)*n.Shape[2] + ox)
-			first := true
-			eachTap(a, in, oy, ox, func(iy, ix int) {
-				src := x.row((image*in[1]+iy)*in[2] + ix)
-				if first {
-					copy(dst, src)
-					first = false
-					return
-				}
-				for j, v := range src[:len(dst)] {
-					if v > dst[j] || v != v {
-						dst[j] = v
-					}
-				}
-			})
+			c.largest(y.row((image*n.Shape[1]+oy)*n.Shape[2]+ox), x, n.In[0].Shape, n.Attr, image, oy, ox)
 		}
 	})}})
+}
+
+// largest leaves the largest values of a window in dst.
+func (c *compiler) largest(dst []float32, x *buffer, in []int, a graph.Attr, image, oy, ox int) {
+	first := true
+	eachTap(a, in, oy, ox, func(iy, ix int) {
+		src := x.row((image*in[1]+iy)*in[2] + ix)
+		if first {
+			copy(dst, src)
+			first = false
+			return
+		}
+		c.engine.path.Larger(dst, src)
+	})
 }
 
 // eachTap calls f for the pixels of a window that lie inside of the image, row by row.
@@ -51,8 +46,8 @@ func eachTap(a graph.Attr, in []int, oy, ox int, f func(iy, ix int)) {
 	}
 }
 
-// maxPoolGrad looks for the largest again, which costs less than keeping where it was. Windows overlap, so an image is one
-// part.
+// maxPoolGrad looks for the largest again, which costs less than keeping where it was; the first of several equals gets the gradient. Windows overlap, so an image
+// is one part.
 func (c *compiler) maxPoolGrad(n *graph.Node) {
 	dy, x := c.value(n.In[0]), c.value(n.In[1])
 	out, in, a := n.In[0].Shape, n.Shape, n.Attr
@@ -60,49 +55,48 @@ func (c *compiler) maxPoolGrad(n *graph.Node) {
 	size := in[1] * in[2] * dx.stride
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dx}, phases: []phase{cut(in[0], 1, func(w *worker, image, _ int) {
 		clear(dx.f[image*size : (image+1)*size])
-		best, where := w.floats(2 * dx.stride)[:dx.stride], w.floats(2 * dx.stride)[dx.stride:]
+		best, g := w.floats(2 * dx.stride)[:dx.stride], w.floats(2 * dx.stride)[dx.stride:2*dx.stride]
 		for oy := range out[1] {
 			for ox := range out[2] {
-				for j := range best {
-					best[j] = float32(math.Inf(-1))
-				}
+				c.largest(best, x, in, a, image, oy, ox)
+				copy(g, dy.row((image*out[1]+oy)*out[2]+ox))
 				eachTap(a, in, oy, ox, func(iy, ix int) {
 					p := (image*in[1]+iy)*in[2] + ix
-					for j, v := range x.row(p) {
-						if v > best[j] || v != v {
-							best[j] = v
-							where[j] = math.Float32frombits(uint32(p))
-						}
-					}
+					c.engine.path.Claim(dx.row(p), g, x.row(p), best)
 				})
-				for j, g := range dy.row((image*out[1]+oy)*out[2] + ox) {
-					if best[j] > float32(math.Inf(-1)) || best[j] != best[j] {
-						dx.f[int(math.Float32bits(where[j]))*dx.stride+j] += g
-					}
-				}
 			}
 		}
 	})}})
 }
 
 func (c *compiler) averagePool(n *graph.Node) {
-	x := c.value(n.In[0])
+	x := c.stored(n.In[0])
 	y := c.result(n)
 	pixels := n.In[0].Shape[1] * n.In[0].Shape[2]
 	size := pixels * x.stride
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, phases: []phase{rowsPhase(n.Shape[0], size, func(_ *worker, r int) {
 		sum := y.row(r)
 		clear(sum)
-		c.engine.path.Sums(x.f[r*size:(r+1)*size], x.stride, sum)
+		c.engine.path.Sums(x.values(r*size, (r+1)*size), x.stride, sum)
 		c.engine.path.Scale(sum, sum, 1/float32(pixels))
 	})}})
 }
 
 func (c *compiler) averagePoolGrad(n *graph.Node) {
 	dy := c.value(n.In[0])
-	dx := c.result(n)
+	dx := c.activations(n)
 	pixels := n.Shape[1] * n.Shape[2]
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy}, writes: []*buffer{dx}, phases: []phase{rowsPhase(n.Shape[0], pixels*dx.stride, func(_ *worker, r int) {
+	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy}, writes: []*buffer{dx}, phases: []phase{rowsPhase(n.Shape[0], pixels*dx.stride, func(w *worker, r int) {
+		if dx.half {
+			row := w.floats(dx.stride)
+			c.engine.path.Scale(row, dy.row(r), 1/float32(pixels))
+			all := dx.h[r*pixels*dx.stride : (r+1)*pixels*dx.stride]
+			c.engine.path.Narrow(all[:dx.stride], row)
+			for p := 1; p < pixels; p++ {
+				copy(all[p*dx.stride:], all[:dx.stride])
+			}
+			return
+		}
 		first := dx.row(r * pixels)
 		c.engine.path.Scale(first, dy.row(r), 1/float32(pixels))
 		for p := 1; p < pixels; p++ {

@@ -76,7 +76,7 @@ func (p *program) bind() {
 	}
 	for _, b := range p.buffers {
 		if r := b.root(); r.pinned {
-			b.f, b.i = r.f[:b.words], r.i[:b.words]
+			b.f, b.i, b.h = r.f[:b.words], r.i[:b.words], r.h[:2*b.words]
 		} else {
 			b.bind(arena[r.offset:])
 		}

@@ -19,12 +19,14 @@ type Case struct {
 	Build func(g *graph.Graph)
 	Runs  int                            // 0 is 1; variables change between runs
 	Set   map[string]func(i int) float64 // values of an input or variable, by index
+	Loose float64                        // how far a result may be off in bfloat16, as a share of its size; 0 is 0.02
 }
 
 // Run is the suite that every engine must pass. newEngine is called often.
 func Run(t *testing.T, newEngine func() engine.Engine) {
 	for _, c := range append(kindCases(), composedCases()...) {
-		t.Run(c.Name, func(t *testing.T) { compare(t, c, newEngine) })
+		t.Run(c.Name, func(t *testing.T) { compare(t, c, newEngine, graph.Float32) })
+		t.Run("bfloat16/"+c.Name, func(t *testing.T) { compare(t, c, newEngine, graph.BFloat16) })
 	}
 	t.Run("variables", func(t *testing.T) { testVariables(t, newEngine()) })
 	t.Run("shared state", func(t *testing.T) { testSharedState(t, newEngine()) })
@@ -56,9 +58,10 @@ type outcome struct {
 	values []*tensor.Tensor
 }
 
-func execute(t *testing.T, c Case, e engine.Engine) outcome {
+func execute(t *testing.T, c Case, e engine.Engine, precision graph.Precision) outcome {
 	t.Helper()
 	g := graph.New()
+	g.Precision = precision
 	c.Build(g)
 	s := e.NewState()
 	p, err := e.Compile(g, s)
@@ -104,8 +107,8 @@ func execute(t *testing.T, c Case, e engine.Engine) outcome {
 	return out
 }
 
-func compare(t *testing.T, c Case, newEngine func() engine.Engine) {
-	want, got, again := execute(t, c, New()), execute(t, c, newEngine()), execute(t, c, newEngine())
+func compare(t *testing.T, c Case, newEngine func() engine.Engine, precision graph.Precision) {
+	want, got, again := execute(t, c, New(), precision), execute(t, c, newEngine(), precision), execute(t, c, newEngine(), precision)
 	for k, w := range want.values {
 		g := got.values[k]
 		if string(g.Bytes()) != string(again.values[k].Bytes()) {
@@ -123,11 +126,30 @@ func compare(t *testing.T, c Case, newEngine func() engine.Engine) {
 		for _, v := range w.Float32s() {
 			scale = max(scale, math.Abs(float64(v)))
 		}
+		if precision == graph.BFloat16 {
+			compareLoosely(t, want.names[k], g.Float32s(), w.Float32s(), c.Loose)
+			continue
+		}
 		for i, v := range w.Float32s() {
 			if d := math.Abs(float64(g.Float32s()[i]) - float64(v)); !(d <= 1e-4*max(scale, 1e-3)) {
 				t.Fatalf("%s (%v): value %d is %v, want %v (the largest is %v)", want.names[k], w.Shape, i, g.Float32s()[i], v, scale)
 			}
 		}
+	}
+}
+
+// compareLoosely holds bfloat16 to a share of the values' size, both as root mean squares: single activations may differ by more, where rounding turned a ReLU or the order of two candidates of
+// a pooling.
+func compareLoosely(t *testing.T, name string, got, want []float32, loose float64) {
+	t.Helper()
+	var difference, size float64
+	for i, v := range want {
+		d := float64(got[i]) - float64(v)
+		difference += d * d
+		size += float64(v) * float64(v)
+	}
+	if limit := max(loose, 0.02); !(math.Sqrt(difference) <= limit*math.Sqrt(size)+1e-4) {
+		t.Errorf("%s: off by %.4f of its size, more than %.2f", name, math.Sqrt(difference/size), limit)
 	}
 }
 

@@ -1,0 +1,82 @@
+package cpu
+
+import (
+	"fmt"
+	"testing"
+
+	"moco/graph"
+	"moco/tensor"
+)
+
+// BenchmarkConvolution runs each direction of the convolutions that a CIFAR ResNet-18 is made of, at batch 64.
+func BenchmarkConvolution(b *testing.B) {
+	for _, c := range []struct{ in, out, size, kernel, stride int }{
+		{64, 64, 32, 3, 1}, {128, 128, 16, 3, 1}, {256, 256, 8, 3, 1}, {512, 512, 4, 3, 1},
+		{64, 128, 32, 3, 2}, {64, 128, 32, 1, 2}, {256, 64, 32, 1, 1}, {3, 64, 32, 3, 1},
+	} {
+		for _, direction := range []graph.Op{graph.Conv, graph.ConvGradInput, graph.ConvGradWeight} {
+			if c.in == 3 && direction == graph.ConvGradInput {
+				continue
+			}
+			for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
+				name := fmt.Sprintf("%dto%d@%d,k%d,s%d/%v/%s", c.in, c.out, c.size, c.kernel, c.stride, direction, []string{"fp32", "bf16"}[precision])
+				b.Run(name, func(b *testing.B) {
+					benchmarkConvolution(b, c.in, c.out, c.size, c.kernel, c.stride, direction, precision)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkConvolution(b *testing.B, in, out, size, kernel, stride int, direction graph.Op, precision graph.Precision) {
+	const batch = 64
+	g := graph.New()
+	g.Precision = precision
+	w := g.Variable("w", tensor.Float32, out, in, kernel, kernel)
+	x := g.Input("x", tensor.Float32, batch, size, size, in)
+	if in > 3 { // an activation, not an image
+		one := g.Variable("one", tensor.Float32, in)
+		x = g.ReLU(g.Normalise(g.Conv(x, g.Variable("first", tensor.Float32, in, in, 1, 1), 1, 0), one, one, one, one, 1e-5))
+	}
+	y := g.Conv(x, w, stride, kernel/2)
+	switch direction {
+	case graph.Conv:
+		g.Output("out", g.AveragePool(y))
+	case graph.ConvGradInput:
+		g.Output("out", g.AveragePool(g.ConvGradInput(g.ReLU(y), w, stride, kernel/2, size, size)))
+	default:
+		g.Output("out", g.ConvGradWeight(g.ReLU(y), x, kernel, stride, kernel/2))
+	}
+	e, err := newEngine(Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	compiled, err := e.Compile(g, e.NewState())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer compiled.Close()
+	values := compiled.Input("x").Float32s()
+	for i := range values {
+		values[i] = float32(i*2654435761>>7&1023)/512 - 1
+	}
+	if err := compiled.Run(); err != nil {
+		b.Fatal(err)
+	}
+	p := compiled.(*program)
+	var ops []*op
+	for _, o := range p.ops {
+		if o.node.Op == direction && (direction != graph.Conv || o.node == y) {
+			ops = append(ops, o)
+		}
+	}
+	flops := 2 * float64(y.Shape.Elements()) * float64(in*kernel*kernel)
+	for b.Loop() {
+		for _, o := range ops {
+			for i := range o.phases {
+				e.pool.run(o.phases[i].parts, o.phases[i].run)
+			}
+		}
+	}
+	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
