@@ -93,7 +93,7 @@ func (s shuffle) undo(x *graph.Node) *graph.Node { return s.g.GatherRows(x, s.pl
 // Features builds the trained query encoder for inference on batches of n images, with running statistics. Input: "x" [N,S,S,3];
 // outputs: "features" [N,C], what the head makes, L2-normalised; "backbone" [N,FeatureDim], the pooled features before the head.
 func Features(r *Recipe, n int) (*graph.Graph, error) {
-	g := graph.New()
+	g := newGraph(r)
 	e := newEncoder(g, r, "encoder_q")
 	e.Splits = 0
 	features, backbone := e.Encode(g, g.Input("x", float, n, r.Views.Size, r.Views.Size, 3))

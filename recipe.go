@@ -24,6 +24,7 @@ type Recipe struct {
 
 	Views Views `yaml:"views"`
 
+	Precision   string  `yaml:"precision"` // of activations and products: fp32 or bf16; weights, statistics and losses are float32 either way
 	Batch       int     `yaml:"batch"`
 	DropLast    bool    `yaml:"drop_last"` // leave out what of an epoch fills no batch
 	Epochs      int     `yaml:"epochs"`
@@ -51,8 +52,8 @@ func Default() Recipe {
 		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
 		Encoder: nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Queue:   65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8,
-		Views: Views{Policy: "v1", Size: 224},
-		Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
+		Views:     Views{Policy: "v1", Size: 224},
+		Precision: "fp32", Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
 		CheckpointEvery: 1000, MaxBad: 0.01,
 	}
 }
@@ -83,6 +84,7 @@ func (r *Recipe) Check() error {
 	wrong(!(r.Momentum >= 0 && r.Momentum <= 1), "m: must lie between 0 and 1, is %v", r.Momentum)
 	wrong(!(r.Temperature > 0), "t: the temperature must be above 0, is %v", r.Temperature)
 	wrong(r.Batch < 1, "batch: must be at least 1, is %d", r.Batch)
+	wrong(r.Precision != "fp32" && r.Precision != "bf16", "precision: must be fp32 or bf16, is %q", r.Precision)
 	wrong(r.BNSplits < 1, "bn_splits: must be at least 1, is %d", r.BNSplits)
 	if r.Batch >= 1 && r.BNSplits >= 1 {
 		wrong(r.Batch%r.BNSplits != 0, "bn_splits: a batch of %d cannot be cut into %d equal parts", r.Batch, r.BNSplits)

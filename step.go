@@ -14,7 +14,7 @@ import (
 // Inputs: "x1", "x2" [N,S,S,3], two views of each image; "shuffle" [N], a permutation, and "unshuffle", its inverse; "lr"; and with
 // mask_same_image "ids" [N]. Outputs: "loss", "accuracy" (share of queries whose positive key is the nearest), "q" and "k" [N,C].
 func Step(r *Recipe, n int) (*graph.Graph, error) {
-	g := graph.New()
+	g := newGraph(r)
 	fq, fk := newEncoder(g, r, "encoder_q"), newEncoder(g, r, "encoder_k") // f_q, f_k: encoder networks for query and key
 	queue := newQueue(g, r)                                                // queue: dictionary as a queue of K keys (KxC)
 	shuffle := newShuffle(g, n)
@@ -66,6 +66,15 @@ func views(g *graph.Graph, r *Recipe, n int) []pair {
 		return []pair{{x1, x2}, {x2, x1}}
 	}
 	return []pair{{x1, x2}}
+}
+
+// newGraph is an empty graph of the recipe's precision.
+func newGraph(r *Recipe) *graph.Graph {
+	g := graph.New()
+	if r.Precision == "bf16" {
+		g.Precision = graph.BFloat16
+	}
+	return g
 }
 
 func sum(g *graph.Graph, a, b *graph.Node) *graph.Node {

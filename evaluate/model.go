@@ -170,7 +170,7 @@ func EncoderMetadata(r *moco.Recipe) map[string]string {
 	c := r.Encoder
 	m := map[string]string{
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
-		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size),
+		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
 	}
 	if p, err := augment.Named(r.Views.Policy, r.Views.Size); err == nil { // for readers that know nothing of policies
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
@@ -209,8 +209,9 @@ func Export(r *moco.Recipe, s engine.State, steps int) (*weights.File, error) {
 	return f, nil
 }
 
-// OpenModel loads an encoder: a file as Export writes it, or the folder of a run, which holds one.
-func OpenModel(path string, e engine.Engine, batch int) (*Model, error) {
+// OpenModel loads an encoder: a file as Export writes it, or the folder of a run, which holds one. precision is fp32 or bf16, or empty for that of
+// the encoder's training.
+func OpenModel(path string, e engine.Engine, batch int, precision string) (*Model, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	} else if info.IsDir() {
@@ -227,6 +228,12 @@ func OpenModel(path string, e engine.Engine, batch int) (*Model, error) {
 	r, err := recipeOf(f)
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
+	}
+	if precision != "" {
+		r.Precision = precision
+		if err := r.Check(); err != nil {
+			return nil, fmt.Errorf("open the model: %w", err)
+		}
 	}
 	// Shapes are held to the file before anything of the size that its metadata claim is made.
 	shapes := map[string]tensor.Shape{}
@@ -273,6 +280,9 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	}
 	r.Encoder = nn.Config{Arch: m["arch"], Stem: m["stem"], Head: m["head"], Width: number("width"), Dim: int(number("dim"))}
 	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size"))}
+	if p := m["precision"]; p != "" {
+		r.Precision = p
+	}
 	if err != nil {
 		return r, err
 	}

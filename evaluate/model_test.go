@@ -71,7 +71,7 @@ func TestOpenModelAndEmbed(t *testing.T) {
 		path  string
 		batch int
 	}{{path, 4}, {filepath.Dir(path), 11}} { // by file and by folder; with a short last batch and without
-		m, err := OpenModel(c.path, engines(t)[1], c.batch)
+		m, err := OpenModel(c.path, engines(t)[1], c.batch, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestOpenModelRefuses(t *testing.T) {
 		"a tensor of int":     {func(f *weights.File) { f.Tensors[1].Tensor = tensor.New(tensor.Int32, f.Tensors[1].Tensor.Shape...) }, "bn1.weight"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := OpenModel(saved(t, c.change), engines(t)[1], 4)
+			m, err := OpenModel(saved(t, c.change), engines(t)[1], 4, "")
 			if err == nil {
 				m.Close()
 				t.Fatal("it opens")
@@ -136,13 +136,13 @@ func TestOpenModelRefuses(t *testing.T) {
 		})
 	}
 	empty := t.TempDir()
-	if _, err := OpenModel(empty, engines(t)[1], 4); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
+	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
 		t.Errorf("an empty folder gives %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(empty, EncoderFile), []byte("not weights"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenModel(empty, engines(t)[1], 4); err == nil {
+	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil {
 		t.Error("a file of text opens")
 	}
 }

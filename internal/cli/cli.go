@@ -150,7 +150,7 @@ func (a *app) threadsFlag(c *cobra.Command) {
 	c.Flags().IntVar(&a.threads, "threads", 0, "processors to compute on; 0 takes all. The result is the same for any number")
 }
 
-// engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2 or portable.
+// engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2, neon or portable.
 func (a *app) engine() (*cpu.Engine, error) {
 	e, err := cpu.New(cpu.Options{Path: a.getenv("MOCO_CPU"), Workers: a.threads})
 	if err != nil {

@@ -141,7 +141,7 @@ func TestBadInput(t *testing.T) {
 		"a negative temperature":     {train(images, out(), "--set", "t=-0.2"), 2, "temperature"},
 		"a batch beyond the data":    {train(images, out(), "--batch", "11"), 2, "more than the 10 images"},
 		"an unknown recipe":          {train(images, out(), "--recipe", "cifra"), 2, "cifra"},
-		"bf16":                       {train(images, out(), "--precision", "bf16"), 2, "not built yet"},
+		"an unknown precision":       {train(images, out(), "--precision", "fp16"), 2, "must be fp32 or bf16"},
 		"an unknown flag":            {[]string{"train", "--dta", "x"}, 2, "--dta"},
 		"an unknown command":         {[]string{"trian"}, 2, "trian"},
 		"a missing flag":             {[]string{"train"}, 2, "data"},

@@ -115,7 +115,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 	if err != nil {
 		return err
 	}
-	after, afterBank, afterTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) { return evaluate.OpenModel(run, e, 128) })
+	after, afterBank, afterTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) { return evaluate.OpenModel(run, e, 128, "") })
 	if err != nil {
 		return err
 	}

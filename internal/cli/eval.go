@@ -18,6 +18,7 @@ func (a *app) evalKNN() *cobra.Command {
 	var model, train, test, features string
 	var k evaluate.KNN
 	var batch, size int
+	var precision string
 	c := &cobra.Command{
 		Use:   "knn --model DIR|FILE --train PATH --test PATH",
 		Short: "Classify images by their nearest neighbours",
@@ -41,7 +42,7 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 			if model == "pixels" {
 				features = "pixels"
 			} else {
-				m, err := evaluate.OpenModel(model, e, batch)
+				m, err := evaluate.OpenModel(model, e, batch, precision)
 				if err != nil {
 					return err
 				}
@@ -98,6 +99,7 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 	c.Flags().IntVar(&k.K, "k", 200, "neighbours that vote; at most the size of the training set")
 	c.Flags().Float64Var(&k.T, "t", 0.1, "temperature of the votes")
 	c.Flags().IntVar(&size, "size", 32, "pixels a side, for --model pixels")
+	c.Flags().StringVar(&precision, "precision", "", "fp32 or bf16; the encoder's own if not given")
 	c.Flags().IntVar(&batch, "batch", 128, "images encoded at once")
 	a.threadsFlag(c)
 	for _, f := range []string{"model", "train", "test"} {

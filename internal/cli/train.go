@@ -19,8 +19,8 @@ type trainFlags struct {
 	data, recipe, out         string
 	set                       []string
 	epochs, steps, batch      int
-	seed                      uint64
 	precision                 string
+	seed                      uint64
 	monitorTrain, monitorTest string
 	resume                    bool
 }
@@ -55,8 +55,8 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.IntVar(&f.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
 	flags.IntVar(&f.steps, "steps", 0, "stop after so many steps; the schedule stays")
 	flags.IntVar(&f.batch, "batch", 0, "images a step")
+	flags.StringVar(&f.precision, "precision", "", "fp32 or bf16 (activations; weights, statistics and losses stay float32)")
 	flags.Uint64Var(&f.seed, "seed", 0, "of everything random")
-	flags.StringVar(&f.precision, "precision", "fp32", "of the arithmetic: fp32")
 	flags.StringVar(&f.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor, before training and after each epoch")
 	flags.StringVar(&f.monitorTest, "monitor-test", "", "labelled images that the monitor classifies")
 	flags.BoolVar(&f.resume, "resume", false, "go on with the run in --out")
@@ -68,14 +68,11 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 }
 
 func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
-	if f.precision != "fp32" {
-		return usageError{fmt.Errorf("--precision %s is not built yet; use fp32", f.precision)}
-	}
 	name := f.recipe
 	if f.resume && !c.Flags().Changed("recipe") {
 		name = f.out + "/config.yaml"
 	}
-	for flag, set := range map[string]string{"epochs": fmt.Sprint("epochs=", f.epochs), "batch": fmt.Sprint("batch=", f.batch), "seed": fmt.Sprint("seed=", f.seed)} {
+	for flag, set := range map[string]string{"epochs": fmt.Sprint("epochs=", f.epochs), "batch": fmt.Sprint("batch=", f.batch), "seed": fmt.Sprint("seed=", f.seed), "precision": "precision=" + f.precision} {
 		if c.Flags().Changed(flag) {
 			f.set = append(f.set, set)
 		}
