@@ -16,11 +16,12 @@ var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "engine/cpu/internal/kernel": 0,
 	"graph": 1, "data": 1, "weights": 1,
 	"engine": 2, "nn": 2, "optim": 2, "augment": 2,
-	"engine/cpu": 3, "engine/enginetest": 3, ".": 3, "internal/loader": 3,
-	"evaluate": 4, "internal/report": 4,
-	"pretrain":     5,
-	"internal/cli": 6,
-	"cmd/moco":     7,
+	"engine/cpu": 3, "engine/enginetest": 3, "internal/loader": 3,
+	".":        4,
+	"evaluate": 5, "internal/report": 5,
+	"pretrain":     6,
+	"internal/cli": 8,
+	"cmd/moco":     9,
 }
 
 func TestFloors(t *testing.T) {
