@@ -30,7 +30,10 @@ func (n *Node) Cost() Cost {
 			inner = n.In[0].Shape[0]
 		}
 		c.FLOPs = 2 * size * int64(inner)
-	case GatherRows, WriteRows, Advance, MaxPoolGrad:
+	case GatherDot, GatherDotGrad: // a row of the bank is read for each index
+		rows := int64(n.In[2].Shape[0]) * int64(n.In[1].Shape[1])
+		c.FLOPs, c.Bytes = 2*rows, 4*rows
+	case GatherRows, WriteRows, Advance, MaxPoolGrad, Rows, RowsGrad, Concat, ReplaceRows:
 	case MaxPool:
 		c.FLOPs = size * int64(n.Attr.Kernel*n.Attr.Kernel)
 	case WeightedSum:

@@ -90,6 +90,23 @@ var gradients = map[Op]func(g *Graph, n, dy *Node) []*Node{
 		out[1] = negatives
 		return out
 	},
+	Rows: func(g *Graph, n, dy *Node) []*Node {
+		return []*Node{g.lazy(n.In[0], func() *Node { return g.RowsGrad(dy, n.Attr.From, n.In[0].Shape[0]) })}
+	},
+	Concat: func(g *Graph, n, dy *Node) []*Node {
+		a, b := n.In[0], n.In[1]
+		return []*Node{
+			g.lazy(a, func() *Node { return g.Rows(dy, 0, a.Shape[0]) }),
+			g.lazy(b, func() *Node { return g.Rows(dy, a.Shape[0], b.Shape[0]) }),
+		}
+	},
+	GatherDot: func(g *Graph, n, dy *Node) []*Node { // the bank takes no gradient
+		return []*Node{g.lazy(n.In[0], func() *Node { return g.GatherDotGrad(dy, n.In[1], n.In[2]) }), nil, nil}
+	},
+	CrossEntropy: func(g *Graph, n, dy *Node) []*Node { return []*Node{g.CrossEntropyGrad(dy, n.In[0], n.In[1]), nil} },
+	NCE: func(g *Graph, n, dy *Node) []*Node {
+		return []*Node{g.NCEGrad(dy, Estimate{n.In[0], n.In[1], n.Attr.Temperature, int(n.Attr.Value)}), nil}
+	},
 }
 
 // lazy builds the gradient of operand x unless x is a leaf or detached value that nothing asks a gradient of.

@@ -34,8 +34,10 @@ type Attr struct {
 	Height, Width          int
 	TransposeA, TransposeB bool
 	By, Modulo             int
+	From, Count            int
 	Epsilon, Temperature   float64
-	Value                  float64
+	Value, Keep, Decay     float64
+	Half                   bool      // Variable: kept as bfloat16
 	Coefficients           []float64 // WeightedSum: one a term
 	Scalars                []int     // WeightedSum: index into In of each term's scalar factor, or -1
 }
@@ -102,6 +104,20 @@ func (g *Graph) Input(name string, t tensor.Type, shape ...int) *Node {
 // a convolution's weights (OIHW) or something of their form.
 func (g *Graph) Variable(name string, t tensor.Type, shape ...int) *Node {
 	return g.leaf(Variable, name, t, shape)
+}
+
+// HalfVariable is a float32 matrix that the engine keeps as bfloat16: what is assigned or written is rounded. It halves the memory of a
+// large one.
+func (g *Graph) HalfVariable(name string, shape ...int) *Node {
+	n := g.leaf(Variable, name, tensor.Float32, shape)
+	if n == g.broken {
+		return n
+	}
+	if len(shape) != 2 {
+		return g.fail(fmt.Errorf("variable %q: only a matrix is kept as bfloat16", name))
+	}
+	n.Attr.Half = true
+	return n
 }
 
 func (g *Graph) leaf(op Op, name string, t tensor.Type, shape []int) *Node {

@@ -47,6 +47,19 @@ const (
 	GatherRows
 	WriteRows
 	Advance
+	Rows
+	RowsGrad
+	Concat
+	ReplaceRows
+	GatherDot
+	GatherDotGrad
+	CrossEntropy
+	CrossEntropyGrad
+	LabelAccuracy
+	NCE
+	NCEGrad
+	Partition
+	TrustRatio
 )
 
 // kind is what the graph knows of a node kind: its name and the rule for its type and shape.
@@ -91,6 +104,19 @@ var kinds = [...]kind{
 	GatherRows:         {"GatherRows", gatherRowsShape},
 	WriteRows:          {"WriteRows", writeRowsShape},
 	Advance:            {"Advance", advanceShape},
+	Rows:               {"Rows", sliceShape},
+	RowsGrad:           {"RowsGrad", rowsGradShape},
+	Concat:             {"Concat", concatShape},
+	ReplaceRows:        {"ReplaceRows", replaceRowsShape},
+	GatherDot:          {"GatherDot", gatherDotShape},
+	GatherDotGrad:      {"GatherDotGrad", gatherDotGradShape},
+	CrossEntropy:       {"CrossEntropy", labelShape(0, func(tensor.Shape) tensor.Shape { return nil })},
+	CrossEntropyGrad:   {"CrossEntropyGrad", labelShape(1, func(logits tensor.Shape) tensor.Shape { return logits })},
+	LabelAccuracy:      {"LabelAccuracy", labelShape(0, func(tensor.Shape) tensor.Shape { return nil })},
+	NCE:                {"NCE", nceShape(0, func(tensor.Shape) tensor.Shape { return nil })},
+	NCEGrad:            {"NCEGrad", nceShape(1, func(s tensor.Shape) tensor.Shape { return s })},
+	Partition:          {"Partition", nceShape(0, func(tensor.Shape) tensor.Shape { return tensor.Shape{1} })},
+	TrustRatio:         {"TrustRatio", trustRatioShape},
 }
 
 // String is the kind's name.
@@ -282,6 +308,84 @@ func (g *Graph) WriteRows(x, rows, at *Node) *Node { return g.add(WriteRows, Att
 // Advance is (at + by) mod modulo on int32 [1].
 func (g *Graph) Advance(at *Node, by, modulo int) *Node {
 	return g.add(Advance, Attr{By: by, Modulo: modulo}, at)
+}
+
+// Rows is rows from..from+count-1 of x, along the first axis.
+func (g *Graph) Rows(x *Node, from, count int) *Node {
+	return g.add(Rows, Attr{From: from, Count: count}, x)
+}
+
+// RowsGrad is the gradient of Rows with regard to an x of `total` rows: zero but for dy at rows from.. .
+func (g *Graph) RowsGrad(dy *Node, from, total int) *Node {
+	return g.add(RowsGrad, Attr{From: from, Count: total}, dy)
+}
+
+// Concat is the rows of a above those of b: [N,..], [M,..] -> [N+M,..].
+func (g *Graph) Concat(a, b *Node) *Node { return g.add(Concat, Attr{}, a, b) }
+
+// ReplaceRows is x [K,C] with row index[i] replaced by rows[i], one after the other; index is int32 [N].
+func (g *Graph) ReplaceRows(x, rows, index *Node) *Node {
+	return g.add(ReplaceRows, Attr{}, x, rows, index)
+}
+
+// GatherDot is the dot product of each row of x with rows of its own choice: y[n,m] = x[n].bank[index[n*M+m]]; x [N,C], bank [K,C],
+// index int32 [N*M] -> [N,M]. It is GatherRows and a product, without the N*M rows between them.
+func (g *Graph) GatherDot(x, bank, index *Node) *Node {
+	return g.add(GatherDot, Attr{}, x, bank, index)
+}
+
+// GatherDotGrad is the gradient of GatherDot with regard to x: dx[n] = sum over m of dy[n,m]*bank[index[n*M+m]].
+func (g *Graph) GatherDotGrad(dy, bank, index *Node) *Node {
+	return g.add(GatherDotGrad, Attr{}, dy, bank, index)
+}
+
+// CrossEntropy is the mean over the batch of -log softmax(logits)[label], a scalar; logits [N,C], labels int32 [N].
+func (g *Graph) CrossEntropy(logits, labels *Node) *Node {
+	return g.add(CrossEntropy, Attr{}, logits, labels)
+}
+
+// CrossEntropyGrad is the gradient of CrossEntropy with regard to the logits, times the scalar dy: dy * (softmax - one-hot)/N.
+func (g *Graph) CrossEntropyGrad(dy, logits, labels *Node) *Node {
+	return g.add(CrossEntropyGrad, Attr{}, dy, logits, labels)
+}
+
+// LabelAccuracy is the share of rows whose label has the largest logit, a scalar.
+func (g *Graph) LabelAccuracy(logits, labels *Node) *Node {
+	return g.add(LabelAccuracy, Attr{}, logits, labels)
+}
+
+// Estimate is what noise-contrastive estimation works on (Wu et al. 2018, Sec. 3.2): similarities [N,1+M], the positive in column 0 and M
+// draws of noise behind it, out of Population keys drawn uniformly. P(i|v) = exp(similarity/Temperature)/Z.
+type Estimate struct {
+	Similarities *Node
+	Z            *Node // one value, the normalising constant; see Partition
+	Temperature  float64
+	Population   int
+}
+
+func (e Estimate) attr() Attr { return Attr{Temperature: e.Temperature, Value: float64(e.Population)} }
+
+// NCE is the loss of telling the positive from noise (Wu et al. 2018, Eq. 6 and 7), a scalar: with h(P) = P/(P + M/Population),
+// -(1/N) * sum over n of [ log h(P_0) + sum over m of log(1 - h(P_m)) ]. Z is taken for a constant.
+func (g *Graph) NCE(e Estimate) *Node { return g.add(NCE, e.attr(), e.Similarities, e.Z) }
+
+// NCEGrad is the gradient of NCE with regard to the similarities, times the scalar dy.
+func (g *Graph) NCEGrad(dy *Node, e Estimate) *Node {
+	return g.add(NCEGrad, e.attr(), dy, e.Similarities, e.Z)
+}
+
+// Partition is the constant Z of Wu et al. 2018, Eq. 8: Population * mean(exp(similarity/Temperature)) where e.Z is still 0, and after
+// that keep*Z + (1-keep) times the estimate of this batch; keep 1 leaves it as the first batch had it.
+func (g *Graph) Partition(e Estimate, keep float64) *Node {
+	a := e.attr()
+	a.Keep = keep
+	return g.add(Partition, a, e.Similarities, e.Z)
+}
+
+// TrustRatio is what LARS scales a layer's rate by (You et al. 2017, Eq. 6), a scalar: trust*|w| / (|gradient| + decay*|w|), and 1 where a
+// norm is 0.
+func (g *Graph) TrustRatio(w, gradient *Node, trust, decay float64) *Node {
+	return g.add(TrustRatio, Attr{Value: trust, Decay: decay}, w, gradient)
 }
 
 // The rules of type and shape follow, in the order of the kinds.
@@ -631,4 +735,131 @@ func advanceShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
 		return bad("takes one int32 and a positive modulo")
 	}
 	return tensor.Int32, in[0].Shape, nil
+}
+
+func sliceShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if len(in) != 1 || len(in[0].Shape) < 1 || len(in[0].Shape) == 1 && in[0].Type == tensor.Float32 {
+		return bad("takes rows")
+	}
+	if a.From < 0 || a.Count < 1 || a.From+a.Count > in[0].Shape[0] {
+		return bad("there are no rows %d to %d", a.From, a.From+a.Count-1)
+	}
+	return in[0].Type, append(tensor.Shape{a.Count}, in[0].Shape[1:]...), nil
+}
+
+func rowsGradShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if err := ranks(in, 2); err != nil {
+		return bad("%w", err)
+	}
+	if a.From < 0 || a.From+in[0].Shape[0] > a.Count {
+		return bad("rows from %d do not fit in %d", a.From, a.Count)
+	}
+	return floats(a.Count, in[0].Shape[1])
+}
+
+func concatShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if err := ranks(in, 2, 2); err != nil {
+		return bad("%w", err)
+	}
+	if in[0].Shape[1] != in[1].Shape[1] {
+		return bad("the rows differ")
+	}
+	return floats(in[0].Shape[0]+in[1].Shape[0], in[0].Shape[1])
+}
+
+func isIndex(n *Node) bool { return n.Type == tensor.Int32 && len(n.Shape) == 1 }
+
+func replaceRowsShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if len(in) != 3 || !isIndex(in[2]) {
+		return bad("takes rows to change, rows to write and an int32 index")
+	}
+	if err := ranks(in[:2], 2, 2); err != nil {
+		return bad("%w", err)
+	}
+	if in[0].Shape[1] != in[1].Shape[1] || in[1].Shape[0] != in[2].Shape[0] {
+		return bad("the rows differ, or have no index each")
+	}
+	return floats(in[0].Shape...)
+}
+
+// gathered checks a bank and an index into it of which each of n rows has an equal share, and returns that share.
+func gathered(in []*Node, n, width int) (int, error) {
+	if len(in) != 2 || !isIndex(in[1]) || len(in[0].Shape) != 2 || in[0].Type != tensor.Float32 {
+		return 0, errors.New("takes a bank and an int32 index")
+	}
+	if width >= 0 && in[0].Shape[1] != width || in[1].Shape[0]%n != 0 {
+		return 0, errors.New("the rows differ, or the index is no multiple of their number")
+	}
+	return in[1].Shape[0] / n, nil
+}
+
+func gatherDotShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if len(in) != 3 || ranks(in[:1], 2) != nil {
+		return bad("takes a matrix, a bank and an index")
+	}
+	m, err := gathered(in[1:], in[0].Shape[0], in[0].Shape[1])
+	if err != nil {
+		return bad("%w", err)
+	}
+	return floats(in[0].Shape[0], m)
+}
+
+func gatherDotGradShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if len(in) != 3 || ranks(in[:1], 2) != nil {
+		return bad("takes a gradient, a bank and an index")
+	}
+	m, err := gathered(in[1:], in[0].Shape[0], -1)
+	if err != nil {
+		return bad("%w", err)
+	}
+	if m != in[0].Shape[1] {
+		return bad("the index has %d a row, the gradient %d", m, in[0].Shape[1])
+	}
+	return floats(in[0].Shape[0], in[1].Shape[1])
+}
+
+// scalars checks the operands that stand before a loss's own: the gradient of the loss.
+func scalars(in []*Node) error {
+	for _, s := range in {
+		if s.Shape.Elements() != 1 {
+			return errors.New("the gradient of the loss is no scalar")
+		}
+	}
+	return nil
+}
+
+// labelShape is the rule of the kinds that compare logits with labels; skip scalars stand before those.
+func labelShape(skip int, result func(logits tensor.Shape) tensor.Shape) func([]*Node, Attr) (tensor.Type, tensor.Shape, error) {
+	return func(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+		if len(in) != skip+2 || ranks(in[skip:skip+1], 2) != nil || !isIndex(in[skip+1]) || in[skip].Shape[0] != in[skip+1].Shape[0] {
+			return bad("takes logits and an int32 label for each row")
+		}
+		if err := scalars(in[:skip]); err != nil {
+			return bad("%w", err)
+		}
+		return floats(result(in[skip].Shape)...)
+	}
+}
+
+// nceShape is the rule of the kinds that work on an Estimate; skip scalars stand before it.
+func nceShape(skip int, result func(similarities tensor.Shape) tensor.Shape) func([]*Node, Attr) (tensor.Type, tensor.Shape, error) {
+	return func(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+		if len(in) != skip+2 || ranks(in[skip:], 2, -1) != nil || in[skip].Shape[1] < 2 || in[skip+1].Shape.Elements() != 1 {
+			return bad("takes similarities to a positive and to noise, and a scalar Z")
+		}
+		if err := scalars(in[:skip]); err != nil {
+			return bad("%w", err)
+		}
+		if a.Temperature <= 0 || a.Value < 1 {
+			return bad("the temperature and the population must be positive")
+		}
+		return floats(result(in[skip].Shape)...)
+	}
+}
+
+func trustRatioShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if _, _, err := sameAs(2)(in, a); err != nil {
+		return bad("%w", err)
+	}
+	return floats()
 }

@@ -129,12 +129,15 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 // declare finds or makes the variable of a node.
 func (c *compiler) declare(n *graph.Node) *buffer {
 	if v := c.state.variables[n.Name]; v != nil {
-		if v.node.Type != n.Type || !v.node.Shape.Equal(n.Shape) {
+		if v.node.Type != n.Type || !v.node.Shape.Equal(n.Shape) || v.node.Attr.Half != n.Attr.Half {
 			c.fail(fmt.Errorf("variable %q is %v %v in another program of this state, and %v %v here", n.Name, v.node.Type, v.node.Shape, n.Type, n.Shape))
 		}
 		return v.buffer
 	}
 	b := c.newBuffer(n)
+	if n.Attr.Half {
+		b.half, b.words = true, b.words/2
+	}
 	b.pinned = true
 	c.state.variables[n.Name] = &variable{node: n, buffer: b}
 	c.state.names = append(c.state.names, n.Name)
@@ -173,7 +176,7 @@ func isImage(n *graph.Node) bool {
 	switch n.Op {
 	case graph.Input:
 		return len(n.Shape) == 4 && n.Type == tensor.Float32
-	case graph.GatherRows, graph.Detach:
+	case graph.GatherRows, graph.Rows, graph.Detach:
 		return isImage(n.In[0])
 	}
 	return false
@@ -370,6 +373,19 @@ func init() { // a table that refers to functions that refer to it
 		graph.GatherRows:         (*compiler).gatherRows,
 		graph.WriteRows:          (*compiler).writeRows,
 		graph.Advance:            (*compiler).advance,
+		graph.Rows:               (*compiler).rows,
+		graph.RowsGrad:           (*compiler).rowsGrad,
+		graph.Concat:             (*compiler).concat,
+		graph.ReplaceRows:        (*compiler).replaceRows,
+		graph.GatherDot:          (*compiler).gatherDot,
+		graph.GatherDotGrad:      (*compiler).gatherDotGrad,
+		graph.CrossEntropy:       (*compiler).crossEntropy,
+		graph.CrossEntropyGrad:   (*compiler).crossEntropyGrad,
+		graph.LabelAccuracy:      (*compiler).labelAccuracy,
+		graph.NCE:                (*compiler).nce,
+		graph.NCEGrad:            (*compiler).nceGrad,
+		graph.Partition:          (*compiler).partition,
+		graph.TrustRatio:         (*compiler).trustRatio,
 	}
 }
 
@@ -385,12 +401,18 @@ func (c *compiler) result(n *graph.Node) *buffer {
 func (c *compiler) assign() {
 	var copies []*op
 	for _, a := range c.graph.Assignments {
-		variable, value := c.values[a.Variable], c.as(a.Variable, a.Value)
+		variable := c.values[a.Variable]
+		var value *buffer
+		if variable.half {
+			value = c.storedLike(a.Value, variable)
+		} else {
+			value = c.as(a.Variable, a.Value)
+		}
 		if value == variable {
 			continue
 		}
 		if value.pinned { // another variable: its old value must survive until all are read
-			kept := &buffer{words: value.words, stride: value.stride}
+			kept := &buffer{words: value.words, stride: value.stride, half: value.half}
 			c.emit(copyOp(a.Value, kept, value))
 			value = kept
 		}

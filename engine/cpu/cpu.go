@@ -137,6 +137,12 @@ func (s *state) Read(name string) (*tensor.Tensor, error) {
 		copy(t.Int32s(), v.buffer.i)
 	case isWeights(v.node):
 		s.engine.packingOf(v.node.Shape).unpack(t.Float32s(), v.buffer.f)
+	case v.buffer.half:
+		row := make([]float32, channels(ch))
+		for r := range rows {
+			s.engine.path.Widen(row, v.buffer.h[r*len(row):(r+1)*len(row)])
+			copy(t.Float32s()[r*ch:(r+1)*ch], row)
+		}
 	default:
 		gather(t.Float32s(), v.buffer.f, rows, ch, channels(ch))
 	}
@@ -158,6 +164,12 @@ func (s *state) Write(name string, t *tensor.Tensor) error {
 		copy(v.buffer.i, t.Int32s())
 	case isWeights(v.node):
 		s.engine.packingOf(v.node.Shape).pack(v.buffer.f, t.Float32s())
+	case v.buffer.half:
+		row := make([]float32, channels(ch))
+		for r := range rows {
+			copy(row, t.Float32s()[r*ch:(r+1)*ch])
+			s.engine.path.Narrow(v.buffer.h[r*len(row):(r+1)*len(row)], row)
+		}
 	default:
 		spread(v.buffer.f, t.Float32s(), rows, ch, channels(ch))
 	}

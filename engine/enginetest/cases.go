@@ -196,6 +196,71 @@ func kindCases() []Case {
 			g.Output("old", queue)
 		}, Set: map[string]func(int) float64{"at": func(int) float64 { return float64(s.at) }}})
 	}
+	for _, shape := range [][]int{{7, 5}, {9, 20}, {6, 3, 2, 17}, {6, 2, 2, 3}} {
+		add(unary("Rows", shape, func(g *graph.Graph, x *graph.Node) *graph.Node { return g.Rows(x, 2, 4) }))
+		if len(shape) == 2 {
+			add(unary("RowsGrad", shape, func(g *graph.Graph, x *graph.Node) *graph.Node { return g.RowsGrad(x, 3, shape[0]+5) }))
+			add(unary("Concat", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
+				return g.Concat(x, g.Input("below", f32, 3, shape[1]))
+			}))
+		}
+	}
+	for _, s := range []struct {
+		n, draws, bank, dim int
+		half                bool
+	}{{1, 1, 1, 1, false}, {3, 5, 7, 19, false}, {8, 40, 33, 128, false}, {5, 9, 11, 16, true}, {4, 30, 12, 70, true}} {
+		eighths := func(i int) float64 { return float64(i*7%17-8) / 8 } // exact in bfloat16
+		index := func(i int) float64 { return float64(i * 5 % s.bank) }
+		add(Case{Name: fmt.Sprintf("bank of %dx%d, half %v, %d draws for %d", s.bank, s.dim, s.half, s.draws, s.n), Runs: 2, Build: func(g *graph.Graph) {
+			variable := func(name string) *graph.Node {
+				if s.half {
+					return g.HalfVariable(name, s.bank, s.dim)
+				}
+				return g.Variable(name, f32, s.bank, s.dim)
+			}
+			bank, index, own := variable("bank"), g.Input("index", i32, s.n*s.draws), g.Input("own", i32, s.n)
+			x := g.Input("x", f32, s.n, s.dim)
+			g.Output("dot", g.GatherDot(x, bank, index))
+			g.Output("dx", g.GatherDotGrad(g.Input("dy", f32, s.n, s.draws), bank, index))
+			g.Output("rows", g.GatherRows(bank, own))
+			g.Output("product", g.MatMul(x, bank, false, true))
+			g.Assign(bank, g.ReplaceRows(bank, g.Input("new", f32, s.n, s.dim), own))
+			g.Assign(variable("copy"), bank)
+		}, Set: map[string]func(int) float64{"index": index, "own": index, "bank": eighths, "new": eighths, "copy": eighths}})
+	}
+	for _, s := range []struct{ n, c int }{{1, 2}, {5, 10}, {8, 33}, {3, 1000}} {
+		add(Case{Name: fmt.Sprintf("CrossEntropy %dx%d", s.n, s.c), Build: func(g *graph.Graph) {
+			logits, labels := g.Input("logits", f32, s.n, s.c), g.Input("labels", i32, s.n)
+			loss := g.CrossEntropy(logits, labels)
+			g.Output("loss", loss)
+			g.Output("accuracy", g.LabelAccuracy(logits, labels))
+			g.Output("dlogits", g.Gradients(loss, g.Input("dy", f32), []*graph.Node{logits})[0])
+		}, Set: map[string]func(int) float64{"labels": func(i int) float64 { return float64(i * 3 % s.c) }}})
+	}
+	for _, s := range []struct {
+		n, draws    int
+		temperature float64
+		z           float64
+	}{{1, 1, 0.5, 0}, {3, 20, 0.07, 0}, {8, 33, 0.2, 7}, {4, 300, 0.1, 900}} {
+		for _, keep := range []float64{1, 0.9} {
+			add(Case{Name: fmt.Sprintf("NCE %dx%d, t %v, Z %v kept %v", s.n, s.draws, s.temperature, s.z, keep), Runs: 2, Build: func(g *graph.Graph) {
+				z := g.Variable("z", f32, 1)
+				e := graph.Estimate{Similarities: g.Input("s", f32, s.n, 1+s.draws), Z: z, Temperature: s.temperature, Population: 50}
+				e.Z = g.Partition(e, keep)
+				g.Assign(z, e.Z)
+				loss := g.NCE(e)
+				g.Output("loss", loss)
+				g.Output("ds", g.Gradients(loss, g.Input("dy", f32), []*graph.Node{e.Similarities})[0])
+			}, Set: map[string]func(int) float64{"z": func(int) float64 { return s.z }}})
+		}
+	}
+	for _, shape := range [][]int{{1}, {40}, {7, 19}, {200, 130}, {5, 3, 3, 3}} {
+		add(Case{Name: fmt.Sprintf("TrustRatio %v", shape), Build: func(g *graph.Graph) {
+			w := g.Variable("w", f32, shape...)
+			g.Output("ratio", g.TrustRatio(w, g.Input("g", f32, shape...), 0.001, 1e-4))
+			g.Output("zero", g.TrustRatio(w, g.Input("none", f32, shape...), 0.001, 1e-4))
+		}, Set: map[string]func(int) float64{"none": func(int) float64 { return 0 }}})
+	}
 	return cases
 }
 

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"math"
+	"slices"
 
 	"moco/graph"
 	"moco/tensor"
@@ -249,6 +250,108 @@ var definitions = map[graph.Op]func(n *graph.Node, in []*value, y *value){
 	graph.Advance: func(n *graph.Node, in []*value, y *value) {
 		y.x[0] = float64((int(in[0].x[0]) + n.Attr.By) % n.Attr.Modulo)
 	},
+	graph.Rows: func(n *graph.Node, in []*value, y *value) {
+		copy(y.x, in[0].x[n.Attr.From*y.shape[1:].Elements():])
+	},
+	graph.RowsGrad: func(n *graph.Node, in []*value, dx *value) {
+		copy(dx.x[n.Attr.From*dx.shape[1]:], in[0].x)
+	},
+	graph.Concat: func(n *graph.Node, in []*value, y *value) { copy(y.x[copy(y.x, in[0].x):], in[1].x) },
+	graph.ReplaceRows: func(n *graph.Node, in []*value, y *value) {
+		copy(y.x, in[0].x)
+		each := y.shape[1]
+		for r, to := range in[2].x {
+			copy(y.x[int(to)*each:(int(to)+1)*each], in[1].x[r*each:])
+		}
+	},
+	graph.GatherDot: func(n *graph.Node, in []*value, y *value) {
+		eachDraw(y, in[2], in[1], in[0], func(i int, x, key []float64) { y.x[i] = dot(x, key) })
+	},
+	graph.GatherDotGrad: func(n *graph.Node, in []*value, dx *value) {
+		eachDraw(in[0], in[2], in[1], dx, func(i int, x, key []float64) {
+			for c, k := range key {
+				x[c] += in[0].x[i] * k
+			}
+		})
+	},
+	graph.CrossEntropy: func(n *graph.Node, in []*value, y *value) {
+		eachRow(in[0], func(r, lo, hi int) {
+			logits := in[0].x[lo:hi]
+			y.x[0] += (logSum(logits[0], logits[1:]) - logits[int(in[1].x[r])]) / float64(in[0].shape[0])
+		})
+	},
+	graph.CrossEntropyGrad: func(n *graph.Node, in []*value, y *value) {
+		eachRow(y, func(r, lo, hi int) {
+			logits := in[1].x[lo:hi]
+			all := logSum(logits[0], logits[1:])
+			for j, l := range logits {
+				p := math.Exp(l - all)
+				if j == int(in[2].x[r]) {
+					p--
+				}
+				y.x[lo+j] = in[0].x[0] * p / float64(y.shape[0])
+			}
+		})
+	},
+	graph.LabelAccuracy: func(n *graph.Node, in []*value, y *value) {
+		eachRow(in[0], func(r, lo, hi int) {
+			if logits := in[0].x[lo:hi]; logits[int(in[1].x[r])] >= slices.Max(logits) {
+				y.x[0] += 1 / float64(in[0].shape[0])
+			}
+		})
+	},
+	graph.NCE: func(n *graph.Node, in []*value, y *value) {
+		eachRow(in[0], func(r, lo, hi int) {
+			for m, s := range in[0].x[lo:hi] {
+				h := dataProbability(n.Attr, s, in[1].x[0], hi-lo-1)
+				if m > 0 {
+					h = 1 - h
+				}
+				y.x[0] -= math.Log(h) / float64(in[0].shape[0])
+			}
+		})
+	},
+	graph.NCEGrad: func(n *graph.Node, in []*value, y *value) {
+		eachRow(y, func(r, lo, hi int) {
+			for m, s := range in[1].x[lo:hi] {
+				h := dataProbability(n.Attr, s, in[2].x[0], hi-lo-1)
+				if m == 0 {
+					h--
+				}
+				y.x[lo+m] = in[0].x[0] * h / (n.Attr.Temperature * float64(y.shape[0]))
+			}
+		})
+	},
+	graph.Partition: func(n *graph.Node, in []*value, y *value) {
+		for _, s := range in[0].x {
+			y.x[0] += n.Attr.Value * math.Exp(s/n.Attr.Temperature) / float64(len(in[0].x))
+		}
+		if z := in[1].x[0]; z != 0 {
+			y.x[0] = n.Attr.Keep*z + (1-n.Attr.Keep)*y.x[0]
+		}
+	},
+	graph.TrustRatio: func(n *graph.Node, in []*value, y *value) {
+		w, g := math.Sqrt(dot(in[0].x, in[0].x)), math.Sqrt(dot(in[1].x, in[1].x))
+		y.x[0] = 1
+		if w > 0 && g > 0 {
+			y.x[0] = n.Attr.Value * w / (g + n.Attr.Decay*w)
+		}
+	},
+}
+
+// eachDraw calls f with the place of each draw in [N,M], its row of x, and the key that the index names.
+func eachDraw(draws, index, bank, x *value, f func(i int, x, key []float64)) {
+	each, width := draws.shape[1], bank.shape[1]
+	for i, k := range index.x {
+		n := i / each
+		f(i, x.x[n*width:(n+1)*width], bank.x[int(k)*width:(int(k)+1)*width])
+	}
+}
+
+// dataProbability is h of Wu et al. 2018, Eq. 6: how likely a similarity is to come from the data and not from noise.
+func dataProbability(a graph.Attr, similarity, z float64, noise int) float64 {
+	p := math.Exp(similarity/a.Temperature) / z
+	return p / (p + float64(noise)/a.Value)
 }
 
 // smallestNorm is F.normalize's eps.

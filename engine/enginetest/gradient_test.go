@@ -72,6 +72,19 @@ var differences = map[graph.Op][]func(g *graph.Graph) *graph.Node{
 			return g.InfoNCE(graph.Contrast{Positive: g.Input("p", f32, 3), Negatives: g.Input("n", f32, 3, 7), QueryIDs: g.Input("iq", i32, 3), KeyIDs: g.Input("ik", i32, 7), Temperature: 0.3})
 		},
 	},
+	graph.Rows: {func(g *graph.Graph) *graph.Node { return g.Rows(g.Input("x", f32, 5, 3), 1, 3) }},
+	graph.Concat: {func(g *graph.Graph) *graph.Node {
+		return g.Concat(g.Input("a", f32, 2, 3), g.Input("b", f32, 4, 3))
+	}},
+	graph.GatherDot: {func(g *graph.Graph) *graph.Node { // the bank takes no gradient
+		return g.GatherDot(g.Input("x", f32, 2, 5), g.Input("dbank", f32, 6, 5), g.Input("i", i32, 6))
+	}},
+	graph.CrossEntropy: {func(g *graph.Graph) *graph.Node {
+		return g.CrossEntropy(g.Input("logits", f32, 3, 5), g.Input("labels", i32, 3))
+	}},
+	graph.NCE: {func(g *graph.Graph) *graph.Node {
+		return g.NCE(graph.Estimate{Similarities: g.Input("s", f32, 3, 5), Z: g.Fill(3), Temperature: 0.3, Population: 20})
+	}},
 }
 
 func normOf(g *graph.Graph, n, splits int) *graph.Node {
