@@ -2,17 +2,21 @@ package moco
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"moco/engine"
 	"moco/graph"
 	"moco/internal/rng"
 	"moco/nn"
-	"moco/optim"
 	"moco/tensor"
 )
 
-const float = tensor.Float32
+const (
+	float  = tensor.Float32
+	int32s = tensor.Int32
+)
 
 // encoder is one of the two networks, f_q or f_k, on a step's graph. Its variables are named "encoder_q.conv1.weight" and so on.
 type encoder struct {
@@ -45,28 +49,118 @@ func (e *encoder) forward(x *graph.Node) *graph.Node {
 // momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2): theta_k = m*theta_k + (1-m)*theta_q. It stands before the
 // keys are encoded, as in the authors' code; the paper's listing has it at the end of the step, which is the same
 // but for the last step. Batch norm's statistics are not averaged: they are e's own.
-func (e *encoder) momentumUpdate(q *encoder, m float64) {
+func (e *encoder) momentumUpdate(q *encoder, r *Recipe) {
 	for _, p := range e.Config.Parameters() {
 		k := e.Values[p.Name]
-		next := e.g.WeightedSum(graph.Term{Coefficient: m, X: k}, graph.Term{Coefficient: 1 - m, X: q.Values[p.Name]})
+		old, new := graph.Term{Coefficient: r.Momentum, X: k}, graph.Term{Coefficient: 1 - r.Momentum, X: q.Values[p.Name]}
+		if r.MomentumEnd != 0 {
+			old, new = graph.Term{Coefficient: 1, Scalar: scalar(e.g, "m"), X: k}, graph.Term{Coefficient: 1, Scalar: scalar(e.g, "rest"), X: new.X}
+		}
+		next := e.g.WeightedSum(old, new)
 		e.g.Assign(k, next)
 		e.Values[p.Name] = next
 	}
 }
 
-// update trains the parameters down the gradient of the loss.
-func (e *encoder) update(loss *graph.Node, sgd optim.SGD) {
+// scalar is the input of a name, declared once.
+func scalar(g *graph.Graph, name string) *graph.Node {
+	for _, n := range g.Nodes {
+		if n.Op == graph.Input && n.Name == name {
+			return n
+		}
+	}
+	return g.Input(name, float)
+}
+
+// encoded is a batch of images as normalised features, and what it takes to send a gradient back through them.
+type encoded struct {
+	images, features *graph.Node
+	parts            int
+	start            map[string]*graph.Node // the encoder's values before
+}
+
+// encode makes normalised features of images, in the recipe's number of parts.
+func (e *encoder) encode(r *Recipe, images *graph.Node) *encoded {
+	b := &encoded{images: images, parts: max(1, r.Accumulate), start: maps.Clone(e.Values)}
+	if b.parts == 1 {
+		b.features = e.g.L2Normalise(e.forward(images))
+		return b
+	}
+	ends := map[string]*graph.Node{}
+	for part := range b.parts {
+		z := e.g.Detach(e.encodePart(b, part))
+		if b.features == nil {
+			b.features = z
+		} else {
+			b.features = e.g.Concat(b.features, z)
+		}
+		for _, s := range e.Config.Buffers() { // running statistics: the mean of what each part makes of the same start
+			share := graph.Term{Coefficient: 1 / float64(b.parts), X: e.Values[s.Name]}
+			if ends[s.Name] == nil {
+				ends[s.Name] = e.g.WeightedSum(share)
+			} else {
+				ends[s.Name] = e.g.WeightedSum(graph.Term{Coefficient: 1, X: ends[s.Name]}, share)
+			}
+		}
+	}
+	maps.Copy(e.Values, ends)
+	return b
+}
+
+// encodePart encodes one part of a batch, from where the encoder's statistics stood before it.
+func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
+	maps.Copy(e.Values, b.start)
+	splits := e.Splits
+	e.Splits = max(1, splits/b.parts)
+	defer func() { e.Splits = splits }()
+	n := b.images.Shape[0] / b.parts
+	return e.g.L2Normalise(e.forward(e.g.Rows(b.images, part*n, n)))
+}
+
+// update trains the parameters down the gradient of the loss, which goes through the given batches if they were encoded in parts.
+func (e *encoder) update(r *Recipe, loss *graph.Node, batches ...*encoded) {
+	e.g.Output("loss", loss)
 	lr := e.g.Input("lr", float)
 	parameters := e.Config.Parameters()
 	var nodes []*graph.Node
 	for _, p := range parameters {
 		nodes = append(nodes, e.Values[p.Name])
 	}
-	for i, gradient := range e.g.Gradients(loss, e.g.Fill(1), nodes) {
+	var gradients []*graph.Node
+	if len(batches) == 0 || batches[0].parts == 1 {
+		gradients = e.g.Gradients(loss, e.g.Fill(1), nodes)
+	} else {
+		gradients = e.gradientsInParts(loss, nodes, batches)
+	}
+	optimizer := r.optimizer()
+	for i, gradient := range gradients {
 		velocity := e.g.Variable("sgd."+parameters[i].Name, float, parameters[i].Shape...)
-		sgd.Update(e.g, nodes[i], velocity, gradient, lr)
+		optimizer.Update(e.g, nodes[i], velocity, gradient, lr)
 	}
 	e.keepStatistics()
+}
+
+// gradientsInParts encodes each part again and takes the gradient of its features to the parameters.
+func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, batches []*encoded) []*graph.Node {
+	g := e.g
+	var features []*graph.Node
+	for _, b := range batches {
+		features = append(features, b.features)
+	}
+	dFeatures := g.Gradients(loss, g.Fill(1), features)
+	ends := maps.Clone(e.Values)
+	total := make([]*graph.Node, len(parameters))
+	for i, b := range batches {
+		n := b.images.Shape[0] / b.parts
+		for part := range b.parts {
+			z := e.encodePart(b, part)
+			for j, d := range g.Gradients(z, g.Rows(dFeatures[i], part*n, n), parameters) {
+				total[j] = sum(g, total[j], d)
+			}
+		}
+	}
+	maps.Copy(e.Values, ends)
+	return total
 }
 
 // keepStatistics assigns the running statistics that the forward passes made.
@@ -80,15 +174,25 @@ func (e *encoder) keepStatistics() {
 // which key belongs to which query.
 type shuffle struct {
 	g            *graph.Graph
-	order, place *graph.Node
+	order, place *graph.Node // nil: keys are encoded in the order of queries
 }
 
-func newShuffle(g *graph.Graph, n int) shuffle {
-	return shuffle{g, g.Input("shuffle", tensor.Int32, n), g.Input("unshuffle", tensor.Int32, n)}
+func newShuffle(g *graph.Graph, r *Recipe, n int) shuffle {
+	if !r.ShuffleBN {
+		return shuffle{g: g}
+	}
+	return shuffle{g, g.Input("shuffle", int32s, n), g.Input("unshuffle", int32s, n)}
 }
 
-func (s shuffle) do(x *graph.Node) *graph.Node   { return s.g.GatherRows(x, s.order) }
-func (s shuffle) undo(x *graph.Node) *graph.Node { return s.g.GatherRows(x, s.place) }
+func (s shuffle) do(x *graph.Node) *graph.Node   { return s.gather(x, s.order) }
+func (s shuffle) undo(x *graph.Node) *graph.Node { return s.gather(x, s.place) }
+
+func (s shuffle) gather(x, index *graph.Node) *graph.Node {
+	if index == nil {
+		return x
+	}
+	return s.g.GatherRows(x, index)
+}
 
 // Features builds the trained query encoder for inference on batches of n images, with running statistics. Input: "x" [N,S,S,3];
 // outputs: "features" [N,C], what the head makes, L2-normalised; "backbone" [N,FeatureDim], the pooled features before the head.
@@ -106,12 +210,16 @@ func Features(r *Recipe, n int) (*graph.Graph, error) {
 }
 
 // Initialise writes the start of training to the variables of a Step that was compiled against s: the query encoder by torchvision's
-// rule, the key encoder as its copy, the queue full of random keys that belong to no image. All of it follows from the recipe's seed.
+// rule, the key encoder, if there is one, as its copy, the dictionary full of random keys. All of it follows from the recipe's seed.
 func Initialise(r *Recipe, s engine.State) error {
+	encoders := []string{"encoder_q."}
+	if r.Objective == "contrastive" && r.Dictionary == "queue" {
+		encoders = append(encoders, "encoder_k.")
+	}
 	for _, p := range r.Encoder.Parameters() {
 		t := tensor.New(float, p.Shape...)
 		p.Initialise(t, r.Seed)
-		for _, name := range []string{"encoder_q.", "encoder_k."} {
+		for _, name := range encoders {
 			if err := s.Write(name+p.Name, t); err != nil {
 				return fmt.Errorf("initialise: %w", err)
 			}
@@ -122,16 +230,35 @@ func Initialise(r *Recipe, s engine.State) error {
 		for i := range t.Float32s() {
 			t.Float32s()[i] = b.Start
 		}
-		for _, name := range []string{"encoder_q.", "encoder_k."} {
+		for _, name := range encoders {
 			if err := s.Write(name+b.Name, t); err != nil {
 				return fmt.Errorf("initialise: %w", err)
 			}
 		}
 	}
-	if err := initialiseQueue(r, s); err != nil {
+	if r.Objective == "supervised" {
+		return nil
+	}
+	if err := dictionaries[r.Dictionary].initialise(r, s); err != nil {
 		return fmt.Errorf("initialise: %w", err)
 	}
 	return nil
+}
+
+// randomRows fills a matrix with directions drawn evenly from the sphere.
+func randomRows(t *tensor.Tensor, random rng.Source) {
+	dim := t.Shape[1]
+	for row := range slices.Chunk(t.Float32s(), dim) {
+		var square float64
+		for i := range row {
+			v := random.Normal()
+			row[i] = float32(v)
+			square += v * v
+		}
+		for i := range row {
+			row[i] /= float32(math.Sqrt(square))
+		}
+	}
 }
 
 // Spread is the mean over the dimensions of the standard deviation, over the batch, of normalised features [N,dim]. It is about

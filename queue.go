@@ -1,8 +1,6 @@
 package moco
 
 import (
-	"math"
-
 	"moco/engine"
 	"moco/graph"
 	"moco/tensor"
@@ -66,20 +64,7 @@ const queueStart = 1
 
 func initialiseQueue(r *Recipe, s engine.State) error {
 	keys := tensor.New(float, r.Queue, r.Encoder.Dim)
-	random := r.seeded(queueStart)
-	x := keys.Float32s()
-	for row := range r.Queue {
-		key := x[row*r.Encoder.Dim : (row+1)*r.Encoder.Dim]
-		var square float64
-		for i := range key {
-			v := random.Normal()
-			key[i] = float32(v)
-			square += v * v
-		}
-		for i := range key {
-			key[i] /= float32(math.Sqrt(square))
-		}
-	}
+	randomRows(keys, r.seeded(queueStart))
 	if err := s.Write("queue", keys); err != nil {
 		return err
 	}
@@ -91,4 +76,13 @@ func initialiseQueue(r *Recipe, s engine.State) error {
 		ids.Int32s()[i] = noImage
 	}
 	return s.Write("queue_ids", ids)
+}
+
+func checkQueue(r *Recipe, wrong func(string, ...any)) {
+	if r.Queue < 1 || r.Queue > 1<<24 {
+		wrong("queue: must be 1 to %d keys, is %d", 1<<24, r.Queue)
+	}
+	if r.Accumulate > 1 {
+		wrong("accumulate: a queue is as long whatever the batch; take a smaller batch and leave accumulate at 1")
+	}
 }

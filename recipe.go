@@ -3,6 +3,7 @@ package moco
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"moco/nn"
 	"moco/optim"
@@ -10,17 +11,25 @@ import (
 
 // Recipe is everything that decides what a run learns, but for the images. Its keys in YAML are the names in the tags.
 type Recipe struct {
-	Objective  string    `yaml:"objective"`  // contrastive
+	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
 	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
-	Dictionary string    `yaml:"dictionary"` // queue
-	Loss       string    `yaml:"loss"`       // info_nce
+	Dictionary string    `yaml:"dictionary"` // queue (MoCo), batch (end-to-end) or bank (memory bank)
+	Loss       string    `yaml:"loss"`       // info_nce; nt_xent with a batch; nce or softmax with a bank
 
-	Queue         int     `yaml:"queue"`           // K, the number of keys in the queue
-	Momentum      float64 `yaml:"m"`               // of the momentum encoder
-	Temperature   float64 `yaml:"t"`               // of the softmax
-	Symmetric     bool    `yaml:"symmetric"`       // each view is query and key in turn
-	BNSplits      int     `yaml:"bn_splits"`       // parts of a batch with batch-norm statistics of their own
-	MaskSameImage bool    `yaml:"mask_same_image"` // another view of the query's image is no negative
+	Queue          int     `yaml:"queue"`            // K, the number of keys: of the queue, or drawn from the bank (0: all)
+	Momentum       float64 `yaml:"m"`                // of the momentum encoder
+	MomentumEnd    float64 `yaml:"m_end,omitempty"`  // m rises to it along a cosine; 0: m stays
+	Temperature    float64 `yaml:"t"`                // of the softmax
+	TemperatureEnd float64 `yaml:"t_end,omitempty"`  // t goes to it along a cosine; 0: t stays
+	Symmetric      bool    `yaml:"symmetric"`        // each view is query and key in turn
+	BNSplits       int     `yaml:"bn_splits"`        // parts of a batch with batch-norm statistics of their own
+	ShuffleBN      bool    `yaml:"shuffle_bn"`       // keys are encoded in another order than queries
+	MaskSameImage  bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
+	Accumulate     int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
+	Mix            float64 `yaml:"mix"`              // share of the old feature in a bank's new one
+	Z              string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
+	BankPrecision  string  `yaml:"bank_precision"`   // fp32 or bf16
+	Images         int     `yaml:"images,omitempty"` // in the bank; the data say
 
 	Views Views `yaml:"views"`
 
@@ -32,6 +41,7 @@ type Recipe struct {
 	Schedule    string  `yaml:"schedule"`             // cosine or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
 	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
+	Optimizer   string  `yaml:"optimizer"`            // sgd or lars
 	SGDMomentum float64 `yaml:"sgd_momentum"`
 	WeightDecay float64 `yaml:"weight_decay"`
 
@@ -51,7 +61,8 @@ func Default() Recipe {
 	return Recipe{
 		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
 		Encoder: nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
-		Queue:   65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8,
+		Queue:   65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, ShuffleBN: true,
+		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
 		CheckpointEvery: 1000, MaxBad: 0.01,
@@ -66,6 +77,32 @@ func (r *Recipe) schedule() optim.Schedule {
 // Rate is the learning rate at a time counted in epochs.
 func (r *Recipe) Rate(epoch float64) float64 { return r.schedule().Rate(r.LR, epoch) }
 
+// MomentumAt is m at a share of the training, 0 to 1.
+func (r *Recipe) MomentumAt(progress float64) float64 {
+	return ramp(r.Momentum, r.MomentumEnd, progress)
+}
+
+// TemperatureAt is t at a share of the training, 0 to 1.
+func (r *Recipe) TemperatureAt(progress float64) float64 {
+	return ramp(r.Temperature, r.TemperatureEnd, progress)
+}
+
+// ramp goes from one value to another along half a cosine; an end of 0 is none.
+func ramp(from, to, progress float64) float64 {
+	if to == 0 {
+		return from
+	}
+	return to - (to-from)*0.5*(1+math.Cos(math.Pi*min(progress, 1)))
+}
+
+// optimizer is what turns gradients into new parameters.
+func (r *Recipe) optimizer() optim.Optimizer {
+	if r.Optimizer == "lars" {
+		return optim.LARS{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay, Trust: 0.001}
+	}
+	return optim.SGD{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay}
+}
+
 // Check says everything that is wrong with the recipe, a line each: the key, the rule, the value.
 func (r *Recipe) Check() error {
 	var errs []error
@@ -74,15 +111,25 @@ func (r *Recipe) Check() error {
 			errs = append(errs, fmt.Errorf(format, a...))
 		}
 	}
-	wrong(r.Objective != "contrastive", "objective: %q is not built yet; use contrastive", r.Objective)
-	wrong(r.Dictionary != "queue", "dictionary: %q is not built yet; use queue", r.Dictionary)
-	wrong(r.Loss != "info_nce", "loss: %q is not built yet; use info_nce", r.Loss)
+	switch r.Objective {
+	case "contrastive":
+		if err := r.checkDictionary(); err != nil {
+			errs = append(errs, err)
+		}
+	case "supervised":
+		wrong(r.Accumulate > 1, "accumulate: is for the contrastive losses of a batch; leave it at 1")
+		wrong(r.Encoder.Head != "linear", "encoder.head: a supervised encoder ends in a linear classifier; set encoder.head to linear")
+	default:
+		wrong(true, "objective: %q is not known; there are contrastive, supervised", r.Objective)
+	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
 	}
-	wrong(r.Queue < 1 || r.Queue > 1<<24, "queue: must be 1 to %d keys, is %d", 1<<24, r.Queue)
 	wrong(!(r.Momentum >= 0 && r.Momentum <= 1), "m: must lie between 0 and 1, is %v", r.Momentum)
+	wrong(!(r.MomentumEnd >= 0 && r.MomentumEnd <= 1), "m_end: must lie between 0 and 1, is %v", r.MomentumEnd)
 	wrong(!(r.Temperature > 0), "t: the temperature must be above 0, is %v", r.Temperature)
+	wrong(!(r.TemperatureEnd >= 0), "t_end: must not be negative, is %v", r.TemperatureEnd)
+	wrong(r.Accumulate < 1, "accumulate: must be at least 1, is %d", r.Accumulate)
 	wrong(r.Batch < 1, "batch: must be at least 1, is %d", r.Batch)
 	wrong(r.Precision != "fp32" && r.Precision != "bf16", "precision: must be fp32 or bf16, is %q", r.Precision)
 	wrong(r.BNSplits < 1, "bn_splits: must be at least 1, is %d", r.BNSplits)
@@ -98,6 +145,7 @@ func (r *Recipe) Check() error {
 	if err := r.schedule().Check(); err != nil {
 		errs = append(errs, err)
 	}
+	wrong(r.Optimizer != "sgd" && r.Optimizer != "lars", "optimizer: must be sgd or lars, is %q", r.Optimizer)
 	wrong(!(r.SGDMomentum >= 0 && r.SGDMomentum < 1), "sgd_momentum: must be at least 0 and below 1, is %v", r.SGDMomentum)
 	wrong(!(r.WeightDecay >= 0), "weight_decay: must not be negative, is %v", r.WeightDecay)
 	wrong(r.CheckpointEvery < 1, "checkpoint_every: must be at least 1 step, is %d", r.CheckpointEvery)

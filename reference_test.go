@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,40 +18,50 @@ import (
 	"moco/tensor"
 )
 
-// The files testdata/reference/moco_*.json hold what PyTorch computed in float64 (make_reference.py beside them says how). Every engine must
+// The files testdata/reference/*.json hold what PyTorch computed in float64 (make_reference.py beside them says how). Every engine must
 // arrive at the same losses, features, gradients, parameters, statistics and queue. MOCO_REFERENCE_DIR names another folder of such files.
 
-// reference is one file.
+// reference is one file. Which step it is of shows in what it holds.
 type reference struct {
 	Case struct {
-		Block     string
-		Layers    []int
-		Stem      string
-		Size, Dim int
-		Batch     int
-		BNSplits  int `json:"bn_splits"`
-		MLP       bool
-		Symmetric bool
-		Queue     int
-		M, T      float64
-		LR, WD    float64
-		Steps     int
+		Bank, Noise int // of a memory bank
+		Mix         float64
+		Block       string
+		Layers      []int
+		Stem        string
+		Size, Dim   int
+		Batch       int
+		BNSplits    int `json:"bn_splits"`
+		MLP         bool
+		Symmetric   bool
+		Queue       int
+		M, T        float64
+		LR, WD      float64
+		Steps       int
 	}
-	Shuffle []int
-	Steps   []struct {
-		Loss         float64
-		ContrastTop1 float64   `json:"contrast_top1"`
-		QRow0        []float64 `json:"q_row0"`
-		KRow0        []float64 `json:"k_row0"`
-		KLast        []float64 `json:"k_last"`
-		Grad         map[string]summary
-	}
+	Shuffle      []int
+	Steps        []referenceStep
+	Loss         float64            // nt_xent has one step, and no list
+	ZRow0        []float64          `json:"z_row0"`
+	Grad         map[string]summary // of nt_xent
+	Z            float64            // of NCE
+	BankRow0     []float64          `json:"bank_row0"`
 	QueuePointer int                `json:"queue_pointer"`
 	QueueRow0    []float64          `json:"queue_row0"`
 	QParams      map[string]summary `json:"q_params"`
 	KParams      map[string]summary `json:"k_params"`
 	QRunning     map[string]summary `json:"q_running"`
 	KRunning     map[string]summary `json:"k_running"`
+}
+
+type referenceStep struct {
+	Loss         float64
+	ContrastTop1 float64   `json:"contrast_top1"`
+	QRow0        []float64 `json:"q_row0"`
+	VRow0        []float64 `json:"v_row0"` // what a memory bank's file calls it
+	KRow0        []float64 `json:"k_row0"`
+	KLast        []float64 `json:"k_last"`
+	Grad         map[string]summary
 }
 
 // summary is what the files keep of a tensor.
@@ -88,6 +99,14 @@ func (r *reference) recipe() *Recipe {
 	recipe.Batch, recipe.BNSplits, recipe.Symmetric = c.Batch, c.BNSplits, c.Symmetric
 	recipe.Queue, recipe.Momentum, recipe.Temperature = c.Queue, c.M, c.T
 	recipe.LR, recipe.WeightDecay = c.LR, c.WD
+	switch {
+	case r.ZRow0 != nil:
+		recipe.Dictionary, recipe.Loss = "batch", "nt_xent"
+	case c.Bank > 0:
+		recipe.Dictionary, recipe.Loss, recipe.Images, recipe.Queue, recipe.Mix = "bank", "nce", c.Bank, c.Noise, c.Mix
+	case r.Shuffle == nil:
+		recipe.Dictionary = "batch"
+	}
 	return &recipe
 }
 
@@ -109,27 +128,42 @@ func (r *reference) start(recipe *Recipe) map[string][]float64 {
 				x[j] *= math.Sqrt(3 / float64(p.Shape[1:].Elements()))
 			}
 		}
-		start["encoder_q."+p.Name], start["encoder_k."+p.Name] = x, x
+		start["encoder_q."+p.Name] = x
+		if r.Shuffle != nil {
+			start["encoder_k."+p.Name] = x
+		}
 	}
 	for _, b := range recipe.Encoder.Buffers() {
 		x := make([]float64, b.Channels)
 		for j := range x {
 			x[j] = float64(b.Start)
 		}
-		start["encoder_q."+b.Name], start["encoder_k."+b.Name] = x, x
+		start["encoder_q."+b.Name] = x
+		if r.Shuffle != nil {
+			start["encoder_k."+b.Name] = x
+		}
 	}
-	queue := pseudo(8000, recipe.Queue*recipe.Encoder.Dim)
-	for row := 0; row < len(queue); row += recipe.Encoder.Dim {
+	switch recipe.Dictionary {
+	case "queue":
+		start["queue"] = unitRows(pseudo(8000, recipe.Queue*recipe.Encoder.Dim), recipe.Encoder.Dim)
+	case "bank":
+		start["bank"] = unitRows(pseudo(8100, recipe.Images*recipe.Encoder.Dim), recipe.Encoder.Dim)
+	}
+	return start
+}
+
+// unitRows divides each row by its norm.
+func unitRows(x []float64, dim int) []float64 {
+	for row := range slices.Chunk(x, dim) {
 		var square float64
-		for _, v := range queue[row : row+recipe.Encoder.Dim] {
+		for _, v := range row {
 			square += v * v
 		}
-		for j := range recipe.Encoder.Dim {
-			queue[row+j] /= math.Sqrt(square)
+		for j := range row {
+			row[j] /= math.Sqrt(square)
 		}
 	}
-	start["queue"] = queue
-	return start
+	return x
 }
 
 // imagesNHWC is a batch of the reference's images, which are drawn in NCHW.
@@ -221,9 +255,9 @@ func TestReference(t *testing.T) {
 	if dir == "" {
 		dir = filepath.Join("testdata", "reference")
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "moco_*.json"))
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no moco_*.json in %s (%v)", dir, err)
+		t.Fatalf("no *.json in %s (%v)", dir, err)
 	}
 	single := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-3, final: 2e-3}
 	// A ResNet-50 on four images: some activations lie within float32's rounding of zero and their ReLUs turn, which moves the gradients of
@@ -238,6 +272,12 @@ func TestReference(t *testing.T) {
 		var r reference
 		if err := json.Unmarshal(data, &r); err != nil {
 			t.Fatalf("%s: %v", file, err)
+		}
+		if r.Case.Block == "" { // kNN, colours, a curve: other tests
+			continue
+		}
+		if r.ZRow0 != nil {
+			r.Steps = []referenceStep{{Loss: r.Loss, QRow0: r.ZRow0, Grad: r.Grad}}
 		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Run("interpreter", func(t *testing.T) {
@@ -280,16 +320,11 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 	for name, x := range start {
 		m.write(t, name, x)
 	}
-	shuffle, unshuffle := make([]float64, recipe.Batch), make([]float64, recipe.Batch)
-	for i, from := range r.Shuffle {
-		shuffle[i], unshuffle[from] = float64(from), float64(i)
-	}
-	m.input("shuffle", shuffle)
-	m.input("unshuffle", unshuffle)
 	m.input("lr", []float64{recipe.LR})
 	for i, want := range r.Steps {
-		m.input("x1", r.imagesNHWC(2*i))
-		m.input("x2", r.imagesNHWC(2*i+1))
+		for name, x := range r.inputs(recipe, i) {
+			m.input(name, x)
+		}
 		if err := m.program.Run(); err != nil {
 			t.Fatal(err)
 		}
@@ -303,10 +338,10 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 		if i > 0 {
 			features = 10 * tol.final
 		}
-		near(t, fmt.Sprintf("step %d: first query", i), q[:dim], want.QRow0, features)
+		near(t, fmt.Sprintf("step %d: first query", i), q[:dim], append(want.QRow0, want.VRow0...), features)
 		near(t, fmt.Sprintf("step %d: first key", i), k[:dim], want.KRow0, features)
 		near(t, fmt.Sprintf("step %d: last key", i), k[len(k)-dim:], want.KLast, features)
-		if i == 0 && !recipe.Symmetric { // (the files give the accuracy of the other half then)
+		if i == 0 && !recipe.Symmetric && recipe.Dictionary == "queue" { // (the files give the accuracy of the other half then)
 			near(t, "accuracy", m.output("accuracy"), []float64{want.ContrastTop1}, 1e-6)
 		}
 		for name, s := range want.Grad { // of the first step: velocity = gradient + weight decay * parameter
@@ -317,10 +352,16 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 			s.near(t, "gradient of "+name, v, tol.gradient)
 		}
 	}
-	if got := int(m.read(t, "queue_pointer")[0]); got != r.QueuePointer {
-		t.Errorf("the queue's pointer is %d, want %d", got, r.QueuePointer)
+	switch recipe.Dictionary {
+	case "queue":
+		if got := int(m.read(t, "queue_pointer")[0]); got != r.QueuePointer {
+			t.Errorf("the queue's pointer is %d, want %d", got, r.QueuePointer)
+		}
+		near(t, "first key in the queue", m.read(t, "queue")[:recipe.Encoder.Dim], r.QueueRow0, 10*tol.final)
+	case "bank":
+		near(t, "Z", m.read(t, "z"), []float64{r.Z}, tol.value)
+		near(t, "first key in the bank", m.read(t, "bank")[:recipe.Encoder.Dim], r.BankRow0, 10*tol.final)
 	}
-	near(t, "first key in the queue", m.read(t, "queue")[:recipe.Encoder.Dim], r.QueueRow0, 10*tol.final)
 	for _, group := range []struct {
 		prefix string
 		want   map[string]summary
@@ -329,6 +370,38 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 			s.near(t, group.prefix+name, m.read(t, group.prefix+name), tol.final)
 		}
 	}
+}
+
+// inputs is what a step is given beside its rate.
+func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
+	n := recipe.Batch
+	ids := make([]float64, n)
+	for i := range ids {
+		ids[i] = float64(i)
+	}
+	x1, x2 := r.imagesNHWC(2*step), r.imagesNHWC(2*step+1)
+	switch {
+	case recipe.Loss == "nt_xent":
+		return map[string][]float64{"x": append(x1, x2...), "ids": ids}
+	case recipe.Dictionary == "batch":
+		return map[string][]float64{"x1": x1, "x2": x2, "ids": ids}
+	case recipe.Dictionary == "bank":
+		var draws []float64
+		noise := pseudo(8200+step, n*recipe.Queue)
+		for i := range ids {
+			ids[i] = float64(step*n + i)
+			draws = append(draws, ids[i])
+			for _, u := range noise[i*recipe.Queue : (i+1)*recipe.Queue] {
+				draws = append(draws, min(math.Floor((u+1)/2*float64(recipe.Images)), float64(recipe.Images-1)))
+			}
+		}
+		return map[string][]float64{"x1": r.imagesNHWC(step), "ids": ids, "draws": draws}
+	}
+	shuffle, unshuffle := make([]float64, n), make([]float64, n)
+	for i, from := range r.Shuffle {
+		shuffle[i], unshuffle[from] = float64(from), float64(i)
+	}
+	return map[string][]float64{"x1": x1, "x2": x2, "shuffle": shuffle, "unshuffle": unshuffle}
 }
 
 // near compares vectors, with a tolerance relative to the larger of the reference's norm.

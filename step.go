@@ -5,22 +5,17 @@ import (
 	"slices"
 
 	"moco/graph"
-	"moco/optim"
 )
 
-// Step builds one training step on batches of n images: Algorithm 1 of the paper ("Pseudocode of MoCo in a PyTorch-like style"), as
-// a graph. N is the batch, C the dimension of features, K the length of the queue.
-//
-// Inputs: "x1", "x2" [N,S,S,3], two views of each image; "shuffle" [N], a permutation, and "unshuffle", its inverse; "lr"; and with
-// mask_same_image "ids" [N]. Outputs: "loss", "accuracy" (share of queries whose positive key is the nearest), "q" and "k" [N,C].
-func Step(r *Recipe, n int) (*graph.Graph, error) {
-	g := newGraph(r)
+// queueStep is one training step with a queue and a momentum encoder: Algorithm 1 of the paper ("Pseudocode of MoCo in a PyTorch-like
+// style"). N is the batch, C the dimension of features, K the length of the queue.
+func queueStep(g *graph.Graph, r *Recipe, n int) {
 	fq, fk := newEncoder(g, r, "encoder_q"), newEncoder(g, r, "encoder_k") // f_q, f_k: encoder networks for query and key
 	queue := newQueue(g, r)                                                // queue: dictionary as a queue of K keys (KxC)
-	shuffle := newShuffle(g, n)
+	shuffle := newShuffle(g, r, n)
 	pairs := views(g, r, n) // x_q = aug(x), x_k = aug(x): two random views; both ways round if symmetric
 
-	fk.momentumUpdate(fq, r.Momentum) // f_k.params = m*f_k.params + (1-m)*f_q.params
+	fk.momentumUpdate(fq, r) // f_k.params = m*f_k.params + (1-m)*f_q.params
 
 	var loss *graph.Node
 	var keys []*graph.Node
@@ -29,26 +24,39 @@ func Step(r *Recipe, n int) (*graph.Graph, error) {
 		k := g.L2Normalise(shuffle.undo(fk.forward(shuffle.do(x.key)))) // keys: NxC
 		k = g.Detach(k)                                                 // no gradient to keys
 
-		positive := g.RowDot(q, k)                        // positive logits: Nx1
-		negatives := g.MatMul(q, queue.keys, false, true) // negative logits: NxK
-		l := infoNCE(g, queue, positive, negatives, r)    // contrastive loss, Eqn.(1)
-		loss, keys = sum(g, loss, l), append(keys, k)
+		sharp := sharpen(g, r, q)
+		c := contrast(r, queue, graph.Contrast{
+			Positive:  g.RowDot(sharp, k),                        // positive logits: Nx1
+			Negatives: g.MatMul(sharp, queue.keys, false, true)}) // negative logits: NxK
+		loss, keys = sum(g, loss, g.InfoNCE(c)), append(keys, k) // contrastive loss, Eqn.(1)
 		if len(keys) == 1 {
-			g.Output("accuracy", contrastAccuracy(g, queue, positive, negatives, r))
-			g.Output("q", q)
-			g.Output("k", k)
+			report(g, c, q, k)
 		}
 	}
-	g.Output("loss", loss)
-
-	sgd := optim.SGD{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay} // SGD update: query network
-	fq.update(loss, sgd)
+	fq.update(r, loss) // SGD update: query network
 	fk.keepStatistics()
 
 	for _, k := range slices.Backward(keys) {
 		queue.enqueue(k) // enqueue the current minibatch; dequeue the earliest
 	}
 	queue.keep()
+}
+
+// Step builds one training step on batches of n images as a graph: the recipe's dictionary with the recipe's loss, or supervised training.
+//
+// Inputs: "x1", "x2" [N,S,S,3], two views of each image (with nt_xent "x" [2N,S,S,3], the first views above the second; with a bank "x1"
+// alone; supervised "x" [N,S,S,3]); "lr"; and, where the step has them, "ids" int32 [N], each image's number; "labels" int32 [N]; "shuffle" int32 [N], a
+// permutation, and "unshuffle", its inverse; "draws" int32, a bank's keys to compare with (Recipe.Draw); "m" and "rest" (1-m) of a ramped momentum, "sharpen" of a
+// ramped temperature.
+//
+// Outputs: "loss"; "accuracy", the share of queries whose positive key is the nearest, or of images that get their label; "q" [N,C], the queries.
+func Step(r *Recipe, n int) (*graph.Graph, error) {
+	g := newGraph(r)
+	if r.Objective == "supervised" {
+		supervisedStep(g, r, n)
+	} else {
+		dictionaries[r.Dictionary].step(g, r, n)
+	}
 	if err := g.Check(); err != nil {
 		return nil, fmt.Errorf("build the step for batches of %d: %w", n, err)
 	}
@@ -60,12 +68,23 @@ type pair struct{ query, key *graph.Node }
 
 // views declares the inputs and says which is encoded as what.
 func views(g *graph.Graph, r *Recipe, n int) []pair {
-	x1 := g.Input("x1", float, n, r.Views.Size, r.Views.Size, 3)
-	x2 := g.Input("x2", float, n, r.Views.Size, r.Views.Size, 3)
+	x1, x2 := image(g, r, "x1", n), image(g, r, "x2", n)
 	if r.Symmetric {
 		return []pair{{x1, x2}, {x2, x1}}
 	}
 	return []pair{{x1, x2}}
+}
+
+// image declares an input of n images.
+func image(g *graph.Graph, r *Recipe, name string, n int) *graph.Node {
+	return g.Input(name, float, n, r.Views.Size, r.Views.Size, 3)
+}
+
+// report makes readable how well the queries find their keys.
+func report(g *graph.Graph, c graph.Contrast, q, k *graph.Node) {
+	g.Output("accuracy", g.ContrastAccuracy(c))
+	g.Output("q", q)
+	g.Output("k", k)
 }
 
 // newGraph is an empty graph of the recipe's precision.

@@ -2,6 +2,7 @@ package moco
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,10 +35,15 @@ func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, engine.Pro
 	if err := Initialise(&r, s); err != nil {
 		t.Fatal(err)
 	}
-	for v, name := range []string{"x1", "x2"} {
-		round(p.Input(name), pseudo(20+v, p.Input(name).Shape.Elements()))
+	for v, name := range []string{"x1", "x2", "x"} {
+		if in := p.Input(name); in != nil {
+			round(in, pseudo(20+v, in.Shape.Elements()))
+		}
 	}
 	for i := range batch { // a rotation, and its inverse
+		if p.Input("shuffle") == nil {
+			break
+		}
 		p.Input("shuffle").Int32s()[i] = int32((i + 1) % batch)
 		p.Input("unshuffle").Int32s()[(i+1)%batch] = int32(i)
 	}
@@ -150,11 +156,11 @@ func TestQueueTakesAnyBatch(t *testing.T) {
 
 func TestChanceAndSpread(t *testing.T) {
 	r := Default()
-	if got, want := r.ChanceLoss(), math.Log(65537); math.Abs(got-want) > 1e-12 {
+	if got, want := r.ChanceLoss(r.Batch), math.Log(65537); math.Abs(got-want) > 1e-12 {
 		t.Errorf("chance is %v, want %v", got, want)
 	}
 	r.Symmetric = true
-	if got, want := r.ChanceLoss(), 2*math.Log(65537); math.Abs(got-want) > 1e-12 {
+	if got, want := r.ChanceLoss(r.Batch), 2*math.Log(65537); math.Abs(got-want) > 1e-12 {
 		t.Errorf("chance of the symmetric loss is %v, want %v", got, want)
 	}
 	const n, dim = 4000, 16
@@ -183,11 +189,168 @@ func TestCheckNamesEveryKey(t *testing.T) {
 	if err := r.Check(); err != nil {
 		t.Errorf("the default recipe: %v", err)
 	}
-	bad := Recipe{}
+	bad := Recipe{Objective: "contrastive"}
 	err := bad.Check()
-	for _, key := range []string{"objective", "dictionary", "loss", "encoder.arch", "encoder.stem", "encoder.head", "encoder.width", "encoder.dim", "queue", "t:", "batch", "bn_splits", "views.size", "views.policy", "epochs", "schedule", "checkpoint_every"} {
+	for _, key := range []string{"dictionary", "loss", "encoder.arch", "encoder.stem", "encoder.head", "encoder.width", "encoder.dim", "t:", "batch", "bn_splits", "views.size", "views.policy", "epochs", "schedule", "checkpoint_every"} {
 		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("an empty recipe's errors do not name %s: %v", key, err)
 		}
+	}
+}
+
+// TestSenselessCombinations holds each refusal to its reason.
+func TestSenselessCombinations(t *testing.T) {
+	for _, c := range []struct {
+		change func(r *Recipe)
+		want   string // "" is allowed
+	}{
+		{func(r *Recipe) { r.Objective = "rotation" }, "there are contrastive, supervised"},
+		{func(r *Recipe) { r.Objective = "supervised" }, ""},
+		{func(r *Recipe) { r.Objective, r.Encoder.Head = "supervised", "mlp" }, "ends in a linear classifier"},
+		{func(r *Recipe) { r.Dictionary = "batch" }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "nt_xent" }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "nce" }, "drawn uniformly from a stored feature"},
+		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "softmax" }, "a stored feature of every image"},
+		{func(r *Recipe) { r.Loss = "nce" }, "needs dictionary: bank, not queue"},
+		{func(r *Recipe) { r.Loss = "nt_xent" }, "needs dictionary: batch, not queue"},
+		{func(r *Recipe) { r.Dictionary, r.Loss = "bank", "nt_xent" }, "the other views of the same batch"},
+		{func(r *Recipe) { r.Dictionary, r.Batch, r.BNSplits = "batch", 1, 1 }, "has no negatives"},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Symmetric = "batch", "nt_xent", true }, "compares both views"},
+		{func(r *Recipe) { r.Dictionary, r.Accumulate = "batch", 4 }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Accumulate, r.BNSplits = "batch", 4, 2 }, "set bn_splits to a multiple"},
+		{func(r *Recipe) { r.Accumulate = 2 }, "a queue is as long whatever the batch"},
+		{func(r *Recipe) { r.Queue = 0 }, "queue: must be 1"},
+		{func(r *Recipe) { r.Dictionary = "bank" }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Queue = "bank", 0 }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Images = "bank", 1000 }, "cannot give a sample of 65536"},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Queue = "bank", "nce", 0 }, "use loss: softmax"},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Temperature = "bank", "nce", 0.01 }, "float32 cannot hold"},
+		{func(r *Recipe) { r.Dictionary, r.Symmetric = "bank", true }, "stored and not made"},
+		{func(r *Recipe) { r.Dictionary, r.MaskSameImage = "bank", true }, "one key an image"},
+		{func(r *Recipe) { r.Dictionary, r.Mix = "bank", 1 }, "mix: is the share"},
+		{func(r *Recipe) { r.Dictionary, r.Z = "bank", "no" }, "frozen or ema"},
+		{func(r *Recipe) { r.Dictionary, r.Accumulate = "bank", 2 }, "a bank is as large"},
+		{func(r *Recipe) { r.MomentumEnd = 1.5 }, "m_end"},
+		{func(r *Recipe) { r.TemperatureEnd = -1 }, "t_end"},
+	} {
+		r := Default()
+		c.change(&r)
+		err := r.Check()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+// TestStepsOfCombinations runs each dictionary with each of its losses: the loss starts near chance, and repeated steps on one batch lower it.
+func TestStepsOfCombinations(t *testing.T) {
+	for _, c := range []struct {
+		dictionary, loss, optimizer string
+		queue                       int
+		half                        string
+	}{
+		{"queue", "info_nce", "sgd", 6, "fp32"}, {"batch", "info_nce", "sgd", 6, "fp32"}, {"batch", "nt_xent", "lars", 6, "fp32"},
+		{"bank", "info_nce", "sgd", 6, "fp32"}, {"bank", "info_nce", "sgd", 0, "bf16"}, {"bank", "softmax", "sgd", 6, "fp32"},
+		{"bank", "nce", "sgd", 6, "fp32"}, {"bank", "nce", "lars", 9, "bf16"},
+	} {
+		r, p, s := small(t, 4, func(r *Recipe) {
+			r.Dictionary, r.Loss, r.Optimizer, r.Queue, r.BankPrecision, r.Images, r.Z = c.dictionary, c.loss, c.optimizer, c.queue, c.half, 16, "ema"
+			r.MomentumEnd, r.TemperatureEnd = 1, 0.3
+		})
+		ids := []int32{3, 8, 0, 15}
+		var first, last float64
+		for step := range 30 {
+			for name, v := range map[string]float32{"lr": 0.02, "m": 0.9, "rest": 0.1, "sharpen": 1} {
+				if in := p.Input(name); in != nil {
+					in.Float32s()[0] = v
+				}
+			}
+			if in := p.Input("ids"); in != nil {
+				copy(in.Int32s(), ids)
+			}
+			if in := p.Input("draws"); in != nil {
+				if len(in.Int32s()) != r.DrawCount(4) {
+					t.Fatalf("%v: %d draws, want %d", c, len(in.Int32s()), r.DrawCount(4))
+				}
+				r.Draw(in.Int32s(), ids, step%2)
+			}
+			if err := p.Run(); err != nil {
+				t.Fatal(err)
+			}
+			last = float64(p.Output("loss").Float32s()[0])
+			if step == 0 {
+				first = last
+			}
+		}
+		if chance := r.ChanceLoss(4); !(first > 0.1*chance && first < 5*chance) {
+			t.Errorf("%v: the first loss is %v, chance %v", c, first, chance)
+		}
+		if !(last < 0.9*first) {
+			t.Errorf("%v: the loss goes from %v to %v", c, first, last)
+		}
+		if c.dictionary == "bank" {
+			bank, start := read(t, s, "bank").Float32s(), tensor.New(tensor.Float32, 16, 8)
+			randomRows(start, r.seeded(bankStart))
+			for i := range 16 {
+				moved := math.Abs(float64(bank[i*8]-start.Float32s()[i*8])) > 0.01
+				if moved && !slices.Contains(ids, int32(i)) {
+					t.Errorf("%v: row %d of the bank moved, and its image is not in the batch", c, i)
+				}
+			}
+		}
+	}
+}
+
+// TestAccumulate compares a batch encoded in parts with one whose batch norm has as many splits: the same loss, velocities and statistics.
+func TestAccumulate(t *testing.T) {
+	for _, loss := range []string{"info_nce", "nt_xent"} {
+		var whole map[string][]float32
+		for _, parts := range []int{1, 2, 4} {
+			if parts == 2 {
+				whole = nil // another number of splits
+			}
+			for _, accumulate := range []int{1, parts} {
+				_, p, s := small(t, 8, func(r *Recipe) {
+					r.Dictionary, r.Loss, r.BNSplits, r.Accumulate = "batch", loss, parts, accumulate
+				})
+				copy(p.Input("ids").Int32s(), []int32{0, 1, 2, 3, 4, 5, 6, 7})
+				p.Input("lr").Float32s()[0] = 0.1
+				if err := p.Run(); err != nil {
+					t.Fatal(err)
+				}
+				got := map[string][]float32{"loss": p.Output("loss").Float32s()}
+				for _, name := range s.Names() {
+					if strings.HasPrefix(name, "sgd.") || strings.Contains(name, "running") {
+						got[name] = read(t, s, name).Float32s()
+					}
+				}
+				if accumulate == 1 {
+					whole = got
+					continue
+				}
+				for name, want := range whole {
+					for i := range want {
+						if math.Abs(float64(got[name][i]-want[i])) > 1e-4*(1+math.Abs(float64(want[i]))) {
+							t.Errorf("%s in %d parts: value %d of %s is %v, want %v", loss, parts, i, name, got[name][i], want[i])
+							break
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestRamps(t *testing.T) {
+	r := Default()
+	r.Momentum, r.MomentumEnd, r.Temperature, r.TemperatureEnd = 0.99, 1, 0.1, 0.2
+	for _, c := range []struct{ progress, m, t float64 }{{0, 0.99, 0.1}, {0.5, 0.995, 0.15}, {1, 1, 0.2}} {
+		if m, temperature := r.MomentumAt(c.progress), r.TemperatureAt(c.progress); math.Abs(m-c.m) > 1e-9 || math.Abs(temperature-c.t) > 1e-9 {
+			t.Errorf("after %v of the training m is %v and t %v, want %v and %v", c.progress, m, temperature, c.m, c.t)
+		}
+	}
+	r.MomentumEnd, r.TemperatureEnd = 0, 0
+	if r.MomentumAt(0.7) != 0.99 || r.TemperatureAt(0.7) != 0.1 {
+		t.Error("m or t changes without a ramp")
 	}
 }

@@ -320,7 +320,7 @@ func (g *Graph) RowsGrad(dy *Node, from, total int) *Node {
 	return g.add(RowsGrad, Attr{From: from, Count: total}, dy)
 }
 
-// Concat is the rows of a above those of b: [N,..], [M,..] -> [N+M,..].
+// Concat is the rows of a above those of b: [N,C], [M,C] -> [N+M,C]; or one int32 vector behind another.
 func (g *Graph) Concat(a, b *Node) *Node { return g.add(Concat, Attr{}, a, b) }
 
 // ReplaceRows is x [K,C] with row index[i] replaced by rows[i], one after the other; index is int32 [N].
@@ -758,6 +758,9 @@ func rowsGradShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
 }
 
 func concatShape(in []*Node, a Attr) (tensor.Type, tensor.Shape, error) {
+	if len(in) == 2 && isIndex(in[0]) && isIndex(in[1]) {
+		return tensor.Int32, tensor.Shape{in[0].Shape[0] + in[1].Shape[0]}, nil
+	}
 	if err := ranks(in, 2, 2); err != nil {
 		return bad("%w", err)
 	}

@@ -9,6 +9,12 @@ import (
 	"moco/graph"
 )
 
+// Optimizer turns a gradient into a step of one parameter.
+type Optimizer interface {
+	// Update appends one step: parameter and velocity are variables of one shape, lr a scalar.
+	Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node)
+}
+
 // SGD is stochastic gradient descent with momentum, as PyTorch defines it:
 //
 //	v = Momentum*v + (gradient + WeightDecay*p)
@@ -25,6 +31,33 @@ func (s SGD) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Nod
 		graph.Term{Coefficient: s.Momentum, X: velocity},
 		graph.Term{Coefficient: 1, X: gradient},
 		graph.Term{Coefficient: s.WeightDecay, X: parameter})
+	g.Assign(velocity, next)
+	g.Assign(parameter, g.WeightedSum(
+		graph.Term{Coefficient: 1, X: parameter},
+		graph.Term{Coefficient: -1, Scalar: lr, X: next}))
+}
+
+// LARS is SGD with a rate for each layer, for large batches (You et al. 2017):
+//
+//	v = Momentum*v + ratio*(gradient + WeightDecay*p),  ratio = Trust*|p| / (|gradient| + WeightDecay*|p|)
+//	p = p - lr*v
+//
+// As in SimCLR, batch norm's parameters and biases (whatever has one axis) are trained by plain momentum, without decay.
+type LARS struct {
+	Momentum, WeightDecay, Trust float64
+}
+
+// Update appends one step: parameter and velocity are the variables p and v, lr a scalar.
+func (l LARS) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node) {
+	if len(parameter.Shape) < 2 {
+		SGD{Momentum: l.Momentum}.Update(g, parameter, velocity, gradient, lr)
+		return
+	}
+	ratio := g.TrustRatio(parameter, gradient, l.Trust, l.WeightDecay)
+	next := g.WeightedSum(
+		graph.Term{Coefficient: l.Momentum, X: velocity},
+		graph.Term{Coefficient: 1, Scalar: ratio, X: gradient},
+		graph.Term{Coefficient: l.WeightDecay, Scalar: ratio, X: parameter})
 	g.Assign(velocity, next)
 	g.Assign(parameter, g.WeightedSum(
 		graph.Term{Coefficient: 1, X: parameter},

@@ -12,11 +12,12 @@ type Start struct {
 	Arch          string  `json:"arch"`
 	Parameters    int     `json:"parameters"` // of one encoder
 	Batch         int     `json:"batch"`
-	Queue         int     `json:"queue"`
+	Loss          string  `json:"objective"` // "info_nce with queue", ..., or "supervised"
+	Keys          int     `json:"keys"`      // negatives of a query, K, or classes
 	StepsPerEpoch int     `json:"steps_per_epoch"`
 	Steps         int     `json:"steps"` // of the whole run
 	FirstStep     int     `json:"first_step"`
-	ChanceLoss    float64 `json:"chance_loss"` // ln(K+1), twice that when symmetric
+	ChanceLoss    float64 `json:"chance_loss"` // of an encoder that tells nothing apart
 	FLOPs         int64   `json:"flops_per_step"`
 	PeakBytes     int64   `json:"peak_bytes"` // planned
 }

@@ -53,7 +53,7 @@ func TestSettings(t *testing.T) {
 		"encoder.arch=vit":          "resnet18",
 		"views.policy=v9":           "cifar",
 		"schedule=linear":           "cosine and step",
-		"dictionary=bank":           "not built yet",
+		"dictionary=list":           "there are bank, batch, queue",
 		"m=1.5":                     "between 0 and 1",
 		"lr":                        "want key=value",
 		"encoder.stem=[1, 2":        "--set",

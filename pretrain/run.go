@@ -129,6 +129,9 @@ func (r *run) prepare() error {
 		return &RecipeError{err}
 	}
 	n, batch := o.Data.Len(), r.recipe.Batch
+	if err := r.fitData(); err != nil {
+		return &RecipeError{err}
+	}
 	if batch > n {
 		return &RecipeError{fmt.Errorf("batch: %d is more than the %d images there are; use --batch %d or less", batch, n, n)}
 	}
@@ -144,8 +147,8 @@ func (r *run) prepare() error {
 	}
 	r.state = o.Engine.NewState()
 	for _, size := range []int{batch, r.loader.BatchSize(r.stepsPerEpoch - 1)} {
-		if size%r.recipe.BNSplits != 0 {
-			return fmt.Errorf("drop_last: the last batch of an epoch has %d images, which cannot be cut into %d equal parts (bn_splits); set drop_last to true", size, r.recipe.BNSplits)
+		if parts := max(r.recipe.BNSplits, r.recipe.Accumulate); size%parts != 0 {
+			return fmt.Errorf("drop_last: the last batch of an epoch has %d images, which cannot be cut into %d equal parts (bn_splits, accumulate); set drop_last to true", size, parts)
 		}
 		if r.programs[size] == nil {
 			if r.programs[size], err = r.compile(r.state, size); err != nil {
@@ -159,6 +162,25 @@ func (r *run) prepare() error {
 		}
 	}
 	return r.checkMemory()
+}
+
+// fitData completes the recipe by what the data say, and refuses what they cannot give.
+func (r *run) fitData() error {
+	set := r.o.Data
+	switch {
+	case r.recipe.Objective == "supervised":
+		classes := len(set.Classes())
+		if classes < 2 {
+			return fmt.Errorf("objective: supervised training needs labels, and %s has no class folders", r.o.DataPath)
+		}
+		r.recipe.Encoder.Dim = classes
+	case r.recipe.Dictionary == "bank":
+		if r.recipe.Images != 0 && r.recipe.Images != set.Len() {
+			return fmt.Errorf("images: the recipe is for a bank of %d, and there are %d; leave the key out", r.recipe.Images, set.Len())
+		}
+		r.recipe.Images = set.Len()
+	}
+	return r.recipe.Check()
 }
 
 func (r *run) compile(s engine.State, batch int) (engine.Program, error) {
@@ -239,15 +261,35 @@ func (r *run) begin() error {
 		parameters += p.Shape.Elements()
 	}
 	cost := r.programs[r.recipe.Batch].Cost()
-	r.tell(Start{"start", o.Out, o.Engine.Name(), o.Data.Len(), r.recipe.Encoder.Arch, parameters, r.recipe.Batch, r.recipe.Queue, r.stepsPerEpoch,
-		r.steps, r.step, r.recipe.ChanceLoss(), cost.FLOPs, cost.PeakBytes()})
+	r.tell(Start{"start", o.Out, o.Engine.Name(), o.Data.Len(), r.recipe.Encoder.Arch, parameters, r.recipe.Batch, r.compared(), r.keys(), r.stepsPerEpoch,
+		r.steps, r.step, r.recipe.ChanceLoss(r.recipe.Batch), cost.FLOPs, cost.PeakBytes()})
 	for _, w := range r.pending {
 		r.tell(w)
 	}
-	if r.recipe.Queue > o.Data.Len() {
+	if r.hasQueue() && r.recipe.Queue > o.Data.Len() {
 		r.warn("queue", fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: most queries will meet older views of their own image as negatives; use --set queue=%d or less, or mask_same_image=true", r.recipe.Queue, o.Data.Len(), o.Data.Len()))
 	}
 	return nil
+}
+
+func (r *run) hasQueue() bool {
+	return r.recipe.Objective == "contrastive" && r.recipe.Dictionary == "queue"
+}
+
+// compared is what the loss compares with what, in words of the recipe.
+func (r *run) compared() string {
+	if r.recipe.Objective == "supervised" {
+		return "supervised"
+	}
+	return r.recipe.Loss + " with " + r.recipe.Dictionary
+}
+
+// keys is the number of keys that a query is compared with, or of classes.
+func (r *run) keys() int {
+	if r.recipe.Objective == "supervised" {
+		return r.recipe.Encoder.Dim
+	}
+	return r.recipe.Negatives(r.recipe.Batch)
 }
 
 // start makes the folder of a new run.
@@ -455,20 +497,50 @@ func (r *run) stopped(ctx context.Context, err error) error {
 	return ErrInterrupted
 }
 
+// batchOf is where the loader puts a batch: whatever of it the program takes.
+func batchOf(p engine.Program) loader.Batch {
+	floats := func(name string) []float32 {
+		if in := p.Input(name); in != nil {
+			return in.Float32s()
+		}
+		return nil
+	}
+	ints := func(name string) []int32 {
+		if in := p.Input(name); in != nil {
+			return in.Int32s()
+		}
+		return nil
+	}
+	b := loader.Batch{X1: floats("x1"), X2: floats("x2"), IDs: ints("ids"), Labels: ints("labels"), Shuffle: ints("shuffle"), Unshuffle: ints("unshuffle")}
+	if x := floats("x"); x != nil && b.Labels != nil {
+		b.X1 = x
+	} else if x != nil { // both views in one
+		b.X1, b.X2 = x[:len(x)/2], x[len(x)/2:]
+	}
+	return b
+}
+
 // one is a single step.
 func (r *run) one(ctx context.Context, epoch, inEpoch int) error {
 	start := time.Now()
 	n := r.loader.BatchSize(inEpoch)
 	p := r.programs[n]
-	b := loader.Batch{X1: p.Input("x1").Float32s(), X2: p.Input("x2").Float32s(), Shuffle: p.Input("shuffle").Int32s(), Unshuffle: p.Input("unshuffle").Int32s()}
-	if r.recipe.MaskSameImage {
-		b.IDs = p.Input("ids").Int32s()
-	}
+	b := batchOf(p)
 	if err := r.loader.Fill(ctx, epoch, inEpoch, b); err != nil {
 		return err
 	}
-	lr := r.recipe.Rate(float64(r.step) / float64(r.stepsPerEpoch))
-	p.Input("lr").Float32s()[0] = float32(lr)
+	if draws := p.Input("draws"); draws != nil {
+		r.recipe.Draw(draws.Int32s(), b.IDs, r.step)
+	}
+	progress := float64(r.step) / float64(r.stepsPerEpoch)
+	lr := r.recipe.Rate(progress)
+	progress /= float64(r.recipe.Epochs)
+	m := r.recipe.MomentumAt(progress)
+	for name, v := range map[string]float64{"lr": lr, "m": m, "rest": 1 - m, "sharpen": r.recipe.Temperature / r.recipe.TemperatureAt(progress)} {
+		if in := p.Input(name); in != nil {
+			in.Float32s()[0] = float32(v)
+		}
+	}
 	if err := p.Run(); err != nil {
 		return err
 	}
@@ -499,20 +571,24 @@ func (r *run) one(ctx context.Context, epoch, inEpoch int) error {
 // watch warns of a run that learns nothing.
 func (r *run) watch(p engine.Program, loss float64) {
 	dim := r.recipe.Encoder.Dim
-	if r.step%50 == 0 {
+	if r.step%50 == 0 && r.recipe.Objective == "contrastive" {
 		if q := p.Output("q"); q.Shape[0] > 1 {
 			if spread := moco.Spread(q.Float32s(), dim); spread < 0.1/math.Sqrt(float64(dim)) {
 				r.warn("collapse", fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, where %.2g is what a sphere gives; lower lr, or raise m", spread, 1/math.Sqrt(float64(dim))))
 			}
 		}
 	}
-	turnover := 2 * (r.recipe.Queue + r.recipe.Batch - 1) / r.recipe.Batch
-	if r.step < turnover || math.Abs(loss-r.recipe.ChanceLoss()) > 0.01*r.recipe.ChanceLoss() {
+	turnover := 0
+	if r.hasQueue() {
+		turnover = 2 * (r.recipe.Queue + r.recipe.Batch - 1) / r.recipe.Batch
+	}
+	chance := r.recipe.ChanceLoss(r.recipe.Batch)
+	if r.step < turnover || math.Abs(loss-chance) > 0.01*chance {
 		r.chanceSteps = 0
 		return
 	}
 	if r.chanceSteps++; r.chanceSteps == 100 {
-		r.warn("chance", fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): the encoder tells nothing apart; raise lr, lower t, or train longer", r.recipe.ChanceLoss()))
+		r.warn("chance", fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): the encoder tells nothing apart; raise lr, lower t, or train longer", chance))
 	}
 }
 
@@ -583,11 +659,15 @@ func (r *run) recall() (monitored bool) {
 // monitor classifies the test set by its neighbours in the training set.
 func (r *run) monitor(ctx context.Context, epoch int) error {
 	start := time.Now()
-	bank, err := r.model.Embed(ctx, r.o.MonitorTrain, evaluate.Head, nil)
+	layer := evaluate.Head
+	if r.recipe.Objective == "supervised" { // its head has the classes for features
+		layer = evaluate.Backbone
+	}
+	bank, err := r.model.Embed(ctx, r.o.MonitorTrain, layer, nil)
 	if err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
-	queries, err := r.model.Embed(ctx, r.o.MonitorTest, evaluate.Head, nil)
+	queries, err := r.model.Embed(ctx, r.o.MonitorTest, layer, nil)
 	if err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}

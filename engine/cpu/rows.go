@@ -102,6 +102,13 @@ func (c *compiler) concat(n *graph.Node) {
 	a, b := c.value(n.In[0]), c.value(n.In[1])
 	y := c.result(n)
 	above := n.In[0].Shape[0]
+	if n.Type != float {
+		c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{a, b}, writes: []*buffer{y}, phases: []phase{serial(func(*worker) {
+			copy(y.i, a.i[:above])
+			copy(y.i[above:], b.i[:n.In[1].Shape[0]])
+		})}})
+		return
+	}
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{a, b}, writes: []*buffer{y}, phases: []phase{
 		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
 			if r < above {

@@ -205,6 +205,9 @@ func kindCases() []Case {
 			}))
 		}
 	}
+	add(Case{Name: "Concat of ids", Build: func(g *graph.Graph) {
+		g.Output("y", g.Concat(g.Input("a", i32, 5), g.Input("b", i32, 18)))
+	}})
 	for _, s := range []struct {
 		n, draws, bank, dim int
 		half                bool

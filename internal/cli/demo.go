@@ -130,7 +130,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 			{"training", fmt.Sprintf("%d steps of %d pictures, %.0f pictures/s on %s", done.Step, recipe.Batch, done.ImagesPerSecond, e.Name())}},
 		Table: report.Table{Header: []string{"features", "kNN accuracy"}},
 		Plots: []report.Plot{
-			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []report.Curve{curves.loss}, Lines: []report.Level{{Name: "chance", Y: recipe.ChanceLoss()}}},
+			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []report.Curve{curves.loss}, Lines: []report.Level{{Name: "chance", Y: recipe.ChanceLoss(recipe.Batch)}}},
 			{Title: "kNN accuracy", XLabel: "epoch", YLabel: "percent", Curves: []report.Curve{curves.knn}, Lines: []report.Level{{Name: "raw pixels", Y: pixels.Top1}, {Name: "untrained", Y: before.Top1}}},
 		},
 		Command: "moco demo",

@@ -160,7 +160,7 @@ func (v *trainView) event(e pretrain.Event) {
 		if e.FirstStep > 0 {
 			a.say("Going on after step %d.", e.FirstStep)
 		}
-		a.say("Loss at chance: %.3f, from the queue of %d keys. At first the loss rises, while the queue fills with real keys; then it should fall.", e.ChanceLoss, e.Queue)
+		a.say("Loss at chance: %.3f (%s, %d %s).%s", e.ChanceLoss, e.Loss, e.Keys, keysOf(e.Loss), rises(e.Loss))
 		if a.onTerminal() {
 			v.bar = progressbar.NewOptions(e.Steps, progressbar.OptionSetWriter(a.err), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(),
 				progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
@@ -220,4 +220,20 @@ func badImages(n int) string {
 // left is a duration for people.
 func left(seconds float64) string {
 	return (time.Duration(seconds) * time.Second).String()
+}
+
+// keysOf names what a loss tells apart.
+func keysOf(loss string) string {
+	if loss == "supervised" {
+		return "classes"
+	}
+	return "negatives a query"
+}
+
+// rises warns of a loss that goes up before it goes down.
+func rises(loss string) string {
+	if strings.HasSuffix(loss, "queue") {
+		return " At first the loss rises, while the queue fills with real keys; then it should fall."
+	}
+	return ""
 }

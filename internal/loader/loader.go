@@ -85,10 +85,11 @@ func (l *Loader) Bad() int {
 	return len(l.bad)
 }
 
-// Batch is where a batch goes. Each slice has BatchSize images' worth.
+// Batch is where a batch goes. Each slice has BatchSize images' worth; all but X1 may be nil.
 type Batch struct {
-	X1, X2             []float32 // [N,S,S,3]
-	IDs                []int32   // index of each image in the set; may be nil
+	X1, X2             []float32 // [N,S,S,3], two views
+	IDs                []int32   // index of each image in the set
+	Labels             []int32   // class of each image
 	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
 }
 
@@ -110,11 +111,17 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
 			return err
 		}
 		for view, x := range [][]float32{b.X1, b.X2} {
+			if x == nil {
+				continue
+			}
 			r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
 			l.policy.View(x[i*each:(i+1)*each], &w.image, &r, &w.scratch)
 		}
 		if b.IDs != nil {
 			b.IDs[i] = int32(image)
+		}
+		if b.Labels != nil {
+			b.Labels[i] = int32(l.set.Label(image))
 		}
 		return nil
 	})

@@ -55,7 +55,8 @@ func policy(t *testing.T) augment.Policy {
 }
 
 func batch(n int) Batch {
-	return Batch{make([]float32, n*192), make([]float32, n*192), make([]int32, n), make([]int32, n), make([]int32, n)}
+	ints := func() []int32 { return make([]int32, n) }
+	return Batch{X1: make([]float32, n*192), X2: make([]float32, n*192), IDs: ints(), Shuffle: ints(), Unshuffle: ints()}
 }
 
 func fill(t *testing.T, l *Loader, epoch, step int) Batch {
