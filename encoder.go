@@ -209,6 +209,24 @@ func Features(r *Recipe, n int) (*graph.Graph, error) {
 	return g, nil
 }
 
+// Keys builds what a step does to make keys of n images, and no more: with batch statistics and, for a queue, by the momentum encoder in shuffled
+// order. Inputs: those of the Step that the keys' view has ("x2", "shuffle" and "unshuffle" of a queue; "x1" of a bank); output: "k" [N,C].
+func Keys(r *Recipe, n int) (*graph.Graph, error) {
+	g := newGraph(r)
+	var k *graph.Node
+	if r.Dictionary == "queue" {
+		f, shuffle := newEncoder(g, r, "encoder_k"), newShuffle(g, r, n)
+		k = shuffle.undo(f.forward(shuffle.do(image(g, r, "x2", n))))
+	} else {
+		k = newEncoder(g, r, "encoder_q").forward(image(g, r, "x1", n))
+	}
+	g.Output("k", g.L2Normalise(k))
+	if err := g.Check(); err != nil {
+		return nil, fmt.Errorf("build the keys for batches of %d: %w", n, err)
+	}
+	return g, nil
+}
+
 // Initialise writes the start of training to the variables of a Step that was compiled against s: the query encoder by torchvision's
 // rule, the key encoder, if there is one, as its copy, the dictionary full of random keys. All of it follows from the recipe's seed.
 func Initialise(r *Recipe, s engine.State) error {

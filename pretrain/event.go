@@ -57,6 +57,15 @@ type Monitor struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine by age, in steps (0: the last step's).
+type Consistency struct {
+	Event  string    `json:"event"`
+	Epoch  int       `json:"epoch"`
+	Step   int       `json:"step"`
+	Age    []int     `json:"age"`
+	Cosine []float64 `json:"cosine"`
+}
+
 // Warning is something that the user should know; the run goes on.
 type Warning struct {
 	Event   string `json:"event"`
@@ -88,10 +97,11 @@ type Done struct {
 	Interrupted     bool    `json:"interrupted,omitempty"`
 }
 
-func (Start) kind() string   { return "start" }
-func (Step) kind() string    { return "step" }
-func (Epoch) kind() string   { return "epoch" }
-func (Monitor) kind() string { return "monitor" }
-func (Warning) kind() string { return "warning" }
-func (Saved) kind() string   { return "checkpoint" }
-func (Done) kind() string    { return "done" }
+func (Start) kind() string       { return "start" }
+func (Step) kind() string        { return "step" }
+func (Epoch) kind() string       { return "epoch" }
+func (Monitor) kind() string     { return "monitor" }
+func (Warning) kind() string     { return "warning" }
+func (Saved) kind() string       { return "checkpoint" }
+func (Consistency) kind() string { return "consistency" }
+func (Done) kind() string        { return "done" }

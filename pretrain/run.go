@@ -45,6 +45,9 @@ type Options struct {
 	MonitorTrain, MonitorTest *data.Set // labelled sets for the kNN monitor; both or none
 	MonitorStart              bool      // also before the first step
 
+	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same views encoded now.
+	Consistency bool
+
 	Engine      engine.Engine
 	Workers     int          // goroutines that decode and draw views
 	MemoryLimit int64        // bytes that the run may plan for; 0: three quarters of what is free, the rest being for decoded images
@@ -471,6 +474,13 @@ func (r *run) train(ctx context.Context) error {
 			n := float64(r.epochSteps)
 			r.tell(Epoch{"epoch", epoch + 1, r.step, r.epochLoss / n, r.epochHits / n, r.rate(), r.loader.Bad()})
 			r.epochLoss, r.epochHits, r.epochSteps = 0, 0, 0
+		}
+		if ended && r.o.Consistency && r.recipe.Objective == "contrastive" {
+			event, err := r.consistency(ctx)
+			if err != nil {
+				return r.stopped(ctx, err)
+			}
+			r.tell(event)
 		}
 		if r.model != nil && (ended || r.step == r.steps) {
 			if err := r.monitor(ctx, epoch+1); err != nil {
