@@ -52,7 +52,7 @@ type Views struct {
 func Default() Recipe {
 	return Recipe{
 		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
-		Encoder: nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
+		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Positives: "views",
 		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8,
 		Views:     Views{Policy: "v1", Size: 224},

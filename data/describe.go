@@ -19,11 +19,11 @@ type Survey struct {
 type Info struct {
 	Kind        string       `json:"kind"`
 	Images      int          `json:"images"`
-	Bytes       int64        `json:"bytes"`   // as stored, before decoding
-	Classes     []ClassCount `json:"classes"` // in order of the labels; empty: unlabelled
+	Bytes       int64        `json:"bytes"`                 // as stored, before decoding
+	Classes     []ClassCount `json:"classes"`               // in order of the labels; empty: unlabelled
 	Groups      *Groups      `json:"groups,omitempty"`      // videos, or those of a list of pairs
 	VideoFiles  int          `json:"video_files,omitempty"` // among the ignored: the set was not opened for its videos
-	Ignored     int          `json:"ignored"` // files that are no images by their names, and hidden ones
+	Ignored     int          `json:"ignored"`               // files that are no images by their names, and hidden ones
 	IgnoredName string       `json:"ignored_example,omitempty"`
 	Looked      int          `json:"looked"`  // images looked at; the fields below are about these
 	Formats     []Format     `json:"formats"` // most frequent first
