@@ -22,7 +22,7 @@ type queue struct {
 func newQueue(g *graph.Graph, r *Recipe) *queue {
 	q := &queue{g: g, keys: g.Variable("queue", float, r.Queue, r.Encoder.Dim), at: g.Variable("queue_pointer", tensor.Int32, 1)}
 	q.nextKeys = q.keys
-	if r.MaskSameImage {
+	if r.Masks() {
 		q.ids = g.Variable("queue_ids", tensor.Int32, r.Queue)
 		q.nextIDs = q.ids
 	}
@@ -68,7 +68,7 @@ func initialiseQueue(r *Recipe, s engine.State) error {
 	if err := s.Write("queue", keys); err != nil {
 		return err
 	}
-	if !r.MaskSameImage {
+	if !r.Masks() {
 		return nil
 	}
 	ids := tensor.New(tensor.Int32, r.Queue)

@@ -31,7 +31,9 @@ type Recipe struct {
 	BankPrecision  string  `yaml:"bank_precision"`   // fp32 or bf16
 	Images         int     `yaml:"images,omitempty"` // in the bank; the data say
 
-	Views Views `yaml:"views"`
+	Positives string `yaml:"positives"`         // what is a positive pair: two views of an image (views), of two frames of a video (frames), of two images of a group (pairs)
+	MaxGap    int    `yaml:"max_gap,omitempty"` // with frames: the second lies at most so many frames from the first; 0: anywhere in the video
+	Views     Views  `yaml:"views"`
 
 	Precision   string  `yaml:"precision"` // of activations and products: fp32 or bf16; weights, statistics and losses are float32 either way
 	Batch       int     `yaml:"batch"`
@@ -52,7 +54,7 @@ type Recipe struct {
 
 // Views says how the two views of an image are made.
 type Views struct {
-	Policy string `yaml:"policy"` // v1, v2 or cifar
+	Policy string `yaml:"policy"` // v1, v2, cifar, shapes or flip
 	Size   int    `yaml:"size"`   // pixels a side
 }
 
@@ -60,8 +62,9 @@ type Views struct {
 func Default() Recipe {
 	return Recipe{
 		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
-		Encoder: nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
-		Queue:   65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, ShuffleBN: true,
+		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
+		Positives: "views",
+		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, ShuffleBN: true,
 		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
@@ -136,6 +139,7 @@ func (r *Recipe) Check() error {
 	if r.Batch >= 1 && r.BNSplits >= 1 {
 		wrong(r.Batch%r.BNSplits != 0, "bn_splits: a batch of %d cannot be cut into %d equal parts", r.Batch, r.BNSplits)
 	}
+	r.checkPositives(wrong)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
 	if err := checkPolicy(r.Views); err != nil {
 		errs = append(errs, err)

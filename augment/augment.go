@@ -39,7 +39,7 @@ var (
 )
 
 // policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and one for the built-in set, whose pictures
-// colour would tell apart all too easily.
+// colour would tell apart all too easily. "flip" changes next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
 	{Name: "v1", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
 		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
@@ -50,6 +50,7 @@ var policies = []Policy{
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 	{Name: "shapes", MinScale: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.8, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+	{Name: "flip", MinScale: 1, MaxScale: 1, MinRatio: 1, MaxRatio: 1, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 }
 
 // Named returns the policy with the given name for views of size x size pixels.

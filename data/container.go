@@ -22,6 +22,7 @@ import (
 // container is a closed list of files that can be read at random: those of a folder or an archive, or one file.
 type container struct {
 	what    string  // "folder", "tar", "tar.gz", "zip" or "file"
+	root    string  // of a folder or file, the folder that the names are relative to; else ""
 	entries []entry // sorted by name; regular files, without the hidden ones
 	hidden  int     // files and folders left out because their name starts with a dot
 	// read returns the whole content, in buf if it fits. Safe for concurrent use.
@@ -340,7 +341,7 @@ func indexZip(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 // openFolder lists a folder and all below it. Symbolic links are followed, except back into a folder that
 // leads to them.
 func openFolder(ctx context.Context, root string) (*container, error) {
-	box := &container{what: "folder", close: func() error { return nil }}
+	box := &container{what: "folder", root: root, close: func() error { return nil }}
 	var walk func(dir string, above []fs.FileInfo) error
 	walk = func(dir string, above []fs.FileInfo) error {
 		if err := ctx.Err(); err != nil {
@@ -404,7 +405,7 @@ func openFolder(ctx context.Context, root string) (*container, error) {
 // labels along.
 func singleFile(name string, size int64) *container {
 	dir := filepath.Dir(name)
-	box := &container{what: "file", entries: []entry{{name: filepath.Base(name), size: size}}, close: func() error { return nil }}
+	box := &container{what: "file", root: dir, entries: []entry{{name: filepath.Base(name), size: size}}, close: func() error { return nil }}
 	for _, label := range idxLabelNames(filepath.Base(name)) {
 		if info, err := os.Stat(filepath.Join(dir, label)); err == nil && info.Mode().IsRegular() {
 			box.entries = append(box.entries, entry{name: label, size: info.Size()})

@@ -53,6 +53,17 @@ type Options struct {
 	// CacheBytes is how much memory decoded images may take once they have been read: the first ones
 	// read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any case.
 	CacheBytes int64
+
+	// Frames takes the path for videos and the set for their frames: each folder that holds images is a video, its frames in order of their names
+	// (with numbers counted, so that 9 comes before 10), and so is each animated GIF, and each video file (.mp4 and others) if ffmpeg is installed. Without it a GIF is
+	// its first frame, and video files are passed over.
+	Frames bool
+	FPS    float64 // frames a second that are taken from a video file; 0 means DefaultFPS
+	// Progress, if not nil, is told how many video files of how many ffmpeg has unpacked.
+	Progress func(done, total int)
+	// Pairs is a CSV file of path,group: the set is then the images that it lists, grouped. Paths are those within the set's own path, or relative to the
+	// CSV's folder.
+	Pairs string
 }
 
 // Default of Options.MaxPixels, and the largest single file or unpacked archive that is read into memory.
@@ -71,6 +82,11 @@ type Set struct {
 	ignored ignored
 	backend backend
 
+	noun    string // what a group is: "video" or "group"
+	groups  []group
+	groupOf []int32 // by image; nil without groups
+	place   []int32 // of an image among its group's members
+
 	cache  []atomic.Pointer[Image] // nil without a cache; an entry never changes once it is set
 	budget atomic.Int64            // bytes that the cache may still take
 }
@@ -87,6 +103,7 @@ type backend interface {
 // ignored counts the files that lie beside the images.
 type ignored struct {
 	hidden, other int
+	videos        int    // among the others
 	example       string // the first of the others
 }
 
@@ -110,6 +127,7 @@ func (e *BadImage) Unwrap() error { return e.Err }
 //   - .tar, .tar.gz, .tgz or .zip of any of these, recognised by content
 //   - CIFAR-10 (data_batch_*.bin, test_batch.bin) or CIFAR-100 (train.bin, test.bin) binary files
 //   - IDX files: a folder with *-images-idx3-ubyte[.gz] and *-labels-idx1-ubyte[.gz], or one images file
+//   - with Options.Frames, videos: folders of frames, animated GIFs, video files
 //   - "builtin:train" and "builtin:test", with "?n=2000&size=32&seed=0" to vary them
 //
 // A path that holds none of these, or is damaged as a whole, is an error; a single damaged image is not: it
@@ -124,9 +142,21 @@ func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 	if path == "" {
 		return nil, errors.New("no data path given; give a folder, an archive, CIFAR or IDX files, or builtin:train")
 	}
+	if opts.FPS == 0 {
+		opts.FPS = DefaultFPS
+	}
+	if !(opts.FPS > 0 && opts.FPS <= 1000) {
+		return nil, fmt.Errorf("%v frames a second: must be above 0 and at most 1000", opts.FPS)
+	}
+	if opts.Frames && opts.Pairs != "" {
+		return nil, errors.New("frames and pairs exclude each other: a set is grouped by its videos or by a list")
+	}
 	var s *Set
 	var err error
 	if path == "builtin" || strings.HasPrefix(path, "builtin:") || strings.HasPrefix(path, "builtin?") {
+		if opts.Frames {
+			return nil, fmt.Errorf("%s: the built-in set holds no videos", path)
+		}
 		s, err = openBuiltin(path, opts)
 	} else {
 		s, err = openFiles(ctx, path, opts)
@@ -134,9 +164,20 @@ func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Pairs != "" {
+		paired, err := s.pair(ctx, opts.Pairs, path)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s = paired
+	}
 	if opts.CacheBytes > 0 && !s.inMemory() {
 		s.cache = make([]atomic.Pointer[Image], s.Len())
 		s.budget.Store(opts.CacheBytes)
+		if v, ok := s.backend.(*videoFrames); ok {
+			v.wanted, v.keep = func(i int) bool { return s.cache[i].Load() == nil }, s.keep
+		}
 	}
 	return s, nil
 }
@@ -147,7 +188,11 @@ func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, open := range []func(context.Context, *container, Options) (*Set, error){openCIFAR, openIDX, openImages} {
+	openers := []func(context.Context, *container, Options) (*Set, error){openCIFAR, openIDX, openImages}
+	if opts.Frames {
+		openers = append(openers[:0], openFrames)
+	}
+	for _, open := range openers {
 		s, err := open(ctx, box, opts)
 		if err != nil {
 			box.close()
@@ -158,6 +203,9 @@ func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
 		}
 	}
 	err = box.nothingFound()
+	if opts.Frames {
+		err = fmt.Errorf("this %s holds no videos; want a folder of frames for each video, animated GIFs or video files (%s)", box.what, videoExtensions)
+	}
 	box.close()
 	return nil, fmt.Errorf("%s: %w", path, err)
 }
@@ -184,7 +232,11 @@ func (s *Set) Kind() string { return s.kind }
 
 // inMemory tells whether the backend already holds decoded images, so that a cache would be a second copy.
 func (s *Set) inMemory() bool {
-	_, raw := s.backend.(*rawImages)
+	b := s.backend
+	if some, ok := b.(*subset); ok {
+		b = some.of
+	}
+	_, raw := b.(*rawImages)
 	return raw
 }
 
@@ -228,7 +280,7 @@ func (s *Set) keep(i int, img *Image) {
 	}
 }
 
-// Fingerprint returns a hash in hexadecimal over the names, sizes and labels (for CIFAR and IDX, over some
+// Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and IDX, over some
 // of the pixels too). A set and its tar have the same. A run records it, so that a resume with other data
 // can be refused; it does not guard against a file replaced by another of the same name and size.
 func (s *Set) Fingerprint() string {
@@ -241,6 +293,10 @@ func (s *Set) Fingerprint() string {
 		h.Write(word[:])
 		binary.LittleEndian.PutUint64(word[:], uint64(s.Label(i)))
 		h.Write(word[:])
+		if s.groups != nil {
+			binary.LittleEndian.PutUint64(word[:], uint64(s.groupOf[i])<<32|uint64(s.place[i]))
+			h.Write(word[:])
+		}
 	}
 	s.backend.fingerprint(h)
 	return hex.EncodeToString(h.Sum(nil)[:16])

@@ -19,9 +19,11 @@ type Survey struct {
 type Info struct {
 	Kind        string       `json:"kind"`
 	Images      int          `json:"images"`
-	Bytes       int64        `json:"bytes"`   // as stored, before decoding
-	Classes     []ClassCount `json:"classes"` // in order of the labels; empty: unlabelled
-	Ignored     int          `json:"ignored"` // files that are no images by their names, and hidden ones
+	Bytes       int64        `json:"bytes"`                 // as stored, before decoding
+	Classes     []ClassCount `json:"classes"`               // in order of the labels; empty: unlabelled
+	Groups      *Groups      `json:"groups,omitempty"`      // videos, or those of a list of pairs
+	VideoFiles  int          `json:"video_files,omitempty"` // among the ignored: the set was not opened for its videos
+	Ignored     int          `json:"ignored"`               // files that are no images by their names, and hidden ones
 	IgnoredName string       `json:"ignored_example,omitempty"`
 	Looked      int          `json:"looked"`  // images looked at; the fields below are about these
 	Formats     []Format     `json:"formats"` // most frequent first
@@ -49,12 +51,37 @@ type Format struct {
 	Images int    `json:"images"`
 }
 
+// Groups tells about a set's groups.
+type Groups struct {
+	Noun   string `json:"noun"` // "video" or "group"
+	Count  int    `json:"count"`
+	Min    int    `json:"min"` // images in the smallest
+	Max    int    `json:"max"`
+	Reason string `json:"reason,omitempty"` // why they cannot be trained on; "" if they can
+}
+
+// describeGroups returns nil for a set without groups.
+func (s *Set) describeGroups() *Groups {
+	if s.groups == nil {
+		return nil
+	}
+	g := &Groups{Noun: s.noun, Count: len(s.groups), Min: len(s.groups[0].members)}
+	for i := range s.groups {
+		g.Min, g.Max = min(g.Min, len(s.groups[i].members)), max(g.Max, len(s.groups[i].members))
+	}
+	if err := s.CheckGroups(); err != nil {
+		g.Reason = err.Error()
+	}
+	return g
+}
+
 // Describe counts the classes and looks at a sample of the images. Widths and heights are as stored, before
 // EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far; Looked tells how much.
 func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	n := s.Len()
 	info := Info{
 		Kind: s.kind, Images: n, Fingerprint: s.Fingerprint(),
+		Groups: s.describeGroups(), VideoFiles: s.ignored.videos,
 		Ignored: s.ignored.hidden + s.ignored.other, IgnoredName: s.ignored.example,
 		Classes: make([]ClassCount, len(s.classes)), Formats: []Format{}, BadNames: []string{},
 	}

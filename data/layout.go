@@ -32,6 +32,9 @@ func openImages(_ context.Context, box *container, opts Options) (*Set, error) {
 			skipped.example = e.name
 		}
 		skipped.other++
+		if isVideoName(e.name) {
+			skipped.videos++
+		}
 	}
 	if len(images) == 0 {
 		return nil, nil

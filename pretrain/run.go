@@ -36,6 +36,7 @@ type Options struct {
 	Recipe   moco.Recipe
 	Data     *data.Set
 	DataPath string // for config.yaml
+	DataArgs string // further flags that say what the data are, such as "--pairs pairs.csv"; likewise
 	Out      string // the run's folder
 	// Resume goes on with the run in Out. Its data and recipe must be those it began with, but for epochs (the schedule is then stretched to
 	// the new length), checkpoint_every and max_bad.
@@ -138,11 +139,17 @@ func (r *run) prepare() error {
 	if batch > n {
 		return &RecipeError{fmt.Errorf("batch: %d is more than the %d images there are; use --batch %d or less", batch, n, n)}
 	}
+	if r.recipe.Grouped() {
+		if err := o.Data.CheckGroups(); err != nil {
+			return &RecipeError{fmt.Errorf("positives: %s: %w", r.recipe.Positives, err)}
+		}
+	}
 	policy, err := augment.Named(r.recipe.Views.Policy, r.recipe.Views.Size)
 	if err != nil {
 		return err
 	}
-	r.loader = loader.New(o.Data, policy, loader.Options{Batch: batch, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad, Log: o.Log})
+	r.loader = loader.New(o.Data, policy, loader.Options{Batch: batch, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad,
+		Grouped: r.recipe.Grouped(), MaxGap: r.recipe.MaxGap, Log: o.Log})
 	r.stepsPerEpoch = r.loader.StepsPerEpoch()
 	r.steps = r.stepsPerEpoch * r.recipe.Epochs
 	if o.Steps > 0 {
@@ -314,8 +321,8 @@ const configFile = "config.yaml"
 
 // writeConfig writes the recipe with what else the run depends on.
 func (r *run) writeConfig() error {
-	config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q\n# data: %d images, fingerprint %s\n%s",
-		r.o.DataPath, r.o.Data.Len(), r.fingerprint, WriteRecipe(*r.recipe))
+	config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q%s\n# data: %d images, fingerprint %s\n%s",
+		r.o.DataPath, r.o.DataArgs, r.o.Data.Len(), r.fingerprint, WriteRecipe(*r.recipe))
 	_, err := weights.SaveFunc(filepath.Join(r.o.Out, configFile), func(w io.Writer) error {
 		_, err := io.WriteString(w, config)
 		return err

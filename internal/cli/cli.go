@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -169,11 +170,28 @@ func (a *app) workers() int {
 
 // open opens a set of images and keeps the decoded ones in memory while that takes no more than a quarter of what is free.
 func (a *app) open(ctx context.Context, path string, part data.Part) (*data.Set, error) {
-	cache := int64(2 << 30)
+	return a.openWith(ctx, path, data.Options{Part: part})
+}
+
+// openWith is open with more to say about the data.
+func (a *app) openWith(ctx context.Context, path string, o data.Options) (*data.Set, error) {
+	o.CacheBytes = 2 << 30
 	if free := pretrain.FreeMemory(); free > 0 {
-		cache = min(cache, free/4)
+		o.CacheBytes = min(o.CacheBytes, free/4)
 	}
-	return data.Open(ctx, path, data.Options{Part: part, CacheBytes: cache})
+	o.Progress = a.unpacking()
+	return data.Open(ctx, path, o)
+}
+
+// unpacking tells now and then how far ffmpeg is with video files.
+func (a *app) unpacking() func(done, total int) {
+	line := time.Now()
+	return func(done, total int) {
+		if time.Since(line) > 5*time.Second {
+			line = time.Now()
+			a.warn("unpacking videos: %d of %d", done, total)
+		}
+	}
 }
 
 // print writes one JSON object.

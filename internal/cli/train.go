@@ -23,6 +23,8 @@ type trainFlags struct {
 	seed                      uint64
 	monitorTrain, monitorTest string
 	resume                    bool
+	pairs                     string
+	fps                       float64
 }
 
 func (a *app) train() *cobra.Command {
@@ -35,6 +37,10 @@ func (a *app) train() *cobra.Command {
 PATH is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one, CIFAR-10/100 binary files, IDX files, or
 builtin:train. The recipe is one of ` + strings.Join(pretrain.Recipes(), ", ") + `, or a YAML file; --set changes single keys of it.
 
+What counts as a positive pair is the recipe's choice. positives=views: two views of an image. positives=frames: two frames of a video, at most max_gap
+apart; a video is a folder of frames, an animated GIF, or with ffmpeg installed a video file. positives=pairs: two images of a group, as a CSV file
+(path,group) given by --pairs says; images that it does not list are left out. In either case keys of the query's own video or group are no negatives.
+
 DIR becomes the run's folder: config.yaml (enough to repeat the run), log.jsonl (all that happened), checkpoints/, and
 encoder.safetensors, the encoder with torchvision's names, which every other command takes.
 
@@ -43,6 +49,8 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 		Example: `  moco train --data photos/ --recipe moco-v2 --set encoder.arch=resnet18 --set queue=8192 --out run
   moco train --data cifar10/train.tar --recipe cifar --set encoder.width=0.25 --set bn_splits=1 --batch 256 --epochs 10 \
        --monitor-train cifar10/train.tar --monitor-test cifar10/test.tar --out run
+  moco train --data videos/ --set positives=frames --set max_gap=30 --out run
+  moco train --data photos/ --set positives=pairs --pairs pairs.csv --out run
   moco train --data photos/ --recipe run/config.yaml --out run --resume`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runTrain(c, f) },
@@ -52,6 +60,8 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.StringVar(&f.recipe, "recipe", "cifar", "name of a recipe, or a YAML file; with --resume the run's own if not given")
 	flags.StringArrayVar(&f.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	flags.StringVar(&f.out, "out", "", "folder of the run (required)")
+	flags.StringVar(&f.pairs, "pairs", "", "for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file")
+	flags.Float64Var(&f.fps, "fps", data.DefaultFPS, "for positives=frames: frames a second to take from video files")
 	flags.IntVar(&f.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
 	flags.IntVar(&f.steps, "steps", 0, "stop after so many steps; the schedule stays")
 	flags.IntVar(&f.batch, "batch", 0, "images a step")
@@ -90,7 +100,22 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 		return err
 	}
 	o := pretrain.Options{Recipe: recipe, DataPath: f.data, Out: f.out, Resume: f.resume, Steps: f.steps, Engine: e, Workers: a.workers(), Log: a.logger()}
-	if o.Data, err = a.open(ctx, f.data, data.Train); err != nil {
+	opts := data.Options{Part: data.Train, Frames: recipe.Positives == "frames", FPS: f.fps, Pairs: f.pairs}
+	switch pairs := recipe.Positives == "pairs"; {
+	case pairs && f.pairs == "":
+		return usageError{errors.New("positives: pairs takes a list of them; give a CSV file of path,group with --pairs")}
+	case !pairs && f.pairs != "":
+		return usageError{fmt.Errorf("--pairs goes with positives: pairs, and the recipe has %s; add --set positives=pairs", recipe.Positives)}
+	case !opts.Frames && c.Flags().Changed("fps"):
+		return usageError{fmt.Errorf("--fps goes with positives: frames, and the recipe has %s; add --set positives=frames", recipe.Positives)}
+	case !(f.fps > 0 && f.fps <= 1000):
+		return usageError{fmt.Errorf("--fps %v: must be above 0 and at most 1000", f.fps)}
+	case pairs:
+		o.DataArgs = fmt.Sprintf(" --pairs %q", f.pairs)
+	case c.Flags().Changed("fps"):
+		o.DataArgs = fmt.Sprintf(" --fps %v", f.fps)
+	}
+	if o.Data, err = a.openWith(ctx, f.data, opts); err != nil {
 		return err
 	}
 	defer o.Data.Close()
@@ -129,7 +154,7 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(pretra
 	done, err := pretrain.Run(ctx, o)
 	show.clear()
 	if errors.Is(err, pretrain.ErrInterrupted) {
-		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s --out %s --resume", done.Step, o.DataPath, o.Out)
+		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s%s --out %s --resume", done.Step, o.DataPath, o.DataArgs, o.Out)
 	}
 	return done, err
 }

@@ -7,6 +7,7 @@
 package loader
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ type Options struct {
 	Seed     uint64  // of the order and the views
 	Workers  int     // goroutines that decode and draw
 	MaxBad   float64 // share of the set that may be unreadable
+	Grouped  bool    // the second view is of another image of the first one's group (Set.Group), which the set must have; ids are then the groups'
+	MaxGap   int     // with Grouped: that image lies at most so many places away in the group; 0: anywhere
 	Log      *slog.Logger
 }
 
@@ -46,8 +49,8 @@ type Loader struct {
 
 // worker is the memory of one goroutine.
 type worker struct {
-	image   data.Image
-	scratch augment.Scratch
+	image, partner data.Image
+	scratch        augment.Scratch
 }
 
 // Purposes of random streams, so that none repeats another.
@@ -55,6 +58,8 @@ const (
 	orderStream = 100 + iota
 	viewStream
 	shuffleStream
+	partnerStream
+	phaseStream
 )
 
 // New returns a loader of a set that is not empty.
@@ -88,7 +93,7 @@ func (l *Loader) Bad() int {
 // Batch is where a batch goes. Each slice has BatchSize images' worth; all but X1 may be nil.
 type Batch struct {
 	X1, X2             []float32 // [N,S,S,3], two views
-	IDs                []int32   // index of each image in the set
+	IDs                []int32   // of each image: its index in the set, or with Grouped its group
 	Labels             []int32   // class of each image
 	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
 }
@@ -100,6 +105,9 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
 		r := rng.New(l.o.Seed, orderStream, uint64(epoch))
 		l.order = slices.Grow(l.order[:0], l.set.Len())[:l.set.Len()]
 		r.Perm(l.order)
+		if l.o.Grouped {
+			l.spread(epoch)
+		}
 		l.epoch = epoch
 	}
 	n := l.BatchSize(step)
@@ -110,15 +118,23 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
 		if err != nil {
 			return err
 		}
-		for view, x := range [][]float32{b.X1, b.X2} {
+		id, second := image, &w.image
+		if l.o.Grouped {
+			id, second = l.set.Group(image), &w.partner
+			if err := l.readPartner(epoch, image, second); err != nil {
+				return err
+			}
+		}
+		for view, from := range []*data.Image{&w.image, second} {
+			x := [][]float32{b.X1, b.X2}[view]
 			if x == nil {
 				continue
 			}
 			r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
-			l.policy.View(x[i*each:(i+1)*each], &w.image, &r, &w.scratch)
+			l.policy.View(x[i*each:(i+1)*each], from, &r, &w.scratch)
 		}
 		if b.IDs != nil {
-			b.IDs[i] = int32(image)
+			b.IDs[i] = int32(id)
 		}
 		if b.Labels != nil {
 			b.Labels[i] = int32(l.set.Label(image))
@@ -140,20 +156,70 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
 	return nil
 }
 
+// spread sorts the order so that the images of a group lie as far from each other in an epoch as they can: the j-th of n comes at (j + phase)/n of its
+// length, the phase being the group's own. So a batch holds two of a group only where a group has more images than the epoch steps.
+func (l *Loader) spread(epoch int) {
+	seen := make([]int, l.set.Groups())
+	phase := make([]float64, len(seen))
+	for g := range phase {
+		r := rng.New(l.o.Seed, phaseStream, uint64(epoch), uint64(g))
+		phase[g] = r.Float64()
+	}
+	at := make([]float64, l.set.Len())
+	for _, i := range l.order {
+		g := l.set.Group(i)
+		at[i] = (float64(seen[g]) + phase[g]) / float64(len(l.set.Members(g)))
+		seen[g]++
+	}
+	slices.SortStableFunc(l.order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
+}
+
+// readPartner decodes the image that is positive to image i in an epoch: one of the others of its group, within MaxGap. One that cannot be read gives its place to the
+// next; where none can, image i is its own partner, as with views.
+func (l *Loader) readPartner(epoch, i int, dst *data.Image) error {
+	members, at := l.set.Members(l.set.Group(i)), l.set.Place(i)
+	from, to := 0, len(members)-1
+	if l.o.MaxGap > 0 {
+		from, to = max(from, at-l.o.MaxGap), min(to, at+l.o.MaxGap)
+	}
+	if others := to - from; others > 0 {
+		r := rng.New(l.o.Seed, partnerStream, uint64(epoch), uint64(i))
+		start := r.IntN(others)
+		for k := range others {
+			j := from + (start+k)%others
+			if j >= at { // i itself is left out
+				j++
+			}
+			ok, err := l.try(members[j], dst)
+			if ok || err != nil {
+				return err
+			}
+		}
+	}
+	_, err := l.try(i, dst)
+	return err
+}
+
+// try decodes image i unless it is known, or found, to be unreadable. Too many of those are an error.
+func (l *Loader) try(i int, dst *data.Image) (bool, error) {
+	l.mu.Lock()
+	_, known := l.bad[i]
+	l.mu.Unlock()
+	if known {
+		return false, nil
+	}
+	err := l.set.Read(i, dst)
+	if err == nil {
+		return true, nil
+	}
+	return false, l.note(i, err)
+}
+
 // read decodes image i, or the next one that can be, and returns which.
 func (l *Loader) read(i int, dst *data.Image) (int, error) {
 	for range l.set.Len() {
-		l.mu.Lock()
-		_, known := l.bad[i]
-		l.mu.Unlock()
-		if !known {
-			err := l.set.Read(i, dst)
-			if err == nil {
-				return i, nil
-			}
-			if err := l.note(i, err); err != nil {
-				return 0, err
-			}
+		if ok, err := l.try(i, dst); ok || err != nil {
+			return i, err
 		}
 		i = (i + 1) % l.set.Len()
 	}
