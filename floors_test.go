@@ -20,6 +20,7 @@ var floors = map[string]int{
 	".":        4,
 	"evaluate": 5, "internal/report": 5,
 	"pretrain":     6,
+	"study":        7,
 	"internal/cli": 8,
 	"cmd/moco":     9, "scripts/pan": 9,
 }

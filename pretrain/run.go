@@ -31,6 +31,14 @@ import (
 // ErrInterrupted is what Run returns when its context ended: the step was finished, and a checkpoint written.
 var ErrInterrupted = errors.New("interrupted; the run is saved and --resume goes on with it")
 
+// DivergedError is the error of a run whose numbers are no longer finite.
+type DivergedError struct{ Err error }
+
+func (e *DivergedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what happened, and at which step.
+func (e *DivergedError) Unwrap() error { return e.Err }
+
 // Options say what to run.
 type Options struct {
 	Recipe   moco.Recipe
@@ -45,6 +53,7 @@ type Options struct {
 
 	MonitorTrain, MonitorTest *data.Set // labelled sets for the kNN monitor; both or none
 	MonitorStart              bool      // also before the first step
+	MonitorEvery              int       // epochs from one to the next; 0 is 1; the last epoch always is
 
 	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same views encoded now.
 	Consistency bool
@@ -458,7 +467,7 @@ func (r *run) train(ctx context.Context) error {
 		if err := r.monitor(ctx, 0); err != nil {
 			return r.stopped(ctx, err)
 		}
-	case r.step > 0 && (r.step%r.stepsPerEpoch == 0 || r.step >= r.steps): // stopped between a checkpoint and its monitor
+	case r.step > 0 && (r.step%(r.stepsPerEpoch*max(1, r.o.MonitorEvery)) == 0 || r.step >= r.steps): // stopped between a checkpoint and its monitor
 		if err := r.monitor(ctx, r.epoch()); err != nil {
 			return r.stopped(ctx, err)
 		}
@@ -489,7 +498,7 @@ func (r *run) train(ctx context.Context) error {
 			}
 			r.tell(event)
 		}
-		if r.model != nil && (ended || r.step == r.steps) {
+		if r.model != nil && (ended && (epoch+1)%max(1, r.o.MonitorEvery) == 0 || r.step == r.steps) {
 			if err := r.monitor(ctx, epoch+1); err != nil {
 				return r.stopped(ctx, err)
 			}
@@ -633,7 +642,7 @@ func (r *run) diverged(what string) error {
 	if len(r.checkpoints.list) > 0 {
 		kept = fmt.Sprintf("the checkpoint of step %d is kept", r.checkpoints.list[0].Step)
 	}
-	return fmt.Errorf("%s; %s; lower lr (it is %.4g) or raise t, and start anew", what, kept, r.recipe.LR)
+	return &DivergedError{fmt.Errorf("%s; %s; lower lr (it is %.4g) or raise t, and start anew", what, kept, r.recipe.LR)}
 }
 
 // saveEncoder writes the query encoder of the step that the newest checkpoint holds.

@@ -142,7 +142,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 	dataset := &cobra.Command{Use: "data", Short: "Look at images", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())
-	root.AddCommand(a.train(), eval, a.bench(), a.info(), dataset, a.demo())
+	root.AddCommand(a.train(), a.compare(), eval, a.bench(), a.info(), dataset, a.demo())
 	return root
 }
 

@@ -1,0 +1,69 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+
+	"moco/internal/rng"
+)
+
+// Sample returns n images of the set, as many of each class as of any other (one more of some where n does not divide), chosen by the seed and
+// kept in the set's order. It reads through s and its cache: close it or not, but use it only while s is open.
+func (s *Set) Sample(n int, seed uint64) (*Set, error) {
+	if n < 1 || n > s.Len() {
+		return nil, fmt.Errorf("a sample of %d images is asked for, and there are %d; give 1 to %d", n, s.Len(), s.Len())
+	}
+	if s.groups != nil {
+		return nil, errors.New("a sample of images would tear their groups apart; give a folder with fewer videos or groups")
+	}
+	order := make([]int, s.Len())
+	random := rng.New(seed, sampleStream)
+	random.Perm(order)
+	byClass := make([][]int, max(1, len(s.classes)))
+	for _, i := range order {
+		c := max(0, s.Label(i))
+		byClass[c] = append(byClass[c], i)
+	}
+	var keep []int
+	for round := 0; len(keep) < n; round++ {
+		for _, images := range byClass {
+			if round < len(images) && len(keep) < n {
+				keep = append(keep, images[round])
+			}
+		}
+	}
+	slices.Sort(keep)
+	part := &Set{kind: fmt.Sprintf("%d of the images of %s", n, s.kind), classes: s.classes, backend: &sampled{s, keep}}
+	for _, i := range keep {
+		part.names = append(part.names, s.names[i])
+		if s.labels != nil {
+			part.labels = append(part.labels, s.labels[i])
+		}
+	}
+	return part, nil
+}
+
+// sampleStream is the purpose of the random numbers that a sample is drawn with.
+const sampleStream = 300
+
+// sampled is some of the images of a set.
+type sampled struct {
+	of   *Set
+	keep []int
+}
+
+func (b *sampled) read(i int, dst *Image) error {
+	err := b.of.Read(b.keep[i], dst)
+	var bad *BadImage
+	if errors.As(err, &bad) { // the sample names it again
+		return bad.Err
+	}
+	return err
+}
+
+func (b *sampled) header(i int) (string, int, int, error) { return b.of.backend.header(b.keep[i]) }
+func (b *sampled) size(i int) int64                       { return b.of.backend.size(b.keep[i]) }
+func (b *sampled) fingerprint(h hash.Hash)                { b.of.backend.fingerprint(h) }
+func (b *sampled) close() error                           { return nil }
