@@ -51,6 +51,9 @@ func queueStep(g *graph.Graph, r *Recipe, n int) {
 //
 // Outputs: "loss"; "accuracy", the share of queries whose positive key is the nearest, or of images that get their label; "q" [N,C], the queries.
 func Step(r *Recipe, n int) (*graph.Graph, error) {
+	if err := r.bankSize(); err != nil {
+		return nil, err
+	}
 	g := newGraph(r)
 	if r.Objective == "supervised" {
 		supervisedStep(g, r, n)

@@ -341,6 +341,14 @@ func TestAccumulate(t *testing.T) {
 	}
 }
 
+func TestBankOfUnknownSize(t *testing.T) {
+	r := Default()
+	r.Dictionary = "bank"
+	if _, err := Step(&r, 8); err == nil || !strings.Contains(err.Error(), "a bank stores a feature for every image, so their number must be known") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRamps(t *testing.T) {
 	r := Default()
 	r.Momentum, r.MomentumEnd, r.Temperature, r.TemperatureEnd = 0.99, 1, 0.1, 0.2
