@@ -8,7 +8,7 @@ import (
 )
 
 // maxAnimationBytes is how large an animation may get when it is unpacked, frame by frame as stored.
-const maxAnimationBytes = 1 << 30
+const maxAnimationBytes = 1 << 29
 
 // errCut is the error of a GIF that ends before its trailer, inside of a block.
 var errCut = errors.New("the gif data end too early: the file is cut short")

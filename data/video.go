@@ -245,7 +245,7 @@ func unpackOne(ctx context.Context, ffmpeg, file, to string, fps float64) (int64
 	scale := fmt.Sprintf("fps=%v,scale=w='if(gt(iw,ih),-1,min(%d,iw))':h='if(gt(iw,ih),min(%d,ih),-1)'", fps, frameEdge, frameEdge)
 	// Only local files: what is named like a video may be a list of addresses. The plain decoders, so that every machine sees the same.
 	c := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-loglevel", "error", "-protocol_whitelist", "file", "-threads", "1", "-i", "file:"+file,
-		"-map", "0:v:0", "-vf", scale, "-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-flags", "+bitexact", "-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
+		"-map", "0:v:0", "-vf", scale, "-pix_fmt", "rgb24", "-flags", "+bitexact", "-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
 	var said bytes.Buffer
 	c.Stderr = &said
 	err := c.Run()

@@ -61,6 +61,8 @@ func TestSettings(t *testing.T) {
 		"milestones=[3, x]":         "a list of whole numbers",
 		"milestones=[30, 20]":       "must rise",
 		"weight_decay=-1":           "weight_decay",
+		"positives=crops":           "views, frames or pairs",
+		"max_gap=3":                 "goes with positives: frames, not with views",
 	} {
 		if _, err := LoadRecipe("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("--set %s gives %v, want one line that says %q", setting, err, want)

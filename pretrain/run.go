@@ -285,7 +285,7 @@ func (r *run) begin() error {
 	for _, w := range r.pending {
 		r.tell(w)
 	}
-	if r.hasQueue() && r.recipe.Queue > o.Data.Len() {
+	if r.hasQueue() && r.recipe.Queue > o.Data.Len() && !r.recipe.Grouped() {
 		r.warn("queue", fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: most queries will meet older views of their own image as negatives; use --set queue=%d or less, or mask_same_image=true", r.recipe.Queue, o.Data.Len(), o.Data.Len()))
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"math"
 	"os"
@@ -140,6 +142,66 @@ func TestSameBits(t *testing.T) {
 			t.Errorf("%d steps end with %s and %s", one.Step, one.SHA256, two.SHA256)
 		}
 	})
+}
+
+// videos is a set of five videos of three frames.
+func videos(t *testing.T) *data.Set {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range 15 {
+		img := image.NewGray(image.Rect(0, 0, 10, 10))
+		for p := range img.Pix {
+			img.Pix[p] = uint8(p*(1+i/3) + 10*i)
+		}
+		name := filepath.Join(dir, fmt.Sprint(i/3), fmt.Sprint(i%3)+".png")
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(png.Encode(f, img), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := data.Open(context.Background(), dir, data.Options{Frames: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+// TestFrames: a run whose positives are frames ends with the same bits however it is stopped, and its queue holds the ids of videos.
+func TestFrames(t *testing.T) {
+	frames := func(workers int, more ...string) Options {
+		o := options(t, workers, append([]string{"positives=frames", "max_gap=1", "mask_same_image=false", "epochs=3"}, more...)...)
+		o.Data = videos(t)
+		return o
+	}
+	one, many := finish(t, frames(1)), frames(3)
+	many.Steps = 4
+	finish(t, many)
+	many.Steps, many.Resume = 0, true
+	if again := finish(t, many); again.SHA256 != one.SHA256 {
+		t.Errorf("SHA-256 %s with three workers and a stop, want %s", again.SHA256, one.SHA256)
+	}
+	if other := finish(t, frames(1, "max_gap=0")); other.SHA256 == one.SHA256 {
+		t.Error("max_gap changes nothing")
+	}
+	f, _, err := weights.Load(one.Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := f.Get("queue_ids"); ids == nil || slices.Max(ids.Int32s()) > 4 {
+		t.Errorf("the queue does not hold the ids of 5 videos: %v", ids)
+	}
+	o := frames(1)
+	o.Data = images(t, "builtin:train?n=14&size=10")
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "positives: frames: the images are in no groups") {
+		t.Errorf("frames of a set without videos give %v", err)
+	}
 }
 
 func TestRunFolder(t *testing.T) {

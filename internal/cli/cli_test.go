@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -140,6 +141,13 @@ func TestBadInput(t *testing.T) {
 		"K of 0":                     {train(images, out(), "--set", "queue=0"), 2, "queue"},
 		"a negative temperature":     {train(images, out(), "--set", "t=-0.2"), 2, "temperature"},
 		"a batch beyond the data":    {train(images, out(), "--batch", "11"), 2, "more than the 10 images"},
+		"frames without videos":      {train(notes, out(), "--set", "positives=frames"), 1, "holds no videos"},
+		"frames of the built-in set": {train("builtin:train", out(), "--set", "positives=frames"), 1, "holds no videos"},
+		"videos of one frame":        {train(folder(t, map[string][]byte{"a/1.png": pngBytes(1), "b/1.png": pngBytes(2), "b/2.png": pngBytes(3)}), out(), "--set", "positives=frames", "--batch", "2"), 2, `the video "a" has a single frame`},
+		"pairs without a list":       {train(images, out(), "--set", "positives=pairs"), 2, "--pairs"},
+		"a list without pairs":       {train(images, out(), "--pairs", "x.csv"), 2, "positives=pairs"},
+		"a list that is missing":     {train(images, out(), "--set", "positives=pairs", "--pairs", "nowhere.csv"), 1, "nowhere.csv"},
+		"a rate without frames":      {train(images, out(), "--fps", "3"), 2, "positives=frames"},
 		"an unknown recipe":          {train(images, out(), "--recipe", "cifra"), 2, "cifra"},
 		"an unknown precision":       {train(images, out(), "--precision", "fp16"), 2, "must be fp32 or bf16"},
 		"an unknown flag":            {[]string{"train", "--dta", "x"}, 2, "--dta"},
@@ -202,6 +210,38 @@ func TestBrokenImagesAreSkipped(t *testing.T) {
 	}
 	if done.Event != "done" || done.BadImages != 4 || done.Step != 12 {
 		t.Errorf("the last line is %s, want done with 4 bad images after 12 steps", lines[len(lines)-1])
+	}
+}
+
+// TestPositives trains on pairs and on videos, and shows them.
+func TestPositives(t *testing.T) {
+	list := "path,group\n"
+	for i := range 5 {
+		list += fmt.Sprintf("cat/%d.png,g%d\n../images/dog/%d.jpg,g%d\n", i, i, i, i)
+	}
+	dir := folder(t, map[string][]byte{"lists/pairs.csv": []byte(list)})
+	images := filepath.Join(dir, "images")
+	if err := os.Rename(good(t, nil), images); err != nil {
+		t.Fatal(err)
+	}
+	pairs, run := filepath.Join(dir, "lists", "pairs.csv"), filepath.Join(dir, "run")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"data", "info", images, "--pairs", pairs}, "5 groups of 2 images"},
+		{train(images, run, "--set", "positives=pairs", "--pairs", pairs, "--steps", "1"), "10 images"},
+		{[]string{"train", "--data", images, "--pairs", pairs, "--out", run, "--resume", "--steps", "2"}, "Going on after step 1"},
+		{[]string{"data", "info", images, "--frames"}, "2 videos of 5 images"},
+		{train(images, filepath.Join(dir, "frames"), "--set", "positives=frames", "--set", "max_gap=2", "--steps", "2"), "10 images"},
+	} {
+		if code, stdout, stderr := command(c.args...); code != 0 || !strings.Contains(stdout, c.want) {
+			t.Errorf("moco %v: exit code %d, want %q in\n%s%s", c.args, code, c.want, stdout, stderr)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(run, "config.yaml"))
+	if err != nil || !strings.Contains(string(raw), fmt.Sprintf(" --pairs %q\n", pairs)) {
+		t.Errorf("config.yaml does not say where the pairs came from (%v):\n%s", err, raw)
 	}
 }
 

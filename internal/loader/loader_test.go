@@ -144,3 +144,143 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("a cancelled context gives %v", err)
 	}
 }
+
+// videos is a set of three videos of 5, 3 and 4 frames. Frame k of a video is of a colour that tells both; those named broken are none.
+func videos(t *testing.T, broken ...string) *data.Set {
+	t.Helper()
+	dir := t.TempDir()
+	for v, frames := range []int{5, 3, 4} {
+		folder := filepath.Join(dir, string(rune('a'+v)))
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for k := range frames {
+			img := image.NewRGBA(image.Rect(0, 0, 8, 8))
+			for p := range 64 {
+				img.Set(p%8, p/8, color.RGBA{uint8(60 * v), uint8(40 * k), 9, 255})
+			}
+			name := string(rune('0'+k)) + ".png"
+			f, err := os.Create(filepath.Join(folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(broken, string(rune('a'+v))+"/"+name) {
+				f.WriteString("\x89PNG\r\n\x1a\nbroken")
+			} else if err := png.Encode(f, img); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+	}
+	set, err := data.Open(context.Background(), dir, data.Options{Frames: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+// seen tells from a view which video and frame it is of.
+func seen(x []float32) (video, frame int) {
+	value := func(c int, mean, std float32) float32 { return (x[c]*std + mean) * 255 }
+	return int(value(0, 0.4914, 0.2023)/60 + 0.5), int(value(1, 0.4822, 0.1994)/40 + 0.5)
+}
+
+func TestPartnersAreOtherFramesOfTheVideo(t *testing.T) {
+	plain, err := augment.Named("flip", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		gap    int
+		broken []string
+		bad    float64
+	}{{"anywhere", 0, nil, 0}, {"next to it", 1, nil, 0}, {"at most two away", 2, nil, 0}, {"some broken", 1, []string{"b/1.png", "c/3.png"}, 0.5}} {
+		t.Run(c.name, func(t *testing.T) {
+			set := videos(t, c.broken...)
+			l := New(set, plain, Options{Batch: 4, Seed: 1, Workers: 3, Grouped: true, MaxGap: c.gap, MaxBad: c.bad})
+			gaps := map[int]bool{}
+			for epoch := range 20 {
+				shown := map[[2]int]int{}
+				for step := range l.StepsPerEpoch() {
+					b := fill(t, l, epoch, step)
+					for i, id := range b.IDs {
+						v1, f1 := seen(b.X1[i*192:])
+						v2, f2 := seen(b.X2[i*192:])
+						if v1 != v2 || int(id) != v1 {
+							t.Fatalf("frames of videos %d and %d are positive, with id %d", v1, v2, id)
+						}
+						gap := max(f1-f2, f2-f1)
+						if (gap == 0 && c.broken == nil) || (c.gap > 0 && gap > c.gap) {
+							t.Fatalf("frames %d and %d of video %d are positive", f1, f2, v1)
+						}
+						gaps[gap] = true
+						shown[[2]int{v1, f1}]++
+					}
+				}
+				if c.broken == nil && len(shown) != set.Len() {
+					t.Errorf("epoch %d shows %d frames, want each of %d once", epoch, len(shown), set.Len())
+				}
+			}
+			if want := map[int]int{0: 4, 1: 1, 2: 2}[c.gap]; len(c.broken) == 0 && len(gaps) != want {
+				t.Errorf("gaps %v were drawn, want all of 1 to %d", gaps, want)
+			}
+			if c.broken != nil && (!gaps[0] || l.Bad() != 2) { // with its only neighbour broken, a frame is its own partner
+				t.Errorf("gaps %v, %d broken", gaps, l.Bad())
+			}
+		})
+	}
+}
+
+func TestPartnersFollowFromSeedEpochAndStepAlone(t *testing.T) {
+	set := videos(t, "b/1.png", "c/3.png")
+	o := Options{Batch: 5, Seed: 3, Workers: 1, Grouped: true, MaxGap: 2, MaxBad: 0.5}
+	one := New(set, policy(t), o)
+	for epoch := range 3 {
+		for step := range one.StepsPerEpoch() {
+			o.Workers = 4
+			a, b := fill(t, one, epoch, step), fill(t, New(set, policy(t), o), epoch, step)
+			if !slices.Equal(a.X1, b.X1) || !slices.Equal(a.X2, b.X2) || !slices.Equal(a.IDs, b.IDs) {
+				t.Fatalf("epoch %d, step %d differs from that of a loader that has seen nothing before", epoch, step)
+			}
+		}
+	}
+}
+
+// With groups of equal size and as many batches as each has images, no batch holds two of a group.
+func TestGroupsAreSpread(t *testing.T) {
+	files := t.TempDir()
+	for v := range 6 {
+		for k := range 4 {
+			name := filepath.Join(files, string(rune('a'+v)), string(rune('0'+k))+".png")
+			os.MkdirAll(filepath.Dir(name), 0o755)
+			f, err := os.Create(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			png.Encode(f, image.NewGray(image.Rect(0, 0, 2, 2)))
+			f.Close()
+		}
+	}
+	set, err := data.Open(context.Background(), files, data.Options{Frames: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	l := New(set, policy(t), Options{Batch: 6, Grouped: true})
+	var first []int
+	for epoch := range 5 {
+		for step := range 4 {
+			ids := slices.Clone(fill(t, l, epoch, step).IDs)
+			slices.Sort(ids)
+			if len(slices.Compact(ids)) != 6 {
+				t.Errorf("epoch %d, step %d has videos %v", epoch, step, ids)
+			}
+		}
+		if slices.Equal(first, l.order) {
+			t.Error("two epochs have the same order")
+		}
+		first = slices.Clone(l.order)
+	}
+}
