@@ -60,8 +60,9 @@ func TestFloors(t *testing.T) {
 			if ours && floors[other] >= floor {
 				t.Errorf("%s (floor %d) imports %s (floor %d)", file, floor, other, floors[other])
 			}
-			if other == "engine/cpu" && dir != "internal/cli" {
-				t.Errorf("%s names an engine; only internal/cli does", file)
+			// open.go may, so that moco.Open needs nothing but a path; the files of Algorithm 1 beside it still name none.
+			if other == "engine/cpu" && dir != "internal/cli" && file != "open.go" {
+				t.Errorf("%s names an engine; only internal/cli and open.go do", file)
 			}
 		}
 		return nil

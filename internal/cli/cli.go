@@ -1,4 +1,4 @@
-// Package cli is the command moco: one file a subcommand. It is the only place that names a concrete engine and reads the environment.
+// Package cli is the command moco: one file a subcommand. It names the concrete engine and is the only place that reads the environment.
 package cli
 
 import (
