@@ -18,7 +18,7 @@ var floors = map[string]int{
 	"engine": 2, "nn": 2, "optim": 2, "augment": 2, "vectors": 2,
 	"engine/cpu": 3, "engine/enginetest": 3, "internal/loader": 3,
 	".":        4,
-	"evaluate": 5, "internal/report": 5,
+	"embed": 5, "evaluate": 5, "internal/report": 5,
 	"pretrain":     6,
 	"internal/cli": 8,
 	"cmd/moco":     9, "scripts/pan": 9,

@@ -50,6 +50,7 @@ type OpenOptions struct {
 // processors for each.
 type Encoder struct {
 	Recipe Recipe // its Encoder, Views and Precision are what counts
+	SHA256 string // of the file that it was opened from; empty if there was none
 
 	layer  Layer
 	policy augment.Policy // of the plain view: the middle of the image
@@ -75,7 +76,7 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?", run, EncoderFile)
 		}
 	}
-	f, _, err := weights.Load(path)
+	f, sha, err := weights.Load(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}
@@ -83,6 +84,7 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
+	e.SHA256 = sha
 	return e, nil
 }
 
@@ -190,6 +192,9 @@ func (e *Encoder) DimOf(layer Layer) (int, error) {
 	}
 	return 0, fmt.Errorf("features: %q is not known; there are head and backbone", layer)
 }
+
+// Engine is the name of what computes, such as "cpu/avx512": another one rounds in another way.
+func (e *Encoder) Engine() string { return e.engine.Name() }
 
 // Batch is the most images that are encoded at once.
 func (e *Encoder) Batch() int { return e.batch }
