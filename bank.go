@@ -23,7 +23,7 @@ func bankStep(g *graph.Graph, r *Recipe, n int) {
 	ids := g.Input("ids", int32s, n)
 	own := g.GatherRows(bank, ids)
 
-	v := g.L2Normalise(f.forward(image(g, r, "x1", n)))
+	v := g.L2Normalise(f.forward(view(g, r, "x1", n)))
 	query := sharpen(g, r, v)
 	var loss *graph.Node
 	if r.Loss == "nce" { // noise of its own for each query, behind its positive

@@ -16,7 +16,7 @@ func batchStep(g *graph.Graph, r *Recipe, n int) {
 	var loss *graph.Node
 	var batches []*encoded
 	if r.Loss == "nt_xent" { // SimCLR: each of 2N views finds its partner among 2N-1 others (Chen et al. 2020, Eq. 1)
-		z := f.encode(r, image(g, r, "x", 2*n))
+		z := f.encode(r, view(g, r, "x", 2*n))
 		batches = append(batches, z)
 		z1, z2 := g.Rows(z.features, 0, n), g.Rows(z.features, n, n)
 		positive, every := g.RowDot(sharpen(g, r, z1), z2), g.Concat(ids, ids)
@@ -30,7 +30,7 @@ func batchStep(g *graph.Graph, r *Recipe, n int) {
 		}
 		loss = g.WeightedSum(graph.Term{Coefficient: 0.5, X: loss}) // the mean over all views
 	} else {
-		q, k := f.encode(r, image(g, r, "x1", n)), f.encode(r, image(g, r, "x2", n))
+		q, k := f.encode(r, view(g, r, "x1", n)), f.encode(r, view(g, r, "x2", n))
 		batches = append(batches, q, k)
 		pairs := []pair{{q.features, k.features}}
 		if r.Symmetric {

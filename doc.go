@@ -1,7 +1,9 @@
 // Package moco is Momentum Contrast (He, Fan, Wu, Xie, Girshick: "Momentum Contrast for Unsupervised Visual Representation Learning",
 // CVPR 2020), and the root of a library that trains image encoders with it on the CPU.
 //
-// Start with Step, in step.go: it is the paper's Algorithm 1. A Recipe holds the knobs; Initialise writes where training starts;
+// To use a trained encoder, call Open on what training wrote, and Embed on images; see the example.
+//
+// To see how it learns, start with Step, in step.go: it is the paper's Algorithm 1. A Recipe holds the knobs; Initialise writes where training starts;
 // Features is the trained encoder for inference. They make graphs (package graph), which an engine (package engine, for instance engine/cpu)
 // compiles and runs:
 //

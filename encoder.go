@@ -216,9 +216,9 @@ func Keys(r *Recipe, n int) (*graph.Graph, error) {
 	var k *graph.Node
 	if r.Dictionary == "queue" {
 		f, shuffle := newEncoder(g, r, "encoder_k"), newShuffle(g, r, n)
-		k = shuffle.undo(f.forward(shuffle.do(image(g, r, "x2", n))))
+		k = shuffle.undo(f.forward(shuffle.do(view(g, r, "x2", n))))
 	} else {
-		k = newEncoder(g, r, "encoder_q").forward(image(g, r, "x1", n))
+		k = newEncoder(g, r, "encoder_q").forward(view(g, r, "x1", n))
 	}
 	g.Output("k", g.L2Normalise(k))
 	if err := g.Check(); err != nil {

@@ -15,10 +15,10 @@ import (
 var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "engine/cpu/internal/kernel": 0,
 	"graph": 1, "data": 1, "weights": 1,
-	"engine": 2, "nn": 2, "optim": 2, "augment": 2,
+	"engine": 2, "nn": 2, "optim": 2, "augment": 2, "vectors": 2,
 	"engine/cpu": 3, "engine/enginetest": 3, "internal/loader": 3,
 	".":        4,
-	"evaluate": 5, "internal/report": 5,
+	"embed": 5, "evaluate": 5, "internal/report": 5,
 	"pretrain":     6,
 	"study":        7,
 	"internal/cli": 8,
@@ -61,8 +61,9 @@ func TestFloors(t *testing.T) {
 			if ours && floors[other] >= floor {
 				t.Errorf("%s (floor %d) imports %s (floor %d)", file, floor, other, floors[other])
 			}
-			if other == "engine/cpu" && dir != "internal/cli" {
-				t.Errorf("%s names an engine; only internal/cli does", file)
+			// open.go may, so that moco.Open needs nothing but a path; the files of Algorithm 1 beside it still name none.
+			if other == "engine/cpu" && dir != "internal/cli" && file != "open.go" {
+				t.Errorf("%s names an engine; only internal/cli and open.go do", file)
 			}
 		}
 		return nil

@@ -71,15 +71,15 @@ type pair struct{ query, key *graph.Node }
 
 // views declares the inputs and says which is encoded as what.
 func views(g *graph.Graph, r *Recipe, n int) []pair {
-	x1, x2 := image(g, r, "x1", n), image(g, r, "x2", n)
+	x1, x2 := view(g, r, "x1", n), view(g, r, "x2", n)
 	if r.Symmetric {
 		return []pair{{x1, x2}, {x2, x1}}
 	}
 	return []pair{{x1, x2}}
 }
 
-// image declares an input of n images.
-func image(g *graph.Graph, r *Recipe, name string, n int) *graph.Node {
+// view declares an input of n views.
+func view(g *graph.Graph, r *Recipe, name string, n int) *graph.Node {
 	return g.Input(name, float, n, r.Views.Size, r.Views.Size, 3)
 }
 

@@ -7,7 +7,7 @@ import "moco/graph"
 func supervisedStep(g *graph.Graph, r *Recipe, n int) {
 	f := newEncoder(g, r, "encoder_q")
 	labels := g.Input("labels", int32s, n)
-	logits := f.forward(image(g, r, "x", n))
+	logits := f.forward(view(g, r, "x", n))
 	loss := g.CrossEntropy(logits, labels)
 	g.Output("accuracy", g.LabelAccuracy(logits, labels))
 	g.Output("q", logits)

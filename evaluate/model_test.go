@@ -40,12 +40,12 @@ func saved(t *testing.T, change func(f *weights.File)) string {
 	if err := moco.Initialise(&r, s); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Export(&r, s, 3)
+	f, err := moco.Export(&r, s, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	change(f)
-	path := filepath.Join(t.TempDir(), EncoderFile)
+	path := filepath.Join(t.TempDir(), moco.EncoderFile)
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestOpenModelRefuses(t *testing.T) {
 	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
 		t.Errorf("an empty folder gives %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(empty, EncoderFile), []byte("not weights"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(empty, moco.EncoderFile), []byte("not weights"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil {

@@ -119,7 +119,7 @@ func (r *run) run(ctx context.Context) (*Done, error) {
 	}
 	newest := r.checkpoints.list[0]
 	done := &Done{"done", r.step, r.epoch(), r.lastLoss, r.lastHits, r.rate(), r.lastKNN, r.loader.Bad(), time.Since(began).Seconds(),
-		filepath.Join(r.checkpoints.dir, newest.File), newest.SHA256, filepath.Join(r.o.Out, evaluate.EncoderFile), interrupted}
+		filepath.Join(r.checkpoints.dir, newest.File), newest.SHA256, filepath.Join(r.o.Out, moco.EncoderFile), interrupted}
 	r.tell(*done)
 	return done, err
 }
@@ -647,11 +647,11 @@ func (r *run) diverged(what string) error {
 
 // saveEncoder writes the query encoder of the step that the newest checkpoint holds.
 func (r *run) saveEncoder() error {
-	encoder, err := evaluate.Export(r.recipe, r.state, r.step)
+	encoder, err := moco.Export(r.recipe, r.state, r.step)
 	if err != nil {
 		return err
 	}
-	if _, err := r.checkpoints.save(filepath.Join(r.o.Out, evaluate.EncoderFile), encoder); err != nil {
+	if _, err := r.checkpoints.save(filepath.Join(r.o.Out, moco.EncoderFile), encoder); err != nil {
 		return fmt.Errorf("the encoder of step %d cannot be saved; its checkpoint is kept, and --resume goes on from there: %w", r.step, err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-// Package cli is the command moco: one file a subcommand. It is the only place that names a concrete engine and reads the environment.
+// Package cli is the command moco: one file a subcommand. It names the concrete engine and is the only place that reads the environment.
 package cli
 
 import (
@@ -124,6 +124,7 @@ Start with
   moco data info PATH                        what a folder, archive or data set holds
   moco train --data PATH --recipe cifar --out run
   moco eval knn --model run --train PATH --test PATH
+  moco embed --model run --data PATH --out vectors.parquet
 
 Every command takes --json for scripts, and --help for its own story.
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
@@ -142,7 +143,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 	dataset := &cobra.Command{Use: "data", Short: "Look at images", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())
-	root.AddCommand(a.train(), a.compare(), eval, a.bench(), a.info(), dataset, a.demo())
+	root.AddCommand(a.train(), a.compare(), a.embedCommand(), eval, a.bench(), a.info(), dataset, a.demo())
 	return root
 }
 

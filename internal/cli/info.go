@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco/evaluate"
+	"moco"
 	"moco/weights"
 )
 
@@ -64,7 +64,7 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 				if info.Run, err = readRun(path); err != nil {
 					return err
 				}
-				path = filepath.Join(path, evaluate.EncoderFile)
+				path = filepath.Join(path, moco.EncoderFile)
 			}
 			f, sha, err := weights.Load(path)
 			if stat.IsDir() && errors.Is(err, os.ErrNotExist) {

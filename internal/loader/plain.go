@@ -9,7 +9,8 @@ import (
 
 // Plain goes once through a set in its order, for evaluation. Images that cannot be read are left out and counted.
 type Plain struct {
-	Bad int
+	Bad     int
+	Skipped func(image int, err error) error // told of each image that cannot be read, in the set's order; its error ends the walk. May be nil
 
 	set    *data.Set
 	policy augment.Policy
@@ -17,10 +18,13 @@ type Plain struct {
 	pool   []worker
 }
 
-// NewPlain returns a walk through a set.
-func NewPlain(set *data.Set, policy augment.Policy, workers int) *Plain {
-	return &Plain{set: set, policy: policy, pool: make([]worker, max(1, workers))}
+// NewPlain returns a walk through a set that begins with image from.
+func NewPlain(set *data.Set, policy augment.Policy, from, workers int) *Plain {
+	return &Plain{set: set, policy: policy, next: from, pool: make([]worker, max(1, workers))}
 }
+
+// Position is the first image that Next has not looked at yet: a walk that begins there makes the same batches as this one will.
+func (p *Plain) Position() int { return p.next }
 
 // Next makes views of the next images, as many as images has room for, into x; it returns how many, and leaves their places in the set in images.
 // 0 means the end.
@@ -31,13 +35,12 @@ func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error
 		if want == 0 {
 			return n, nil
 		}
-		good := make([]bool, want)
+		bad := make([]error, want)
 		err := Parallel(ctx, want, len(p.pool), func(w, i int) error {
 			s := &p.pool[w]
-			if err := p.set.Read(p.next+i, &s.image); err != nil {
+			if bad[i] = p.set.Read(p.next+i, &s.image); bad[i] != nil {
 				return nil
 			}
-			good[i] = true
 			p.policy.View(x[(n+i)*each:(n+i+1)*each], &s.image, nil, &s.scratch)
 			return nil
 		})
@@ -45,9 +48,14 @@ func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error
 			return n, err
 		}
 		to := n
-		for i, ok := range good { // close the gaps
-			if !ok {
+		for i, err := range bad { // close the gaps
+			if err != nil {
 				p.Bad++
+				if p.Skipped != nil {
+					if err := p.Skipped(p.next+i, err); err != nil {
+						return to, err
+					}
+				}
 				continue
 			}
 			if to != n+i {

@@ -1,0 +1,292 @@
+// Package embed makes the features of a whole set of images and puts them into a file of package vectors. Memory does not grow with the set, and
+// a run that was stopped anywhere goes on: what is done stands in a journal beside the output, OUT.part, from which the output is made at the end.
+package embed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"moco"
+	"moco/data"
+	"moco/vectors"
+)
+
+// Options say what to embed.
+type Options struct {
+	Encoder *moco.Encoder
+	Layer   moco.Layer // empty: the one that the encoder was opened with
+	Data    *data.Set
+	Out     string // its ending is the format: .parquet, .npy or .jsonl
+	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been. The encoder, the images, the layer, the
+	// batch, the precision and the engine must be those it began with. Without a journal the run begins.
+	Resume bool
+	MaxBad float64      // share of the images that may be unreadable; they get no row
+	Events func(Event)  // told everything; may be nil
+	Log    *slog.Logger // names skipped images; may be nil
+}
+
+// Event is something that happened: one of the types below. As JSON each has its name under "event".
+type Event interface{ kind() string }
+
+// Start is the first event.
+type Start struct {
+	Event    string     `json:"event"`
+	Images   int        `json:"images"`
+	First    int        `json:"first_image"` // what lies before it was done before
+	Features moco.Layer `json:"features"`
+	Dim      int        `json:"dim"`
+	Engine   string     `json:"engine"`
+	Out      string     `json:"out"`
+}
+
+// Progress is a batch done.
+type Progress struct {
+	Event           string  `json:"event"`
+	Done            int     `json:"done"` // images looked at
+	Images          int     `json:"images"`
+	BadImages       int     `json:"bad_images"`
+	ImagesPerSecond float64 `json:"images_per_second"` // in this process, decoding included
+	SecondsLeft     float64 `json:"seconds_left"`
+}
+
+// Bad is an image that cannot be read; the run goes on.
+type Bad struct {
+	Event string `json:"event"`
+	Image string `json:"image"`
+	Error string `json:"error"`
+}
+
+// Done is the last event.
+type Done struct {
+	Event           string     `json:"event"`
+	Out             string     `json:"out"`
+	Rows            int        `json:"rows"`
+	Dim             int        `json:"dim"`
+	Features        moco.Layer `json:"features"`
+	BadImages       int        `json:"bad_images"`
+	BadNames        []string   `json:"bad_names"` // the first MaxBadNames of them
+	ImagesPerSecond float64    `json:"images_per_second"`
+	Seconds         float64    `json:"seconds"`
+	Interrupted     bool       `json:"interrupted,omitempty"` // there is no output yet
+}
+
+// MaxBadNames is how many unreadable images Done names.
+const MaxBadNames = data.MaxBadNames
+
+func (Start) kind() string    { return "start" }
+func (Progress) kind() string { return "progress" }
+func (Bad) kind() string      { return "bad_image" }
+func (Done) kind() string     { return "done" }
+
+// interrupted is the error of a run whose context ended. errors.Is finds context.Canceled in it.
+type interrupted struct{ done, images int }
+
+func (e interrupted) Error() string {
+	return fmt.Sprintf("interrupted after %d of %d images; what is done is kept, and --resume goes on with it", e.done, e.images)
+}
+func (interrupted) Is(target error) bool { return target == context.Canceled }
+
+// job is a run in progress.
+type job struct {
+	o       Options
+	dim     int
+	journal *journal
+	began   time.Time
+	here    int // images looked at in this process
+	pending []uint32
+}
+
+// Run embeds, until the end or until ctx ends. The returned Done is also the last event.
+func Run(ctx context.Context, o Options) (*Done, error) {
+	if err := vectors.Check(o.Out); err != nil {
+		return nil, err
+	}
+	if o.Layer == "" {
+		o.Layer = moco.Backbone
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Events == nil {
+		o.Events = func(Event) {}
+	}
+	j := &job{o: o, began: time.Now()}
+	var err error
+	if j.dim, err = o.Encoder.DimOf(o.Layer); err != nil {
+		return nil, err
+	}
+	return j.run(ctx)
+}
+
+// part is the journal's name.
+func part(out string) string { return out + ".part" }
+
+// begin creates or opens the journal. It refuses to touch what another run made.
+func (j *job) begin() error {
+	out, path := j.o.Out, part(j.o.Out)
+	t := terms{journalFormat, j.o.Encoder.SHA256, j.o.Data.Fingerprint(), string(j.o.Layer), j.dim, j.o.Encoder.Recipe.Precision, j.o.Encoder.Batch(), j.o.Encoder.Engine()}
+	_, err := os.Stat(path)
+	here := err == nil
+	_, err = os.Stat(out)
+	switch exists := err == nil; {
+	case here && !j.o.Resume:
+		return fmt.Errorf("%s is what a stopped run left; --resume goes on with it, or remove it", path)
+	case exists && !here:
+		return fmt.Errorf("%s is there already; remove it, or give another --out", out)
+	case here:
+		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
+			if err != nil {
+				return fmt.Errorf("resume %s: %w", path, err)
+			}
+			return nil
+		}
+	}
+	if j.journal, err = createJournal(path, t, j.o.Data.Len()); err != nil {
+		return fmt.Errorf("begin the journal: %w", err)
+	}
+	return nil
+}
+
+func (j *job) run(ctx context.Context) (*Done, error) {
+	if err := j.begin(); err != nil {
+		return nil, err
+	}
+	defer func() { j.journal.file.Close() }()
+	set := j.o.Data
+	j.o.Events(Start{"start", set.Len(), j.journal.next, j.o.Layer, j.dim, j.o.Encoder.Engine(), j.o.Out})
+	first := j.journal.next
+	walk := moco.Walk{Layer: j.o.Layer, From: first, Skipped: j.skipped}
+	err := j.o.Encoder.EmbedSet(ctx, set, walk, func(b moco.Embedding) error {
+		f := frame{bad: j.pending, next: uint64(b.Next), rows: b.Rows}
+		for _, i := range b.Images {
+			f.images = append(f.images, uint32(i))
+		}
+		if err := finite(b, set, j.dim); err != nil {
+			return err
+		}
+		if err := j.journal.add(&f); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+		j.pending = j.pending[:0]
+		j.here = b.Next - first
+		rate := j.rate()
+		j.o.Events(Progress{"progress", b.Next, set.Len(), len(j.journal.bad), rate, float64(set.Len()-b.Next) / rate})
+		return ctx.Err()
+	})
+	if err == nil && j.journal.rows == 0 {
+		err = fmt.Errorf("none of the %d images can be read", set.Len())
+	}
+	if err == nil {
+		err = j.save(ctx)
+	}
+	stopped := ctx.Err() != nil && errors.Is(err, ctx.Err())
+	if stopped {
+		if err := j.journal.file.Sync(); err != nil {
+			return nil, fmt.Errorf("keep the journal: %w", err)
+		}
+		err = interrupted{j.journal.next, set.Len()}
+	}
+	if err != nil && !stopped {
+		return nil, err
+	}
+	done := &Done{"done", j.o.Out, j.journal.rows, j.dim, j.o.Layer, len(j.journal.bad), []string{}, j.rate(), time.Since(j.began).Seconds(), stopped}
+	for _, i := range j.journal.bad[:min(MaxBadNames, len(j.journal.bad))] {
+		done.BadNames = append(done.BadNames, set.Name(int(i)))
+	}
+	j.o.Events(*done)
+	return done, err
+}
+
+// rate is the number of images a second in this process.
+func (j *job) rate() float64 { return float64(j.here) / max(1e-9, time.Since(j.began).Seconds()) }
+
+// skipped notes an unreadable image; too many are an error.
+func (j *job) skipped(i int, err error) error {
+	set := j.o.Data
+	j.o.Log.Warn("image skipped", "image", set.Name(i), "error", err)
+	j.o.Events(Bad{"bad_image", set.Name(i), err.Error()})
+	j.pending = append(j.pending, uint32(i))
+	if n := len(j.journal.bad) + len(j.pending); n > int(j.o.MaxBad*float64(set.Len())) {
+		return fmt.Errorf("%d of %d images cannot be read, more than max_bad allows (%v), the last one %w; remove them or raise --max-bad, and go on with --resume", n, set.Len(), j.o.MaxBad, err)
+	}
+	return nil
+}
+
+// finite refuses features that are no numbers: such an encoder is damaged.
+func finite(b moco.Embedding, set *data.Set, dim int) error {
+	for i, v := range b.Rows {
+		if v-v != 0 {
+			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged", set.Name(b.Images[i/dim]), v)
+		}
+	}
+	return nil
+}
+
+// save makes the output from the journal, and removes the journal.
+func (j *job) save(ctx context.Context) error {
+	if err := vectors.Save(j.o.Out, vectors.Head{Rows: j.journal.rows, Dim: j.dim}, j.rows(ctx)); err != nil {
+		return err
+	}
+	if err := os.Remove(part(j.o.Out)); err != nil {
+		return fmt.Errorf("the output is whole, its journal cannot be removed: %w", err)
+	}
+	return nil
+}
+
+// rows goes through the rows of the journal.
+func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
+	return func(yield func(vectors.Row, error) bool) {
+		frames, err := j.journal.frames()
+		for err == nil {
+			if err = ctx.Err(); err != nil {
+				break
+			}
+			if err = frames.read(); err != nil {
+				break
+			}
+			for n, i := range frames.frame.images {
+				if !yield(row(j.o.Data, int(i), frames.frame.rows[n*j.dim:(n+1)*j.dim]), nil) {
+					return
+				}
+			}
+		}
+		if err != io.EOF {
+			yield(vectors.Row{}, err)
+		}
+	}
+}
+
+// row is an image's row. A name that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
+func row(set *data.Set, i int, vector []float32) vectors.Row {
+	r := vectors.Row{Path: text(set.Name(i)), Vector: vector}
+	if label := set.Label(i); label >= 0 {
+		r.Label = text(set.Classes()[label])
+	}
+	return r
+}
+
+func text(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var b strings.Builder
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		if r == utf8.RuneError && n == 1 {
+			b.WriteString(`\x` + strconv.FormatUint(uint64(name[0]), 16))
+		} else {
+			b.WriteString(name[:n])
+		}
+		name = name[n:]
+	}
+	return b.String()
+}

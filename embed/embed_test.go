@@ -1,0 +1,274 @@
+package embed
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image/png"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/data"
+	"moco/engine/cpu"
+	"moco/nn"
+	"moco/weights"
+)
+
+// encoder is a tiny untrained one, opened from a file.
+func encoder(t *testing.T, batch int) *moco.Encoder {
+	t.Helper()
+	r := moco.Default()
+	r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 0.0625, Dim: 4, Head: "linear"}
+	r.Views = moco.Views{Policy: "cifar", Size: 8}
+	f := &weights.File{Metadata: moco.EncoderMetadata(&r)}
+	e, err := cpu.New(cpu.Options{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := e.NewState()
+	n, err := moco.NewEncoder(r, s, moco.OpenOptions{Engine: e, Batch: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	for _, p := range r.Encoder.Parameters() {
+		x, err := s.Read("encoder_q." + p.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Initialise(x, 1)
+		f.Tensors = append(f.Tensors, weights.Named{Name: p.Name, Tensor: x})
+	}
+	for _, b := range r.Encoder.Buffers() {
+		x, err := s.Read("encoder_q." + b.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range x.Float32s() {
+			x.Float32s()[i] = b.Start
+		}
+		f.Tensors = append(f.Tensors, weights.Named{Name: b.Name, Tensor: x})
+	}
+	path := filepath.Join(t.TempDir(), moco.EncoderFile)
+	if _, err := weights.Save(path, f); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := moco.OpenWith(path, moco.OpenOptions{Engine: e, Batch: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { opened.Close() })
+	return opened
+}
+
+// folder is a set of 11 images in two classes; those in broken are cut short.
+func folder(t *testing.T, broken ...int) *data.Set {
+	t.Helper()
+	ctx := context.Background()
+	drawn, err := data.Open(ctx, "builtin:test?n=11&size=10", data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer drawn.Close()
+	dir := t.TempDir()
+	for i := range drawn.Len() {
+		var img data.Image
+		var b bytes.Buffer
+		if err := errors.Join(drawn.Read(i, &img), png.Encode(&b, &img)); err != nil {
+			t.Fatal(err)
+		}
+		raw := b.Bytes()
+		if slices.Contains(broken, i) {
+			raw = raw[:len(raw)/2]
+		}
+		path := filepath.Join(dir, []string{"cat", "dog"}[i/6], fmt.Sprintf("%02d.png", i))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, raw, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := data.Open(ctx, dir, data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+func must(t *testing.T, path string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestResume: a run that is stopped after any batch, or whose journal is cut anywhere, goes on to the same bytes.
+func TestResume(t *testing.T) {
+	ctx := context.Background()
+	var log bytes.Buffer
+	base := Options{Encoder: encoder(t, 2), Data: folder(t, 2, 3, 10), MaxBad: 0.3, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	for _, ending := range []string{".parquet", ".npy", ".jsonl"} {
+		o := base
+		o.Out = filepath.Join(t.TempDir(), "x"+ending)
+		done, err := Run(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Rows != 8 || done.Dim != 32 || done.BadImages != 3 || strings.Join(done.BadNames, " ") != "cat/02.png cat/03.png dog/10.png" {
+			t.Fatalf("%s: done is %+v, want 8 rows and 3 unreadable images", ending, *done)
+		}
+		want := must(t, o.Out)
+		if _, err := os.Stat(part(o.Out)); err == nil {
+			t.Fatal("the journal is left over")
+		}
+		var whole []byte // the largest journal
+		for stop := 1; stop <= 5; stop++ {
+			o.Out = filepath.Join(t.TempDir(), "x"+ending)
+			stopped, cancel := context.WithCancel(ctx)
+			seen, last := 0, Done{}
+			o.Events = func(e Event) {
+				switch e := e.(type) {
+				case Progress:
+					if seen++; seen == stop {
+						cancel()
+					}
+				case Done:
+					last = e
+				}
+			}
+			_, err := Run(stopped, o)
+			cancel()
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "--resume") || !last.Interrupted {
+				t.Fatalf("stopped after batch %d: %v, the last event %+v", stop, err, last)
+			}
+			if _, err := Run(ctx, o); err == nil || !strings.Contains(err.Error(), "--resume") {
+				t.Fatalf("over a stopped run: %v", err)
+			}
+			whole = must(t, part(o.Out))
+			o.Resume = true
+			done, err := Run(ctx, o)
+			if err != nil || done.BadImages != 3 {
+				t.Fatalf("resume: %v, %+v", err, done)
+			}
+			if !bytes.Equal(must(t, o.Out), want) {
+				t.Errorf("%s: resumed after batch %d, the file differs", ending, stop)
+			}
+			o.Resume = false
+		}
+		for cut := 0; cut < len(whole); cut += 41 {
+			o.Out = filepath.Join(t.TempDir(), "x"+ending)
+			raw := slices.Clone(whole[:cut])
+			if cut%2 == 1 && cut > 300 { // damage instead of a cut, behind the first line
+				raw = slices.Clone(whole)
+				raw[cut] ^= 0x10
+			}
+			if err := os.WriteFile(part(o.Out), raw, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			o.Resume, o.Events = true, nil
+			if _, err := Run(ctx, o); err != nil {
+				t.Fatalf("cut at %d of %d: %v", cut, len(whole), err)
+			}
+			if !bytes.Equal(must(t, o.Out), want) {
+				t.Fatalf("%s: resumed from a journal cut at byte %d, the file differs", ending, cut)
+			}
+		}
+	}
+	if !strings.Contains(log.String(), "cat/02.png") {
+		t.Error("the log does not name the unreadable images")
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	ctx := context.Background()
+	good, two := folder(t), encoder(t, 2)
+	for name, c := range map[string]struct {
+		change func(o *Options)
+		want   string
+	}{
+		"an ending":          {func(o *Options) { o.Out = "x.csv" }, ".parquet, .npy, .jsonl"},
+		"a layer":            {func(o *Options) { o.Layer = "neck" }, "head and backbone"},
+		"another batch":      {func(o *Options) { o.Encoder, o.Resume = encoder(t, 3), true }, "batch was 2 and is 3"},
+		"another layer":      {func(o *Options) { o.Layer, o.Resume = moco.Head, true }, "features was backbone and is head"},
+		"other images":       {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
+		"a folder":           {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
+		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "max_bad"},
+		"only broken images": {func(o *Options) {
+			o.Data, o.Out, o.MaxBad = folder(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), filepath.Join(t.TempDir(), "y.npy"), 1
+		}, "none of the 11"},
+		"a file in its place": {func(o *Options) {
+			o.Out = filepath.Join(t.TempDir(), "y.npy")
+			os.WriteFile(o.Out, nil, 0o644)
+		}, "is there already"},
+		"a journal of text": {func(o *Options) {
+			o.Out, o.Resume = filepath.Join(t.TempDir(), "y.npy"), true
+			os.WriteFile(part(o.Out), []byte("hello\n"), 0o644)
+		}, "first line"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := Options{Encoder: two, Data: good, Out: filepath.Join(t.TempDir(), "x.npy"), MaxBad: 0.1}
+			stopped, cancel := context.WithCancel(ctx)
+			first := o
+			first.Events = func(e Event) {
+				if _, ok := e.(Progress); ok {
+					cancel()
+				}
+			}
+			if _, err := Run(stopped, first); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			c.change(&o)
+			if _, err := Run(ctx, o); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the error is %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestNames: what is no UTF-8 text stays legible and apart.
+func TestNames(t *testing.T) {
+	for in, want := range map[string]string{"a/é.png": "a/é.png", "a\xff\xe9.png": `a\xff\xe9.png`, "\xc3": `\xc3`, "\ufffd\xfe": "\ufffd" + `\xfe`} {
+		if got := text(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	t := terms{journalFormat, "e", "d", "head", 2, "fp32", 3, "cpu"}
+	head, _ := json.Marshal(t)
+	raw := append(head, '\n')
+	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, rows: []float32{1, 2, 3, 4}}
+	raw = one.append(raw)
+	last := frame{bad: []uint32{3}, next: 4}
+	f.Add(last.append(raw))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r := bufio.NewReader(bytes.NewReader(raw))
+		terms, start, err := readTerms(r)
+		if err != nil {
+			return
+		}
+		frames := &frames{r: r, t: terms, total: 1000}
+		var back []byte
+		for {
+			err := frames.read()
+			if err == io.EOF || err == errTorn {
+				break
+			}
+			back = frames.frame.append(back)
+		}
+		if !bytes.Equal(back, raw[start:start+frames.bytes]) {
+			t.Fatal("frames that are read are not those that would be written")
+		}
+	})
+}

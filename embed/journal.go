@@ -1,0 +1,248 @@
+package embed
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"reflect"
+	"strings"
+)
+
+// terms are what a row's bits depend on: a run goes on only under those that it began with.
+type terms struct {
+	Format    string `json:"format"`
+	Encoder   string `json:"encoder"` // SHA-256
+	Data      string `json:"data"`    // fingerprint
+	Features  string `json:"features"`
+	Dim       int    `json:"dim"`
+	Precision string `json:"precision"`
+	Batch     int    `json:"batch"`
+	Engine    string `json:"engine"`
+}
+
+const journalFormat = "moco embed journal 1"
+
+// differences names the terms that are not the same.
+func (t terms) differences(other terms) string {
+	var list []string
+	a, b := reflect.ValueOf(t), reflect.ValueOf(other)
+	for i := range a.NumField() {
+		if a.Field(i).Interface() != b.Field(i).Interface() {
+			list = append(list, fmt.Sprintf("%s was %v and is %v", a.Type().Field(i).Tag.Get("json"), a.Field(i), b.Field(i)))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// frame is what one batch added: a row for each of some images, and the images before next that could not be read.
+type frame struct {
+	images, bad []uint32
+	next        uint64
+	rows        []float32 // [len(images), dim]
+}
+
+// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the rows, a CRC-32C of all of it. Little endian.
+func (f *frame) append(raw []byte) []byte {
+	start := len(raw)
+	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
+	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.bad)))
+	raw = binary.LittleEndian.AppendUint64(raw, f.next)
+	for _, list := range [][]uint32{f.images, f.bad} {
+		for _, i := range list {
+			raw = binary.LittleEndian.AppendUint32(raw, i)
+		}
+	}
+	for _, v := range f.rows {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	return binary.LittleEndian.AppendUint32(raw, crc32.Checksum(raw[start:], castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errTorn is the end of a journal that a kill cut short, or damage: what stands before it is good.
+var errTorn = errors.New("the journal is cut short or damaged")
+
+// frames reads frames one after the other.
+type frames struct {
+	r     *bufio.Reader
+	t     terms
+	total int    // images in the set
+	next  uint64 // of the last frame
+	bytes int64  // read in whole frames
+	raw   []byte
+	frame frame
+}
+
+// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end, errTorn an end in the middle.
+func (f *frames) read() error {
+	const fixed = 16
+	f.raw = append(f.raw[:0], make([]byte, fixed)...)
+	if _, err := io.ReadFull(f.r, f.raw); err == io.EOF {
+		return io.EOF
+	} else if err != nil {
+		return errTorn
+	}
+	n, bad := int64(binary.LittleEndian.Uint32(f.raw)), int64(binary.LittleEndian.Uint32(f.raw[4:]))
+	next := binary.LittleEndian.Uint64(f.raw[8:])
+	if n > int64(f.t.Batch) || next > uint64(f.total) || next < f.next || uint64(n+bad) != next-f.next || n+bad == 0 {
+		return errTorn // each image from where the last frame ended to where this one does has a row or is unreadable
+	}
+	size := fixed + 4*(n+bad+n*int64(f.t.Dim)) + 4
+	for int64(len(f.raw)) < size { // grown as bytes come: a torn count must not allocate what is not there
+		part := min(size-int64(len(f.raw)), 1<<20)
+		at := len(f.raw)
+		f.raw = append(f.raw, make([]byte, part)...)
+		if _, err := io.ReadFull(f.r, f.raw[at:]); err != nil {
+			return errTorn
+		}
+	}
+	body := f.raw[:size-4]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(f.raw[size-4:]) {
+		return errTorn
+	}
+	body = body[fixed:]
+	list := func(out []uint32, n int64) ([]uint32, bool) {
+		out = out[:0]
+		for range n {
+			i := binary.LittleEndian.Uint32(body)
+			if uint64(i) < f.next || uint64(i) >= next || len(out) > 0 && i <= out[len(out)-1] {
+				return out, false
+			}
+			out, body = append(out, i), body[4:]
+		}
+		return out, true
+	}
+	var ok bool
+	if f.frame.images, ok = list(f.frame.images, n); !ok {
+		return errTorn
+	}
+	if f.frame.bad, ok = list(f.frame.bad, bad); !ok {
+		return errTorn
+	}
+	f.frame.rows = f.frame.rows[:0]
+	for ; len(body) > 0; body = body[4:] {
+		f.frame.rows = append(f.frame.rows, math.Float32frombits(binary.LittleEndian.Uint32(body)))
+	}
+	f.next, f.frame.next, f.bytes = next, next, f.bytes+size
+	return nil
+}
+
+// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames, appended. It lies beside the output, which is
+// made from it at the end.
+type journal struct {
+	file  *os.File
+	terms terms
+	start int64 // of the frames
+	total int   // images in the set
+	rows  int
+	bad   []uint32
+	next  int // image
+	raw   []byte
+}
+
+// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has no whole first line.
+func createJournal(path string, t terms, total int) (*journal, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	head, err := json.Marshal(t)
+	if err == nil {
+		_, err = file.Write(append(head, '\n'))
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &journal{file: file, terms: t, start: int64(len(head)) + 1, total: total}, nil
+}
+
+// errNoTerms is a journal whose first line is not whole.
+var errNoTerms = errors.New("the journal has no first line")
+
+// readTerms reads the first line, and tells how long it is.
+func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
+	head, err := r.ReadSlice('\n')
+	if err != nil {
+		return t, 0, errNoTerms
+	}
+	length = int64(len(head))
+	d := json.NewDecoder(bytes.NewReader(head))
+	if err := d.Decode(&t); err != nil || t.Format != journalFormat || t.Dim < 1 || t.Batch < 1 {
+		return t, 0, fmt.Errorf("its first line is not that of a journal: %.80q", head)
+	}
+	return t, length, nil
+}
+
+// openJournal opens a journal to go on with it, and cuts off what a kill left torn.
+func openJournal(path string, want terms, total int) (j *journal, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	r := bufio.NewReaderSize(file, 1<<16)
+	t, start, err := readTerms(r)
+	if err != nil {
+		return nil, err
+	}
+	if d := t.differences(want); d != "" {
+		return nil, fmt.Errorf("it is not the same run: %s; leave all as it was, or remove %s to begin anew", d, path)
+	}
+	j = &journal{file: file, terms: t, start: start, total: total}
+	f := &frames{r: r, t: t, total: total}
+	for {
+		err := f.read()
+		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		j.count(&f.frame)
+	}
+	end := start + f.bytes
+	if err := file.Truncate(end); err != nil {
+		return nil, err
+	}
+	_, err = file.Seek(end, io.SeekStart)
+	return j, err
+}
+
+func (j *journal) count(f *frame) {
+	j.rows += len(f.images)
+	j.bad = append(j.bad, f.bad...)
+	j.next = int(f.next)
+}
+
+// add appends a frame.
+func (j *journal) add(f *frame) error {
+	j.raw = f.append(j.raw[:0])
+	if _, err := j.file.Write(j.raw); err != nil {
+		return err
+	}
+	j.count(f)
+	return nil
+}
+
+// frames goes through what was added, from the beginning.
+func (j *journal) frames() (*frames, error) {
+	end, err := j.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, err
+	}
+	r := io.NewSectionReader(j.file, j.start, end-j.start)
+	return &frames{r: bufio.NewReaderSize(r, 1<<16), t: j.terms, total: j.total}, nil
+}

@@ -1,0 +1,161 @@
+package vectors
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// manifest is the name of the file that names the rows of an array.
+func manifest(path string) string { return path + ".jsonl" }
+
+// saveNPY writes the manifest first: where an array stands, its manifest does too.
+func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
+	if err := saveLines(manifest(path), rows, false); err != nil {
+		return err
+	}
+	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
+		out := bufio.NewWriterSize(w, 1<<16)
+		out.Write(npyHeader(h)) // a bufio.Writer keeps its first error and returns it to the end
+		var raw []byte
+		return func(r Row) error {
+			raw = raw[:0]
+			for _, v := range r.Vector {
+				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+			}
+			_, err := out.Write(raw)
+			return err
+		}, out.Flush, nil
+	})
+}
+
+const npyMagic = "\x93NUMPY"
+
+// npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, a Python dictionary padded with blanks so that the
+// numbers begin at a multiple of 64.
+func npyHeader(h Head) []byte {
+	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", h.Rows, h.Dim)
+	const before = len(npyMagic) + 4
+	text += strings.Repeat(" ", 63-(before+len(text))%64) + "\n"
+	raw := append([]byte(npyMagic), 1, 0)
+	raw = binary.LittleEndian.AppendUint16(raw, uint16(len(text)))
+	return append(raw, text...)
+}
+
+// npy is the decoder of .npy.
+type npy struct {
+	what  Head
+	n     int
+	array *bufio.Reader
+	raw   []byte
+	names *lines
+	file  io.Closer // of names; may be nil
+}
+
+func openNPY(f *os.File, size int64) (decoder, error) {
+	names, err := os.Open(manifest(f.Name()))
+	if err != nil {
+		return nil, fmt.Errorf("the names of its rows: %w", err)
+	}
+	d, err := newNPY(f, size, names)
+	if err != nil {
+		names.Close()
+		return nil, err
+	}
+	d.file = names
+	return d, nil
+}
+
+// newNPY reads an array of size bytes and its manifest.
+func newNPY(array io.Reader, size int64, names io.Reader) (*npy, error) {
+	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: newLines(names)}
+	head, length, err := readNPYHeader(d.array)
+	if err != nil {
+		return nil, err
+	}
+	if want := length + 4*int64(head.Rows)*int64(head.Dim); size != want {
+		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?", head.Rows, head.Dim, want, size)
+	}
+	d.what, d.raw = head, make([]byte, 4*head.Dim)
+	return d, nil
+}
+
+var (
+	npyDescr   = regexp.MustCompile(`'descr': *'([^']*)'`)
+	npyFortran = regexp.MustCompile(`'fortran_order': *(True|False)`)
+	npyShape   = regexp.MustCompile(`'shape': *\( *([0-9]+), *([0-9]+),? *\)`)
+)
+
+// readNPYHeader returns the array's shape and the header's length.
+func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
+	start := make([]byte, 12)
+	if _, err := io.ReadFull(r, start[:10]); err != nil || string(start[:6]) != npyMagic {
+		return h, 0, errors.New("it does not begin as a NumPy array does")
+	}
+	length, text := 10, int64(binary.LittleEndian.Uint16(start[8:]))
+	if start[6] > 1 {
+		if _, err := io.ReadFull(r, start[10:]); err != nil {
+			return h, 0, errors.New("its header is cut short")
+		}
+		length, text = 12, int64(binary.LittleEndian.Uint32(start[8:]))
+	}
+	if text > 1<<16 {
+		return h, 0, fmt.Errorf("a header of %d bytes is not believable", text)
+	}
+	raw := make([]byte, text)
+	if _, err := io.ReadFull(r, raw); err != nil {
+		return h, 0, errors.New("its header is cut short")
+	}
+	descr, fortran, shape := npyDescr.FindSubmatch(raw), npyFortran.FindSubmatch(raw), npyShape.FindSubmatch(raw)
+	if descr == nil || fortran == nil || shape == nil || string(descr[1]) != "<f4" || string(fortran[1]) != "False" {
+		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' in C order (in NumPy: numpy.ascontiguousarray(x, 'float32'))", raw)
+	}
+	rows, err1 := strconv.ParseInt(string(shape[1]), 10, 64)
+	dim, err2 := strconv.ParseInt(string(shape[2]), 10, 64)
+	if err1 != nil || err2 != nil || !fits(rows, dim) || dim == 0 || dim > maxLine {
+		return h, 0, fmt.Errorf("an array of %sx%s is not believable", shape[1], shape[2])
+	}
+	return Head{int(rows), int(dim)}, length + text, nil
+}
+
+func (d *npy) head() Head { return d.what }
+
+func (d *npy) next(row *Row) error {
+	err := d.names.next()
+	if d.n == d.what.Rows {
+		if err == nil {
+			return fmt.Errorf("the manifest has more lines than the array's %d rows", d.what.Rows)
+		}
+		return err
+	}
+	if err == io.EOF {
+		return fmt.Errorf("the manifest has %d lines for %d rows", d.n, d.what.Rows)
+	}
+	if err != nil {
+		return fmt.Errorf("the manifest: %w", err)
+	}
+	if _, err := io.ReadFull(d.array, d.raw); err != nil {
+		return fmt.Errorf("row %d: %w", d.n, errors.Join(err, errors.New("the array ends too early")))
+	}
+	d.n++
+	row.Path, row.Label, row.Vector = *d.names.line.Path, d.names.line.Label, grow(row.Vector, d.what.Dim)
+	for i := range row.Vector {
+		row.Vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(d.raw[4*i:]))
+	}
+	return nil
+}
+
+func (d *npy) close() error {
+	if d.file == nil {
+		return nil
+	}
+	return d.file.Close()
+}

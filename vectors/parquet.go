@@ -1,0 +1,182 @@
+package vectors
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	flatbuffers "github.com/google/flatbuffers/go"
+	"github.com/parquet-go/parquet-go"
+)
+
+// parquetRow is the schema.
+type parquetRow struct {
+	Path   string    `parquet:"path,snappy"`
+	Label  *string   `parquet:"label,optional,dict"`
+	Vector []float32 `parquet:"vector,list"` // numbers hardly compress
+}
+
+// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a reader may read at once.
+const groupBytes = 16 << 20
+
+func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
+	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
+		p := parquet.NewGenericWriter[parquetRow](w, parquet.CreatedBy("moco", "1", ""), parquet.KeyValueMetadata("ARROW:schema", arrowSchema(h.Dim)),
+			parquet.PageBufferSize(1<<20))
+		group, n := max(1, groupBytes/4/h.Dim), 0
+		one := make([]parquetRow, 1)
+		return func(r Row) error {
+			one[0] = parquetRow{Path: r.Path, Vector: r.Vector}
+			if r.Label != "" {
+				one[0].Label = &r.Label
+			}
+			if _, err := p.Write(one); err != nil {
+				return err
+			}
+			if n++; n%group == 0 {
+				return p.Flush()
+			}
+			return nil
+		}, p.Close, nil
+	})
+}
+
+// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message, in base64. Parquet knows only lists; this says
+// that the vector's have a fixed size. Numbers of fields are those of Arrow's Schema.fbs and Message.fbs.
+func arrowSchema(dim int) string {
+	b := flatbuffers.NewBuilder(512)
+	vector := func(items ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+		b.StartVector(4, len(items), 4)
+		for i := range items {
+			b.PrependUOffsetT(items[len(items)-1-i])
+		}
+		return b.EndVector(len(items))
+	}
+	const floatingPoint, utf8, fixedSizeList = 3, 5, 16 // of the union Type
+	field := func(name string, nullable bool, kind byte, of flatbuffers.UOffsetT, children ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+		n, c := b.CreateString(name), vector(children...)
+		b.StartObject(7)
+		b.PrependUOffsetTSlot(0, n, 0)
+		b.PrependBoolSlot(1, nullable, false)
+		b.PrependByteSlot(2, kind, 0)
+		b.PrependUOffsetTSlot(3, of, 0)
+		b.PrependUOffsetTSlot(5, c, 0)
+		return b.EndObject()
+	}
+	text := func() flatbuffers.UOffsetT { b.StartObject(0); return b.EndObject() }
+	path := field("path", false, utf8, text())
+	label := field("label", true, utf8, text())
+	b.StartObject(1)
+	b.PrependInt16Slot(0, 1, 0) // precision: single
+	number := b.EndObject()
+	element := field("element", false, floatingPoint, number)
+	b.StartObject(1)
+	b.PrependInt32Slot(0, int32(dim), 0) // listSize
+	list := b.EndObject()
+	fields := vector(path, label, field("vector", false, fixedSizeList, list, element))
+	b.StartObject(4) // Schema; little endian is the default
+	b.PrependUOffsetTSlot(1, fields, 0)
+	schema := b.EndObject()
+	b.StartObject(5)            // Message
+	b.PrependInt16Slot(0, 4, 0) // version V5
+	b.PrependByteSlot(1, 1, 0)  // the header is a Schema
+	b.PrependUOffsetTSlot(2, schema, 0)
+	b.Finish(b.EndObject())
+	message := b.FinishedBytes()
+	for len(message)%8 != 0 {
+		message = append(message, 0)
+	}
+	raw := binary.LittleEndian.AppendUint32([]byte{0xff, 0xff, 0xff, 0xff}, uint32(len(message)))
+	return base64.StdEncoding.EncodeToString(append(raw, message...))
+}
+
+// parquetFile is the decoder of .parquet.
+type parquetFile struct {
+	what   Head
+	reader *parquet.GenericReader[parquetRow]
+	rows   []parquetRow // read and not yet given, from at to have
+	at     int
+	have   int
+	end    bool
+}
+
+// rowsAtOnce is how many rows are read in one go.
+const rowsAtOnce = 64
+
+// refused turns a panic of the Parquet library, which some damaged files cause, into an error.
+func refused(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("it is damaged, or of a kind of Parquet that is not read (%v)", p)
+	}
+}
+
+func openParquet(f *os.File, size int64) (d decoder, err error) { return newParquet(f, size) }
+
+func newParquet(r io.ReaderAt, size int64) (d *parquetFile, err error) {
+	defer refused(&err)
+	file, err := parquet.OpenFile(r, size)
+	if err != nil {
+		return nil, err
+	}
+	for _, column := range [][]string{{"path"}, {"vector", "list", "element"}} {
+		if leaf, ok := file.Schema().Lookup(column...); !ok || (len(column) > 1) != (leaf.Node.Type().Kind() == parquet.Float) {
+			return nil, errors.New("it needs a column path of strings and a column vector of lists of float32")
+		}
+	}
+	d = &parquetFile{reader: parquet.NewGenericReader[parquetRow](file), rows: make([]parquetRow, rowsAtOnce)}
+	if d.what.Rows = int(file.NumRows()); d.what.Rows == 0 {
+		return d, nil
+	}
+	if err := d.fill(); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if d.have > 0 {
+		d.what.Dim = len(d.rows[0].Vector)
+	}
+	return d, nil
+}
+
+// fill reads the next rows.
+func (d *parquetFile) fill() (err error) {
+	defer refused(&err)
+	if d.end {
+		return io.EOF
+	}
+	for i := range d.rows {
+		d.rows[i] = parquetRow{Vector: d.rows[i].Vector[:0]}
+	}
+	d.at = 0
+	d.have, err = d.reader.Read(d.rows)
+	if errors.Is(err, io.EOF) {
+		if d.end = true; d.have > 0 {
+			return nil
+		}
+	}
+	return err
+}
+
+func (d *parquetFile) head() Head { return d.what }
+
+func (d *parquetFile) next(row *Row) error {
+	if d.at == d.have {
+		if err := d.fill(); err != nil {
+			return err
+		}
+	}
+	if d.have == 0 {
+		return io.EOF
+	}
+	p := d.rows[d.at]
+	d.at++
+	*row = Row{Path: p.Path, Vector: p.Vector}
+	if p.Label != nil {
+		row.Label = *p.Label
+	}
+	return nil
+}
+
+func (d *parquetFile) close() error { return d.reader.Close() }

@@ -1,0 +1,219 @@
+// Package vectors writes and reads embeddings as files: rows of a path, a label and a vector, streamed, so that memory does not grow with their
+// number. The name's ending says which format a file has:
+//
+//   - .parquet: columns path and label (strings; label null where there is none) and vector, a list of float32 of fixed size, which Arrow, DuckDB,
+//     pandas and Polars read
+//   - .npy: an array [rows, dim] of float32, and beside it NAME.npy.jsonl, which has a line {"path": ..., "label": ...} for each row
+//   - .jsonl: a line {"path": ..., "label": ..., "vector": [...]} for each row, with as many digits as give the same float32 back
+//
+// The same rows give the same bytes.
+package vectors
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"moco/weights"
+)
+
+// Row is an embedded image.
+type Row struct {
+	Path   string // of the image within its set, with slashes; UTF-8
+	Label  string // the name of its class; empty: none
+	Vector []float32
+}
+
+// Head says what comes.
+type Head struct {
+	Rows int // -1 where a reader cannot know before the end
+	Dim  int // numbers in each vector
+}
+
+// format is one kind of file.
+type format struct {
+	ending string
+	save   func(path string, h Head, rows iter.Seq2[Row, error]) error
+	open   func(f *os.File, size int64) (decoder, error)
+}
+
+// formats are those that there are.
+var formats = []format{
+	{".parquet", saveParquet, openParquet},
+	{".npy", saveNPY, openNPY},
+	{".jsonl", saveJSONLines, func(f *os.File, _ int64) (decoder, error) { return newJSONLines(f) }},
+}
+
+// formatOf finds a format by the name of a file.
+func formatOf(path string) (*format, error) {
+	var endings []string
+	for i, f := range formats {
+		if strings.EqualFold(filepath.Ext(path), f.ending) {
+			return &formats[i], nil
+		}
+		endings = append(endings, f.ending)
+	}
+	return nil, fmt.Errorf("%s: the name of a file of vectors ends in %s", path, strings.Join(endings, ", "))
+}
+
+// Check says whether the name of a file has the ending of a format that Save writes.
+func Check(path string) error {
+	_, err := formatOf(path)
+	return err
+}
+
+// Save writes rows to path, in the format of its ending. The file appears whole or not at all: it is written aside, synced and renamed, and what
+// stood there stays if anything fails. rows is gone through once or twice, and must give h.Rows rows of h.Dim finite numbers each time.
+func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
+	f, err := formatOf(path)
+	if err != nil {
+		return err
+	}
+	if h.Rows < 0 || h.Dim < 1 {
+		return fmt.Errorf("save %s: %d rows of %d numbers cannot be", path, h.Rows, h.Dim)
+	}
+	return f.save(path, h, func(yield func(Row, error) bool) {
+		n := 0
+		for row, err := range rows {
+			if err == nil && n == h.Rows {
+				err = fmt.Errorf("there are more than the %d rows promised", h.Rows)
+			}
+			if err == nil {
+				err = row.check(n, h.Dim)
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+			n++
+		}
+		if n < h.Rows {
+			yield(Row{}, fmt.Errorf("there are %d rows where %d were promised", n, h.Rows))
+		}
+	})
+}
+
+// check holds a row to what every format can hold.
+func (r *Row) check(n, dim int) error {
+	if len(r.Vector) != dim {
+		return fmt.Errorf("row %d (%s) has %d numbers where the others have %d", n, r.Path, len(r.Vector), dim)
+	}
+	if !utf8.ValidString(r.Path) || !utf8.ValidString(r.Label) {
+		return fmt.Errorf("row %d: the path %q or label %q is not UTF-8 text", n, r.Path, r.Label)
+	}
+	for _, v := range r.Vector {
+		if v-v != 0 {
+			return fmt.Errorf("row %d (%s) holds %v, which is no number", n, r.Path, v)
+		}
+	}
+	return nil
+}
+
+// each saves a file whose content one pass over the rows makes.
+func each(path string, rows iter.Seq2[Row, error], begin func(w io.Writer) (write func(Row) error, end func() error, err error)) error {
+	_, err := weights.SaveFunc(path, func(w io.Writer) error {
+		write, end, err := begin(w)
+		if err != nil {
+			return err
+		}
+		for row, err := range rows {
+			if err == nil {
+				err = write(row)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return end()
+	})
+	return err
+}
+
+// decoder reads the rows of one file.
+type decoder interface {
+	head() Head
+	next(row *Row) error // io.EOF after the last; row.Vector may be used again
+	close() error
+}
+
+// Reader reads a file of vectors. It is not safe for concurrent use.
+type Reader struct {
+	path    string
+	file    *os.File
+	decoder decoder
+	used    bool
+}
+
+// Open opens a file that Save wrote, or another tool in the same form. Close it after use.
+func Open(path string) (r *Reader, err error) {
+	f, err := formatOf(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open vectors: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open vectors: %w", err)
+	}
+	d, err := f.open(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("open vectors: %s: %w", path, err)
+	}
+	return &Reader{path: path, file: file, decoder: d}, nil
+}
+
+// Head tells the number of rows, -1 for JSON lines, and the length of the vectors, 0 if there are no rows.
+func (r *Reader) Head() Head { return r.decoder.head() }
+
+// All goes through the rows, once. A row's Vector is valid until the next one; copy what you keep. An error ends it.
+func (r *Reader) All() iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		if r.used {
+			yield(Row{}, fmt.Errorf("read %s: its rows were read already; open it again", r.path))
+			return
+		}
+		r.used = true
+		var row Row
+		for n := 0; ; n++ {
+			err := r.decoder.next(&row)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil {
+				err = row.check(n, r.decoder.head().Dim)
+			}
+			if err != nil {
+				yield(Row{}, fmt.Errorf("read %s: %w", r.path, err))
+				return
+			}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Close closes the file.
+func (r *Reader) Close() error { return errors.Join(r.decoder.close(), r.file.Close()) }
+
+// fits says whether a count and a size can be those of an array in memory or in a file.
+func fits(rows, dim int64) bool {
+	return rows >= 0 && dim >= 0 && (dim == 0 || rows <= math.MaxInt64/8/dim)
+}
+
+// grow returns s with n elements.
+func grow(s []float32, n int) []float32 { return slices.Grow(s[:0], n)[:n] }
