@@ -17,7 +17,7 @@ var floors = map[string]int{
 	"graph": 1, "data": 1, "weights": 1,
 	"engine": 2, "nn": 2, "optim": 2, "augment": 2, "vectors": 2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "internal/loader": 3,
-	".":        4,
+	".":     4,
 	"embed": 5, "evaluate": 5, "internal/report": 5,
 	"pretrain":     6,
 	"study":        7,
