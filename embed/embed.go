@@ -25,7 +25,10 @@ type Options struct {
 	Encoder *moco.Encoder
 	Layer   moco.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
-	Out     string // its ending is the format: .parquet, .npy or .jsonl
+	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
+	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep them. There is then no journal and nothing to
+	// resume: a run that was stopped is made again, and Put must not mind rows that it has seen.
+	Put func(ctx context.Context, rows []vectors.Row) error
 	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been. The encoder, the images, the layer, the
 	// batch, the precision and the engine must be those it began with. Without a journal the run begins.
 	Resume bool
@@ -88,9 +91,15 @@ func (Bad) kind() string      { return "bad_image" }
 func (Done) kind() string     { return "done" }
 
 // interrupted is the error of a run whose context ended. errors.Is finds context.Canceled in it.
-type interrupted struct{ done, images int }
+type interrupted struct {
+	done, images int
+	kept         bool // in a journal
+}
 
 func (e interrupted) Error() string {
+	if !e.kept {
+		return fmt.Sprintf("interrupted after %d of %d images, which are in the database; give the same command again to write all of them", e.done, e.images)
+	}
 	return fmt.Sprintf("interrupted after %d of %d images; what is done is kept, and --resume goes on with it", e.done, e.images)
 }
 func (interrupted) Is(target error) bool { return target == context.Canceled }
@@ -107,8 +116,12 @@ type job struct {
 
 // Run embeds, until the end or until ctx ends. The returned Done is also the last event.
 func Run(ctx context.Context, o Options) (*Done, error) {
-	if err := vectors.Check(o.Out); err != nil {
-		return nil, err
+	if o.Put == nil {
+		if err := vectors.Check(o.Out); err != nil {
+			return nil, err
+		}
+	} else if o.Resume {
+		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows replace those that are there")
 	}
 	if o.Layer == "" {
 		o.Layer = moco.Backbone
@@ -132,6 +145,10 @@ func part(out string) string { return out + ".part" }
 
 // begin creates or opens the journal. It refuses to touch what another run made.
 func (j *job) begin() error {
+	if j.o.Put != nil {
+		j.journal = &journal{}
+		return nil
+	}
 	out, path := j.o.Out, part(j.o.Out)
 	t := terms{journalFormat, j.o.Encoder.SHA256, j.o.Data.Fingerprint(), string(j.o.Layer), j.dim, j.o.Encoder.Recipe.Precision, j.o.Encoder.Batch(), j.o.Encoder.Engine()}
 	_, err := os.Stat(path)
@@ -160,7 +177,7 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 	if err := j.begin(); err != nil {
 		return nil, err
 	}
-	defer func() { j.journal.file.Close() }()
+	defer func() { j.journal.close() }()
 	set := j.o.Data
 	j.o.Events(Start{"start", set.Len(), j.journal.next, j.o.Layer, j.dim, j.o.Encoder.Engine(), j.o.Out})
 	first := j.journal.next
@@ -173,8 +190,8 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		if err := finite(b, set, j.dim); err != nil {
 			return err
 		}
-		if err := j.journal.add(&f); err != nil {
-			return fmt.Errorf("write the journal: %w", err)
+		if err := j.keep(ctx, &f); err != nil {
+			return err
 		}
 		j.pending = j.pending[:0]
 		j.here = b.Next - first
@@ -185,15 +202,15 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 	if err == nil && j.journal.rows == 0 {
 		err = fmt.Errorf("none of the %d images can be read", set.Len())
 	}
-	if err == nil {
+	if err == nil && j.o.Put == nil {
 		err = j.save(ctx)
 	}
 	stopped := ctx.Err() != nil && errors.Is(err, ctx.Err())
 	if stopped {
-		if err := j.journal.file.Sync(); err != nil {
+		if err := j.journal.sync(); err != nil {
 			return nil, fmt.Errorf("keep the journal: %w", err)
 		}
-		err = interrupted{j.journal.next, set.Len()}
+		err = interrupted{j.journal.next, set.Len(), j.o.Put == nil}
 	}
 	if err != nil && !stopped {
 		return nil, err
@@ -204,6 +221,27 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 	}
 	j.o.Events(*done)
 	return done, err
+}
+
+// keep puts a batch's rows where they go.
+func (j *job) keep(ctx context.Context, f *frame) error {
+	if j.o.Put == nil {
+		if err := j.journal.add(f); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+		return nil
+	}
+	rows := make([]vectors.Row, len(f.images))
+	for n, i := range f.images {
+		rows[n] = row(j.o.Data, int(i), f.rows[n*j.dim:(n+1)*j.dim])
+	}
+	if len(rows) > 0 {
+		if err := j.o.Put(ctx, rows); err != nil {
+			return err
+		}
+	}
+	j.journal.count(f)
+	return nil
 }
 
 // rate is the number of images a second in this process.

@@ -20,6 +20,7 @@ import (
 	"moco/data"
 	"moco/engine/cpu"
 	"moco/nn"
+	"moco/vectors"
 	"moco/weights"
 )
 
@@ -232,6 +233,36 @@ func TestRunRefuses(t *testing.T) {
 				t.Errorf("the error is %v, want one that says %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestPut: into a database go the rows that a file would have, and there is no journal.
+func TestPut(t *testing.T) {
+	ctx := context.Background()
+	var got []string
+	o := Options{Encoder: encoder(t, 2), Data: folder(t, 2), MaxBad: 0.3, Put: func(_ context.Context, rows []vectors.Row) error {
+		for _, r := range rows {
+			got = append(got, fmt.Sprint(r.Path, r.Label, len(r.Vector)))
+		}
+		return nil
+	}}
+	done, err := Run(ctx, o)
+	if err != nil || done.Rows != 10 || len(got) != 10 || got[2] != "cat/03.pngcat32" {
+		t.Errorf("%v: %+v, rows %v", err, done, got)
+	}
+	broken := errors.New("connection lost")
+	o.Put = func(context.Context, []vectors.Row) error { return broken }
+	if _, err := Run(ctx, o); !errors.Is(err, broken) {
+		t.Errorf("a database that fails gives %v", err)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	o.Put = func(context.Context, []vectors.Row) error { cancel(); return nil }
+	if _, err := Run(stopped, o); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "--resume") {
+		t.Errorf("interrupted: %v", err)
+	}
+	o.Resume = true
+	if _, err := Run(ctx, o); err == nil {
+		t.Error("a database resumes")
 	}
 }
 

@@ -138,7 +138,7 @@ func (f *frames) read() error {
 // journal is the file of what has been embedded so far: a line of JSON with the terms, then frames, appended. It lies beside the output, which is
 // made from it at the end.
 type journal struct {
-	file  *os.File
+	file  *os.File // nil: it only counts
 	terms terms
 	start int64 // of the frames
 	total int   // images in the set
@@ -235,6 +235,20 @@ func (j *journal) add(f *frame) error {
 	}
 	j.count(f)
 	return nil
+}
+
+// sync waits until what was added would last over a power cut.
+func (j *journal) sync() error {
+	if j.file == nil {
+		return nil
+	}
+	return j.file.Sync()
+}
+
+func (j *journal) close() {
+	if j.file != nil {
+		j.file.Close()
+	}
 }
 
 // frames goes through what was added, from the beginning.

@@ -77,7 +77,7 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 
 // isCobraUsage recognises cobra's own complaints, which have no type.
 func isCobraUsage(err error) bool {
-	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag", "accepts ", "requires at least", "invalid argument", "flag needs an argument", "if any flags in the group"} {
+	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag", "accepts ", "requires at least", "invalid argument", "flag needs an argument", "if any flags in the group", "at least one of the flags"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}

@@ -10,15 +10,16 @@ import (
 	"moco"
 	"moco/data"
 	"moco/embed"
+	"moco/vectordb"
 	"moco/vectors"
 )
 
 func (a *app) embedCommand() *cobra.Command {
-	var model, images, layer, precision string
+	var model, images, layer, precision, to string
 	var batch int
 	o := embed.Options{}
 	c := &cobra.Command{
-		Use:   "embed --model DIR|FILE --data PATH --out FILE.{parquet,npy,jsonl}",
+		Use:   "embed --model DIR|FILE --data PATH --out FILE.{parquet,npy,jsonl} | --to DATABASE",
 		Short: "Turn images into vectors",
 		Long: `Encode every image and write a row of path, label and vector for each, in the set's order. Vectors have length one, so the dot product
 of two is their cosine similarity. Labels are the names of class folders, where there are any.
@@ -27,10 +28,16 @@ The ending of --out picks the format: .parquet (columns path, label, vector: a l
 and labels in FILE.npy.jsonl beside it), or .jsonl (a JSON object a line).
 
 Memory does not grow with the number of images. Ctrl-C keeps what is done in FILE.part; --resume goes on and gives the same bytes as if nothing had
-happened. Images that cannot be read are named, counted and left out; more than --max-bad of them stop the run.`,
+happened. Images that cannot be read are named, counted and left out; more than --max-bad of them stop the run.
+
+With --to, the rows go to a vector database instead: postgres://USER:PASSWORD@HOST/DATABASE?table=NAME (with the pgvector extension), or
+qdrant://:APIKEY@HOST:6334/COLLECTION?tls=true. The table or collection is made if it is not there. A row is written by its path, in the place of the one
+that is there, so a command that was stopped can be given again; it starts with the first image.`,
 		Example: `  moco embed --model run --data photos/ --out photos.parquet
   moco embed --model run/encoder.safetensors --data test.tar --features head --out test.npy
-  moco embed --model run --data photos/ --out photos.parquet --resume`,
+  moco embed --model run --data photos/ --out photos.parquet --resume
+  moco embed --model run --data photos/ --to 'postgres://localhost/photos?table=photos'
+  moco embed --model run --data photos/ --to qdrant://localhost:6334/photos`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.MaxBad < 0 || o.MaxBad > 1 {
@@ -45,8 +52,12 @@ happened. Images that cannot be read are named, counted and left out; more than 
 			if precision != "" && precision != "fp32" && precision != "bf16" {
 				return usageError{fmt.Errorf("--precision %q: there are fp32 and bf16", precision)}
 			}
-			if err := vectors.Check(o.Out); err != nil {
-				return usageError{fmt.Errorf("--out %w", err)}
+			if to == "" {
+				if err := vectors.Check(o.Out); err != nil {
+					return usageError{fmt.Errorf("--out %w", err)}
+				}
+			} else if err := vectordb.Check(to); err != nil {
+				return usageError{fmt.Errorf("--to: %w", err)}
 			}
 			e, err := a.engine()
 			if err != nil {
@@ -62,6 +73,14 @@ happened. Images that cannot be read are named, counted and left out; more than 
 			}
 			defer o.Data.Close()
 			o.Layer, o.Log = moco.Layer(layer), a.logger()
+			if to != "" {
+				db, err := vectordb.Open(c.Context(), to, o.Encoder.Dim())
+				if err != nil {
+					return err
+				}
+				defer db.Close()
+				o.Put, o.Out = db.Put, "the database"
+			}
 			show := &embedView{app: a}
 			o.Events = show.event
 			_, err = embed.Run(c.Context(), o)
@@ -71,16 +90,20 @@ happened. Images that cannot be read are named, counted and left out; more than 
 	}
 	c.Flags().StringVar(&model, "model", "", "folder of a run, or an encoder.safetensors (required)")
 	c.Flags().StringVar(&images, "data", "", "images to encode (required)")
-	c.Flags().StringVar(&o.Out, "out", "", "file to write: .parquet, .npy or .jsonl (required)")
+	c.Flags().StringVar(&o.Out, "out", "", "file to write: .parquet, .npy or .jsonl")
+	c.Flags().StringVar(&to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
 	c.Flags().StringVar(&layer, "features", string(moco.Backbone), "backbone, or head: what the loss saw")
 	c.Flags().IntVar(&batch, "batch", 64, "images encoded at once; memory grows with it")
 	c.Flags().StringVar(&precision, "precision", "", "fp32 or bf16; the encoder's own if not given")
 	c.Flags().Float64Var(&o.MaxBad, "max-bad", 0.01, "share of the images that may be unreadable")
 	c.Flags().BoolVar(&o.Resume, "resume", false, "go on with a run that was stopped")
 	a.threadsFlag(c)
-	for _, f := range []string{"model", "data", "out"} {
+	for _, f := range []string{"model", "data"} {
 		c.MarkFlagRequired(f)
 	}
+	c.MarkFlagsOneRequired("out", "to")
+	c.MarkFlagsMutuallyExclusive("out", "to")
+	c.MarkFlagsMutuallyExclusive("to", "resume")
 	return c
 }
 

@@ -73,6 +73,7 @@ func TestEmbed(t *testing.T) {
 		"a share":          {[]string{"--max-bad", "7"}, 2, "--max-bad"},
 		"a layer":          {[]string{"--features", "neck"}, 2, "head"},
 		"too many broken":  {[]string{"--max-bad", "0.01"}, 1, "cut.jpg"},
+		"no database":      {[]string{"--to", "mysql://x", "--out", ""}, 2, "[out to]"},
 		"a missing model":  {[]string{"--model", "nowhere"}, 1, "nowhere"},
 		"missing images":   {[]string{"--data", "nowhere"}, 1, "nowhere"},
 		"a precision":      {[]string{"--precision", "fp8"}, 2, "fp8"},

@@ -1,0 +1,67 @@
+// Package vectordb puts embeddings into vector databases, through their makers' own clients: PostgreSQL with the pgvector extension, and Qdrant.
+//
+// A row is written by its path: written again, it replaces itself, so that a transfer that was stopped can simply be made again.
+package vectordb
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"moco/vectors"
+)
+
+// Database takes rows.
+type Database interface {
+	// Put writes rows, each in the place of the one with its path, if there is one. All of them are written or none.
+	Put(ctx context.Context, rows []vectors.Row) error
+	// Close ends the connection.
+	Close() error
+}
+
+// Check says whether an address is one that Open understands, without a connection.
+func Check(address string) error {
+	_, _, err := parse(address)
+	return err
+}
+
+// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not there:
+//
+//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path (the primary key), label and embedding, a
+//     vector(dim) of pgvector; the extension is created where the user may. Other parameters are PostgreSQL's own, such as sslmode; what is left out comes
+//     from the environment, as for psql.
+//   - qdrant://:apikey@host:6334/collection?tls=true: a collection with cosine distance; each point's payload has path and label. The key and tls may
+//     be left out. The port is that of gRPC.
+//
+// A table or collection for vectors of another length is an error.
+func Open(ctx context.Context, address string, dim int) (Database, error) {
+	u, open, err := parse(address)
+	if err != nil {
+		return nil, err
+	}
+	d, err := open(ctx, u, dim)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", u.Redacted(), err)
+	}
+	return d, nil
+}
+
+type opener func(ctx context.Context, u *url.URL, dim int) (Database, error)
+
+func parse(address string) (*url.URL, opener, error) {
+	u, err := url.Parse(address)
+	if err != nil { // its text would repeat the address, password and all
+		return nil, nil, fmt.Errorf("the address of a database cannot be read; write postgres://... or qdrant://HOST:PORT/COLLECTION, with special characters in a password as %%XX")
+	}
+	switch u.Scheme {
+	case "postgres", "postgresql":
+		return u, openPostgres, nil
+	case "qdrant":
+		if name := strings.Trim(u.Path, "/"); name == "" || strings.Contains(name, "/") {
+			return nil, nil, fmt.Errorf("%s names no collection; write qdrant://HOST:PORT/COLLECTION", u.Redacted())
+		}
+		return u, openQdrant, nil
+	}
+	return nil, nil, fmt.Errorf("%s is no database that is known; write postgres://... or qdrant://HOST:PORT/COLLECTION", u.Redacted())
+}
