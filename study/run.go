@@ -113,7 +113,8 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 		r, err := o.one(ctx, runs[i], Result{Series: o.Study.Series[runs[i].Series].Name, X: runs[i].X, Label: runs[i].Label, Seed: runs[i].Seed,
 			Recipe: pretrain.WriteRecipe(runs[i].Recipe), Data: fingerprint, Monitor: monitor})
 		if err != nil {
-			return soFar(), err
+			_, unwritten := o.Study.Write(o.Out, soFar())
+			return soFar(), errors.Join(err, unwritten)
 		}
 		results[i], done[i] = r, true
 		if o.Ended != nil {
