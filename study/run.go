@@ -33,10 +33,11 @@ type Options struct {
 	Workers int
 	Started func(run Run, number, of int, left time.Duration) // may be nil; left is an estimate, 0 if there is none yet
 	Events  func(Run, pretrain.Event)                         // of the runs; may be nil
+	Ended   func(Run, Result)                                 // a run was done, or failed; may be nil
 	Log     *slog.Logger
 }
 
-// Result is what became of one run; it lies beside the run, and a run that has it is not done again.
+// Result is what became of one run; it lies in the run's folder, and a run that has it is not done again.
 type Result struct {
 	Series          string    `json:"series"`
 	X               float64   `json:"x"`
@@ -56,35 +57,49 @@ type Result struct {
 
 	Recipe string `json:"recipe"` // and the data's fingerprint: what the result holds for
 	Data   string `json:"data"`
+	// Monitor is the fingerprints of the images that the accuracy is about; results from before it was kept have none.
+	Monitor string `json:"monitor,omitempty"`
 }
 
 // resultFile is the name of a run's result in its folder.
 const resultFile = "result.json"
 
-// Execute runs what of the study is not done yet and returns all results in the order of Study.Runs. A run that diverges is a result with a
-// reason. When the context ends, the run in progress is saved, and the same call goes on with it.
+// Execute runs what of the study is not done yet and returns all results in the order of Study.Runs; after each run it writes the tables and plots anew. A run
+// that diverges or fails is a result with its reason; one that failed for another reason than its numbers is tried again the next time. When the context ends,
+// the run in progress is saved, and the same call goes on with it; the results so far are returned with the error.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {
 		return nil, err
 	}
-	fingerprint := o.Data.Fingerprint()
+	fingerprint, monitor := o.Data.Fingerprint(), o.MonitorTrain.Fingerprint()+" "+o.MonitorTest.Fingerprint()
 	results := make([]Result, len(runs))
 	done := make([]bool, len(runs))
 	var todo []int
 	for i, run := range runs {
-		want := Result{Recipe: pretrain.WriteRecipe(run.Recipe), Data: fingerprint}
 		old, err := readResult(filepath.Join(o.folder(run), resultFile))
 		switch {
-		case err == nil && old.Recipe == want.Recipe && old.Data == want.Data:
-			results[i], done[i] = old, true
-		case err == nil:
-			return nil, fmt.Errorf("%s holds a run of another recipe or other data; give another --out, or remove that folder to run it anew", o.folder(run))
 		case errors.Is(err, os.ErrNotExist):
+			if err := o.sameLength(run); err != nil {
+				return nil, err
+			}
 			todo = append(todo, i)
-		default:
+		case err != nil:
 			return nil, fmt.Errorf("read the result of %s: %w; remove the file to run it anew", run.Name, err)
+		case old.Recipe == pretrain.WriteRecipe(run.Recipe) && old.Data == fingerprint && (old.Monitor == "" || old.Monitor == monitor):
+			results[i], done[i] = old, true
+		default:
+			return nil, fmt.Errorf("%s holds a run of another recipe or other data; give another --out, or remove that folder to run it anew", o.folder(run))
 		}
+	}
+	soFar := func() []Result {
+		var have []Result
+		for i := range results {
+			if done[i] {
+				have = append(have, results[i])
+			}
+		}
+		return have
 	}
 	began := time.Now()
 	for number, i := range todo {
@@ -95,17 +110,40 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 			}
 			o.Started(runs[i], len(runs)-len(todo)+number+1, len(runs), left)
 		}
-		if results[i], err = o.one(ctx, runs[i], fingerprint); err != nil {
-			return nil, err
+		r, err := o.one(ctx, runs[i], Result{Series: o.Study.Series[runs[i].Series].Name, X: runs[i].X, Label: runs[i].Label, Seed: runs[i].Seed,
+			Recipe: pretrain.WriteRecipe(runs[i].Recipe), Data: fingerprint, Monitor: monitor})
+		if err != nil {
+			_, unwritten := o.Study.Write(o.Out, soFar())
+			return soFar(), errors.Join(err, unwritten)
+		}
+		results[i], done[i] = r, true
+		if o.Ended != nil {
+			o.Ended(runs[i], r)
+		}
+		if _, err := o.Study.Write(o.Out, soFar()); err != nil {
+			return soFar(), err
 		}
 	}
 	return results, nil
 }
 
+// sameLength refuses to go on with a run that began with another number of epochs. Its trainer would stretch the schedule, and the result would not be
+// that of a run of this length; any other change of the recipe it refuses itself.
+func (o Options) sameLength(run Run) error {
+	raw, err := os.ReadFile(filepath.Join(o.folder(run), "config.yaml"))
+	if err != nil { // not begun, or for the trainer to tell
+		return nil
+	}
+	if began, err := pretrain.ParseRecipe(string(raw)); err == nil && began.Epochs != run.Recipe.Epochs {
+		return fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", o.folder(run), began.Epochs, run.Recipe.Epochs)
+	}
+	return nil
+}
+
 func (o Options) folder(run Run) string { return filepath.Join(o.Out, "runs", run.Name) }
 
-// one runs a cell of the grid, or goes on with it.
-func (o Options) one(ctx context.Context, run Run, fingerprint string) (Result, error) {
+// one runs a cell of the grid, or goes on with it, and completes its result.
+func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
 	folder := o.folder(run)
 	_, err := os.Stat(filepath.Join(folder, "config.yaml"))
 	p := pretrain.Options{Recipe: run.Recipe, Data: o.Data, DataPath: o.DataPath, Out: folder, Resume: err == nil,
@@ -116,21 +154,24 @@ func (o Options) one(ctx context.Context, run Run, fingerprint string) (Result, 
 			o.Events(run, e)
 		}
 	}
-	r := Result{Series: o.Study.Series[run.Series].Name, X: run.X, Label: run.Label, Seed: run.Seed, Recipe: pretrain.WriteRecipe(run.Recipe), Data: fingerprint}
 	began := time.Now()
 	done, err := pretrain.Run(ctx, p)
+	if ctx.Err() != nil && err != nil {
+		return r, err
+	}
 	var diverged *pretrain.DivergedError
-	switch {
-	case errors.As(err, &diverged):
-		r.Failed = err.Error()
-	case err != nil:
-		return r, fmt.Errorf("run %s: %w", run.Name, err)
-	default:
+	again := false // it may go better another time
+	if err != nil {
+		r.Failed, again = err.Error(), !errors.As(err, &diverged)
+	} else {
 		r.KNNTop1, r.Loss, r.ImagesPerSecond, r.Steps = done.KNNTop1, done.Loss, done.ImagesPerSecond, done.Step
 	}
 	r.Seconds = time.Since(began).Seconds()
 	if err := r.readLog(filepath.Join(folder, "log.jsonl"), run.Recipe.Epochs); err != nil {
 		return r, err
+	}
+	if again {
+		return r, nil
 	}
 	raw, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
@@ -155,7 +196,7 @@ func (r *Result) readLog(path string, epochs int) error {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<22)
-	accuracy := map[int]float64{}
+	accuracy, measured := map[int]float64{}, r.ImagesPerSecond
 	for lines.Scan() {
 		var e struct {
 			Event   string
@@ -163,9 +204,13 @@ func (r *Result) readLog(path string, epochs int) error {
 			KNNTop1 float64 `json:"knn_top1"`
 			Age     []int
 			Cosine  []float64
+			Rate    float64 `json:"images_per_second"`
 		}
 		if json.Unmarshal(lines.Bytes(), &e) != nil { // a line that a kill cut short
 			continue
+		}
+		if e.Rate > 0 && measured == 0 { // a run that only had its last monitor to do measured none
+			r.ImagesPerSecond = e.Rate
 		}
 		switch {
 		case e.Event == "monitor":

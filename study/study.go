@@ -139,8 +139,22 @@ func (s *Study) check() error {
 
 var notInNames = regexp.MustCompile(`[^a-z0-9.=]+`)
 
-// Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of everything. settings come last and so win.
+// Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of everything. settings change all runs; a key that the study
+// varies is refused among them, as its points would then be alike under different names.
 func (s *Study) Runs(settings []string) ([]Run, error) {
+	for _, setting := range settings {
+		key, _, _ := strings.Cut(setting, "=")
+		for _, one := range s.Series {
+			for _, p := range one.Points {
+				if slices.ContainsFunc(slices.Concat(one.Set, p.Set), func(set string) bool { return strings.HasPrefix(set, key+"=") }) {
+					return nil, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: the study sets %s itself (series %q); write a study of your own for other values", setting, key, one.Name)}
+				}
+			}
+		}
+		if key == "seed" {
+			return nil, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: a study gives its runs the seeds 0, 1, ...; say how many with --seeds", setting)}
+		}
+	}
 	var runs []Run
 	for seed := range uint64(s.Seeds) {
 		for i, one := range s.Series {

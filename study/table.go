@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,11 +20,11 @@ import (
 type Cell struct {
 	Series, Label   string
 	X               float64
-	Runs            int // that gave an accuracy
-	Failed          int
-	Mean, Low, High float64 // kNN accuracy, percent
-	Loss            float64 // mean
-	ImagesPerSecond float64 // mean
+	Runs            int      // that gave an accuracy
+	Failed          []string // why others did not
+	Mean, Low, High float64  // kNN accuracy, percent
+	Loss            float64  // mean
+	ImagesPerSecond float64  // mean
 }
 
 // Summarise joins the seeds of each point, in the order of the grid. results are those of Execute, or a part of them.
@@ -36,7 +37,7 @@ func (s *Study) Summarise(results []Result) []Cell {
 				switch {
 				case r.Series != c.Series || r.Label != c.Label:
 				case r.Failed != "":
-					c.Failed++
+					c.Failed = append(c.Failed, fmt.Sprintf("seed %d: %s", r.Seed, r.Failed))
 				default:
 					c.Runs++
 					c.Mean += r.KNNTop1
@@ -59,19 +60,20 @@ func (s *Study) Summarise(results []Result) []Cell {
 // Markdown writes the table, and the order of the points, best first.
 func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | images/s |\n|---|---|---|---|---|---|---|\n", strings.ReplaceAll(s.X.Label, "|", "/"))
+	cell := strings.NewReplacer("|", "/", "\n", "; ").Replace
+	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | images/s |\n|---|---|---|---|---|---|---|\n", cell(s.X.Label))
 	for _, c := range cells {
 		switch {
-		case c.Runs == 0 && c.Failed == 0:
-			fmt.Fprintf(&b, "| %s | %s | not run | | 0 | | |\n", c.Series, c.Label)
+		case c.Runs == 0 && len(c.Failed) == 0:
+			fmt.Fprintf(&b, "| %s | %s | not run | | 0 | | |\n", cell(c.Series), cell(c.Label))
 		case c.Runs == 0:
-			fmt.Fprintf(&b, "| %s | %s | diverged | | %d | | |\n", c.Series, c.Label, c.Failed)
+			fmt.Fprintf(&b, "| %s | %s | failed | | %d | | |\n", cell(c.Series), cell(c.Label), len(c.Failed))
 		default:
 			runs := strconv.Itoa(c.Runs)
-			if c.Failed > 0 {
-				runs += fmt.Sprintf(", %d diverged", c.Failed)
+			if len(c.Failed) > 0 {
+				runs += fmt.Sprintf(", %d failed", len(c.Failed))
 			}
-			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %.0f |\n", c.Series, c.Label, c.Mean, c.Low, c.High, runs, c.Loss, c.ImagesPerSecond)
+			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %.0f |\n", cell(c.Series), cell(c.Label), c.Mean, c.Low, c.High, runs, c.Loss, c.ImagesPerSecond)
 		}
 	}
 	ranked := slices.DeleteFunc(slices.Clone(cells), func(c Cell) bool { return c.Runs == 0 })
@@ -90,6 +92,11 @@ func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	if len(order) > 0 {
 		fmt.Fprintf(&b, "\nBest first: %s.\n", strings.Join(order, ", "))
 	}
+	for _, c := range cells {
+		for _, reason := range c.Failed {
+			fmt.Fprintf(&b, "\n%s at %s failed, %s.\n", c.Series, c.Label, strings.TrimSuffix(reason, "."))
+		}
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -100,7 +107,11 @@ func CSV(w io.Writer, results []Result) error {
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	c.Write([]string{"series", "label", "x", "seed", "knn_top1", "loss", "steps", "images_per_second", "seconds", "failed"})
 	for _, r := range results {
-		c.Write([]string{r.Series, r.Label, number(r.X), fmt.Sprint(r.Seed), number(r.KNNTop1), number(r.Loss), strconv.Itoa(r.Steps), number(r.ImagesPerSecond), number(r.Seconds), r.Failed})
+		accuracy, loss := number(r.KNNTop1), number(r.Loss)
+		if r.Failed != "" { // it has none
+			accuracy, loss = "", ""
+		}
+		c.Write([]string{r.Series, r.Label, number(r.X), fmt.Sprint(r.Seed), accuracy, loss, strconv.Itoa(r.Steps), number(r.ImagesPerSecond), number(r.Seconds), r.Failed})
 	}
 	c.Flush()
 	return c.Error()
@@ -128,29 +139,30 @@ func (s *Study) Write(dir string, results []Result) ([]string, error) {
 	}
 	plots := []struct {
 		name string
-		plot *report.SpreadPlot
+		plot *report.Plot
 	}{{"accuracy", s.accuracy(cells)}, {"curves", s.curves(results)}, {"consistency", s.consistency(results)}}
 	for _, p := range plots {
-		if len(p.plot.Series) == 0 {
+		if len(p.plot.Curves) == 0 {
 			continue
 		}
-		for _, format := range []string{"png", "svg"} {
-			if err := save(p.name+"."+format, func(w io.Writer) error { return p.plot.Write(w, format) }); err != nil {
+		for format, draw := range map[string]func(io.Writer, int, int) error{"png": p.plot.PNG, "svg": p.plot.SVG} {
+			if err := save(p.name+"."+format, func(w io.Writer) error { return draw(w, 1200, 750) }); err != nil {
 				return nil, err
 			}
 		}
 	}
+	slices.Sort(written)
 	return written, nil
 }
 
 const accuracyLabel = "kNN accuracy, %"
 
 // accuracy is the mean over seeds along each series.
-func (s *Study) accuracy(cells []Cell) *report.SpreadPlot {
-	p := &report.SpreadPlot{Title: s.Title, XLabel: s.X.Label, YLabel: accuracyLabel, LogX: s.X.Axis == "log"}
+func (s *Study) accuracy(cells []Cell) *report.Plot {
+	p := &report.Plot{Title: s.Title, XLabel: s.X.Label, YLabel: accuracyLabel, LogX: s.X.Axis == "log"}
 	var categories []string
 	for _, one := range s.Series {
-		line := report.Spread{Name: one.Name}
+		line := report.Curve{Name: one.Name}
 		for _, c := range cells {
 			if c.Series != one.Name || c.Runs == 0 {
 				continue
@@ -163,76 +175,92 @@ func (s *Study) accuracy(cells []Cell) *report.SpreadPlot {
 				}
 				x = float64(at)
 			}
-			line.X, line.Mean = append(line.X, x), append(line.Mean, c.Mean)
+			line.X, line.Y = append(line.X, x), append(line.Y, c.Mean)
 			line.Low, line.High = append(line.Low, c.Low), append(line.High, c.High)
 		}
 		if len(line.X) > 0 {
-			p.Series = append(p.Series, line)
+			p.Curves = append(p.Curves, line)
 		}
 	}
-	if s.X.Axis == "categories" {
-		p.Categories = categories
-	}
+	p.XNames = categories
 	return p
 }
 
-// curves is the accuracy by epoch of each point, mean over seeds.
-func (s *Study) curves(results []Result) *report.SpreadPlot {
-	p := &report.SpreadPlot{Title: s.Title, XLabel: "epoch", YLabel: accuracyLabel}
-	s.eachPoint(results, func(name string, of []Result) {
-		line := report.Spread{Name: name}
-		for i, epoch := range of[0].Epochs {
-			addMean(&line, epoch, of, func(r Result) ([]float64, int) { return r.Accuracy, i })
-		}
-		if len(line.X) > 1 {
-			p.Series = append(p.Series, line)
-		}
-	})
+// curves is the accuracy by epoch, mean over seeds: of each point, or of the best one of each series if there are many.
+func (s *Study) curves(results []Result) *report.Plot {
+	p := &report.Plot{Title: s.Title + ": learning", XLabel: "epoch", YLabel: accuracyLabel}
+	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) { return r.Epochs, r.Accuracy },
+		func(c report.Curve) float64 { return c.Y[len(c.Y)-1] })
 	return p
 }
 
-// consistency is the cosine by age of each point's dictionary, mean over seeds. A dictionary without old keys has no curve.
-func (s *Study) consistency(results []Result) *report.SpreadPlot {
-	p := &report.SpreadPlot{Title: s.Title + ": consistency of the dictionary", XLabel: "age of a key, steps", YLabel: "cosine with the same view encoded now"}
-	s.eachPoint(results, func(name string, of []Result) {
-		line := report.Spread{Name: name}
-		for i, age := range of[0].Age {
-			addMean(&line, float64(age), of, func(r Result) ([]float64, int) { return r.Cosine, i })
+// consistency is the cosine by age of each point's dictionary, mean over seeds; if there are many points, of the one with the oldest keys of each series. A
+// dictionary without old keys has no curve.
+func (s *Study) consistency(results []Result) *report.Plot {
+	p := &report.Plot{Title: s.Title + ": consistency", XLabel: "age of a key, steps", YLabel: "cosine with the same view encoded now"}
+	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) {
+		for _, age := range r.Age {
+			x = append(x, float64(age))
 		}
-		if len(line.X) > 1 {
-			p.Series = append(p.Series, line)
-		}
-	})
+		return x, r.Cosine
+	}, func(c report.Curve) float64 { return c.X[len(c.X)-1] })
 	return p
 }
 
-// eachPoint calls f with the runs of each point that did not fail.
-func (s *Study) eachPoint(results []Result, f func(name string, of []Result)) {
+// manyCurves cannot be told apart any more.
+const manyCurves = 7
+
+// pointCurves are the curves of the points, each the mean of its runs that did not fail; of manyCurves or more, the one of each series with the highest rank stays.
+func (s *Study) pointCurves(results []Result, of func(Result) (x, y []float64), rank func(report.Curve) float64) []report.Curve {
+	var all, best []report.Curve
 	for _, one := range s.Series {
+		var top *report.Curve
 		for _, p := range one.Points {
-			var of []Result
+			var runs []Result
 			for _, r := range results {
 				if r.Series == one.Name && r.Label == p.label() && r.Failed == "" {
-					of = append(of, r)
+					runs = append(runs, r)
 				}
 			}
-			if len(of) > 0 {
-				f(one.Name+", "+p.label(), of)
+			c := mean(runs, of)
+			if len(c.X) < 2 {
+				continue
+			}
+			if c.Name = p.label(); len(s.Series) > 1 {
+				c.Name = one.Name + ", " + p.label()
+			}
+			all = append(all, c)
+			if top == nil || rank(c) >= rank(*top) {
+				top = &c
 			}
 		}
+		if top != nil {
+			best = append(best, *top)
+		}
 	}
+	if len(all) >= manyCurves {
+		return best
+	}
+	return all
 }
 
-// addMean adds the mean over runs of one value to a line, with the lowest and the highest.
-func addMean(line *report.Spread, x float64, of []Result, value func(Result) ([]float64, int)) {
-	low, high, sum := math.Inf(1), math.Inf(-1), 0.0
-	for _, r := range of {
-		values, i := value(r)
-		if i >= len(values) {
-			return
+// mean is the curve of means over the runs that have a value at x, with the lowest and the highest.
+func mean(runs []Result, of func(Result) (x, y []float64)) report.Curve {
+	values := map[float64][]float64{}
+	for _, r := range runs {
+		x, y := of(r)
+		for i := range min(len(x), len(y)) {
+			values[x[i]] = append(values[x[i]], y[i])
 		}
-		low, high, sum = min(low, values[i]), max(high, values[i]), sum+values[i]
 	}
-	line.X, line.Mean = append(line.X, x), append(line.Mean, sum/float64(len(of)))
-	line.Low, line.High = append(line.Low, low), append(line.High, high)
+	var c report.Curve
+	for _, x := range slices.Sorted(maps.Keys(values)) {
+		sum := 0.0
+		for _, v := range values[x] {
+			sum += v
+		}
+		c.X, c.Y = append(c.X, x), append(c.Y, sum/float64(len(values[x])))
+		c.Low, c.High = append(c.Low, slices.Min(values[x])), append(c.High, slices.Max(values[x]))
+	}
+	return c
 }

@@ -275,3 +275,44 @@ func TestUse(t *testing.T) {
 		}
 	}
 }
+
+// TestCompare: a path that holds both parts gives each flag its own; a failing run is a row; the last line is done.
+func TestCompare(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "study.yaml")
+	text := "title: Lengths\nset: [encoder.width=0.0625, encoder.dim=8, bn_splits=1, views.size=8, batch=4, epochs=1]\nx: {label: K, axis: log}\nseries: [{name: queue, vary: queue, values: [4, 8]}, {name: bank, set: [dictionary=bank], vary: queue, values: [4, 90]}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	divided := map[string][]byte{}
+	for i := range 8 {
+		divided["train/"+[]string{"cat", "dog"}[i%2]+"/"+strconv.Itoa(i)+".png"] = pngBytes(i)
+	}
+	divided["test/cat/a.png"], divided["test/dog/b.png"] = pngBytes(20), pngBytes(21)
+	images, out := folder(t, divided), filepath.Join(t.TempDir(), "study")
+	args := []string{"compare", "--study", file, "--data", images, "--monitor-train", images, "--monitor-test", images, "--out", out}
+	code, stdout, stderr := command(args...)
+	if code != 0 || !strings.Contains(stdout, "| bank | 90 | failed |") || !strings.Contains(stdout, "Best first: ") {
+		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	raw, err := os.ReadFile(filepath.Join(out, "results.csv"))
+	if err != nil || strings.Count(string(raw), "\n") != 5 {
+		t.Errorf("results.csv is %s, %v", raw, err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n")[1:] { // of two test images 0, 1 or 2 are right; of eight others are likely
+		if accuracy := strings.Split(line, ",")[4]; accuracy != "" && accuracy != "0" && accuracy != "50" && accuracy != "100" {
+			t.Errorf("an accuracy of %s is none of two test images", accuracy)
+		}
+	}
+	code, stdout, stderr = command(append(args, "--json")...)
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if code != 0 || !strings.Contains(lines[len(lines)-1], `"event":"done"`) || strings.Count(stdout, `"event":"run_done"`) != 1 {
+		t.Errorf("the second time, with only the failed run to do: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	for name, more := range map[string][]string{"mechanisms, momentum": {"--study", "mechanism"}, "--seeds": {"--seeds", "0"}, "queue itself": {"--set", "queue=3"}, "class folders": {"--monitor-test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}} {
+		code, _, stderr := command(append(args, more...)...)
+		if code == 0 || !strings.Contains(stderr, name) {
+			t.Errorf("%v: exit code %d, %s", more, code, stderr)
+		}
+		oneSentence(t, stderr)
+	}
+}

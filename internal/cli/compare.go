@@ -37,7 +37,8 @@ Studies that come with moco: ` + strings.Join(study.Names(), ", ") + `. A file o
 DIR gets runs/NAME/ with each run, results.csv (a row a run), table.md (mean and spread over seeds), and the plots accuracy, curves and consistency
 as PNG and SVG. Consistency is the mean cosine between a dictionary's stored keys and the same views encoded now, by the keys' age, in the middle of training.
 
-Interrupt at any time; the same command goes on where it stopped and leaves out what is done. A run that diverges is a row with its reason.`,
+Tables and plots are written anew after each run. Interrupt at any time; the same command goes on where it stopped and leaves out what is done. A run that
+diverges or fails is a row with its reason.`,
 		Example: `  moco compare --study momentum --data cifar10/train.tar --limit 10000 --monitor-train cifar10/train.tar --monitor-test cifar10/test.tar --out momentum
   moco compare --study mechanisms --data builtin:train --monitor-train builtin:train --monitor-test builtin:test --epochs 4 --seeds 1 --out try`,
 		Args: cobra.NoArgs,
@@ -65,15 +66,18 @@ Interrupt at any time; the same command goes on where it stopped and leaves out 
 			o := study.Options{Study: s, Settings: settings, DataPath: path, Out: out, MonitorEvery: every, Engine: e, Workers: a.workers(), Log: a.logger()}
 			sets := map[string]*data.Set{}
 			open := func(path string, part data.Part) (*data.Set, error) {
-				if sets[path] == nil {
-					if sets[path], err = a.open(ctx, path, part); err != nil {
+				key := fmt.Sprint(part, path) // one path may hold both parts
+				if sets[key] == nil {
+					set, err := a.open(ctx, path, part)
+					if err != nil {
 						return nil, err
 					}
+					sets[key] = set
 				}
-				if limit > 0 && limit < sets[path].Len() {
-					return sets[path].Sample(limit, 0)
+				if limit > 0 && limit < sets[key].Len() {
+					return sets[key].Sample(limit, 0)
 				}
-				return sets[path], nil
+				return sets[key], nil
 			}
 			defer func() {
 				for _, set := range sets {
@@ -114,12 +118,28 @@ Interrupt at any time; the same command goes on where it stopped and leaves out 
 			}
 			o.Events = func(r study.Run, e pretrain.Event) {
 				switch e := e.(type) {
-				case pretrain.Start, pretrain.Saved, pretrain.Consistency, pretrain.Epoch:
-				case pretrain.Done:
-					show.clear()
-					a.say("  kNN accuracy %.2f%%, loss %.3f, %.0f images/s", e.KNNTop1, e.Loss, e.ImagesPerSecond)
+				case pretrain.Start, pretrain.Saved, pretrain.Consistency, pretrain.Epoch, pretrain.Done:
 				default:
 					show.event(e)
+				}
+			}
+			o.Ended = func(run study.Run, r study.Result) {
+				show.clear()
+				switch {
+				case a.json:
+					a.print(struct {
+						Event           string  `json:"event"`
+						Run             string  `json:"run"`
+						Seed            uint64  `json:"seed"`
+						KNNTop1         float64 `json:"knn_top1"`
+						Loss            float64 `json:"loss"`
+						ImagesPerSecond float64 `json:"images_per_second"`
+						Failed          string  `json:"failed,omitempty"`
+					}{"run_done", run.Name, r.Seed, r.KNNTop1, r.Loss, r.ImagesPerSecond, r.Failed})
+				case r.Failed != "":
+					a.say("  failed: %s", r.Failed)
+				default:
+					a.say("  kNN accuracy %.2f%%, loss %.3f, %.0f images/s", r.KNNTop1, r.Loss, r.ImagesPerSecond)
 				}
 			}
 			results, err := study.Execute(ctx, o)

@@ -149,6 +149,9 @@ func (p *Plot) svg() (template.HTML, error) {
 			var path, dots strings.Builder
 			for j, q := range piece {
 				fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(j, 1)], x(q.x), y(q.y))
+				if q.low < q.high {
+					fmt.Fprintf(&path, "M%.1f %.1fV%.1fM%.1f %.1f", x(q.x), y(q.high), y(q.low), x(q.x), y(q.y))
+				}
 				if dotted(p.Curves[i], piece) {
 					fmt.Fprintf(&dots, `<circle class="%s" cx="%.1f" cy="%.1f" r="2.6"/>`, hue(i), x(q.x), y(q.y))
 				}

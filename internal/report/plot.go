@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"image/color"
@@ -16,12 +17,15 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // Curve is a named line through the points (X[i], Y[i]), in the order given. A value that is not finite leaves a gap.
 type Curve struct {
 	Name string
 	X, Y []float64 // of one length
+	// Low and High draw a bar from Low[i] to High[i] where they differ: how far repeated runs spread. Nil draws none; otherwise both have Y's length.
+	Low, High []float64
 }
 
 // Level is a horizontal reference line, such as the loss at chance; its label is written on it.
@@ -30,9 +34,11 @@ type Level struct {
 	Y    float64
 }
 
-// Plot is curves over one pair of linear axes.
+// Plot is curves over one pair of axes, linear unless said otherwise.
 type Plot struct {
 	Title, XLabel, YLabel string
+	LogX                  bool     // the x axis is logarithmic, with ticks at powers of two; points with x of 0 or less are gaps
+	XNames                []string // x is a place in this list: 0, 1, ...; not together with LogX
 	Curves                []Curve
 	Lines                 []Level
 }
@@ -48,8 +54,8 @@ const (
 	manyPoints = 1200 // longer curves are thinned, to what a plot's pixels can show anyway
 )
 
-// point is a place in a plot, in the units of its axes.
-type point struct{ x, y float64 }
+// point is a place in a plot, in the units of its axes (log2 of x on a logarithmic one), and the ends of its bar.
+type point struct{ x, y, low, high float64 }
 
 // axis is a range that begins and ends where the data does or at a tick, and its ticks.
 type axis struct {
@@ -77,10 +83,18 @@ func (p *Plot) frame() (*frame, error) {
 		if len(c.X) != len(c.Y) {
 			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d x but %d y values; give each point both", p.Title, i, c.Name, len(c.X), len(c.Y))
 		}
+		bars := c.Low != nil || c.High != nil
+		if bars && (len(c.Low) != len(c.Y) || len(c.High) != len(c.Y)) {
+			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d y but %d low and %d high ends of bars; give each point both", p.Title, i, c.Name, len(c.Y), len(c.Low), len(c.High))
+		}
 		var pieces [][]point
 		open := false
 		for j := range c.X {
-			if !drawable(c.X[j]) || !drawable(c.Y[j]) {
+			x := c.X[j]
+			if p.LogX {
+				x = math.Log2(x)
+			}
+			if !drawable(x) || !drawable(c.Y[j]) {
 				open = false
 				continue
 			}
@@ -88,8 +102,12 @@ func (p *Plot) frame() (*frame, error) {
 				pieces, open = append(pieces, nil), true
 			}
 			last := len(pieces) - 1
-			pieces[last] = append(pieces[last], point{c.X[j], c.Y[j]})
-			xs, ys = append(xs, c.X[j]), append(ys, c.Y[j])
+			q := point{x, c.Y[j], c.Y[j], c.Y[j]}
+			if bars && drawable(c.Low[j]) && drawable(c.High[j]) {
+				q.low, q.high = c.Low[j], c.High[j]
+			}
+			pieces[last] = append(pieces[last], q)
+			xs, ys = append(xs, x), append(ys, q.y, q.low, q.high)
 		}
 		for k, piece := range pieces {
 			pieces[k] = thin(piece, max(4, manyPoints*len(piece)/len(c.X)))
@@ -103,6 +121,15 @@ func (p *Plot) frame() (*frame, error) {
 		}
 	}
 	f.x, f.y = newAxis(xs, false), newAxis(ys, true)
+	switch {
+	case p.LogX:
+		f.x = powersOfTwo(xs)
+	case p.XNames != nil:
+		f.x = axis{low: -0.5, high: float64(len(p.XNames)) - 0.5}
+		for i, name := range p.XNames {
+			f.x.ticks = append(f.x.ticks, tick{float64(i), name})
+		}
+	}
 	return f, nil
 }
 
@@ -167,6 +194,21 @@ func newAxis(values []float64, round bool) axis {
 	return a
 }
 
+// powersOfTwo covers values that are base-2 logarithms, with at most about eight ticks, and some room at the ends.
+func powersOfTwo(values []float64) axis {
+	low, high := 0.0, 1.0
+	if len(values) > 0 {
+		low, high = slices.Min(values), slices.Max(values)
+	}
+	room := max(0.25, 0.03*(high-low))
+	a := axis{low: low - room, high: high + room}
+	step := math.Ceil((high - low) / 8)
+	for i := math.Ceil(a.low); i <= a.high; i += max(1, step) {
+		a.ticks = append(a.ticks, tick{i, strconv.FormatFloat(math.Exp2(i), 'g', 6, 64)})
+	}
+	return a
+}
+
 // tickLabel writes v with as many decimals as its neighbours one step away need.
 func tickLabel(v, step float64) string {
 	if v == 0 {
@@ -187,11 +229,51 @@ const (
 )
 
 // PNG draws the plot, dark on white, widthPx by heightPx pixels (200 to 10,000 each; 1200 x 750 is good). It returns an error if a
-// curve's X and Y differ in length, or w's.
-func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) (err error) {
+// curve's X, Y, Low and High differ in length, or w's.
+func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) error {
+	if err := p.checkSize(widthPx, heightPx); err != nil {
+		return err
+	}
+	dpi := widthPx / inches
+	length := func(pixels int) vg.Length { return vg.Length(float64(pixels)/float64(dpi)) * vg.Inch }
+	return p.paint(func() draw.Canvas {
+		return draw.New(vgimg.NewWith(vgimg.UseWH(length(widthPx), length(heightPx)), vgimg.UseDPI(dpi)))
+	}, func(c draw.Canvas) error {
+		_, err := vgimg.PngCanvas{Canvas: c.Canvas.(*vgimg.Canvas)}.WriteTo(w)
+		return err
+	})
+}
+
+// SVG draws what PNG does as a drawing of the same proportions, six inches wide, with text as text. The same plot gives the same bytes.
+func (p *Plot) SVG(w io.Writer, widthPx, heightPx int) error {
+	if err := p.checkSize(widthPx, heightPx); err != nil {
+		return err
+	}
+	return p.paint(func() draw.Canvas {
+		c := draw.New(vgsvg.New(inches*vg.Inch, inches*vg.Inch*vg.Length(heightPx)/vg.Length(widthPx)))
+		c.SetColor(color.White)
+		c.Fill(c.Rectangle.Path())
+		return c
+	}, func(c draw.Canvas) error {
+		var b bytes.Buffer
+		if _, err := c.Canvas.(*vgsvg.Canvas).WriteTo(&b); err != nil {
+			return err
+		}
+		// viewers without the library's font take one of the same widths
+		_, err := w.Write(bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")))
+		return err
+	})
+}
+
+func (p *Plot) checkSize(widthPx, heightPx int) error {
 	if min(widthPx, heightPx) < 200 || max(widthPx, heightPx) > 10_000 {
 		return fmt.Errorf("plot %q: %d x %d pixels is out of range; each must be from 200 to 10000", p.Title, widthPx, heightPx)
 	}
+	return nil
+}
+
+// paint makes a canvas, draws the plot on it and hands it over to be written.
+func (p *Plot) paint(open func() draw.Canvas, write func(draw.Canvas) error) (err error) {
 	f, err := p.frame()
 	if err != nil {
 		return err
@@ -201,12 +283,16 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) (err error) {
 			err = fmt.Errorf("plot %q: %v", p.Title, r)
 		}
 	}()
-	dpi := widthPx / inches
-	length := func(pixels int) vg.Length { return vg.Length(float64(pixels)/float64(dpi)) * vg.Inch }
-	canvas := vgimg.NewWith(vgimg.UseWH(length(widthPx), length(heightPx)), vgimg.UseDPI(dpi))
-	page := draw.New(canvas)
-	page = draw.Crop(page, 12, -14, 10, -12)
+	whole := open()
+	p.draw(draw.Crop(whole, 12, -14, 10, -12), f)
+	if err := write(whole); err != nil {
+		return fmt.Errorf("plot %q: write it: %w", p.Title, err)
+	}
+	return nil
+}
 
+// draw fills a canvas.
+func (p *Plot) draw(page draw.Canvas, f *frame) {
 	ink, grey := color.Gray{0x22}, color.Gray{0x60}
 	style := func(size vg.Length, c color.Color) text.Style {
 		s := plot.New().Title.TextStyle // takes the library's handler
@@ -225,7 +311,7 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) (err error) {
 
 	grid := draw.LineStyle{Color: color.Gray{0xE2}, Width: 0.6}
 	g := plot.New()
-	g.BackgroundColor = color.Transparent
+	g.BackgroundColor = nil
 	for _, a := range []struct {
 		to    *plot.Axis
 		from  axis
@@ -253,6 +339,11 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) (err error) {
 			var xys plotter.XYs
 			for _, q := range piece {
 				xys = append(xys, plotter.XY{X: q.x, Y: q.y})
+				if q.low < q.high {
+					bar := plotter.XYs{{X: q.x, Y: q.low}, {X: q.x, Y: q.high}}
+					g.Add(&plotter.Line{XYs: bar, LineStyle: draw.LineStyle{Color: hue, Width: 1}})
+					g.Add(&plotter.Scatter{XYs: bar, GlyphStyle: draw.GlyphStyle{Color: hue, Radius: 3, Shape: dash{}}})
+				}
 			}
 			g.Add(&plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: hue, Width: 1.6}})
 			if dotted(p.Curves[i], piece) {
@@ -271,10 +362,14 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) (err error) {
 		g.Add(&plotter.Labels{XYs: xys[1:], Labels: []string{l.Name}, TextStyle: []text.Style{s}, Offset: vg.Point{X: -2, Y: 3 * (1 + 2*vg.Length(s.YAlign))}})
 	}
 	g.Draw(page)
-	if _, err := (vgimg.PngCanvas{Canvas: canvas}).WriteTo(w); err != nil {
-		return fmt.Errorf("plot %q: write the PNG: %w", p.Title, err)
-	}
-	return nil
+}
+
+// dash is the end of a bar.
+type dash struct{}
+
+// DrawGlyph draws it.
+func (dash) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
+	c.StrokeLine2(draw.LineStyle{Color: s.Color, Width: 1}, at.X-s.Radius, at.Y, at.X+s.Radius, at.Y)
 }
 
 // above reports whether a line lies so near the top that its label goes below it.

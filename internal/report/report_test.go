@@ -316,12 +316,12 @@ func TestLongCurvesStaySmall(t *testing.T) {
 	}
 	piece, spike := f.curves[0][0], false
 	for i, q := range piece {
-		spike = spike || q == point{654_321, 99}
+		spike = spike || q == point{654_321, 99, 99, 99}
 		if i > 0 && q.x < piece[i-1].x {
 			t.Fatalf("point %d lies left of the one before it", i)
 		}
 	}
-	if !spike || len(piece) > manyPoints+2 || piece[0] != (point{0, 0}) || piece[len(piece)-1].x != 999_999 {
+	if !spike || len(piece) > manyPoints+2 || piece[0] != (point{0, 0, 0, 0}) || piece[len(piece)-1].x != 999_999 {
 		t.Errorf("%d points are left, from %v to %v; the spike is there: %v", len(piece), piece[0], piece[len(piece)-1], spike)
 	}
 }
@@ -355,5 +355,52 @@ func TestSave(t *testing.T) {
 	}
 	if now, _ := os.ReadFile(filepath.Join(dir, "report.html")); len(whole) == 0 || !bytes.Equal(now, whole) {
 		t.Error("a page that cannot be drawn has changed the one that stood there")
+	}
+}
+
+// TestAxes: logarithmic and named axes, bars, and the same plot as PNG and SVG.
+func TestAxes(t *testing.T) {
+	log := Plot{Title: "over K", XLabel: "K", YLabel: "percent", LogX: true, Curves: []Curve{
+		{Name: "queue", X: []float64{0, 256, 1024, 4096}, Y: []float64{1, 40, 44, 46}, Low: []float64{0, 38, 44, 46}, High: []float64{2, 41, 44, 50}},
+		{Name: "batch", X: []float64{63, 255}, Y: []float64{35, 39}}}}
+	f, err := log.frame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var labels []string
+	for _, tick := range f.x.ticks {
+		labels = append(labels, tick.label)
+	}
+	if got := strings.Join(labels, " "); got != "64 128 256 512 1024 2048 4096" {
+		t.Errorf("the ticks are at %s", got)
+	}
+	if piece := f.curves[0][0]; len(piece) != 3 || piece[0] != (point{8, 40, 38, 41}) || f.y.high < 50 {
+		t.Errorf("the queue's points are %v below %v; want K 256 at 8, its bar from 38 to 41, and all of the highest bar", piece, f.y.high)
+	}
+	names := Plot{Title: "over m", XNames: []string{"0", "0.999"}, Curves: []Curve{{Name: "queue", X: []float64{0, 1}, Y: []float64{12, 45}}}}
+	for _, p := range []Plot{log, names} {
+		var pixels, first, second bytes.Buffer
+		if err := errors.Join(p.PNG(&pixels, 1200, 750), p.SVG(&first, 1200, 750), p.SVG(&second, 1200, 750)); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := png.DecodeConfig(&pixels); err != nil || c.Width != 1200 || c.Height != 750 {
+			t.Errorf("%s: the PNG is %d x %d, %v", p.Title, c.Width, c.Height, err)
+		}
+		if !bytes.Equal(first.Bytes(), second.Bytes()) {
+			t.Errorf("%s: two drawings differ", p.Title)
+		}
+		checkMarkup(t, first.String())
+		for _, want := range []string{p.Title, "sans-serif", ">" + map[bool]string{true: "4096", false: "0.999"}[p.LogX]} {
+			if !strings.Contains(first.String(), want) {
+				t.Errorf("%s: the SVG does not hold %q", p.Title, want)
+			}
+		}
+		if strings.Contains(first.String(), "#-") {
+			t.Errorf("%s: the SVG holds a colour that is none", p.Title)
+		}
+	}
+	log.Curves[0].High = nil
+	if err := log.PNG(io.Discard, 1200, 750); err == nil || !strings.Contains(err.Error(), "bars") {
+		t.Errorf("bars with one end give %v", err)
 	}
 }
