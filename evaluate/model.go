@@ -116,6 +116,7 @@ func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *E
 			}
 			return nil
 		}
+		e.Images = append(e.Images, images[:n]...)
 		for _, i := range images[:n] {
 			e.Labels = append(e.Labels, set.Label(i))
 		}
