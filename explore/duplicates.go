@@ -25,6 +25,9 @@ const (
 // Candidates is how many neighbours of each image are compared with it, if nothing else is said.
 const Candidates = 32
 
+// blurredCandidates is how many of the nearest blurred thumbnails are looked at besides: where they are what finds a copy, it is among the very first.
+const blurredCandidates = 8
+
 // maxPairs ends a search whose threshold lets through so many pairs that they say nothing.
 const maxPairs = 20_000_000
 
@@ -137,8 +140,11 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 		x.progress("thumbnails", last, set.Len())
 	}
 	var pairs []Pair
-	for _, by := range []*evaluate.Embedded{set, blurred} {
+	for b, by := range []*evaluate.Embedded{set, blurred} {
 		k := min(d.Candidates, set.Len()-1)
+		if b == 1 {
+			k = min(k, blurredCandidates)
+		}
 		for first := 0; first < set.Len(); first += queriesAtOnce {
 			last := min(first+queriesAtOnce, set.Len())
 			lists, err := evaluate.Neighbours(ctx, x.Engine, by, part(by, first, last), k+1)
