@@ -53,6 +53,7 @@ func (m *Model) Embed(ctx context.Context, set *data.Set, layer Layer, progress 
 	e := &Embedded{Dim: dim, Classes: set.Classes()}
 	skipped := func(int, error) error { e.Bad++; return nil }
 	err = m.EmbedSet(ctx, set, moco.Walk{Layer: layer, Skipped: skipped}, func(b moco.Embedding) error {
+		e.Images = append(e.Images, b.Images...)
 		for _, i := range b.Images {
 			e.Labels = append(e.Labels, set.Label(i))
 		}

@@ -94,6 +94,9 @@ func TestOpenModelAndEmbed(t *testing.T) {
 					t.Errorf("%s: row %d has length %v, want 1", layer, row, math.Sqrt(square))
 				}
 			}
+			if len(e.Images) != e.Len() || e.Images[10] != 10 {
+				t.Errorf("%s: the rows are of the images %v, want 0 to 10", layer, e.Images)
+			}
 			if layer == Head {
 				got[i] = e
 			}
