@@ -21,8 +21,9 @@ var floors = map[string]int{
 	"embed": 5, "evaluate": 5, "internal/report": 5,
 	"pretrain":     6,
 	"study":        7,
+	"explore":      7,
 	"internal/cli": 8,
-	"cmd/moco":     9, "scripts/pan": 9,
+	"cmd/moco":     9, "scripts/pan": 9, "scripts/plant": 9,
 }
 
 func TestFloors(t *testing.T) {

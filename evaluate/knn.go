@@ -20,6 +20,7 @@ import (
 type Embedded struct {
 	Features []float32 // [N,Dim], each row of length one
 	Labels   []int     // [N]; -1: none
+	Images   []int     // [N]; each row's place in the set that it was made from; nil where there is no such set
 	Dim      int
 	Classes  []string
 	Bad      int // images that could not be read; they are not among the rows
@@ -92,7 +93,7 @@ func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embed
 	}
 	var right, right5 int
 	for q, list := range neighbours {
-		votes := k.votes(list, bank.Labels, classes)
+		votes := k.Votes(list, bank.Labels, classes)
 		order := make([]int, classes)
 		for c := range order {
 			order[c] = c
@@ -130,9 +131,9 @@ func sameClasses(bank, queries *Embedded) ([]int, error) {
 	return labels, nil
 }
 
-// votes adds up the neighbours' weights for each class. The list is ordered. Where exp would be infinite (T below 1/700), all
+// Votes adds up the neighbours' weights for each class. The list is ordered. Where exp would be infinite (T below 1/700), all
 // weights are divided by the largest.
-func (k KNN) votes(list []Neighbour, labels []int, classes int) []float64 {
+func (k KNN) Votes(list []Neighbour, labels []int, classes int) []float64 {
 	votes := make([]float64, classes)
 	shift := 0.0
 	if top := float64(list[0].Similarity) / k.T; math.Abs(top) > 700 {
@@ -146,6 +147,29 @@ func (k KNN) votes(list []Neighbour, labels []int, classes int) []float64 {
 
 // Neighbours finds, for each query, the k rows of the bank with the largest dot product, most similar first.
 func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k int) ([][]Neighbour, error) {
+	best := make([][]Neighbour, queries.Len())
+	err := Similarities(ctx, e, bank, queries, func(query, lo int, similarity []float32) {
+		best[query] = keepBest(best[query], similarity, lo, k)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("kNN: %w", err)
+	}
+	for _, list := range best {
+		slices.SortFunc(list, nearest)
+	}
+	return best, nil
+}
+
+// Similarities visits the dot products of every query with every row of the bank, a tile at a time, by the engine's matrix product: visit
+// gets those of one query with the rows lo, lo+1, ..., which are its own only until it returns. The tiles of one query come in the order of
+// their rows, those of different queries at the same time from several goroutines.
+func Similarities(ctx context.Context, e engine.Engine, bank, queries *Embedded, visit func(query, lo int, similarity []float32)) error {
+	if bank.Len() == 0 || queries.Len() == 0 {
+		return nil
+	}
+	if bank.Dim != queries.Dim {
+		return fmt.Errorf("the bank's features have %d dimensions, the queries' %d", bank.Dim, queries.Dim)
+	}
 	dim, rows := bank.Dim, min(rowsAtOnce, bank.Len())
 	g := graph.New()
 	q := g.Input("queries", tensor.Float32, queriesAtOnce, dim)
@@ -154,41 +178,37 @@ func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k
 	s := e.NewState()
 	p, err := e.Compile(g, s)
 	if err != nil {
-		return nil, fmt.Errorf("kNN: %w", err)
+		return err
 	}
 	defer p.Close()
-	best := make([][]Neighbour, queries.Len())
 	chunk := tensor.New(tensor.Float32, rows, dim)
 	for lo := 0; lo < bank.Len(); lo += rows {
 		have := min(rows, bank.Len()-lo)
 		copy(chunk.Float32s(), bank.Features[lo*dim:(lo+have)*dim])
 		if err := s.Write("bank", chunk); err != nil {
-			return nil, err
+			return err
 		}
 		for first := 0; first < queries.Len(); first += queriesAtOnce {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return err
 			}
 			count := min(queriesAtOnce, queries.Len()-first)
 			copy(p.Input("queries").Float32s(), queries.Features[first*dim:(first+count)*dim])
 			if err := p.Run(); err != nil {
-				return nil, err
+				return err
 			}
 			similarity := p.Output("similarity").Float32s()
 			// the rows of a query are its own: no order of work changes the result
 			err := loader.Parallel(ctx, count, runtime.GOMAXPROCS(0), func(_, i int) error {
-				best[first+i] = keepBest(best[first+i], similarity[i*rows:i*rows+have], lo, k)
+				visit(first+i, lo, similarity[i*rows:i*rows+have])
 				return nil
 			})
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	for _, list := range best {
-		slices.SortFunc(list, nearest)
-	}
-	return best, nil
+	return nil
 }
 
 // keepBest merges similarities of rows lo, lo+1, ... into the k best so far, kept as a heap whose first element is the worst.

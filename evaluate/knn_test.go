@@ -95,7 +95,7 @@ func TestKNNReference(t *testing.T) {
 					t.Errorf("neighbour %d of the first query is row %d, want %d", i, n.Row, want.NeighboursRow0[i])
 				}
 			}
-			for class, v := range k.votes(list[0], bank.Labels, c.Classes) {
+			for class, v := range k.Votes(list[0], bank.Labels, c.Classes) {
 				if math.Abs(v-want.VotesRow0[class]) > 1e-4*max(1, want.VotesRow0[class]) {
 					t.Errorf("votes for class %d are %v, want %v", class, v, want.VotesRow0[class])
 				}

@@ -53,6 +53,7 @@ func (m *Model) Embed(ctx context.Context, set *data.Set, layer Layer, progress 
 	e := &Embedded{Dim: dim, Classes: set.Classes()}
 	skipped := func(int, error) error { e.Bad++; return nil }
 	err = m.EmbedSet(ctx, set, moco.Walk{Layer: layer, Skipped: skipped}, func(b moco.Embedding) error {
+		e.Images = append(e.Images, b.Images...)
 		for _, i := range b.Images {
 			e.Labels = append(e.Labels, set.Label(i))
 		}
@@ -116,6 +117,7 @@ func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *E
 			}
 			return nil
 		}
+		e.Images = append(e.Images, images[:n]...)
 		for _, i := range images[:n] {
 			e.Labels = append(e.Labels, set.Label(i))
 		}

@@ -94,6 +94,9 @@ func TestOpenModelAndEmbed(t *testing.T) {
 					t.Errorf("%s: row %d has length %v, want 1", layer, row, math.Sqrt(square))
 				}
 			}
+			if len(e.Images) != e.Len() || e.Images[10] != 10 {
+				t.Errorf("%s: the rows are of the images %v, want 0 to 10", layer, e.Images)
+			}
 			if layer == Head {
 				got[i] = e
 			}
@@ -150,7 +153,7 @@ func TestOpenModelRefuses(t *testing.T) {
 // TestVotesStayFinite: at a small temperature exp overflows, and the nearest neighbour must still win.
 func TestVotesStayFinite(t *testing.T) {
 	list := []Neighbour{{1, 0.99}, {0, 0.98}, {2, 0.97}}
-	votes := KNN{3, 1e-4}.votes(list, []int{0, 1, 0}, 2)
+	votes := KNN{3, 1e-4}.Votes(list, []int{0, 1, 0}, 2)
 	if !(votes[1] > votes[0]) || math.IsInf(votes[1], 0) {
 		t.Errorf("votes at t of 1e-4 are %v, want a finite majority for class 1", votes)
 	}

@@ -125,6 +125,7 @@ Start with
   moco train --data PATH --recipe cifar --out run
   moco eval knn --model run --train PATH --test PATH
   moco embed --model run --data PATH --out vectors.parquet
+  moco dedupe --model run --data PATH        and search, outliers, label-errors, cluster: what the features are good for
 
 Every command takes --json for scripts, and --help for its own story.
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
@@ -144,6 +145,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())
 	root.AddCommand(a.train(), a.compare(), a.embedCommand(), eval, a.bench(), a.info(), dataset, a.demo())
+	root.AddCommand(a.search(), a.dedupe(), a.outliers(), a.labelErrors(), a.cluster())
 	return root
 }
 

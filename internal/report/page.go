@@ -12,16 +12,20 @@ import (
 	"fmt"
 	"html/template"
 	"image"
+	"image/jpeg"
 	"image/png"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/image/draw"
+
 	"moco/data"
 )
 
-// Picture is an image with its caption. Good marks a neighbour of its query's class; it is not used for a query.
+// Picture is an image with its caption. Good marks a neighbour of its query's class; it is not used for a query. Images above 128 pixels
+// are shown, and kept in the page, as thumbnails of that size.
 type Picture struct {
 	Image   *data.Image
 	Caption string
@@ -41,6 +45,20 @@ type Gallery struct {
 	Rows        []GalleryRow
 }
 
+// Strip is pictures that belong together, with a line or two about them.
+type Strip struct {
+	Title, Note string
+	Pictures    []Picture
+	Query       bool // the first picture is what the others were found for
+	Marked      bool // show which of the pictures, but for a query, are Good
+}
+
+// Sheet is strips under one heading. Short ones share a line.
+type Sheet struct {
+	Title, Note string
+	Strips      []Strip
+}
+
 // Table is a header and rows of as many cells; the first column names its row, and the last row is the one to look at.
 type Table struct {
 	Header []string
@@ -55,6 +73,7 @@ type Page struct {
 	Table     Table
 	Plots     []Plot
 	Galleries []Gallery
+	Sheets    []Sheet
 	Command   string // repeats the run
 	Notes     []string
 }
@@ -65,7 +84,7 @@ var pageHTML string
 // WriteHTML writes the page. It returns an error if a curve's X and Y differ in length or a picture holds no image, before anything is
 // written, or w's.
 func (p *Page) WriteHTML(w io.Writer) error {
-	t, err := template.New("page").Funcs(template.FuncMap{"png": dataURI, "svg": (*Plot).svg, "score": Gallery.score, "hue": hue}).Parse(pageHTML)
+	t, err := template.New("page").Funcs(template.FuncMap{"png": dataURI, "svg": (*Plot).svg, "score": Gallery.score, "hue": hue, "photo": photo}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -79,17 +98,31 @@ func (p *Page) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// dataURI is an image as the address of itself.
+// thumbEdge is how many pixels the longer edge of a picture in a page has at most: enough for the size it is shown at, on fine screens too.
+const thumbEdge = 128
+
+// photo tells pictures whose pixels are too many to be shown as such.
+func photo(m *data.Image) bool { return m != nil && max(m.Width, m.Height) > thumbEdge/2 }
+
+// dataURI is an image as the address of itself: a PNG, or a JPEG of its thumbnail.
 func dataURI(m *data.Image) (template.URL, error) {
 	if m == nil || m.Width < 1 || m.Height < 1 || len(m.Pix) != 3*m.Width*m.Height {
 		return "", errNoImage
 	}
-	rgba := image.NewNRGBA(image.Rect(0, 0, m.Width, m.Height))
+	rgba := image.NewRGBA(image.Rect(0, 0, m.Width, m.Height))
 	for i := range m.Width * m.Height {
 		copy(rgba.Pix[4*i:], m.Pix[3*i:3*i+3])
 		rgba.Pix[4*i+3] = 255
 	}
 	var b bytes.Buffer
+	if edge := max(m.Width, m.Height); edge > thumbEdge {
+		small := image.NewRGBA(image.Rect(0, 0, max(1, m.Width*thumbEdge/edge), max(1, m.Height*thumbEdge/edge)))
+		draw.CatmullRom.Scale(small, small.Bounds(), rgba, rgba.Bounds(), draw.Src, nil)
+		if err := jpeg.Encode(&b, small, &jpeg.Options{Quality: 85}); err != nil {
+			return "", err
+		}
+		return template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(b.Bytes())), nil
+	}
 	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, rgba); err != nil {
 		return "", err
 	}

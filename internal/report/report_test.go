@@ -147,13 +147,35 @@ func TestTextIsEscaped(t *testing.T) {
 		Title: evil, Lead: evil, Facts: [][2]string{{evil, evil}}, Table: Table{[]string{evil}, [][]string{{evil, evil}}},
 		Plots:     []Plot{{Title: evil, XLabel: evil, YLabel: evil, Curves: []Curve{{Name: evil}, {Name: evil}}, Lines: []Level{{evil, 1}}}},
 		Galleries: []Gallery{{evil, evil, []GalleryRow{{picture, []Picture{picture}}}}}, Command: evil, Notes: []string{evil},
+		Sheets: []Sheet{{evil, evil, []Strip{{Title: evil, Note: evil, Pictures: []Picture{picture, picture}, Query: true}}}},
 	})
 	checkMarkup(t, html)
 	if strings.Contains(html, "<script") {
 		t.Error("text of the caller is written as markup")
 	}
-	if n := strings.Count(html, "&lt;script&gt;"); n < 20 {
-		t.Errorf("the text stands in %d places, want at least 20: some is left out", n)
+	if n := strings.Count(html, "&lt;script&gt;"); n < 30 {
+		t.Errorf("the text stands in %d places, want at least 30: some is left out", n)
+	}
+}
+
+// TestSheets: the query is no neighbour, marks are there only where they are asked for, and a large photograph becomes a small JPEG.
+func TestSheets(t *testing.T) {
+	small, large := &data.Image{Width: 3, Height: 2, Pix: make([]uint8, 18)}, &data.Image{Width: 900, Height: 600, Pix: make([]uint8, 3*900*600)}
+	html := write(t, &Page{Title: "sheets", Sheets: []Sheet{{Title: "Groups", Note: "all of them", Strips: []Strip{
+		{Title: "marked", Pictures: []Picture{{Image: small, Caption: "asked for"}, {Image: small, Good: true}, {Image: large}}, Query: true, Marked: true},
+		{Title: "unmarked", Pictures: []Picture{{Image: small}, {Image: small, Good: true}}},
+	}}}})
+	checkMarkup(t, html)
+	for what, n := range map[string]int{
+		`class="picture query"`: 1, `class="picture good"`: 1, `class="picture bad"`: 1, `class="picture"`: 2,
+		"data:image/png": 4, `class="photo" src="data:image/jpeg`: 1, `<section class="strip">`: 2, "<h2>Groups</h2>": 1, `alt="query: asked for"`: 1,
+	} {
+		if got := strings.Count(html, what); got != n {
+			t.Errorf("the page holds %s %d times, want %d", what, got, n)
+		}
+	}
+	if len(html) > 20_000 {
+		t.Errorf("the page has %d bytes: the photograph is in it at its full size", len(html))
 	}
 }
 
@@ -173,9 +195,10 @@ func TestPageErrors(t *testing.T) {
 		page Page
 		want string
 	}{
-		"no image":         {Page{Galleries: []Gallery{{Rows: []GalleryRow{{}}}}}, "holds no image"},
-		"too few bytes":    {Page{Galleries: []Gallery{{Rows: []GalleryRow{{Query: Picture{Image: short}}}}}}, "holds no image"},
-		"lengths of curve": {Page{Plots: []Plot{{Title: "loss", Curves: []Curve{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}}}}, `plot "loss": curve 0 ("a") has 2 x but 1 y`},
+		"no image":          {Page{Galleries: []Gallery{{Rows: []GalleryRow{{}}}}}, "holds no image"},
+		"too few bytes":     {Page{Galleries: []Gallery{{Rows: []GalleryRow{{Query: Picture{Image: short}}}}}}, "holds no image"},
+		"no image on sheet": {Page{Sheets: []Sheet{{Strips: []Strip{{Pictures: []Picture{{}}}}}}}, "holds no image"},
+		"lengths of curve":  {Page{Plots: []Plot{{Title: "loss", Curves: []Curve{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}}}}, `plot "loss": curve 0 ("a") has 2 x but 1 y`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

@@ -1,0 +1,277 @@
+package explore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+
+	"moco/evaluate"
+	"moco/internal/loader"
+	"moco/internal/rng"
+)
+
+// KMeans is spherical k-means (Dhillon and Modha 2001, Concept decompositions for large sparse text data): rows of length one belong to the
+// centre with the largest cosine, and a centre is the mean of its rows scaled to length one. It starts from k-means++ (Arthur and
+// Vassilvitskii 2007) with several tries a centre, of which the best is kept.
+type KMeans struct {
+	K          int    // clusters; at most as many as images
+	Seed       uint64 // of the start
+	Iterations int    // at most; 100 if 0
+}
+
+// Cluster is images that belong together.
+type Cluster struct {
+	Rows       []int     // the most typical first
+	Similarity []float32 // of each row to the centre
+}
+
+// Clustering is all clusters, the largest first; ties go to the one with the lowest row.
+type Clustering struct {
+	Clusters   []Cluster
+	Iterations int
+	Converged  bool    // no image changed its cluster any more
+	Similarity float64 // the mean over all images
+}
+
+const clusterTag = 0x6b6d65616e73 // "kmeans": streams of its own
+
+// alike is a cosine at which rows are taken for copies: rounding cannot tell them apart.
+const alike = 1 - 1e-6
+
+// Cluster divides the images. Clusters that would be empty, because there are fewer different images than K, are left out.
+func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans) (*Clustering, error) {
+	if set.Len() == 0 {
+		return nil, errEmpty
+	}
+	if m.K < 1 || m.Iterations < 0 {
+		return nil, fmt.Errorf("k-means needs at least 1 cluster and a positive number of iterations, not %d and %d", m.K, m.Iterations)
+	}
+	n, limit := set.Len(), cmp.Or(m.Iterations, 100)
+	centres, err := x.start(ctx, set, min(m.K, n), m.Seed)
+	if err != nil {
+		return nil, err
+	}
+	k := centres.Len() // fewer, where there are fewer different rows
+	result := &Clustering{}
+	own, similarity := make([]int32, n), make([]float32, n)
+	for i := range own {
+		own[i] = -1
+	}
+	for result.Iterations = 0; ; {
+		changed, err := x.assign(ctx, set, centres, own, similarity)
+		if err != nil {
+			return nil, err
+		}
+		members := membersOf(own, k)
+		if changed == 0 {
+			result.Converged = true
+		}
+		if result.Converged || result.Iterations == limit {
+			result.finish(members, similarity)
+			return result, nil
+		}
+		refill(members, own, similarity)
+		err = loader.Parallel(ctx, k, runtime.GOMAXPROCS(0), func(_, c int) error {
+			mean(set, members[c], row(centres, c))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		result.Iterations++
+		x.progress("clusters", result.Iterations, limit)
+	}
+}
+
+// start picks k rows as centres. Each further one is drawn with a probability in proportion to its squared distance to the nearest centre so far,
+// which is 2 - 2 cosine; of 2 + ln k draws, the one that leaves the least distance in all is taken.
+func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed uint64) (*evaluate.Embedded, error) {
+	n, tries := set.Len(), 2+int(math.Log(float64(k)))
+	r := rng.New(clusterTag, seed)
+	centres := &evaluate.Embedded{Dim: set.Dim, Features: make([]float32, 0, k*set.Dim)}
+	take := func(i int) {
+		centres.Features, centres.Labels = append(centres.Features, row(set, i)...), append(centres.Labels, -1)
+	}
+	distance := make([]float64, n) // to the nearest centre, squared
+	for i := range distance {
+		distance[i] = math.Inf(1)
+	}
+	first := r.IntN(n)
+	drawn := []int{first}
+	for {
+		// distances with each of the drawn rows as the next centre
+		candidates := &evaluate.Embedded{Dim: set.Dim, Labels: make([]int, len(drawn))}
+		for _, i := range drawn {
+			candidates.Features = append(candidates.Features, row(set, i)...)
+		}
+		next := make([][]float64, len(drawn))
+		for c := range next {
+			next[c] = make([]float64, n)
+		}
+		err := evaluate.Similarities(ctx, x.Engine, candidates, set, func(q, lo int, similarity []float32) {
+			for c, s := range similarity {
+				next[lo+c][q] = min(distance[q], max(0, 2-2*float64(s)))
+				if s >= alike {
+					next[lo+c][q] = 0
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		best, least := 0, math.Inf(1)
+		for c := range next {
+			var sum float64
+			for _, d := range next[c] {
+				sum += d
+			}
+			if sum < least {
+				best, least = c, sum
+			}
+		}
+		take(drawn[best])
+		distance = next[best]
+		if centres.Len() == k || least == 0 { // no row differs from all centres: there are no more clusters to be had
+			x.progress("start", k, k)
+			return centres, nil
+		}
+		x.progress("start", centres.Len(), k)
+		drawn = drawn[:0]
+		for range tries {
+			drawn = append(drawn, drawFrom(distance, r.Float64()*least))
+		}
+	}
+}
+
+// drawFrom returns the place at which the running sum of weights passes a point.
+func drawFrom(weights []float64, point float64) int {
+	last := 0
+	for i, w := range weights {
+		if w == 0 {
+			continue
+		}
+		if last = i; point < w {
+			return i
+		}
+		point -= w
+	}
+	return last // rounding left a little over
+}
+
+// assign gives each row its nearest centre, the lower of two equals, and counts those that changed.
+func (x Explorer) assign(ctx context.Context, set, centres *evaluate.Embedded, own []int32, similarity []float32) (changed int, err error) {
+	next, best := make([]int32, len(own)), make([]float32, len(own))
+	err = evaluate.Similarities(ctx, x.Engine, centres, set, func(q, lo int, s []float32) {
+		if lo == 0 {
+			best[q] = float32(math.Inf(-1))
+		}
+		for c, v := range s {
+			if v > best[q] {
+				next[q], best[q] = int32(lo+c), v
+			}
+		}
+	})
+	for i := range own {
+		if own[i] != next[i] {
+			changed++
+		}
+	}
+	copy(own, next)
+	copy(similarity, best)
+	return changed, err
+}
+
+// membersOf lists the rows of each of k clusters.
+func membersOf(own []int32, k int) [][]int {
+	members := make([][]int, k)
+	for i, c := range own {
+		members[c] = append(members[c], i)
+	}
+	return members
+}
+
+// refill gives each empty cluster the row that is least like its centre, unless that is alone in its cluster or all rows are like their centres.
+func refill(members [][]int, own []int32, similarity []float32) {
+	for c := range members {
+		if len(members[c]) > 0 {
+			continue
+		}
+		worst := -1
+		for i, s := range similarity {
+			if s < alike && len(members[own[i]]) > 1 && (worst < 0 || s < similarity[worst]) {
+				worst = i
+			}
+		}
+		if worst < 0 {
+			return
+		}
+		from := own[worst]
+		members[from] = slices.DeleteFunc(members[from], func(i int) bool { return i == worst })
+		members[c] = []int{worst}
+		own[worst], similarity[worst] = int32(c), 1
+	}
+}
+
+// mean sets a centre to its rows' mean, scaled to length one. It stays as it is without rows, or where they cancel out. The rows are added in
+// their order, so that no number of workers changes the sum.
+func mean(set *evaluate.Embedded, rows []int, centre []float32) {
+	sum := make([]float64, set.Dim)
+	for _, i := range rows {
+		for j, v := range row(set, i) {
+			sum[j] += float64(v)
+		}
+	}
+	var square float64
+	for _, v := range sum {
+		square += v * v
+	}
+	if square < 1e-12 {
+		return
+	}
+	for j, v := range sum {
+		centre[j] = float32(v / math.Sqrt(square))
+	}
+}
+
+// finish orders rows and clusters.
+func (r *Clustering) finish(members [][]int, similarity []float32) {
+	for _, rows := range members {
+		if len(rows) == 0 {
+			continue
+		}
+		slices.SortFunc(rows, func(a, b int) int { return cmp.Or(cmp.Compare(similarity[b], similarity[a]), cmp.Compare(a, b)) })
+		c := Cluster{Rows: rows}
+		for _, i := range rows {
+			c.Similarity = append(c.Similarity, similarity[i])
+		}
+		r.Clusters = append(r.Clusters, c)
+	}
+	for _, s := range similarity {
+		r.Similarity += float64(s) / float64(len(similarity))
+	}
+	slices.SortFunc(r.Clusters, func(a, b Cluster) int {
+		return cmp.Or(cmp.Compare(len(b.Rows), len(a.Rows)), cmp.Compare(slices.Min(a.Rows), slices.Min(b.Rows)))
+	})
+}
+
+// Purity is the share of images that carry their cluster's most frequent label (Manning et al. 2008, Introduction to information retrieval, Sec. 16.3),
+// and each cluster's label and its share.
+func (r *Clustering) Purity(labels []int, classes int) (purity float64, label []int, share []float64) {
+	all, right := 0, 0
+	for _, c := range r.Clusters {
+		count := make([]int, classes)
+		best := 0
+		for _, i := range c.Rows {
+			l := labels[i]
+			if count[l]++; count[l] > count[best] || count[l] == count[best] && l < best {
+				best = l
+			}
+		}
+		label, share = append(label, best), append(share, float64(count[best])/float64(len(c.Rows)))
+		all, right = all+len(c.Rows), right+count[best]
+	}
+	return float64(right) / float64(all), label, share
+}

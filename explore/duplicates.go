@@ -1,0 +1,251 @@
+package explore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"moco/data"
+	"moco/evaluate"
+	"moco/internal/loader"
+)
+
+// The thresholds that dedupe takes when none is given, found on CIFAR-10 with planted near-duplicates: docs/use.md. That of the overlay holds for
+// any encoder; that of the cosine depends on the encoder, and separates worse.
+const (
+	OverlayThreshold = 0.95
+	CosineThreshold  = 0.999
+)
+
+// Candidates is how many neighbours of each image are compared with it, if nothing else is said.
+const Candidates = 32
+
+// blurredCandidates is how many of the nearest blurred thumbnails are looked at besides: where they are what finds a copy, it is among the very first.
+const blurredCandidates = 8
+
+// maxPairs ends a search whose threshold lets through so many pairs that they say nothing.
+const maxPairs = 20_000_000
+
+// Duplicates says what a near-duplicate is.
+type Duplicates struct {
+	Threshold  float32 // pairs at or above it are near-duplicates
+	Candidates int     // neighbours of each image that are laid over it
+	// Image reads the image of a row; it is called from several goroutines. Nil compares features alone.
+	Image func(row int, dst *data.Image) error
+}
+
+// Pair is two images that are near-duplicates, A before B.
+type Pair struct {
+	A, B       int
+	Similarity float32 // what was held against the threshold: the overlay's correlation, or the cosine without images
+	Cosine     float32 // of the features
+}
+
+// Group is images that are joined by pairs.
+type Group struct {
+	Rows  []int  // rising
+	Pairs []Pair // by falling similarity
+}
+
+// Duplicates finds the groups of images that are near-duplicates: larger groups first, then by their first row.
+//
+// With images, an image's nearest neighbours are proposed by the encoder's features, which forgive a crop, and by blurred thumbnails, which
+// forgive brightness that the encoder may have learned to see; each proposed pair is then laid over each other as grey thumbnails at
+// the crop of either (up to an eighth of an edge) that fits best, and counts if the normalised cross-correlation reaches the threshold. So
+// precision does not depend on how close the encoder brings different images. Mirrored and turned copies are not found.
+//
+// Without images, all pairs whose cosine reaches the threshold count.
+func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Duplicates) ([]Group, error) {
+	if set.Len() == 0 {
+		return nil, errEmpty
+	}
+	if !(d.Threshold > 0 && d.Threshold <= 1) {
+		return nil, fmt.Errorf("the threshold must be above 0 and at most 1, not %v", d.Threshold)
+	}
+	var pairs []Pair
+	var err error
+	if d.Image == nil {
+		pairs, err = x.pairsByCosine(ctx, set, d.Threshold)
+	} else {
+		pairs, err = x.pairsByOverlay(ctx, set, d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return groups(set.Len(), pairs), nil
+}
+
+// tolerance lets copies of one image reach a threshold of 1, in spite of rounding.
+const tolerance = 1e-6
+
+func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, threshold float32) ([]Pair, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var count atomic.Int64
+	var pairs []Pair
+	for first := 0; first < set.Len(); first += queriesAtOnce {
+		last := min(first+queriesAtOnce, set.Len())
+		found := make([][]Pair, last-first)
+		err := evaluate.Similarities(ctx, x.Engine, set, part(set, first, last), func(query, lo int, similarity []float32) {
+			for i, s := range similarity {
+				if s >= threshold-tolerance && lo+i > first+query {
+					found[query] = append(found[query], Pair{first + query, lo + i, min(s, 1), s})
+					if count.Add(1) > maxPairs {
+						cancel(fmt.Errorf("more than %d million pairs of images have a cosine of %v; give a higher threshold (or have the features collapsed?)", maxPairs/1_000_000, threshold))
+						return
+					}
+				}
+			}
+		})
+		if errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, list := range found {
+			pairs = append(pairs, list...)
+		}
+		x.progress("search", last, set.Len())
+	}
+	return pairs, nil
+}
+
+func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d Duplicates) ([]Pair, error) {
+	if d.Candidates < 1 {
+		return nil, fmt.Errorf("near-duplicates need at least 1 candidate for each image, not %d", d.Candidates)
+	}
+	workers := runtime.GOMAXPROCS(0)
+	thumbs := make([]thumbnail, set.Len())
+	blurred := &evaluate.Embedded{Dim: blurEdge * blurEdge, Labels: set.Labels, Features: make([]float32, set.Len()*blurEdge*blurEdge)}
+	images := make([]data.Image, workers)
+	for first := 0; first < set.Len(); first += queriesAtOnce {
+		last := min(first+queriesAtOnce, set.Len())
+		err := loader.Parallel(ctx, last-first, workers, func(w, i int) error {
+			if err := d.Image(first+i, &images[w]); err != nil {
+				return fmt.Errorf("an image that was embedded cannot be read again: %w", err)
+			}
+			thumbs[first+i] = makeThumbnail(&images[w])
+			thumbs[first+i].blur(row(blurred, first+i))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		x.progress("thumbnails", last, set.Len())
+	}
+	var pairs []Pair
+	for b, by := range []*evaluate.Embedded{set, blurred} {
+		k := min(d.Candidates, set.Len()-1)
+		if b == 1 {
+			k = min(k, blurredCandidates)
+		}
+		for first := 0; first < set.Len(); first += queriesAtOnce {
+			last := min(first+queriesAtOnce, set.Len())
+			lists, err := evaluate.Neighbours(ctx, x.Engine, by, part(by, first, last), k+1)
+			if err != nil {
+				return nil, err
+			}
+			found := make([][]Pair, last-first)
+			err = loader.Parallel(ctx, last-first, workers, func(_, i int) error {
+				for _, n := range without(lists[i], first+i, k) {
+					a, b := min(first+i, n.Row), max(first+i, n.Row)
+					if cosine(row(blurred, a), row(blurred, b)) < blurFloor {
+						continue
+					}
+					if s := overlay(thumbs[a], thumbs[b]); s >= d.Threshold-tolerance {
+						found[i] = append(found[i], Pair{a, b, min(s, 1), cosine(row(set, a), row(set, b))})
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+			for _, list := range found {
+				pairs = append(pairs, list...)
+			}
+			x.progress("search", last, set.Len())
+		}
+	}
+	// a pair comes up to four times: from either side, by features and by thumbnails
+	byRows := func(a, b Pair) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
+	slices.SortFunc(pairs, byRows)
+	return slices.CompactFunc(pairs, func(a, b Pair) bool { return byRows(a, b) == 0 }), nil
+}
+
+// groups joins pairs: the connected components of the graph whose edges they are.
+func groups(n int, pairs []Pair) []Group {
+	root := make([]int, n) // union-find: the lowest row of a component is its root
+	for i := range root {
+		root[i] = i
+	}
+	find := func(i int) int {
+		for root[i] != i {
+			root[i] = root[root[i]]
+			i = root[i]
+		}
+		return i
+	}
+	for _, p := range pairs {
+		a, b := find(p.A), find(p.B)
+		root[max(a, b)] = min(a, b)
+	}
+	place := map[int]int{}
+	var all []Group
+	for i := range n {
+		r := find(i)
+		if r == i {
+			continue
+		}
+		at, ok := place[r]
+		if !ok {
+			at = len(all)
+			place[r] = at
+			all = append(all, Group{Rows: []int{r}})
+		}
+		all[at].Rows = append(all[at].Rows, i)
+	}
+	for _, p := range pairs {
+		g := &all[place[find(p.A)]]
+		g.Pairs = append(g.Pairs, p)
+	}
+	for _, g := range all {
+		slices.SortFunc(g.Pairs, func(a, b Pair) int {
+			return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B))
+		})
+	}
+	slices.SortFunc(all, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(len(b.Rows), len(a.Rows)), cmp.Compare(a.Rows[0], b.Rows[0]))
+	})
+	return all
+}
+
+// blur writes the thumbnail's blurred grey values, less their mean, as a row of length one. A flat image gives zeros.
+func (t thumbnail) blur(out []float32) {
+	const block = thumbEdge / blurEdge
+	clear(out)
+	var mean float32
+	for i, v := range t {
+		out[i/thumbEdge/block*blurEdge+i%thumbEdge/block] += float32(v) / (block * block)
+		mean += float32(v) / (thumbEdge * thumbEdge)
+	}
+	var square float32
+	for i := range out {
+		out[i] -= mean
+		square += out[i] * out[i]
+	}
+	if square < blurEdge*blurEdge { // flat but for a level or so
+		clear(out)
+		return
+	}
+	inverse := float32(1 / math.Sqrt(float64(square)))
+	for i := range out {
+		out[i] *= inverse
+	}
+}

@@ -1,0 +1,88 @@
+// Package explore puts embedded images to use: what lies nearest to an image, which images are near-duplicates of each other, which are unlike
+// all others, which labels disagree with their neighbours, and which images belong together.
+//
+// Everything is exact and rests on the engine's matrix product: an image is a row of length one, and the cosine of two images is a dot product.
+// Time grows with the square of the number of images (for clusters: with images times clusters), memory only with the number of images: a
+// few million are practical. The results are the same for any number of workers. The engine is passed in.
+package explore
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"moco/engine"
+	"moco/evaluate"
+)
+
+// Explorer answers questions about sets of features.
+type Explorer struct {
+	Engine   engine.Engine
+	Progress func(stage string, done, total int) // if not nil, is told how far the work has come; stages are a few words such as "search"
+}
+
+// errEmpty is the error of all questions about no images.
+var errEmpty = errors.New("there are no images to look through")
+
+func (x Explorer) progress(stage string, done, total int) {
+	if x.Progress != nil {
+		x.Progress(stage, done, total)
+	}
+}
+
+// queriesAtOnce bounds the lists of neighbours that are held at once.
+const queriesAtOnce = 8192
+
+// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of the queries. k is cut to what the bank holds.
+func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, k int, f func(query int, list []evaluate.Neighbour) error) error {
+	if bank.Len() == 0 {
+		return errEmpty
+	}
+	for first := 0; first < queries.Len(); first += queriesAtOnce {
+		last := min(first+queriesAtOnce, queries.Len())
+		lists, err := evaluate.Neighbours(ctx, x.Engine, bank, part(queries, first, last), min(k, bank.Len()))
+		if err != nil {
+			return err
+		}
+		for i, list := range lists {
+			if err := f(first+i, list); err != nil {
+				return err
+			}
+		}
+		x.progress("search", last, queries.Len())
+	}
+	return nil
+}
+
+// Neighbours is Search with every row of one set as a query, among all rows but itself.
+func (x Explorer) Neighbours(ctx context.Context, set *evaluate.Embedded, k int, f func(row int, list []evaluate.Neighbour) error) error {
+	k = min(k, set.Len()-1)
+	return x.Search(ctx, set, set, k+1, func(row int, list []evaluate.Neighbour) error {
+		return f(row, without(list, row, k))
+	})
+}
+
+// without leaves a row out of its own list of neighbours, and at most k. Where more than k copies of it come before it, it is not there at all.
+func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
+	if i := slices.IndexFunc(list, func(n evaluate.Neighbour) bool { return n.Row == row }); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	}
+	return list[:min(k, len(list))]
+}
+
+// part is the rows first up to last of a set, without a copy.
+func part(e *evaluate.Embedded, first, last int) *evaluate.Embedded {
+	return &evaluate.Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
+}
+
+// row is the features of one image.
+func row(e *evaluate.Embedded, i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
+
+// cosine is the dot product of two rows.
+func cosine(a, b []float32) float32 {
+	var dot float32
+	for i := range a {
+		dot += a[i] * b[i]
+	}
+	return dot
+}

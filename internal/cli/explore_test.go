@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestExplore runs the five commands as a user does, in all three forms of output.
+func TestExplore(t *testing.T) {
+	images := folder(t, nil)
+	for i := range 12 { // drawings of two kinds, one of them there twice, one unreadable
+		for _, class := range []string{"cat", "dog"} {
+			name := filepath.Join(images, class, strconv.Itoa(i)+".png")
+			os.MkdirAll(filepath.Dir(name), 0o755)
+			if err := os.WriteFile(name, pngBytes(7*i+len(class)*i%5), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	os.WriteFile(filepath.Join(images, "cat", "copy of 3.png"), pngBytes(7*3+9%5), 0o644)
+	os.WriteFile(filepath.Join(images, "cat", "broken.png"), pngBytes(1)[:60], 0o644)
+	run := filepath.Join(t.TempDir(), "run")
+	if code, _, stderr := command(train(images, run, "--steps", "1", "--set", "max_bad=0.5")...); code != 0 {
+		t.Fatal(stderr)
+	}
+	one := filepath.Join(images, "dog", "5.png")
+	for name, c := range map[string]struct {
+		args  []string
+		event string
+		least int // findings
+		keys  []string
+		says  string
+	}{
+		"all images":    {[]string{"search", "--k", "3"}, "neighbours", 25, []string{"query", "neighbours"}, "RANK"},
+		"one file":      {[]string{"search", "--query", one}, "neighbours", 1, []string{"query", "neighbours"}, "SIMILARITY"},
+		"one name":      {[]string{"search", "--query", "cat/4.png", "--k", "999"}, "neighbours", 1, []string{"query", "neighbours"}, "dog/"},
+		"a folder":      {[]string{"search", "--query", filepath.Join(images, "dog"), "--query", one}, "neighbours", 13, []string{"query"}, "RANK"},
+		"dedupe":        {[]string{"dedupe"}, "group", 1, []string{"images", "pairs"}, "copy of 3"},
+		"by features":   {[]string{"dedupe", "--by", "features"}, "group", 1, []string{"images", "pairs"}, "copy of 3"},
+		"outliers":      {[]string{"outliers"}, "outlier", 25, []string{"rank", "image", "label", "distance", "nearest"}, "DISTANCE"},
+		"doubts":        {[]string{"label-errors", "--k", "3"}, "label_error", 0, []string{"rank", "image", "label", "suggested", "margin", "votes", "nearest"}, "vote for another class"},
+		"clusters":      {[]string{"cluster", "--k", "4"}, "cluster", 1, []string{"cluster", "size", "label", "share", "images"}, "MOST TYPICAL"},
+		"many clusters": {[]string{"cluster", "--k", "1000", "--seed", "4"}, "cluster", 5, []string{"images"}, "SHARE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, model := range []string{run, "pixels"} {
+				page := filepath.Join(t.TempDir(), "page.html")
+				args := append(c.args, "--model", model, "--data", images, "--html", page)
+				code, stdout, stderr := command(args...)
+				if code != 0 || !strings.Contains(stdout, c.says) || !strings.Contains(stderr, "1 images could not be read") {
+					t.Fatalf("exit code %d; the table should say %q, and the log that one image could not be read\n%s%s", code, c.says, stdout, stderr)
+				}
+				html, err := os.ReadFile(page)
+				if err != nil || !strings.Contains(string(html), "<h1>") || c.least > 0 && !strings.Contains(string(html), "data:image/png") || !strings.Contains(string(html), "moco "+c.args[0]+" --") {
+					t.Errorf("the page (%d bytes, %v) lacks its title, its pictures or its command", len(html), err)
+				}
+				code, stdout, stderr = command(append(args, "--json", "--show", "1")...)
+				lines := strings.Split(strings.TrimSpace(stdout), "\n")
+				if code != 0 || len(lines)-1 < c.least {
+					t.Fatalf("--json: exit code %d and %d findings, want at least %d\n%s%s", code, len(lines)-1, c.least, stdout, stderr)
+				}
+				for i, line := range lines {
+					var e map[string]any
+					if err := json.Unmarshal([]byte(line), &e); err != nil {
+						t.Fatalf("line %d is no JSON: %s", i, line)
+					}
+					if i == len(lines)-1 {
+						if e["event"] != "done" || e["command"] != c.args[0] || e["found"] != float64(i) || e["images"] != float64(25) || e["bad_images"] != float64(1) || e["summary"] == nil || e["html"] != page {
+							t.Errorf("the last line is %s, want the sum of %d findings", line, i)
+						}
+						continue
+					}
+					for _, key := range c.keys {
+						if e[key] == nil {
+							t.Errorf("line %d lacks %q: %s", i, key, line)
+						}
+					}
+					if e["event"] != c.event {
+						t.Errorf("line %d is of the event %v, want %s", i, e["event"], c.event)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestExploreBadInput(t *testing.T) {
+	images := good(t, nil)
+	flat := folder(t, map[string][]byte{"a.png": pngBytes(1), "b.png": pngBytes(2)})
+	single := folder(t, map[string][]byte{"a.png": pngBytes(1)})
+	with := func(command, data string, more ...string) []string {
+		return append([]string{command, "--model", "pixels", "--data", data}, more...)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no labels":               {with("label-errors", flat), 1, "no labels"},
+		"one image":               {with("outliers", single), 1, "at least two"},
+		"an empty folder":         {with("dedupe", t.TempDir()), 1, "holds no files"},
+		"a query that is nowhere": {with("search", images, "--query", "bird/1.png"), 1, "no such file, and no image of this name"},
+		"a query that is text":    {with("search", images, "--query", filepath.Join(folder(t, map[string][]byte{"a.txt": []byte("hello")}), "a.txt")), 1, "a.txt"},
+		"a folder for the page":   {with("cluster", images, "--html", filepath.Join(images, "no", "page.html")), 1, "there is no folder"},
+		"k of 0":                  {with("search", images, "--k", "0"), 2, "--k must be"},
+		"clusters of 0":           {with("cluster", images, "--k", "0"), 1, "at least 1 cluster"},
+		"a threshold of 0":        {with("dedupe", images, "--threshold", "0"), 1, "threshold must be"},
+		"another way to compare":  {with("dedupe", images, "--by", "name"), 2, "overlay or features"},
+		"no model":                {[]string{"cluster", "--data", images}, 2, "model"},
+		"a model that is none":    {[]string{"outliers", "--model", images, "--data", images}, 1, "encoder.safetensors"},
+		"a negative --show":       {with("outliers", images, "--show", "-1"), 2, "--show"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, _, stderr := command(c.args...)
+			if code != c.code || !strings.Contains(strings.ToLower(stderr), c.want) {
+				t.Errorf("exit code %d, want %d; standard error should say %q:\n%s", code, c.code, c.want, stderr)
+			}
+			oneSentence(t, stderr)
+		})
+	}
+	// one image, and unlabelled ones, are no error where the question makes sense
+	for _, args := range [][]string{with("search", single), with("dedupe", single), with("cluster", single), with("outliers", flat), with("cluster", flat, "--k", "9")} {
+		if code, stdout, stderr := command(args...); code != 0 {
+			t.Errorf("moco %v: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
