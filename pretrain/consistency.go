@@ -78,7 +78,7 @@ func (r *run) consistency(ctx context.Context) (Consistency, error) {
 				return event, err
 			}
 			now := p.Output("k").Float32s()
-			var sum float64
+			var sum, others float64
 			for i := range n {
 				row := int(b.IDs[i])
 				if name == "queue" { // the keys of the second views are the last of their step
@@ -86,7 +86,11 @@ func (r *run) consistency(ctx context.Context) (Consistency, error) {
 				}
 				for c, v := range now[i*dim : (i+1)*dim] {
 					sum += float64(v) * float64(stored.Float32s()[row*dim+c])
+					others += float64(v) * float64(now[(i+1)%n*dim+c])
 				}
+			}
+			if age == 0 {
+				event.Others = others / float64(n)
 			}
 			event.Age, event.Cosine = append(event.Age, age), append(event.Cosine, sum/float64(n))
 		}

@@ -64,6 +64,7 @@ type Consistency struct {
 	Step   int       `json:"step"`
 	Age    []int     `json:"age"`
 	Cosine []float64 `json:"cosine"`
+	Others float64   `json:"others"` // the mean cosine of keys of different images, encoded now: what a cosine says by itself
 }
 
 // Warning is something that the user should know; the run goes on.

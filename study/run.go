@@ -54,6 +54,7 @@ type Result struct {
 	// Consistency of the dictionary in the middle of training: cosine of stored keys with the same views encoded then, by age in steps.
 	Age    []int     `json:"age,omitempty"`
 	Cosine []float64 `json:"cosine,omitempty"`
+	Others float64   `json:"others,omitempty"` // the cosine of different images
 
 	Recipe string `json:"recipe"` // and the data's fingerprint: what the result holds for
 	Data   string `json:"data"`
@@ -204,6 +205,7 @@ func (r *Result) readLog(path string, epochs int) error {
 			KNNTop1 float64 `json:"knn_top1"`
 			Age     []int
 			Cosine  []float64
+			Others  float64
 			Rate    float64 `json:"images_per_second"`
 		}
 		if json.Unmarshal(lines.Bytes(), &e) != nil { // a line that a kill cut short
@@ -216,7 +218,7 @@ func (r *Result) readLog(path string, epochs int) error {
 		case e.Event == "monitor":
 			accuracy[e.Epoch] = e.KNNTop1
 		case e.Event == "consistency" && e.Epoch <= (epochs+1)/2:
-			r.Age, r.Cosine = e.Age, e.Cosine
+			r.Age, r.Cosine, r.Others = e.Age, e.Cosine, e.Others
 		}
 	}
 	for epoch := range epochs + 1 {

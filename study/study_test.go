@@ -278,17 +278,20 @@ func TestTables(t *testing.T) {
 	lost := result("end to end", "3", 3, 0, 0)
 	lost.Failed = "the disk is full"
 	results := []Result{result("queue", "8", 8, 0, 40), result("queue", "16", 16, 0, 45.5), lost, result("end to end", "7", 7, 0, 41), result("queue", "8", 8, 1, 41), failed}
+	for i, cosine := range map[int]float64{0: 0.9, 4: 0.8} {
+		results[i].Age, results[i].Cosine, results[i].Others = []int{0, 7}, []float64{1, cosine}, cosine-0.6
+	}
 	var table, rows bytes.Buffer
 	if err := s.Markdown(&table, s.Summarise(results)); err != nil {
 		t.Fatal(err)
 	}
-	want := `| series | K | kNN accuracy, % | lowest to highest | runs | loss | images/s |
-|---|---|---|---|---|---|---|
-| queue | 8 | 40.50 | 40.00 to 41.00 | 2 | 1.500 | 100 |
-| queue | 16 | 45.50 | 45.50 to 45.50 | 1, 1 failed | 1.500 | 100 |
-| queue | 32 | not run | | 0 | | |
-| end to end | 3 | failed | | 1 | | |
-| end to end | 7 | 41.00 | 41.00 to 41.00 | 1 | 1.500 | 100 |
+	want := `| series | K | kNN accuracy, % | lowest to highest | runs | loss | oldest keys | different images | images/s |
+|---|---|---|---|---|---|---|---|---|
+| queue | 8 | 40.50 | 40.00 to 41.00 | 2 | 1.500 | 0.850 (7 steps) | 0.250 | 100 |
+| queue | 16 | 45.50 | 45.50 to 45.50 | 1, 1 failed | 1.500 |  |  | 100 |
+| queue | 32 | not run | | 0 | | | | |
+| end to end | 3 | failed | | 1 | | | | |
+| end to end | 7 | 41.00 | 41.00 to 41.00 | 1 | 1.500 |  |  | 100 |
 
 Best first: queue at 16 (45.50), end to end at 7 (41.00), queue at 8 (40.50).
 

@@ -25,6 +25,9 @@ type Cell struct {
 	Mean, Low, High float64  // kNN accuracy, percent
 	Loss            float64  // mean
 	ImagesPerSecond float64  // mean
+	// The dictionary in the middle of training, means: the cosine of its oldest keys with the same views encoded then, and that of different images.
+	OldestAge               int
+	OldestCosine, Strangers float64
 }
 
 // Summarise joins the seeds of each point, in the order of the grid. results are those of Execute, or a part of them.
@@ -43,11 +46,17 @@ func (s *Study) Summarise(results []Result) []Cell {
 					c.Mean += r.KNNTop1
 					c.Loss += r.Loss
 					c.ImagesPerSecond += r.ImagesPerSecond
+					if last := len(r.Age) - 1; last >= 0 {
+						c.OldestAge = r.Age[last]
+						c.OldestCosine += r.Cosine[last]
+						c.Strangers += r.Others
+					}
 					c.Low, c.High = min(c.Low, r.KNNTop1), max(c.High, r.KNNTop1)
 				}
 			}
 			if n := float64(c.Runs); n > 0 {
 				c.Mean, c.Loss, c.ImagesPerSecond = c.Mean/n, c.Loss/n, c.ImagesPerSecond/n
+				c.OldestCosine, c.Strangers = c.OldestCosine/n, c.Strangers/n
 			} else {
 				c.Low, c.High = 0, 0
 			}
@@ -57,23 +66,30 @@ func (s *Study) Summarise(results []Result) []Cell {
 	return cells
 }
 
-// Markdown writes the table, and the order of the points, best first.
+// Markdown writes the table (oldest keys and different images: cosines, see Cell), and the order of the points, best first.
 func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	var b strings.Builder
 	cell := strings.NewReplacer("|", "/", "\n", "; ").Replace
-	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | images/s |\n|---|---|---|---|---|---|---|\n", cell(s.X.Label))
+	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | oldest keys | different images | images/s |\n|---|---|---|---|---|---|---|---|---|\n", cell(s.X.Label))
 	for _, c := range cells {
 		switch {
 		case c.Runs == 0 && len(c.Failed) == 0:
-			fmt.Fprintf(&b, "| %s | %s | not run | | 0 | | |\n", cell(c.Series), cell(c.Label))
+			fmt.Fprintf(&b, "| %s | %s | not run | | 0 | | | | |\n", cell(c.Series), cell(c.Label))
 		case c.Runs == 0:
-			fmt.Fprintf(&b, "| %s | %s | failed | | %d | | |\n", cell(c.Series), cell(c.Label), len(c.Failed))
+			fmt.Fprintf(&b, "| %s | %s | failed | | %d | | | | |\n", cell(c.Series), cell(c.Label), len(c.Failed))
 		default:
 			runs := strconv.Itoa(c.Runs)
 			if len(c.Failed) > 0 {
 				runs += fmt.Sprintf(", %d failed", len(c.Failed))
 			}
-			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %.0f |\n", cell(c.Series), cell(c.Label), c.Mean, c.Low, c.High, runs, c.Loss, c.ImagesPerSecond)
+			oldest, strangers := "", ""
+			if c.OldestAge > 0 {
+				oldest = fmt.Sprintf("%.3f (%d steps)", c.OldestCosine, c.OldestAge)
+			}
+			if c.Strangers != 0 {
+				strangers = fmt.Sprintf("%.3f", c.Strangers)
+			}
+			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %s | %s | %.0f |\n", cell(c.Series), cell(c.Label), c.Mean, c.Low, c.High, runs, c.Loss, oldest, strangers, c.ImagesPerSecond)
 		}
 	}
 	ranked := slices.DeleteFunc(slices.Clone(cells), func(c Cell) bool { return c.Runs == 0 })
