@@ -97,7 +97,7 @@ func (f *frames) read() error {
 	}
 	size := fixed + 4*(n+bad+n*int64(f.t.Dim)) + 4
 	for int64(len(f.raw)) < size { // grown as bytes come: a torn count must not allocate what is not there
-		part := min(size-int64(len(f.raw)), 1<<20)
+		part := min(size-int64(len(f.raw)), 1<<16)
 		at := len(f.raw)
 		f.raw = append(f.raw, make([]byte, part)...)
 		if _, err := io.ReadFull(f.r, f.raw[at:]); err != nil {
@@ -176,7 +176,7 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	}
 	length = int64(len(head))
 	d := json.NewDecoder(bytes.NewReader(head))
-	if err := d.Decode(&t); err != nil || t.Format != journalFormat || t.Dim < 1 || t.Batch < 1 {
+	if err := d.Decode(&t); err != nil || t.Format != journalFormat || t.Dim < 1 || t.Dim > 1<<24 || t.Batch < 1 || t.Batch > 1<<24 {
 		return t, 0, fmt.Errorf("its first line is not that of a journal: %.80q", head)
 	}
 	return t, length, nil

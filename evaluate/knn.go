@@ -125,7 +125,7 @@ func sameClasses(bank, queries *Embedded) ([]int, error) {
 	for i, l := range queries.Labels {
 		name := queries.Classes[l]
 		if labels[i] = slices.Index(bank.Classes, name); labels[i] < 0 {
-			return nil, fmt.Errorf("kNN: the class %q of the test images is not among those of the training images (%d classes, %q first)", name, len(bank.Classes), bank.Classes[0])
+			return nil, fmt.Errorf("the class %q of the test images is not among those of the training images (%d classes, %q first)", name, len(bank.Classes), bank.Classes[0])
 		}
 	}
 	return labels, nil

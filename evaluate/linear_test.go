@@ -1,0 +1,123 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"moco/engine/cpu"
+	"moco/internal/rng"
+)
+
+// clouds is n points of some classes around directions of their own; the closer spread is to 0, the easier.
+func clouds(n, dim, classes int, spread float64, seed uint64) *Embedded {
+	e := &Embedded{Dim: dim}
+	for c := range classes {
+		e.Classes = append(e.Classes, string(rune('a'+c)))
+	}
+	random := rng.New(seed)
+	for i := range n {
+		label := i % classes
+		center := rng.New(uint64(label), 77)
+		row := make([]float32, dim)
+		for j := range row {
+			row[j] = float32(center.Normal() + spread*random.Normal())
+		}
+		e.Features, e.Labels = append(e.Features, normalised(row)...), append(e.Labels, label)
+	}
+	return e
+}
+
+func TestLinear(t *testing.T) {
+	e, err := cpu.New(cpu.Options{Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	train, test := clouds(700, 16, 7, 1.2, 1), clouds(300, 16, 7, 1.2, 2)
+	l := Linear{Rates: []float64{1e-7, 0.01, 0.3, 1e30}, Epochs: 10, Milestones: []int{6, 8}, Batch: 64, HeldOut: 0.1}
+	calls := 0
+	r, err := l.Classify(context.Background(), e, train, test, func(float64) { calls++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The test set's own nearest centre is what can be had at best.
+	best := 0.0
+	for i, label := range test.Labels {
+		nearest, at := math.Inf(-1), -1
+		for c := range 7 {
+			center := rng.New(uint64(c), 77)
+			var dot, norm float64
+			for j := range 16 {
+				v := center.Normal()
+				dot += v * float64(test.Features[i*16+j])
+				norm += v * v
+			}
+			if dot /= math.Sqrt(norm); dot > nearest {
+				nearest, at = dot, c
+			}
+		}
+		if at == label {
+			best += 100.0 / 300
+		}
+	}
+	if r.Top1 < best-6 || r.Top1 > best+6 || r.Top5 < r.Top1 || r.Top5 > 100 {
+		t.Errorf("accuracy %.1f (top 5 %.1f), the nearest centre has %.1f", r.Top1, r.Top5, best)
+	}
+	if r.Rate != 0.01 && r.Rate != 0.3 {
+		t.Errorf("the rate %v is chosen among %+v", r.Rate, r.Rates)
+	}
+	if r.Rates[0].HeldOut > r.Top1-20 && r.Rates[3].Test > r.Top1 {
+		t.Errorf("a rate of almost nothing and one of 1e30 do as well: %+v", r.Rates)
+	}
+	if calls != 20 {
+		t.Errorf("progress is told %d times in 20 epochs", calls)
+	}
+	one, err := cpu.New(cpu.Options{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := l.Classify(context.Background(), one, train, test, nil)
+	if err != nil || again.Rates[2] != r.Rates[2] {
+		t.Errorf("on one worker: %+v, %v; want %+v", again.Rates, err, r.Rates)
+	}
+	// One rate alone is what it is among others.
+	l.Rates = []float64{0.3}
+	if alone, err := l.Classify(context.Background(), e, train, test, nil); err != nil || alone.Rates[0] != r.Rates[2] {
+		t.Errorf("alone: %+v, %v; want %+v", alone.Rates, err, r.Rates[2])
+	}
+}
+
+func TestLinearRefuses(t *testing.T) {
+	e, err := cpu.New(cpu.Options{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := clouds(40, 8, 2, 1, 1)
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		ctx         context.Context
+		change      func(l *Linear)
+		train, test *Embedded
+		want        string
+	}{
+		{context.Background(), func(l *Linear) { l.Rates = nil }, set, set, "positive learning rates"},
+		{context.Background(), func(l *Linear) { l.Rates = []float64{-1} }, set, set, "positive learning rates"},
+		{context.Background(), func(l *Linear) { l.Epochs = 0 }, set, set, "epochs"},
+		{context.Background(), func(l *Linear) { l.HeldOut = 1 }, set, set, "held-out"},
+		{context.Background(), func(*Linear) {}, set, clouds(10, 9, 2, 1, 1), "have 8 dimensions, the test features 9"},
+		{context.Background(), func(*Linear) {}, clouds(10, 8, 1, 1, 1), set, "at least 2 classes"},
+		{context.Background(), func(*Linear) {}, set, clouds(10, 8, 3, 1, 1), `class "c"`},
+		{context.Background(), func(*Linear) {}, clouds(2, 8, 2, 1, 1), set, "too few"},
+		{cancelled, func(*Linear) {}, set, set, "canceled"},
+	} {
+		l := DefaultLinear()
+		c.change(&l)
+		_, err := l.Classify(c.ctx, e, c.train, c.test, nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) || c.want == "canceled" && !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
