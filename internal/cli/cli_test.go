@@ -159,6 +159,7 @@ func TestBadInput(t *testing.T) {
 		"resuming nothing":           {train(images, t.TempDir(), "--resume", "--recipe", "cifar"), 1, "no checkpoint"},
 		"a model that is none":       {[]string{"eval", "knn", "--model", images, "--train", images, "--test", images}, 1, "encoder.safetensors"},
 		"a model of text":            {[]string{"eval", "knn", "--model", filepath.Join(notes, "a.txt"), "--train", images, "--test", images}, 1, "a.txt"},
+		"a rate below 0":             {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--rates", "0.1,-1"}, 2, "positive learning rates"},
 		"unlabelled test images":     {[]string{"eval", "knn", "--model", model, "--train", images, "--test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}, 1, "label"},
 		"info on a missing file":     {[]string{"info", "nowhere"}, 1, "nowhere"},
 		"info on a folder of images": {[]string{"info", images}, 1, "log.jsonl"},
@@ -255,6 +256,7 @@ func TestUse(t *testing.T) {
 	for _, args := range [][]string{
 		{"eval", "knn", "--model", run, "--train", images, "--test", images},
 		{"eval", "knn", "--model", filepath.Join(run, "encoder.safetensors"), "--train", images, "--test", images, "--features", "backbone"},
+		{"eval", "linear", "--model", run, "--train", images, "--test", images, "--epochs", "2", "--held-out", "0.4"},
 		{"info", run}, {"info", filepath.Join(run, "encoder.safetensors"), "--tensors"}, {"info", filepath.Join(run, "checkpoints", "step-4.safetensors")},
 		{"data", "info", images, "--decode"}, append([]string{"bench", "--steps", "1"}, quick...),
 		{"train", "--data", images, "--out", run, "--resume"},
