@@ -35,7 +35,18 @@ func (s *Set) Sample(n int, seed uint64) (*Set, error) {
 		}
 	}
 	slices.Sort(keep)
-	part := &Set{kind: fmt.Sprintf("%d of the images of %s", n, s.kind), classes: s.classes, backend: &sampled{s, keep}}
+	return s.Subset(keep)
+}
+
+// Subset returns the images of the set that have these places, in this order. Like a Sample it reads through s.
+func (s *Set) Subset(keep []int) (*Set, error) {
+	if len(keep) == 0 {
+		return nil, errors.New("a subset of no images is asked for")
+	}
+	if s.groups != nil {
+		return nil, errors.New("a subset would tear the groups of the images apart")
+	}
+	part := &Set{kind: fmt.Sprintf("%d of the images of %s", len(keep), s.kind), classes: s.classes, backend: &sampled{s, keep}}
 	for _, i := range keep {
 		part.names = append(part.names, s.names[i])
 		if s.labels != nil {
