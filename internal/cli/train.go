@@ -22,6 +22,7 @@ type trainFlags struct {
 	precision                 string
 	seed                      uint64
 	monitorTrain, monitorTest string
+	monitorEvery              int
 	resume                    bool
 	pairs                     string
 	fps                       float64
@@ -67,8 +68,9 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.IntVar(&f.batch, "batch", 0, "images a step")
 	flags.StringVar(&f.precision, "precision", "", "fp32 or bf16 (activations; weights, statistics and losses stay float32)")
 	flags.Uint64Var(&f.seed, "seed", 0, "of everything random")
-	flags.StringVar(&f.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor, before training and after each epoch")
+	flags.StringVar(&f.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor, before training and after epochs")
 	flags.StringVar(&f.monitorTest, "monitor-test", "", "labelled images that the monitor classifies")
+	flags.IntVar(&f.monitorEvery, "monitor-every", 1, "epochs from one kNN accuracy to the next; the last epoch always has one")
 	flags.BoolVar(&f.resume, "resume", false, "go on with the run in --out")
 	a.threadsFlag(c)
 	c.MarkFlagRequired("data")
@@ -89,6 +91,9 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 	}
 	if c.Flags().Changed("steps") && f.steps < 1 {
 		return usageError{fmt.Errorf("--steps %d: must be at least 1", f.steps)}
+	}
+	if f.monitorEvery < 1 {
+		return usageError{fmt.Errorf("--monitor-every %d: must be at least 1", f.monitorEvery)}
 	}
 	recipe, err := pretrain.LoadRecipe(name, f.set)
 	if err != nil {
@@ -131,7 +136,7 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 			return err
 		}
 		defer o.MonitorTest.Close()
-		o.MonitorStart = !f.resume
+		o.MonitorStart, o.MonitorEvery = !f.resume, f.monitorEvery
 		for path, set := range map[string]*data.Set{f.monitorTrain: o.MonitorTrain, f.monitorTest: o.MonitorTest} {
 			if set.Classes() == nil {
 				return fmt.Errorf("the monitor needs labelled images, and %s holds none: give class folders", path)
