@@ -165,6 +165,7 @@ func TestBadInput(t *testing.T) {
 		"info on a folder of images": {[]string{"info", images}, 1, "log.jsonl"},
 		"data info on nothing":       {[]string{"data", "info", t.TempDir()}, 1, "holds no files"},
 		"bench of nothing":           {[]string{"bench", "--steps", "0"}, 2, "--steps"},
+		"a monitor of no epochs":     {train(images, filepath.Join(t.TempDir(), "run"), "--monitor-every", "0"), 2, "--monitor-every"},
 		"a demo over other files":    {[]string{"demo", "--out", images}, 1, "not empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
