@@ -17,7 +17,7 @@ func BenchmarkStep(b *testing.B) {
 		b.Run(fmt.Sprintf("resnet18-cifar-width-%v", width), func(b *testing.B) {
 			r := Default()
 			r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: width, Dim: 128, Head: "linear"}
-			r.Views = Views{"cifar", 32}
+			r.Views = Views{Policy: "cifar", Size: 32}
 			r.Queue, r.BNSplits, r.Batch = 4096, 1, 256
 			g, err := Step(&r, r.Batch)
 			if err != nil {

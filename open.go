@@ -142,7 +142,7 @@ func NewEncoder(r Recipe, s engine.State, o OpenOptions) (*Encoder, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("a batch of %d images cannot be encoded; give 1 or more", o.Batch)
 	}
-	policy, err := augment.Named(r.Views.Policy, r.Views.Size)
+	policy, err := r.Views.Drawn()
 	if err != nil {
 		return nil, err
 	}
@@ -363,7 +363,7 @@ func EncoderMetadata(r *Recipe) map[string]string {
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
 	}
-	if p, err := augment.Named(r.Views.Policy, r.Views.Size); err == nil { // for readers that know nothing of policies
+	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
 	}
 	return m

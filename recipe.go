@@ -54,8 +54,9 @@ type Recipe struct {
 
 // Views says how the two views of an image are made.
 type Views struct {
-	Policy string `yaml:"policy"` // v1, v2, cifar, shapes or flip
-	Size   int    `yaml:"size"`   // pixels a side
+	Policy   string `yaml:"policy"`              // v1, v2, cifar, shapes or flip
+	Size     int    `yaml:"size"`                // pixels a side
+	CropOnly bool   `yaml:"crop_only,omitempty"` // nothing but the policy's crop and flip, as labels are learned from (Sec. 4.1)
 }
 
 // Default is the recipe that others start from: MoCo v1's values where the paper gives them.
@@ -141,7 +142,7 @@ func (r *Recipe) Check() error {
 	}
 	r.checkPositives(wrong)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
-	if err := checkPolicy(r.Views); err != nil {
+	if _, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)
 	}
 	wrong(r.Epochs < 1, "epochs: must be at least 1, is %d", r.Epochs)

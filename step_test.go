@@ -17,7 +17,7 @@ func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, engine.Pro
 	t.Helper()
 	r := Default()
 	r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, Head: "linear", Layers: []int{1, 1, 1, 1}}
-	r.Views, r.Batch, r.BNSplits, r.Queue, r.Temperature = Views{"cifar", 8}, batch, 1, 6, 0.2
+	r.Views, r.Batch, r.BNSplits, r.Queue, r.Temperature = Views{Policy: "cifar", Size: 8}, batch, 1, 6, 0.2
 	change(&r)
 	g, err := Step(&r, batch)
 	if err != nil {

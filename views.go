@@ -2,8 +2,11 @@ package moco
 
 import "moco/augment"
 
-// checkPolicy says whether views can be made as the recipe wants them.
-func checkPolicy(v Views) error {
-	_, err := augment.Named(v.Policy, v.Size)
-	return err
+// Drawn is how views are drawn: the named policy at the size, or only its crop and flip.
+func (v Views) Drawn() (augment.Policy, error) {
+	p, err := augment.Named(v.Policy, v.Size)
+	if v.CropOnly {
+		p = p.CropAndFlip()
+	}
+	return p, err
 }

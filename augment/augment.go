@@ -73,6 +73,12 @@ func (p Policy) ForEvaluation() Policy {
 	return p
 }
 
+// CropAndFlip is the same policy without changes of colour and blur: the views that classifiers are trained on (main_lincls.py of the authors).
+func (p Policy) CropAndFlip() Policy {
+	p.Jitter, p.Gray, p.Blur = 0, 0, 0
+	return p
+}
+
 // Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is ready.
 type Scratch struct {
 	pixels, other []uint8

@@ -1,6 +1,7 @@
 package augment
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -180,6 +181,23 @@ func TestEvaluationKeepsAnImageOfTheRightSize(t *testing.T) {
 	p.Bytes(got, img, &rng.Source{}, &Scratch{})
 	if string(got) != string(img.Pix) {
 		t.Error("a 32x32 image is changed by the view for evaluation")
+	}
+}
+
+// TestCropAndFlipKeepsColours: of a picture in one colour no view has another.
+func TestCropAndFlipKeepsColours(t *testing.T) {
+	img := &data.Image{Width: 40, Height: 30, Pix: bytes.Repeat([]byte{200, 100, 50}, 40*30)}
+	for _, base := range policies {
+		p, _ := Named(base.Name, 16)
+		p = p.CropAndFlip()
+		got := make([]uint8, 16*16*3)
+		for seed := range uint64(50) {
+			r := rng.New(seed)
+			p.Bytes(got, img, &r, &Scratch{})
+			if !bytes.Equal(got, bytes.Repeat([]byte{200, 100, 50}, 16*16)) {
+				t.Fatalf("%s, seed %d: the view has other colours than the image", p.Name, seed)
+			}
+		}
 	}
 }
 

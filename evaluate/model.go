@@ -7,7 +7,6 @@ import (
 	"runtime"
 
 	"moco"
-	"moco/augment"
 	"moco/data"
 	"moco/engine"
 	"moco/internal/loader"
@@ -96,7 +95,7 @@ func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error)
 
 // eachBatch makes plain views of a set in its order, collects labels, and calls f for each batch of n.
 func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *Embedded, f func(x []float32, n int) error) error {
-	policy, err := augment.Named(v.Policy, v.Size)
+	policy, err := v.Drawn()
 	if err != nil {
 		return err
 	}

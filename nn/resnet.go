@@ -19,7 +19,7 @@ type Config struct {
 	Stem  string  `yaml:"stem"`  // imagenet: 7x7 stride 2 and max pooling; cifar: 3x3 stride 1, no pooling
 	Width float64 `yaml:"width"` // multiplies every channel count
 	Dim   int     `yaml:"dim"`   // of the features (C in the paper)
-	Head  string  `yaml:"head"`  // linear (MoCo v1) or mlp (two layers, MoCo v2)
+	Head  string  `yaml:"head"`  // linear (MoCo v1), mlp (two layers, MoCo v2) or none (the pooled features themselves; Dim is then FeatureDim)
 
 	// Layers overrides the number of blocks in each of the four stages; nil is the architecture's own.
 	Layers []int `yaml:"layers,omitempty"`
@@ -63,8 +63,14 @@ func (c Config) Check() error {
 	if c.Stem != "imagenet" && c.Stem != "cifar" {
 		errs = append(errs, fmt.Errorf("encoder.stem: %q is not known; there are imagenet and cifar", c.Stem))
 	}
-	if c.Head != "linear" && c.Head != "mlp" {
-		errs = append(errs, fmt.Errorf("encoder.head: %q is not known; there are linear and mlp", c.Head))
+	switch c.Head {
+	case "linear", "mlp":
+	case "none":
+		if ok && c.Dim != c.FeatureDim() {
+			errs = append(errs, fmt.Errorf("encoder.dim: without a head the features are the %d pooled ones; set encoder.dim to that, not %d", c.FeatureDim(), c.Dim))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("encoder.head: %q is not known; there are linear, mlp and none", c.Head))
 	}
 	if !(c.Width > 0 && c.Width <= 16) {
 		errs = append(errs, fmt.Errorf("encoder.width: must be above 0 and at most 16, is %v", c.Width))
@@ -211,7 +217,10 @@ func (b *builder) network(x *graph.Node) (features, backbone *graph.Node) {
 		x = b.g.AveragePool(x)
 	}
 	backbone = x
-	if c.Head == "mlp" {
+	switch c.Head {
+	case "none":
+		return x, backbone
+	case "mlp":
 		x = b.relu(b.linear(x, "fc.0", channels, channels))
 		return b.linear(x, "fc.2", channels, c.Dim), backbone
 	}

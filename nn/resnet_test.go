@@ -88,6 +88,18 @@ func TestInitialise(t *testing.T) {
 	}
 }
 
+// TestHeadless: without a head there are no parameters behind the stages.
+func TestHeadless(t *testing.T) {
+	c := Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 2048, Head: "none"}
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+	p := c.Parameters()
+	if last := p[len(p)-1].Name; last != "layer4.2.bn3.bias" {
+		t.Errorf("the last parameter is %s, want layer4.2.bn3.bias", last)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	good := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
 	if err := good.Check(); err != nil {
@@ -96,9 +108,10 @@ func TestCheck(t *testing.T) {
 	for want, change := range map[string]func(c *Config){
 		"arch":   func(c *Config) { c.Arch = "vgg" },
 		"stem":   func(c *Config) { c.Stem = "" },
-		"head":   func(c *Config) { c.Head = "none" },
+		"head":   func(c *Config) { c.Head = "two" },
 		"width":  func(c *Config) { c.Width = math.NaN() },
 		"dim":    func(c *Config) { c.Dim = 0 },
+		"dim: ":  func(c *Config) { c.Head = "none" }, // 512 features, not 128
 		"layers": func(c *Config) { c.Layers = []int{1, 1, 0, 1} },
 	} {
 		c := good

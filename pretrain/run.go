@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"moco"
-	"moco/augment"
 	"moco/data"
 	"moco/engine"
 	"moco/evaluate"
@@ -153,7 +152,7 @@ func (r *run) prepare() error {
 			return &RecipeError{fmt.Errorf("positives: %s: %w", r.recipe.Positives, err)}
 		}
 	}
-	policy, err := augment.Named(r.recipe.Views.Policy, r.recipe.Views.Size)
+	policy, err := r.recipe.Views.Drawn()
 	if err != nil {
 		return err
 	}
