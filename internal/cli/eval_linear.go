@@ -33,12 +33,15 @@ on the test set; the table shows the others beside it.`,
 			if err := l.Check(); err != nil {
 				return usageError{err}
 			}
+			if err := f.check(c); err != nil {
+				return err
+			}
 			ctx := c.Context()
 			e, err := a.engine()
 			if err != nil {
 				return err
 			}
-			sets, err := f.embed(ctx, a, e)
+			pairs, err := f.embed(ctx, a, e)
 			if err != nil {
 				return err
 			}
@@ -49,11 +52,11 @@ on the test set; the table shows the others beside it.`,
 				progress = func(done float64) { bar.Set(int(1000 * done)) }
 				defer bar.Clear()
 			}
-			r, err := l.Classify(ctx, e, sets[0], sets[1], progress)
+			r, err := l.Classify(ctx, e, pairs[0].train, pairs[0].test, progress)
 			if err != nil {
 				return err
 			}
-			bad := sets[0].Bad + sets[1].Bad
+			bad := pairs[0].train.Bad + pairs[0].test.Bad
 			if a.json {
 				return a.print(struct {
 					Event string `json:"event"`
@@ -61,9 +64,9 @@ on the test set; the table shows the others beside it.`,
 					LinearTop1 float64 `json:"linear_top1"`
 					Features   string  `json:"features"`
 					Bad        int     `json:"bad_images"`
-				}{"done", r, r.Top1, f.features, bad})
+				}{"done", r, r.Top1, pairs[0].features, bad})
 			}
-			a.say("Linear accuracy %.2f%% on %d images (%s features of %d images; rate %v, chosen on a held-out part)%s\n", r.Top1, r.Test, f.features, r.Train, r.Rate, badImages(bad))
+			a.say("Linear accuracy %.2f%% on %d images (%s features of %d images; rate %v, chosen on a held-out part)%s\n", r.Top1, r.Test, pairs[0].features, r.Train, r.Rate, badImages(bad))
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 			fmt.Fprint(w, "rate\theld out\ttest\t\n")
 			for _, one := range r.Rates {

@@ -153,7 +153,11 @@ func (x *exploration) open() error {
 	}
 	x.closer = func() { m.Close() }
 	x.encode = func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
-		return x.a.embed(ctx, m, set, evaluate.Layer(x.features))
+		all, err := x.a.embed(ctx, m, set, evaluate.Layer(x.features))
+		if err != nil {
+			return nil, err
+		}
+		return all[0], nil
 	}
 	return nil
 }
