@@ -159,6 +159,8 @@ type evalFlags struct {
 	trainVectors, testVectors     string
 	features                      []string
 	batch, size                   int
+
+	encoder string // the SHA-256 of the encoder's file, once it was opened
 }
 
 // add declares the flags; layer is the default of --features.
@@ -266,6 +268,7 @@ func (f *evalFlags) embed(ctx context.Context, a *app, e engine.Engine) ([]evalP
 			return nil, err
 		}
 		defer m.Close()
+		f.encoder = m.SHA256
 		var layers []evaluate.Layer
 		for _, l := range f.features {
 			layers = append(layers, evaluate.Layer(l))
