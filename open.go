@@ -251,7 +251,7 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 		for size < n {
 			size *= 2
 		}
-		if err := e.run(x[:n*each], n, min(size, e.batch), e.layer, out[lo*dim:(lo+n)*dim]); err != nil {
+		if err := e.run(x[:n*each], n, min(size, e.batch), []Layer{e.layer}, [][]float32{out[lo*dim : (lo+n)*dim]}); err != nil {
 			return nil, fmt.Errorf("embed: %w", err)
 		}
 	}
@@ -264,8 +264,24 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 // viewLen is the number of values of a view.
 func (e *Encoder) viewLen() int { return 3 * e.policy.Size * e.policy.Size }
 
-// run encodes n views with the program of a size and writes their normalised features to out.
-func (e *Encoder) run(x []float32, n, size int, layer Layer, out []float32) error {
+// EncodeViews makes the features of n views, at most Batch, that are drawn and normalised already, as augment's View does it: x is [n,S,S,3] with S the
+// recipe's Views.Size, and out takes n rows of length one for each of the layers. The encoder stays as it is: batch norm uses its running statistics.
+func (e *Encoder) EncodeViews(x []float32, n int, layers []Layer, out [][]float32) error {
+	if n < 1 || n > e.batch || len(x) != n*e.viewLen() || len(out) != len(layers) {
+		return fmt.Errorf("encode views: %d views in %d numbers for %d of %d layers; want 1 to %d views of %d numbers", n, len(x), len(out), len(layers), e.batch, e.viewLen())
+	}
+	for i, layer := range layers {
+		if dim, err := e.DimOf(layer); err != nil {
+			return err
+		} else if len(out[i]) != n*dim {
+			return fmt.Errorf("encode views: %d numbers for %d rows of %d", len(out[i]), n, dim)
+		}
+	}
+	return e.run(x, n, e.batch, layers, out)
+}
+
+// run encodes n views with the program of a size and writes the normalised features of each layer to its out.
+func (e *Encoder) run(x []float32, n, size int, layers []Layer, out [][]float32) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, err := e.program(size)
@@ -277,10 +293,13 @@ func (e *Encoder) run(x []float32, n, size int, layer Layer, out []float32) erro
 	if err := p.Run(); err != nil {
 		return err
 	}
-	copy(out, p.Output(outputs[layer]).Float32s())
-	dim := len(out) / n
-	for i := range n {
-		normalise(out[i*dim : (i+1)*dim])
+	for l, layer := range layers {
+		rows := out[l]
+		copy(rows, p.Output(outputs[layer]).Float32s())
+		dim := len(rows) / n
+		for i := range n {
+			normalise(rows[i*dim : (i+1)*dim])
+		}
 	}
 	return nil
 }
@@ -304,7 +323,8 @@ func normalise(row []float32) {
 
 // Walk says how EmbedSet goes through a set.
 type Walk struct {
-	Layer Layer // empty: the one that the encoder was opened with
+	Layer Layer   // empty: the one that the encoder was opened with
+	More  []Layer // further layers, which cost next to nothing besides
 	// From is the first image. To go on with a walk that was stopped, give the Next of its last Embedding: the rows are then the same, bit for
 	// bit, as if it had not been stopped.
 	From int
@@ -314,38 +334,45 @@ type Walk struct {
 
 // Embedding is the features of some images of a set.
 type Embedding struct {
-	Images []int     // their places in the set
-	Rows   []float32 // [len(Images), dim of the layer], each row of length one
-	Next   int       // the first image that was not looked at yet
+	Images []int       // their places in the set
+	Rows   []float32   // [len(Images), dim of the layer], each row of length one
+	More   [][]float32 // the rows of each of the Walk's further layers
+	Next   int         // the first image that was not looked at yet
 }
 
 // EmbedSet makes the features of all images of a set, in its order and a batch at a time, and calls f with each batch. What f gets is valid until
 // it returns; memory does not grow with the set. After the last image f is called once more, without images, if any stood at the end that could not be
 // read: Next is then the set's length.
 func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Embedding) error) error {
-	layer := cmp.Or(w.Layer, e.layer)
-	dim, err := e.DimOf(layer)
-	if err != nil {
-		return err
+	layers := append([]Layer{cmp.Or(w.Layer, e.layer)}, w.More...)
+	dims, rows, have := make([]int, len(layers)), make([][]float32, len(layers)), make([][]float32, len(layers))
+	for l, layer := range layers {
+		var err error
+		if dims[l], err = e.DimOf(layer); err != nil {
+			return err
+		}
+		rows[l] = make([]float32, e.batch*dims[l])
 	}
 	plain := loader.NewPlain(set, e.policy, w.From, runtime.GOMAXPROCS(0))
 	plain.Skipped = w.Skipped
 	x := make([]float32, e.batch*e.viewLen())
-	rows := make([]float32, e.batch*dim)
 	images := make([]int, e.batch)
 	for told := w.From; ; {
 		n, err := plain.Next(ctx, x, images)
 		if err != nil {
 			return err
 		}
+		for l := range layers {
+			have[l] = rows[l][:n*dims[l]]
+		}
 		if n > 0 {
-			if err := e.run(x[:n*e.viewLen()], n, e.batch, layer, rows[:n*dim]); err != nil {
+			if err := e.run(x[:n*e.viewLen()], n, e.batch, layers, have); err != nil {
 				return err
 			}
 		}
 		if n > 0 || plain.Position() > told {
 			told = plain.Position()
-			if err := f(Embedding{images[:n], rows[:n*dim], told}); err != nil {
+			if err := f(Embedding{images[:n], have[0], have[1:], told}); err != nil {
 				return err
 			}
 		}

@@ -10,10 +10,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"moco"
 	"moco/data"
@@ -305,26 +302,9 @@ func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
 
 // row is an image's row. A name that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
 func row(set *data.Set, i int, vector []float32) vectors.Row {
-	r := vectors.Row{Path: text(set.Name(i)), Vector: vector}
+	r := vectors.Row{Path: vectors.Text(set.Name(i)), Vector: vector}
 	if label := set.Label(i); label >= 0 {
-		r.Label = text(set.Classes()[label])
+		r.Label = vectors.Text(set.Classes()[label])
 	}
 	return r
-}
-
-func text(name string) string {
-	if utf8.ValidString(name) {
-		return name
-	}
-	var b strings.Builder
-	for len(name) > 0 {
-		r, n := utf8.DecodeRuneInString(name)
-		if r == utf8.RuneError && n == 1 {
-			b.WriteString(`\x` + strconv.FormatUint(uint64(name[0]), 16))
-		} else {
-			b.WriteString(name[:n])
-		}
-		name = name[n:]
-	}
-	return b.String()
 }

@@ -269,7 +269,7 @@ func TestPut(t *testing.T) {
 // TestNames: what is no UTF-8 text stays legible and apart.
 func TestNames(t *testing.T) {
 	for in, want := range map[string]string{"a/é.png": "a/é.png", "a\xff\xe9.png": `a\xff\xe9.png`, "\xc3": `\xc3`, "\ufffd\xfe": "\ufffd" + `\xfe`} {
-		if got := text(in); got != want {
+		if got := vectors.Text(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}

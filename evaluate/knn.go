@@ -36,6 +36,14 @@ type KNN struct {
 	T float64 // 0.07 in the paper, 0.1 here as in the CIFAR demonstration
 }
 
+// Check says what cannot vote.
+func (k KNN) Check() error {
+	if k.K < 1 || !(k.T > 0) || math.IsInf(k.T, 1) {
+		return fmt.Errorf("kNN needs k of at least 1 and t above 0, not %d and %v", k.K, k.T)
+	}
+	return nil
+}
+
 // Result is how a classifier did.
 type Result struct {
 	K         int      `json:"k"` // after the bank's size was considered
@@ -61,16 +69,36 @@ func nearest(a, b Neighbour) int {
 	return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Row, b.Row))
 }
 
-// queriesAtOnce and rowsAtOnce bound the matrix of similarities, so that memory does not grow with the bank.
-const queriesAtOnce, rowsAtOnce = 128, 4096
+// queriesAtOnce and rowsAtOnce bound the matrix of similarities, votersAtOnce the lists of neighbours that are held at once.
+const queriesAtOnce, rowsAtOnce, votersAtOnce = 128, 4096, 2048
 
 // Classify predicts the class of each query from the bank's. Labels of both must mean the same classes.
 func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embedded) (*Result, error) {
+	all, err := ClassifyAll(ctx, e, []KNN{k}, bank, queries, nil)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// ClassifyAll is Classify with several k and t, from one search for the most neighbours that any of them needs; the results are in the order of the
+// classifiers, and each is what it would be alone. progress, if not nil, is told how many queries are done.
+//
+// Beside the features, memory grows neither with the bank nor with the queries, but for the predicted class of each: 2,048 queries at a time have
+// lists of the largest K, 16 bytes a neighbour, and similarities are made in tiles of 128 x 4,096.
+func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries *Embedded, progress func(done int)) ([]*Result, error) {
 	if bank.Len() == 0 || queries.Len() == 0 {
 		return nil, errors.New("kNN needs images in the bank and as queries; one of them has none")
 	}
-	if k.K < 1 || !(k.T > 0) {
-		return nil, fmt.Errorf("kNN needs k of at least 1 and t above 0, not %d and %v", k.K, k.T)
+	if len(all) == 0 {
+		return nil, errors.New("kNN needs at least one k and t")
+	}
+	most := 0
+	for _, k := range all {
+		if err := k.Check(); err != nil {
+			return nil, err
+		}
+		most = max(most, min(k.K, bank.Len()))
 	}
 	if slices.Min(bank.Labels) < 0 || slices.Min(queries.Labels) < 0 {
 		return nil, errors.New("kNN needs labelled images; give folders with one folder a class")
@@ -83,37 +111,66 @@ func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embed
 		return nil, err
 	}
 	classes := len(bank.Classes)
-	neighbours, err := Neighbours(ctx, e, bank, queries, min(k.K, bank.Len()))
-	if err != nil {
-		return nil, err
-	}
-	r := &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Classes: bank.Classes, Confusion: make([][]int, classes)}
-	for c := range r.Confusion {
-		r.Confusion[c] = make([]int, classes)
-	}
-	var right, right5 int
-	for q, list := range neighbours {
-		votes := k.Votes(list, bank.Labels, classes)
-		order := make([]int, classes)
-		for c := range order {
-			order[c] = c
+	results := make([]*Result, len(all))
+	for i, k := range all {
+		r := &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Classes: bank.Classes, Confusion: make([][]int, classes)}
+		for c := range r.Confusion {
+			r.Confusion[c] = make([]int, classes)
 		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(votes[b], votes[a]) })
-		r.Predicted = append(r.Predicted, order[0])
-		label := labels[q]
-		r.Confusion[label][order[0]]++
-		if order[0] == label {
-			right++
+		results[i] = r
+	}
+	for first := 0; first < queries.Len(); first += votersAtOnce {
+		last := min(first+votersAtOnce, queries.Len())
+		neighbours, err := Neighbours(ctx, e, bank, queries.Part(first, last), most)
+		if err != nil {
+			return nil, err
 		}
-		if slices.Contains(order[:min(5, classes)], label) {
-			right5++
+		for q, list := range neighbours {
+			for i, k := range all {
+				results[i].count(k.Votes(list[:results[i].K], bank.Labels, classes), labels[first+q])
+			}
+		}
+		if progress != nil {
+			progress(last)
 		}
 	}
-	r.Top1 = 100 * float64(right) / float64(queries.Len())
-	if classes > 5 {
-		r.Top5 = 100 * float64(right5) / float64(queries.Len())
+	for _, r := range results {
+		r.Top1 *= 100 / float64(r.Queries)
+		if r.Top5 *= 100 / float64(r.Queries); classes <= 5 {
+			r.Top5 = 0
+		}
 	}
-	return r, nil
+	return results, nil
+}
+
+// count adds a query with its votes; Top1 and Top5 are numbers of queries until all are counted. Ties go to the lower class.
+func (r *Result) count(votes []float64, label int) {
+	best, above := 0, 0
+	for c, v := range votes {
+		if v > votes[best] {
+			best = c
+		}
+		if v > votes[label] || v == votes[label] && c < label {
+			above++
+		}
+	}
+	r.Predicted = append(r.Predicted, best)
+	r.Confusion[label][best]++
+	if above == 0 {
+		r.Top1++
+	}
+	if above < 5 {
+		r.Top5++
+	}
+}
+
+// Part is the rows first up to last, without a copy.
+func (e *Embedded) Part(first, last int) *Embedded {
+	p := &Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
+	if e.Images != nil {
+		p.Images = e.Images[first:last]
+	}
+	return p
 }
 
 // sameClasses returns the queries' labels as places in the bank's list of classes: two sets may number the same names differently.

@@ -163,3 +163,53 @@ func TestKNNCapsKAndRefusesNonsense(t *testing.T) {
 		}
 	}
 }
+
+// TestClassifyAll: several k and t from one search are what each is alone, over several blocks of queries, and are counted right.
+func TestClassifyAll(t *testing.T) {
+	e := engines(t)[1]
+	bank, queries := rows(1, 300, 6), rows(2, votersAtOnce+5, 6)
+	bank.Classes = []string{"a", "b", "c", "d", "e", "f", "g"}
+	for i := range bank.Labels {
+		bank.Labels[i] = i % 7
+	}
+	for i := range queries.Labels {
+		queries.Labels[i] = i % 7
+	}
+	all := []KNN{{5, 0.1}, {200, 0.07}, {1, 1}, {999, 0.1}}
+	var told []int
+	got, err := ClassifyAll(context.Background(), e, all, bank, queries, func(done int) { told = append(told, done) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(told, []int{votersAtOnce, votersAtOnce + 5}) {
+		t.Errorf("progress is told %v", told)
+	}
+	for i, k := range all {
+		alone, err := k.Classify(context.Background(), e, bank, queries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := got[i]
+		if !slices.Equal(alone.Predicted, r.Predicted) || alone.Top1 != r.Top1 || alone.Top5 != r.Top5 || r.K != min(k.K, 300) || r.T != k.T {
+			t.Errorf("%+v among others has %v and %v, alone %v and %v", k, r.Top1, r.Top5, alone.Top1, alone.Top5)
+		}
+		right, counted := 0, 0
+		for q, p := range r.Predicted {
+			if p == queries.Labels[q] {
+				right++
+			}
+		}
+		for c, row := range r.Confusion {
+			right -= row[c]
+			for _, n := range row {
+				counted += n
+			}
+		}
+		if right != 0 || counted != queries.Len() || r.Top5 <= r.Top1 || r.Top5 > 100 {
+			t.Errorf("%+v: the confusion matrix and the predictions differ by %d, it counts %d queries; top 1 %v, top 5 %v", k, right, counted, r.Top1, r.Top5)
+		}
+	}
+	if _, err := ClassifyAll(context.Background(), e, nil, bank, queries, nil); err == nil {
+		t.Error("no k is no error")
+	}
+}

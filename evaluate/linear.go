@@ -2,22 +2,27 @@ package evaluate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
+	"strconv"
 
+	"moco/data"
 	"moco/engine"
-	"moco/graph"
+	"moco/internal/loader"
 	"moco/internal/rng"
 	"moco/optim"
 	"moco/tensor"
+	"moco/weights"
 )
 
-// Linear is the linear classification protocol (He et al. 2020, Sec. 4.1) on features that are made once: SGD with momentum 0.9, no weight
-// decay, the rate divided by ten at the milestones. The right rate differs by orders of magnitude between encoders (30 in the paper), so
-// classifiers with all Rates are trained side by side, in one pass over the features, and a part of the training set that none of them has seen
-// chooses among them.
+// Linear is the linear classification protocol (He et al. 2020, Sec. 4.1): SGD with momentum 0.9, no weight decay, the rate divided by ten at
+// the milestones, on the features of a frozen encoder. The right rate differs by orders of magnitude between encoders (30 in the paper), so classifiers
+// with all Rates are trained side by side, in one pass over the features, and a part of the training set chooses among them: in the same pass, classifiers
+// that never see that part are trained beside those that learn from everything.
 //
 // Features have length one here; they are multiplied by the root of their dimension, so that a value is about 1, as it is in the paper.
 type Linear struct {
@@ -26,7 +31,7 @@ type Linear struct {
 	Milestones []int
 	Batch      int
 	HeldOut    float64 // share of each class of the training set that chooses the rate
-	Seed       uint64  // of the held-out part and the order
+	Seed       uint64  // of the held-out part, the order and the views
 }
 
 // DefaultLinear is the paper's schedule with a sweep over five orders of magnitude.
@@ -65,68 +70,245 @@ type LinearResult struct {
 	Train   int      `json:"train"`
 	Test    int      `json:"test"`
 	Classes []string `json:"classes"`
+	Views   bool     `json:"views"` // trained on random views, not on plain ones
+	Bad     int      `json:"-"`     // with views: training images that could not be read; each gave its place to another
+
+	Weight *tensor.Tensor `json:"-"` // [classes, dim], of the chosen rate: logits are Weight times the features (of length one) times Scale, plus Bias
+	Bias   *tensor.Tensor `json:"-"` // [classes]
+	Scale  float32        `json:"-"`
 }
 
-// Classify trains on one set of features and classifies another. progress, if not nil, is told the share that is done.
-func (l Linear) Classify(ctx context.Context, e engine.Engine, train, test *Embedded, progress func(done float64)) (*LinearResult, error) {
-	if err := l.Check(); err != nil {
+// File is the classifier as a file of weights: the tensors "weight" and "bias", and in the metadata all that makes logits of an encoder's features. encoder is the SHA-256 of
+// the encoder's file.
+func (r *LinearResult) File(features Layer, encoder string) (*weights.File, error) {
+	for _, v := range slices.Concat(r.Weight.Float32s(), r.Bias.Float32s()) {
+		if v-v != 0 {
+			return nil, fmt.Errorf("the classifier with the rate %v has diverged, and is not worth keeping; give smaller --rates", r.Rate)
+		}
+	}
+	classes, err := json.Marshal(r.Classes)
+	if err != nil {
 		return nil, err
 	}
+	return &weights.File{
+		Tensors: []weights.Named{{Name: "weight", Tensor: r.Weight}, {Name: "bias", Tensor: r.Bias}},
+		Metadata: map[string]string{"format": "pt", "kind": "linear probe", "features": string(features), "encoder": encoder,
+			"scale": strconv.FormatFloat(float64(r.Scale), 'f', -1, 32), "classes": string(classes)},
+	}, nil
+}
+
+// Progress is how far the training of linear classifiers has come.
+type Progress struct {
+	Epoch int     // epochs that are done
+	Share float64 // of all the work, 0 to 1
+}
+
+// Classify trains on one set of features, made once, and classifies another. progress, if not nil, is told after each epoch.
+func (l Linear) Classify(ctx context.Context, e engine.Engine, train, test *Embedded, progress func(Progress)) (*LinearResult, error) {
 	if train.Dim != test.Dim {
 		return nil, fmt.Errorf("the training features have %d dimensions, the test features %d; make both with the same encoder and layer", train.Dim, test.Dim)
 	}
-	if len(train.Classes) < 2 {
-		return nil, errors.New("a linear classifier needs labelled images of at least 2 classes to train on: give class folders")
-	}
-	labels, err := sameClasses(train, test)
+	rest, heldOut, err := l.split(train.Labels, train.Classes)
 	if err != nil {
 		return nil, err
 	}
-	if progress == nil {
-		progress = func(float64) {}
-	}
-	rest, heldOut := l.split(train)
-	if len(rest) == 0 || len(heldOut) == 0 {
-		return nil, fmt.Errorf("%d training images are too few to hold some out of each class; give more", train.Len())
-	}
-	p, err := l.probe(e, train.Dim, len(train.Classes), len(rest))
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	r := &LinearResult{Train: train.Len(), Test: test.Len(), Classes: train.Classes, Rates: make([]Rate, len(l.Rates))}
+	t := &lesson{Linear: l, labels: train.Labels, classes: train.Classes, dim: train.Dim, rest: rest, held: train, heldRows: heldOut, test: test, progress: progress}
+	order := make([]int, train.Len())
+	return t.run(ctx, e, func(epoch int, learn func(rows []float32, images []int) error) error {
+		random := rng.New(l.Seed, linearStream, uint64(epoch)+1)
+		random.Perm(order)
+		for i := range order {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := learn(train.Features[order[i]*train.Dim:(order[i]+1)*train.Dim], order[i:i+1]); err != nil {
+				return err
+			}
+		}
+		t.tell(epoch, 1)
+		return nil
+	})
+}
 
-	if err := p.train(ctx, train, rest, func(done float64) { progress(done / 2) }); err != nil {
-		return nil, err
-	}
-	chosen, err := p.accuracy(ctx, train, train.Labels, heldOut, nil)
+// ClassifyViews is Classify on new random views in every epoch, crops and flips as the authors' main_lincls.py has them, which the frozen encoder encodes as they are
+// drawn: the paper's protocol, at the price of a forward pass over the training images for each epoch. The held-out part and the test set are plain views.
+// As there, the encoder is held to have stayed as it was. progress, if not nil, is told after each batch.
+func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *Model, layer Layer, train *data.Set, test *Embedded, progress func(Progress)) (*LinearResult, error) {
+	dim, err := m.DimOf(layer)
 	if err != nil {
 		return nil, err
 	}
-	every := make([]int, train.Len())
-	for i := range every {
-		every[i] = i
+	if dim != test.Dim {
+		return nil, fmt.Errorf("the encoder's features have %d dimensions, the test features %d; make both with the same encoder and layer", dim, test.Dim)
 	}
-	if err := p.train(ctx, train, every, func(done float64) { progress((1 + done) / 2) }); err != nil {
-		return nil, err
+	labels := make([]int, train.Len())
+	for i := range labels {
+		labels[i] = train.Label(i)
 	}
-	top5 := make([]float64, len(l.Rates))
-	tested, err := p.accuracy(ctx, test, labels, nil, top5)
+	rest, heldOut, err := l.split(labels, train.Classes())
 	if err != nil {
 		return nil, err
 	}
+	policy, err := m.Recipe.Views.Drawn()
+	if err != nil {
+		return nil, err
+	}
+	plain := func(images []int) (*Embedded, error) {
+		some, err := train.Subset(images)
+		if err != nil {
+			return nil, err
+		}
+		return m.Embed(ctx, some, layer, nil)
+	}
+	held, err := plain(heldOut)
+	if err != nil {
+		return nil, err
+	}
+	sample := heldOut[:min(len(heldOut), m.Batch())]
+	before, err := plain(sample)
+	if err != nil {
+		return nil, err
+	}
+	t := &lesson{Linear: l, labels: labels, classes: train.Classes(), dim: dim, rest: rest, held: held, test: test, progress: progress}
+	views := loader.New(train, policy.CropAndFlip(), loader.Options{Batch: m.Batch(), Seed: l.Seed, Workers: runtime.GOMAXPROCS(0), MaxBad: 1})
+	x := make([]float32, m.Batch()*3*policy.Size*policy.Size)
+	rows, ids, images := make([]float32, m.Batch()*dim), make([]int32, m.Batch()), make([]int, m.Batch())
+	r, err := t.run(ctx, e, func(epoch int, learn func(rows []float32, images []int) error) error {
+		steps := views.StepsPerEpoch()
+		for step := range steps {
+			n := views.BatchSize(step)
+			x := x[:n*3*policy.Size*policy.Size]
+			if err := views.Fill(ctx, epoch, step, loader.Batch{X1: x, IDs: ids[:n]}); err != nil {
+				return err
+			}
+			if err := m.EncodeViews(x, n, []Layer{layer}, [][]float32{rows[:n*dim]}); err != nil {
+				return err
+			}
+			for i, id := range ids[:n] {
+				images[i] = int(id)
+			}
+			if err := learn(rows[:n*dim], images[:n]); err != nil {
+				return err
+			}
+			t.tell(epoch, float64(step+1)/float64(steps))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	after, err := plain(sample)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(before.Features, after.Features) {
+		return nil, errors.New("the encoder did not stay as it was while classifiers were trained on its features; this is a bug")
+	}
+	r.Views, r.Bad = true, views.Bad()
+	return r, nil
+}
+
+// lesson is one training of linear classifiers.
+type lesson struct {
+	Linear
+	labels   []int // of the training images
+	classes  []string
+	dim      int
+	rest     []int     // the images that are not held out
+	held     *Embedded // features of the held-out images,
+	heldRows []int     // which are these rows; nil: all
+	test     *Embedded
+	progress func(Progress)
+}
+
+// tell tells the progress: a share of an epoch.
+func (t *lesson) tell(epoch int, share float64) {
+	if t.progress == nil {
+		return
+	}
+	p := Progress{Epoch: epoch, Share: (float64(epoch) + share) / float64(t.Epochs)}
+	if share == 1 {
+		p.Epoch++
+	}
+	t.progress(p)
+}
+
+// run trains and measures. features gives the rows of all training images in an epoch, in some order, and the images that they are of.
+func (t *lesson) run(ctx context.Context, e engine.Engine, features func(epoch int, learn func(rows []float32, images []int) error) error) (*LinearResult, error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	testLabels, err := sameClasses(&Embedded{Classes: t.classes}, t.test)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Min(testLabels) < 0 {
+		return nil, errors.New("a linear classifier needs labelled test images; give folders with one folder a class")
+	}
+	chooser, err := t.probe(e, t.dim, len(t.classes), len(t.rest)) // learns from the rest
+	if err != nil {
+		return nil, err
+	}
+	defer chooser.close()
+	final, err := t.probe(e, t.dim, len(t.classes), len(t.labels)) // learns from everything
+	if err != nil {
+		return nil, err
+	}
+	defer final.close()
+	isRest := make([]bool, len(t.labels))
+	for _, i := range t.rest {
+		isRest[i] = true
+	}
+	schedule := optim.Schedule{Kind: "step", Epochs: float64(t.Epochs), Milestones: t.Milestones}
+	for epoch := range t.Epochs {
+		rate := float32(schedule.Rate(1, float64(epoch)))
+		chooser.begin(rate)
+		final.begin(rate)
+		err := features(epoch, func(rows []float32, images []int) error {
+			for row, i := range images {
+				x := rows[row*t.dim : (row+1)*t.dim]
+				if err := final.learn(x, t.labels[i]); err != nil {
+					return err
+				}
+				if !isRest[i] {
+					continue
+				}
+				if err := chooser.learn(x, t.labels[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	chosen, err := chooser.accuracy(ctx, t.held, t.held.Labels, t.heldRows, nil)
+	if err != nil {
+		return nil, err
+	}
+	top5 := make([]float64, len(t.Rates))
+	tested, err := final.accuracy(ctx, t.test, testLabels, nil, top5)
+	if err != nil {
+		return nil, err
+	}
+	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)), Scale: final.scale}
 	best := 0
-	for i, rate := range l.Rates {
+	for i, rate := range t.Rates {
 		r.Rates[i] = Rate{rate, chosen[i], tested[i]}
 		if chosen[i] > chosen[best] {
 			best = i
 		}
 	}
-	r.Rate, r.Top1 = l.Rates[best], tested[best]
-	if len(train.Classes) > 5 {
+	r.Rate, r.Top1 = t.Rates[best], tested[best]
+	if len(t.classes) > 5 {
 		r.Top5 = top5[best]
 	}
-	return r, nil
+	if r.Weight, err = final.state.Read(name("weight", best)); err != nil {
+		return nil, err
+	}
+	r.Bias, err = final.state.Read(name("bias", best))
+	return r, err
 }
 
 // Purposes of random streams.
@@ -136,13 +318,19 @@ const (
 )
 
 // split divides the training images into those to train on and those that choose the rate: the same share of each class.
-func (l Linear) split(train *Embedded) (rest, heldOut []int) {
-	order := make([]int, train.Len())
+func (l Linear) split(labels []int, classes []string) (rest, heldOut []int, err error) {
+	if err := l.Check(); err != nil {
+		return nil, nil, err
+	}
+	if len(classes) < 2 || len(labels) == 0 || slices.Min(labels) < 0 {
+		return nil, nil, errors.New("a linear classifier needs labelled images of at least 2 classes to train on: give class folders")
+	}
+	order := make([]int, len(labels))
 	random := rng.New(l.Seed, heldOutStream)
 	random.Perm(order)
-	byClass := make([][]int, len(train.Classes))
+	byClass := make([][]int, len(classes))
 	for _, i := range order {
-		byClass[train.Labels[i]] = append(byClass[train.Labels[i]], i)
+		byClass[labels[i]] = append(byClass[labels[i]], i)
 	}
 	for _, images := range byClass {
 		n := int(math.Round(l.HeldOut * float64(len(images))))
@@ -151,166 +339,10 @@ func (l Linear) split(train *Embedded) (rest, heldOut []int) {
 		}
 		heldOut, rest = append(heldOut, images[:n]...), append(rest, images[n:]...)
 	}
+	if len(rest) == 0 || len(heldOut) == 0 {
+		return nil, nil, fmt.Errorf("%d training images are too few to hold some out of each class; give more", len(labels))
+	}
 	slices.Sort(heldOut)
 	slices.Sort(rest)
-	return rest, heldOut
-}
-
-// probe is classifiers of all rates, compiled.
-type probe struct {
-	l       Linear
-	state   engine.State
-	step    engine.Program
-	predict engine.Program
-	dim     int
-	classes int
-	batch   int
-}
-
-func name(kind string, rate int) string { return fmt.Sprintf("%s%d", kind, rate) }
-
-// logits declares the classifier of one rate and applies it.
-func (p *probe) logits(g *graph.Graph, x *graph.Node, rate int) (logits, weights, bias *graph.Node) {
-	weights = g.Variable(name("weight", rate), tensor.Float32, p.classes, p.dim)
-	bias = g.Variable(name("bias", rate), tensor.Float32, p.classes)
-	return g.BiasAdd(g.MatMul(x, weights, false, true), bias), weights, bias
-}
-
-func (l Linear) probe(e engine.Engine, dim, classes, images int) (*probe, error) {
-	p := &probe{l: l, state: e.NewState(), dim: dim, classes: classes, batch: min(l.Batch, images)}
-	g := graph.New()
-	x, labels, lr := g.Input("x", tensor.Float32, p.batch, dim), g.Input("labels", tensor.Int32, p.batch), g.Input("lr", tensor.Float32)
-	sgd := optim.SGD{Momentum: 0.9}
-	for i, rate := range l.Rates {
-		logits, weights, bias := p.logits(g, x, i)
-		own := g.WeightedSum(graph.Term{Coefficient: rate, X: lr})
-		for j, d := range g.Gradients(g.CrossEntropy(logits, labels), g.Fill(1), []*graph.Node{weights, bias}) {
-			v := []*graph.Node{weights, bias}[j]
-			sgd.Update(g, v, g.Variable("sgd."+v.Name, tensor.Float32, v.Shape...), d, own)
-		}
-	}
-	var err error
-	if p.step, err = e.Compile(g, p.state); err != nil {
-		return nil, fmt.Errorf("linear classifier: %w", err)
-	}
-	g = graph.New()
-	x = g.Input("x", tensor.Float32, p.batch, dim)
-	for i := range l.Rates {
-		logits, _, _ := p.logits(g, x, i)
-		g.Output(name("logits", i), logits)
-	}
-	if p.predict, err = e.Compile(g, p.state); err != nil {
-		return nil, fmt.Errorf("linear classifier: %w", err)
-	}
-	return p, nil
-}
-
-func (p *probe) close() {
-	p.step.Close()
-	p.predict.Close()
-}
-
-// fill puts one row of features into an input.
-func (p *probe) fill(x []float32, row int, from *Embedded, i int) {
-	scale := float32(math.Sqrt(float64(p.dim)))
-	for c, v := range from.Features[i*p.dim : (i+1)*p.dim] {
-		x[row*p.dim+c] = v * scale
-	}
-}
-
-// train starts anew and trains all classifiers on some of the images.
-func (p *probe) train(ctx context.Context, set *Embedded, images []int, progress func(done float64)) error {
-	for _, variable := range p.state.Names() { // zero, momenta too; weights start as in the authors' code, small and random
-		t, err := p.state.Read(variable)
-		if err != nil {
-			return err
-		}
-		clear(t.Float32s())
-		var i int
-		if n, _ := fmt.Sscanf(variable, "weight%d", &i); n == 1 {
-			random := rng.New(p.l.Seed, linearStream) // all rates from the same place
-			for j := range t.Float32s() {
-				t.Float32s()[j] = float32(0.01 * random.Normal())
-			}
-		}
-		if err := p.state.Write(variable, t); err != nil {
-			return err
-		}
-	}
-	schedule := optim.Schedule{Kind: "step", Epochs: float64(p.l.Epochs), Milestones: p.l.Milestones}
-	x, labels := p.step.Input("x").Float32s(), p.step.Input("labels").Int32s()
-	order := make([]int, len(images))
-	for epoch := range p.l.Epochs {
-		random := rng.New(p.l.Seed, linearStream, uint64(epoch)+1)
-		random.Perm(order)
-		p.step.Input("lr").Float32s()[0] = float32(schedule.Rate(1, float64(epoch)))
-		for at := 0; at+p.batch <= len(order); at += p.batch {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			for row, o := range order[at : at+p.batch] {
-				p.fill(x, row, set, images[o])
-				labels[row] = int32(set.Labels[images[o]])
-			}
-			if err := p.step.Run(); err != nil {
-				return err
-			}
-		}
-		progress(float64(epoch+1) / float64(p.l.Epochs))
-	}
-	return nil
-}
-
-// accuracy is the share of images (all of them if nil) that each rate's classifier gets right, in percent; top5, if not nil, takes the share of those
-// whose label is among the five largest logits.
-func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []int, top5 []float64) ([]float64, error) {
-	if images == nil {
-		images = make([]int, set.Len())
-		for i := range images {
-			images[i] = i
-		}
-	}
-	right := make([]float64, len(p.l.Rates))
-	x := p.predict.Input("x").Float32s()
-	each := 100 / float64(len(images))
-	for batch := range slices.Chunk(images, p.batch) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		for row, i := range batch {
-			p.fill(x, row, set, i)
-		}
-		if err := p.predict.Run(); err != nil {
-			return nil, err
-		}
-		for rate := range p.l.Rates {
-			logits := p.predict.Output(name("logits", rate)).Float32s()
-			for row, i := range batch {
-				switch above := rank(logits[row*p.classes:(row+1)*p.classes], labels[i]); {
-				case above == 0:
-					right[rate] += each
-					fallthrough
-				case above < 5:
-					if top5 != nil {
-						top5[rate] += each
-					}
-				}
-			}
-		}
-	}
-	return right, nil
-}
-
-// rank is the number of logits that stand above that of the label; none, or one that is no number, stands below everything.
-func rank(logits []float32, label int) int {
-	if label < 0 || label >= len(logits) || math.IsNaN(float64(logits[label])) {
-		return len(logits)
-	}
-	above := 0
-	for i, v := range logits {
-		if v > logits[label] || v == logits[label] && i < label || math.IsNaN(float64(v)) {
-			above++
-		}
-	}
-	return above
+	return rest, heldOut, nil
 }

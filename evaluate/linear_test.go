@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
+	"moco/data"
 	"moco/engine/cpu"
 	"moco/internal/rng"
+	"moco/weights"
 )
 
 // clouds is n points of some classes around directions of their own; the closer spread is to 0, the easier.
@@ -38,7 +41,7 @@ func TestLinear(t *testing.T) {
 	train, test := clouds(700, 16, 7, 1.2, 1), clouds(300, 16, 7, 1.2, 2)
 	l := Linear{Rates: []float64{1e-7, 0.01, 0.3, 1e30}, Epochs: 10, Milestones: []int{6, 8}, Batch: 64, HeldOut: 0.1}
 	calls := 0
-	r, err := l.Classify(context.Background(), e, train, test, func(float64) { calls++ })
+	r, err := l.Classify(context.Background(), e, train, test, func(Progress) { calls++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +74,8 @@ func TestLinear(t *testing.T) {
 	if r.Rates[0].HeldOut > r.Top1-20 && r.Rates[3].Test > r.Top1 {
 		t.Errorf("a rate of almost nothing and one of 1e30 do as well: %+v", r.Rates)
 	}
-	if calls != 20 {
-		t.Errorf("progress is told %d times in 20 epochs", calls)
+	if calls != 10 {
+		t.Errorf("progress is told %d times in 10 epochs", calls)
 	}
 	one, err := cpu.New(cpu.Options{Workers: 1})
 	if err != nil {
@@ -119,5 +122,82 @@ func TestLinearRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || c.want == "canceled" && !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+}
+
+// TestLinearViews: training on views follows from the seed alone, leaves the encoder as it is, and gives a classifier that does what is said of it.
+func TestLinearViews(t *testing.T) {
+	ctx := context.Background()
+	path := saved(t, func(*weights.File) {})
+	l := Linear{Rates: []float64{0.01, 0.3}, Epochs: 3, Milestones: []int{2}, Batch: 8, HeldOut: 0.2}
+	open := func(name string) *data.Set {
+		set, err := data.Open(ctx, name, data.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { set.Close() })
+		return set
+	}
+	train, test := open("builtin:train?n=40&size=12"), open("builtin:test?n=30&size=12")
+	run := func(ctx context.Context, workers int, l Linear, progress func(Progress)) (*LinearResult, *Embedded, error) {
+		e, err := cpu.New(cpu.Options{Workers: workers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := OpenModel(path, e, 7, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		tested, err := m.Embed(context.Background(), test, Backbone, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.ClassifyViews(ctx, e, m, Backbone, train, tested, progress)
+		return r, tested, err
+	}
+	var told []Progress
+	r, tested, err := run(ctx, 2, l, func(p Progress) { told = append(told, p) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 18 || told[5].Epoch != 1 || told[4].Epoch != 0 || told[17].Share != 1 || !r.Views || r.Train != 40 || r.Test != 30 {
+		t.Errorf("told %v; %+v", told, r)
+	}
+	right := 0
+	for i, label := range tested.Labels {
+		logits := make([]float32, len(r.Classes))
+		for c := range logits {
+			logits[c] = r.Bias.Float32s()[c]
+			for j, v := range tested.Features[i*tested.Dim : (i+1)*tested.Dim] {
+				logits[c] += r.Weight.Float32s()[c*tested.Dim+j] * r.Scale * v
+			}
+		}
+		if rank(logits, label) == 0 {
+			right++
+		}
+	}
+	if math.Abs(100*float64(right)/30-r.Top1) > 3.4 { // rounding may turn one image
+		t.Errorf("the classifier that is given is right for %d of 30 images, the accuracy is %v", right, r.Top1)
+	}
+	f, err := r.File(Backbone, "abc")
+	if err != nil || f.Metadata["scale"] != "5.656854" || f.Metadata["encoder"] != "abc" || !strings.HasPrefix(f.Metadata["classes"], `["`) || f.Get("weight").Shape[1] != 32 {
+		t.Errorf("%v, %v", f, err)
+	}
+	again, _, err := run(ctx, 1, l, nil)
+	if err != nil || again.Rates[0] != r.Rates[0] || !slices.Equal(again.Weight.Float32s(), r.Weight.Float32s()) {
+		t.Errorf("on one worker: %+v, %v; want %+v", again.Rates, err, r.Rates)
+	}
+	l.Seed++
+	if other, _, err := run(ctx, 2, l, nil); err != nil || slices.Equal(other.Weight.Float32s(), r.Weight.Float32s()) {
+		t.Errorf("another seed: %v, or the same classifier", err)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	if _, _, err := run(stopped, 1, l, func(Progress) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped after a batch, it says %v", err)
+	}
+	r.Weight.Float32s()[3] = float32(math.NaN())
+	if _, err := r.File(Backbone, ""); err == nil || !strings.Contains(err.Error(), "diverged") {
+		t.Errorf("a classifier of NaN gives %v", err)
 	}
 }

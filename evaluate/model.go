@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -45,27 +46,54 @@ func OpenModel(path string, e engine.Engine, batch int, precision string) (*Mode
 // Embed makes the features of all images of a set, in its order; those that cannot be read are left out and counted. progress, if not nil, is
 // told how many are done.
 func (m *Model) Embed(ctx context.Context, set *data.Set, layer Layer, progress func(done int)) (*Embedded, error) {
-	dim, err := m.DimOf(layer)
+	all, err := m.EmbedLayers(ctx, set, []Layer{layer}, progress)
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{Dim: dim, Classes: set.Classes()}
-	skipped := func(int, error) error { e.Bad++; return nil }
-	err = m.EmbedSet(ctx, set, moco.Walk{Layer: layer, Skipped: skipped}, func(b moco.Embedding) error {
-		e.Images = append(e.Images, b.Images...)
-		for _, i := range b.Images {
-			e.Labels = append(e.Labels, set.Label(i))
+	return all[0], nil
+}
+
+// EmbedLayers is Embed for several layers, from one pass over the images.
+func (m *Model) EmbedLayers(ctx context.Context, set *data.Set, layers []Layer, progress func(done int)) ([]*Embedded, error) {
+	if len(layers) == 0 {
+		return nil, errors.New("features of no layer are asked for; there are head and backbone")
+	}
+	all := make([]*Embedded, len(layers))
+	for l, layer := range layers {
+		dim, err := m.DimOf(layer)
+		if err != nil {
+			return nil, err
 		}
-		e.Features = append(e.Features, b.Rows...)
+		// made at their full length: growing them would hold them twice for a moment
+		all[l] = &Embedded{Dim: dim, Classes: set.Classes(), Features: make([]float32, 0, set.Len()*dim)}
+	}
+	var images, labels []int
+	bad := 0
+	skipped := func(int, error) error { bad++; return nil }
+	err := m.EmbedSet(ctx, set, moco.Walk{Layer: layers[0], More: layers[1:], Skipped: skipped}, func(b moco.Embedding) error {
+		images = append(images, b.Images...)
+		for _, i := range b.Images {
+			labels = append(labels, set.Label(i))
+		}
+		all[0].Features = append(all[0].Features, b.Rows...)
+		for l, rows := range b.More {
+			all[1+l].Features = append(all[1+l].Features, rows...)
+		}
 		if progress != nil {
-			progress(e.Len())
+			progress(len(images))
 		}
 		return nil
 	})
-	if err == nil && e.Len() == 0 {
-		err = unreadable(set)
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	if len(images) == 0 {
+		return nil, unreadable(set)
+	}
+	for _, e := range all {
+		e.Images, e.Labels, e.Bad = images, labels, bad
+	}
+	return all, nil
 }
 
 // unreadable is the error of a set without a readable image.
@@ -76,7 +104,7 @@ func unreadable(set *data.Set) error {
 // Pixels makes features of the plain views: their pixel values, less the image's mean of each channel, as a row of length one. It is
 // what a classifier can do without an encoder; with the mean left in, it would do worse.
 func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error) {
-	e := &Embedded{Dim: 3 * v.Size * v.Size}
+	e := &Embedded{Dim: 3 * v.Size * v.Size, Features: make([]float32, 0, 3*v.Size*v.Size*set.Len())}
 	err := eachBatch(ctx, set, v, 64, e, func(x []float32, n int) error {
 		for _, row := range chunks(x[:n*e.Dim], e.Dim) {
 			var mean [3]float64

@@ -91,7 +91,7 @@ func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, thr
 	for first := 0; first < set.Len(); first += queriesAtOnce {
 		last := min(first+queriesAtOnce, set.Len())
 		found := make([][]Pair, last-first)
-		err := evaluate.Similarities(ctx, x.Engine, set, part(set, first, last), func(query, lo int, similarity []float32) {
+		err := evaluate.Similarities(ctx, x.Engine, set, set.Part(first, last), func(query, lo int, similarity []float32) {
 			for i, s := range similarity {
 				if s >= threshold-tolerance && lo+i > first+query {
 					found[query] = append(found[query], Pair{first + query, lo + i, min(s, 1), s})
@@ -147,7 +147,7 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 		}
 		for first := 0; first < set.Len(); first += queriesAtOnce {
 			last := min(first+queriesAtOnce, set.Len())
-			lists, err := evaluate.Neighbours(ctx, x.Engine, by, part(by, first, last), k+1)
+			lists, err := evaluate.Neighbours(ctx, x.Engine, by, by.Part(first, last), k+1)
 			if err != nil {
 				return nil, err
 			}

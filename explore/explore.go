@@ -40,7 +40,7 @@ func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, 
 	}
 	for first := 0; first < queries.Len(); first += queriesAtOnce {
 		last := min(first+queriesAtOnce, queries.Len())
-		lists, err := evaluate.Neighbours(ctx, x.Engine, bank, part(queries, first, last), min(k, bank.Len()))
+		lists, err := evaluate.Neighbours(ctx, x.Engine, bank, queries.Part(first, last), min(k, bank.Len()))
 		if err != nil {
 			return err
 		}
@@ -68,11 +68,6 @@ func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
 		list = slices.Delete(list, i, i+1)
 	}
 	return list[:min(k, len(list))]
-}
-
-// part is the rows first up to last of a set, without a copy.
-func part(e *evaluate.Embedded, first, last int) *evaluate.Embedded {
-	return &evaluate.Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
 }
 
 // row is the features of one image.

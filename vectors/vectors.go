@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -97,6 +98,24 @@ func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 			yield(Row{}, fmt.Errorf("there are %d rows where %d were promised", n, h.Rows))
 		}
 	})
+}
+
+// Text is a name as a Row holds it: one that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
+func Text(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var b strings.Builder
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		if r == utf8.RuneError && n == 1 {
+			b.WriteString(`\x` + strconv.FormatUint(uint64(name[0]), 16))
+		} else {
+			b.WriteString(name[:n])
+		}
+		name = name[n:]
+	}
+	return b.String()
 }
 
 // check holds a row to what every format can hold.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -43,10 +44,10 @@ same clusters. If there are labels, they are only used to tell what each cluster
 	c.Flags().IntVar(&m.K, "k", 10, "clusters")
 	c.Flags().Uint64Var(&m.Seed, "seed", 0, "start of the clusters")
 	c.Flags().IntVar(&m.Iterations, "iterations", 100, "at most so many; it stops when no image changes its cluster")
-	return a.explorer(c, func(ctx context.Context, x *exploration, set *collection) (any, error) {
-		if m.Iterations < 1 {
-			return nil, usageError{fmt.Errorf("--iterations must be at least 1, and is %d", m.Iterations)}
-		}
+	check := func() error {
+		return errors.Join(atLeastOne("--k", &m.K)(), atLeastOne("--iterations", &m.Iterations)())
+	}
+	return a.explorer(c, check, func(ctx context.Context, x *exploration, set *collection) (any, error) {
 		r, err := x.explorer().Cluster(ctx, set.Embedded, m)
 		if err != nil {
 			return nil, err

@@ -74,7 +74,7 @@ diverges or fails is a row with its reason.`,
 					}
 					sets[key] = set
 				}
-				if limit > 0 && limit < sets[key].Len() {
+				if part == data.Train && limit > 0 && limit < sets[key].Len() { // all of the test images are classified
 					return sets[key].Sample(limit, 0)
 				}
 				return sets[key], nil
@@ -179,7 +179,7 @@ diverges or fails is a row with its reason.`,
 	f.StringArrayVar(&settings, "set", nil, "change a key of every recipe: key=value (may be given several times)")
 	f.IntVar(&seeds, "seeds", 0, "runs of each point; the study's own number if not given")
 	f.IntVar(&epochs, "epochs", 0, "length of every run; the study's own if not given")
-	f.IntVar(&limit, "limit", 0, "use only so many images of each set, every class equally; 0 is all")
+	f.IntVar(&limit, "limit", 0, "use only so many of the images that are learned from and of the bank, every class equally; 0 is all")
 	f.IntVar(&every, "monitor-every", 1, "epochs from one kNN accuracy to the next; the last epoch always has one")
 	a.threadsFlag(c)
 	for _, name := range []string{"study", "data", "monitor-train", "monitor-test", "out"} {

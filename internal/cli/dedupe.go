@@ -51,17 +51,22 @@ that share an image are joined to groups. With --by features the thumbnails are 
 	c.Flags().Float32Var(&d.Threshold, "threshold", 0, "similarity of a pair, above 0 and at most 1 (default 0.95; with --by features 0.999)")
 	c.Flags().StringVar(&by, "by", "overlay", "overlay: lay proposed pairs over each other; features: take the cosine of the features")
 	c.Flags().IntVar(&d.Candidates, "candidates", explore.Candidates, "neighbours of each image that are laid over it")
-	return a.explorer(c, func(ctx context.Context, x *exploration, set *collection) (any, error) {
-		threshold := float32(explore.CosineThreshold)
-		switch by {
-		case "overlay":
-			d.Image, threshold = set.read, explore.OverlayThreshold
-		case "features":
-		default:
-			return nil, usageError{fmt.Errorf("--by is overlay or features, not %q", by)}
+	check := func() error {
+		threshold, known := map[string]float32{"overlay": explore.OverlayThreshold, "features": explore.CosineThreshold}[by]
+		if !known {
+			return fmt.Errorf("--by is overlay or features, not %q", by)
 		}
 		if !c.Flags().Changed("threshold") {
 			d.Threshold = threshold
+		}
+		if !(d.Threshold > 0 && d.Threshold <= 1) {
+			return fmt.Errorf("--threshold must be above 0 and at most 1, and is %v", d.Threshold)
+		}
+		return atLeastOne("--candidates", &d.Candidates)()
+	}
+	return a.explorer(c, check, func(ctx context.Context, x *exploration, set *collection) (any, error) {
+		if by == "overlay" {
+			d.Image = set.read
 		}
 		groups, err := x.explorer().Duplicates(ctx, set.Embedded, d)
 		if err != nil {

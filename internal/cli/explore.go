@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"moco/evaluate"
 	"moco/explore"
 	"moco/internal/report"
+	"moco/vectors"
 	"moco/weights"
 )
 
@@ -31,8 +33,8 @@ type exploration struct {
 	a    *app
 	name string // of the command
 
-	model, data, features, precision, html string
-	batch, size, show                      int
+	model, data, vectors, features, precision, html string
+	batch, size, show                               int
 
 	engine *cpu.Engine
 	encode func(context.Context, *data.Set) (*evaluate.Embedded, error)
@@ -43,18 +45,21 @@ type exploration struct {
 }
 
 const exploreModelHelp = `The model is the folder of a run or an encoder.safetensors. Features are those before the head ("backbone"), or those that the loss
-saw ("head"). With --model pixels there is no encoder: the pixels themselves are compared, at --size.`
+saw ("head"). With --model pixels there is no encoder: the pixels themselves are compared, at --size. With --vectors there is no model: the features are those that
+moco embed wrote of the same --data, matched by path.`
 
-// explorer makes a command: add gives it its own flags, run does its work and returns the summary of the event "done".
-func (a *app) explorer(c *cobra.Command, run func(ctx context.Context, x *exploration, set *collection) (summary any, err error)) *cobra.Command {
+// explorer makes a command of one that has its own flags: check says what is wrong with their values before any work is done, run does the work
+// and returns the summary of the event "done".
+func (a *app) explorer(c *cobra.Command, check func() error, run func(ctx context.Context, x *exploration, set *collection) (summary any, err error)) *cobra.Command {
 	x := &exploration{a: a, name: c.Name()}
 	c.Args = cobra.NoArgs
 	c.Long += "\n\n" + exploreModelHelp + `
 
 With --json each finding is one object, and the last one is the summary; --show limits only the table and the page.`
 	f := c.Flags()
-	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required)")
+	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required, but for --vectors)")
 	f.StringVar(&x.data, "data", "", "images: a folder, an archive, CIFAR or IDX files (required)")
+	f.StringVar(&x.vectors, "vectors", "", "features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them")
 	f.StringVar(&x.features, "features", "backbone", "backbone or head")
 	f.StringVar(&x.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
 	f.IntVar(&x.show, "show", 50, "findings in the table and on the page")
@@ -62,9 +67,12 @@ With --json each finding is one object, and the last one is the summary; --show 
 	f.StringVar(&x.precision, "precision", "", "fp32 or bf16; the encoder's own if not given")
 	f.IntVar(&x.batch, "batch", 128, "images encoded at once")
 	a.threadsFlag(c)
-	c.MarkFlagRequired("model")
 	c.MarkFlagRequired("data")
+	c.MarkFlagsOneRequired("model", "vectors")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := check(); err != nil {
+			return usageError{err}
+		}
 		return x.run(c, run)
 	}
 	return c
@@ -78,6 +86,14 @@ func (x *exploration) run(c *cobra.Command, run func(context.Context, *explorati
 	if x.batch < 1 || x.size < 1 {
 		return usageError{fmt.Errorf("--batch and --size must be at least 1, and are %d and %d", x.batch, x.size)}
 	}
+	if x.vectors != "" {
+		if err := vectors.Check(x.vectors); err != nil {
+			return usageError{fmt.Errorf("--vectors %w", err)}
+		}
+		if x.model != "" && x.name != "search" { // which encodes new images with it
+			return usageError{errors.New("give --model or --vectors, not both: vectors are features already")}
+		}
+	}
 	if x.html != "" { // found out now, not after the work
 		if info, err := os.Stat(filepath.Dir(x.html)); err != nil || !info.IsDir() {
 			return fmt.Errorf("--html %s: there is no folder %s to write it in", x.html, filepath.Dir(x.html))
@@ -88,7 +104,7 @@ func (x *exploration) run(c *cobra.Command, run func(context.Context, *explorati
 		return err
 	}
 	defer x.closer()
-	set, err := x.collect(ctx, x.data)
+	set, err := x.gather(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,7 +116,7 @@ func (x *exploration) run(c *cobra.Command, run func(context.Context, *explorati
 	}
 	x.table.Flush()
 	if x.html != "" {
-		x.page.Facts = append([][2]string{{"images", fmt.Sprintf("%d, %s", set.Len(), x.data)}, {"model", x.model}, {"features", x.features}}, x.page.Facts...)
+		x.page.Facts = append([][2]string{{"images", fmt.Sprintf("%d, %s", set.Len(), x.data)}, {"model", cmp.Or(x.model, x.vectors)}, {"features", x.features}}, x.page.Facts...)
 		x.page.Command = commandLine(c)
 		if hidden := x.found - x.show; hidden > 0 {
 			x.page.Notes = append(x.page.Notes, fmt.Sprintf("The first %d of %d findings are shown; --show takes another number.", x.show, x.found))
@@ -125,7 +141,7 @@ func (x *exploration) run(c *cobra.Command, run func(context.Context, *explorati
 	if hidden := x.found - x.show; hidden > 0 {
 		x.a.say("... and %d more: --show takes another number, --json lists all.", hidden)
 	}
-	if set.Bad > 0 {
+	if set.Bad > 0 && x.vectors == "" {
 		x.a.warn("%d images could not be read and are left out; `moco data info %s --decode` names them.", set.Bad, x.data)
 	}
 	if x.html != "" {
@@ -140,8 +156,16 @@ func (x *exploration) open() error {
 	if x.engine, err = x.a.engine(); err != nil {
 		return err
 	}
+	x.closer = func() {}
+	if x.model == "" {
+		x.features = "vectors"
+		x.encode = func(context.Context, *data.Set) (*evaluate.Embedded, error) {
+			return nil, usageError{errors.New("an image that is not among the vectors needs --model beside --vectors: the encoder that made them")}
+		}
+		return nil
+	}
 	if x.model == "pixels" {
-		x.features, x.closer = "pixels", func() {}
+		x.features = "pixels"
 		x.encode = func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
 			return evaluate.Pixels(ctx, set, moco.Views{Policy: "cifar", Size: x.size})
 		}
@@ -153,15 +177,65 @@ func (x *exploration) open() error {
 	}
 	x.closer = func() { m.Close() }
 	x.encode = func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
-		return x.a.embed(ctx, m, set, evaluate.Layer(x.features))
+		all, err := x.a.embed(ctx, m, set, evaluate.Layer(x.features))
+		if err != nil {
+			return nil, err
+		}
+		return all[0], nil
 	}
 	return nil
 }
 
-// collection is embedded images with their names and pictures. Features from a file would make another one here.
+// collection is embedded images with their names and pictures.
 type collection struct {
 	*evaluate.Embedded
 	set *data.Set
+}
+
+// gather opens the images of --data, and takes their features from --vectors or makes them.
+func (x *exploration) gather(ctx context.Context) (*collection, error) {
+	if x.vectors == "" {
+		return x.collect(ctx, x.data)
+	}
+	set, err := x.a.open(ctx, x.data, data.Any)
+	if err != nil {
+		return nil, err
+	}
+	e, err := x.a.vectors(ctx, x.vectors, set)
+	if err == nil && x.model != "" {
+		err = x.sameEncoder(ctx, &collection{e, set})
+	}
+	if err != nil {
+		set.Close()
+		return nil, err
+	}
+	return &collection{e, set}, nil
+}
+
+// sameFeatures is the least cosine of an image's vector with its features made again by the same encoder: precision and engine may differ.
+const sameFeatures = 0.99
+
+// sameEncoder holds the model to the vectors: it must make the first image's features again.
+func (x *exploration) sameEncoder(ctx context.Context, c *collection) error {
+	one, err := c.set.Subset(c.Images[:1])
+	if err != nil {
+		return err
+	}
+	e, err := x.encode(ctx, one)
+	if err != nil {
+		return err
+	}
+	if e.Dim != c.Dim {
+		return fmt.Errorf("--vectors has rows of %d numbers, and --model makes %d: give the encoder, and the --features, that made them", c.Dim, e.Dim)
+	}
+	var cosine float32
+	for i, v := range e.Features {
+		cosine += v * c.Features[i]
+	}
+	if !(cosine >= sameFeatures) {
+		return fmt.Errorf("the vector of %s has a cosine of %.3f with what --model makes of it: give the encoder, and the --features, that made the vectors", c.name(0), cosine)
+	}
+	return nil
 }
 
 // collect opens and embeds images.
@@ -308,6 +382,16 @@ func commandLine(c *cobra.Command) string {
 		}
 	})
 	return strings.Join(words, " ")
+}
+
+// atLeastOne checks a flag that counts something.
+func atLeastOne(flag string, n *int) func() error {
+	return func() error {
+		if *n < 1 {
+			return fmt.Errorf("%s must be at least 1, and is %d", flag, *n)
+		}
+		return nil
+	}
 }
 
 // exists tells whether a path names something on the disk.

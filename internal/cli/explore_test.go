@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,8 +108,16 @@ func TestExploreBadInput(t *testing.T) {
 		"a query that is text":    {with("search", images, "--query", filepath.Join(folder(t, map[string][]byte{"a.txt": []byte("hello")}), "a.txt")), 1, "a.txt"},
 		"a folder for the page":   {with("cluster", images, "--html", filepath.Join(images, "no", "page.html")), 1, "there is no folder"},
 		"k of 0":                  {with("search", images, "--k", "0"), 2, "--k must be"},
-		"clusters of 0":           {with("cluster", images, "--k", "0"), 1, "at least 1 cluster"},
-		"a threshold of 0":        {with("dedupe", images, "--threshold", "0"), 1, "threshold must be"},
+		"clusters of 0":           {with("cluster", images, "--k", "0"), 2, "--k must be"},
+		"neighbours of 0":         {with("outliers", images, "--k", "0"), 2, "--k must be"},
+		"votes of 0":              {with("label-errors", images, "--k", "-1"), 2, "k of at least 1"},
+		"votes at t of 0":         {with("label-errors", images, "--t", "0"), 2, "t above 0"},
+		"no iterations":           {with("cluster", images, "--iterations", "0"), 2, "--iterations must be"},
+		"no candidates":           {with("dedupe", images, "--candidates", "0"), 2, "--candidates must be"},
+		"a threshold of 0":        {with("dedupe", images, "--threshold", "0"), 2, "threshold must be"},
+		"vectors and a model":     {with("cluster", images, "--vectors", "x.npy"), 2, "not both"},
+		"vectors as text":         {[]string{"cluster", "--vectors", "x.csv", "--data", images}, 2, ".parquet"},
+		"vectors that are not":    {[]string{"cluster", "--vectors", "nowhere.npy", "--data", images}, 1, "nowhere.npy"},
 		"another way to compare":  {with("dedupe", images, "--by", "name"), 2, "overlay or features"},
 		"no model":                {[]string{"cluster", "--data", images}, 2, "model"},
 		"a model that is none":    {[]string{"outliers", "--model", images, "--data", images}, 1, "encoder.safetensors"},
@@ -126,6 +135,65 @@ func TestExploreBadInput(t *testing.T) {
 	for _, args := range [][]string{with("search", single), with("dedupe", single), with("cluster", single), with("outliers", flat), with("cluster", flat, "--k", "9")} {
 		if code, stdout, stderr := command(args...); code != 0 {
 			t.Errorf("moco %v: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestVectors: features from a file that moco embed wrote answer as the encoder does, and are matched by path.
+func TestVectors(t *testing.T) {
+	images := good(t, nil)
+	run := filepath.Join(t.TempDir(), "run")
+	if code, _, stderr := command(train(images, run, "--steps", "1")...); code != 0 {
+		t.Fatal(stderr)
+	}
+	file := filepath.Join(t.TempDir(), "x.parquet")
+	if code, _, stderr := command("embed", "--model", run, "--data", images, "--out", file, "--batch", "128"); code != 0 {
+		t.Fatal(stderr)
+	}
+	more := good(t, map[string][]byte{"cat/new.png": pngBytes(77)}) // the same, and one more
+	newImage := filepath.Join(more, "cat", "new.png")
+	output := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := command(args...)
+		if code != 0 {
+			t.Fatalf("moco %v: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+		return stdout, stderr
+	}
+	for _, args := range [][]string{{"search", "--k", "3"}, {"dedupe"}, {"outliers", "--k", "2"}, {"label-errors", "--k", "3"}, {"cluster", "--k", "2"}} {
+		want, _ := output(append(args, "--model", run, "--data", images)...)
+		if got, _ := output(append(args, "--vectors", file, "--data", images)...); got != want {
+			t.Errorf("moco %v with --vectors:\n%s\nwith --model:\n%s", args, got, want)
+		}
+		got, stderr := output(append(args, "--vectors", file, "--data", more)...)
+		if got != want || !strings.Contains(stderr, "1 of 11 images have no row") {
+			t.Errorf("moco %v on one image more:\n%s\n%s", args, stderr, got)
+		}
+	}
+	if got, _ := output("search", "--vectors", file, "--data", images, "--model", run, "--query", newImage, "--k", "2"); !strings.Contains(got, "SIMILARITY") {
+		t.Errorf("a new image: %s", got)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"a new image without an encoder": {nil, 2, "needs --model beside --vectors"},
+		"another encoder":                {[]string{"--model", "pixels", "--size", "9"}, 1, "makes 243"},
+		"another layer":                  {[]string{"--model", run, "--features", "head"}, 1, "that made"},
+	} {
+		code, _, stderr := command(append([]string{"search", "--vectors", file, "--data", images, "--query", newImage}, c.args...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: exit code %d, %s", name, code, stderr)
+		}
+		oneSentence(t, stderr)
+	}
+	for _, args := range [][]string{{"eval", "knn", "--k", "3,1"}, {"eval", "linear", "--epochs", "2", "--held-out", "0.4"}} {
+		sets := []string{"--train", images, "--test", images}
+		want, _ := output(slices.Concat(args, sets, []string{"--model", run, "--features", "backbone"})...)
+		got, _ := output(slices.Concat(args, sets, []string{"--train-vectors", file, "--test-vectors", file})...)
+		if words := strings.NewReplacer("backbone", "", "vectors", "", " ", ""); words.Replace(got) != words.Replace(want) {
+			t.Errorf("moco %v with vectors:\n%s\nwith --model:\n%s", args, got, want)
 		}
 	}
 }

@@ -39,7 +39,7 @@ frequent than by chance (docs/use.md). The data must be labelled: a folder for e
 	}
 	c.Flags().IntVar(&k.K, "k", 50, "neighbours that vote")
 	c.Flags().Float64Var(&k.T, "t", 0.1, "temperature of the votes")
-	return a.explorer(c, func(ctx context.Context, x *exploration, set *collection) (any, error) {
+	return a.explorer(c, func() error { return k.Check() }, func(ctx context.Context, x *exploration, set *collection) (any, error) {
 		all, err := x.explorer().LabelErrors(ctx, set.Embedded, k)
 		if err != nil {
 			return nil, err

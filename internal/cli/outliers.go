@@ -33,7 +33,7 @@ comes first is worth a look: damaged images, screenshots among photographs, thin
   moco outliers --model run --data photos/ --show 10`,
 	}
 	c.Flags().IntVar(&k, "k", 10, "nearest images that the distance is taken to")
-	return a.explorer(c, func(ctx context.Context, x *exploration, set *collection) (any, error) {
+	return a.explorer(c, atLeastOne("--k", &k), func(ctx context.Context, x *exploration, set *collection) (any, error) {
 		all, err := x.explorer().Outliers(ctx, set.Embedded, k)
 		if err != nil {
 			return nil, err

@@ -27,14 +27,12 @@ func (a *app) search() *cobra.Command {
 exact. A query is an image file, a folder or archive of images, or the name of an image in the data; an image is not its own neighbour.`,
 		Example: `  moco search --model run --data photos/ --query holiday.jpg --k 20 --html found.html
   moco search --model run --data photos.tar --query 2019/beach.jpg
-  moco search --model run --data photos/ --json > neighbours.jsonl`,
+  moco search --model run --data photos/ --json > neighbours.jsonl
+  moco search --vectors photos.parquet --data photos/ --query holiday.jpg --model run     # photos/ is not encoded again`,
 	}
 	c.Flags().IntVar(&k, "k", 10, "neighbours of each query")
 	c.Flags().StringArrayVar(&queries, "query", nil, "an image file, or the name of an image in the data; may be given several times (default: all images)")
-	return a.explorer(c, func(ctx context.Context, x *exploration, set *collection) (any, error) {
-		if k < 1 {
-			return nil, usageError{fmt.Errorf("--k must be at least 1, and is %d", k)}
-		}
+	return a.explorer(c, atLeastOne("--k", &k), func(ctx context.Context, x *exploration, set *collection) (any, error) {
 		x.begin([]string{"QUERY", "RANK", "SIMILARITY", "LABEL", "IMAGE"}, "Nearest images", "Most similar first", "The first picture of each strip is the query. Under the others stands the cosine of their features with the query's. Where the query has a label, a solid frame marks the same one, a dashed frame another.")
 		tell := func(from *collection, row int, list []evaluate.Neighbour) error {
 			var rows [][]string

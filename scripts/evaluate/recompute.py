@@ -3,17 +3,19 @@
 
   moco embed --model run --data train.tar --out train.npy --features backbone
   moco embed --model run --data test.tar  --out test.npy  --features backbone
-  scripts/evaluate/recompute.py train.npy test.npy --rate 0.03
-  moco eval knn    --model run --train train.tar --test test.tar --features backbone
-  moco eval linear --model run --train train.tar --test test.tar
+  moco eval linear --model run --train train.tar --test test.tar --save probe.safetensors
+  scripts/evaluate/recompute.py train.npy test.npy --k 200 --k 20 --t 0.1 --rate 0.03 --probe probe.safetensors
+  moco eval knn    --model run --train train.tar --test test.tar --features backbone --k 200,20
 
 The classifiers are written here from the papers' definitions: the weighted vote of Wu et al. 2018 with k neighbours and temperature t; and softmax
 regression by torch.optim.SGD (momentum 0.9, no weight decay, the rate divided by ten after 60% and 80% of the epochs), on rows of length one times the root of
-their dimension, as moco does it. The order of images is PyTorch's own, so the linear accuracy agrees within what another order changes.
+their dimension, as moco does it. The order of images is PyTorch's own, so the linear accuracy agrees within what another order changes. A classifier that --save
+wrote is applied to the test features by its metadata alone.
 """
 import argparse
 import json
 import math
+import struct
 
 import numpy as np
 import torch
@@ -57,13 +59,25 @@ def linear(train, train_labels, test, labels, rate, epochs, batch, classes, seed
         return 100 * (model(torch.from_numpy(test) * scale).argmax(1).numpy() == labels).mean()
 
 
+def saved(path, test, test_names):
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    array = {n: np.frombuffer(data[slice(*e["data_offsets"])], "<f4").reshape(e["shape"]) for n, e in header.items() if n != "__metadata__"}
+    about = header["__metadata__"]
+    logits = float(about["scale"]) * test @ array["weight"].T + array["bias"]
+    names = json.loads(about["classes"])
+    return 100 * np.mean([names[c] == n for c, n in zip(logits.argmax(1), test_names)])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("train", help="features of the training images: .npy with its .npy.jsonl beside it")
     p.add_argument("test", help="features of the test images")
-    p.add_argument("--k", type=int, default=200)
-    p.add_argument("--t", type=float, default=0.1)
+    p.add_argument("--k", type=int, action="append", help="neighbours that vote; 200 if not given (may be given several times)")
+    p.add_argument("--t", type=float, action="append", help="temperature; 0.1 if not given (may be given several times)")
     p.add_argument("--rate", type=float, action="append", help="learning rate of a linear classifier (may be given several times)")
+    p.add_argument("--probe", help="a classifier that moco eval linear --save wrote")
     p.add_argument("--epochs", type=int, default=100)
     p.add_argument("--batch", type=int, default=256)
     p.add_argument("--seed", type=int, default=0)
@@ -73,7 +87,11 @@ def main():
     names = sorted(set(train_names))
     train_labels = np.array([names.index(n) for n in train_names])
     labels = np.array([names.index(n) for n in test_names])
-    print(f"kNN, k {a.k}, t {a.t}: {knn(train, train_labels, test, labels, a.k, a.t, len(names)):.2f}%", flush=True)
+    for k in a.k or [200]:
+        for t in a.t or [0.1]:
+            print(f"kNN, k {k}, t {t}: {knn(train, train_labels, test, labels, k, t, len(names)):.2f}%", flush=True)
+    if a.probe:
+        print(f"saved classifier: {saved(a.probe, test, test_names):.2f}%", flush=True)
     for rate in a.rate or []:
         print(f"linear, rate {rate}: {linear(train, train_labels, test, labels, rate, a.epochs, a.batch, len(names), a.seed):.2f}%", flush=True)
 

@@ -1,0 +1,174 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"moco/engine"
+	"moco/graph"
+	"moco/internal/rng"
+	"moco/optim"
+	"moco/tensor"
+)
+
+// probe is classifiers of all rates, compiled.
+type probe struct {
+	l       Linear
+	state   engine.State
+	step    engine.Program
+	predict engine.Program
+	dim     int
+	classes int
+	batch   int
+	scale   float32 // of features of length one
+	filled  int     // rows of the next step's batch that are there
+}
+
+func name(kind string, rate int) string { return fmt.Sprintf("%s%d", kind, rate) }
+
+// logits declares the classifier of one rate and applies it.
+func (p *probe) logits(g *graph.Graph, x *graph.Node, rate int) (logits, weights, bias *graph.Node) {
+	weights = g.Variable(name("weight", rate), tensor.Float32, p.classes, p.dim)
+	bias = g.Variable(name("bias", rate), tensor.Float32, p.classes)
+	return g.BiasAdd(g.MatMul(x, weights, false, true), bias), weights, bias
+}
+
+func (l Linear) probe(e engine.Engine, dim, classes, images int) (*probe, error) {
+	p := &probe{l: l, state: e.NewState(), dim: dim, classes: classes, batch: min(l.Batch, images), scale: float32(math.Sqrt(float64(dim)))}
+	g := graph.New()
+	x, labels, lr := g.Input("x", tensor.Float32, p.batch, dim), g.Input("labels", tensor.Int32, p.batch), g.Input("lr", tensor.Float32)
+	sgd := optim.SGD{Momentum: 0.9}
+	for i, rate := range l.Rates {
+		logits, weights, bias := p.logits(g, x, i)
+		own := g.WeightedSum(graph.Term{Coefficient: rate, X: lr})
+		for j, d := range g.Gradients(g.CrossEntropy(logits, labels), g.Fill(1), []*graph.Node{weights, bias}) {
+			v := []*graph.Node{weights, bias}[j]
+			sgd.Update(g, v, g.Variable("sgd."+v.Name, tensor.Float32, v.Shape...), d, own)
+		}
+	}
+	var err error
+	if p.step, err = e.Compile(g, p.state); err != nil {
+		return nil, fmt.Errorf("linear classifier: %w", err)
+	}
+	g = graph.New()
+	x = g.Input("x", tensor.Float32, p.batch, dim)
+	for i := range l.Rates {
+		logits, _, _ := p.logits(g, x, i)
+		g.Output(name("logits", i), logits)
+	}
+	if p.predict, err = e.Compile(g, p.state); err != nil {
+		return nil, fmt.Errorf("linear classifier: %w", err)
+	}
+	if err := p.start(); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *probe) close() {
+	p.step.Close()
+	p.predict.Close()
+}
+
+// start writes the start of training: zero, momenta too, but weights small and random, as in the authors' code.
+func (p *probe) start() error {
+	for _, variable := range p.state.Names() {
+		t, err := p.state.Read(variable)
+		if err != nil {
+			return err
+		}
+		clear(t.Float32s())
+		var i int
+		if n, _ := fmt.Sscanf(variable, "weight%d", &i); n == 1 {
+			random := rng.New(p.l.Seed, linearStream) // all rates from the same place
+			for j := range t.Float32s() {
+				t.Float32s()[j] = float32(0.01 * random.Normal())
+			}
+		}
+		if err := p.state.Write(variable, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill puts features into a row of an input.
+func (p *probe) fill(x []float32, row int, features []float32) {
+	for c, v := range features {
+		x[row*p.dim+c] = v * p.scale
+	}
+}
+
+// begin begins an epoch: rows that made no whole batch in the last one are forgotten. All rates are multiplied by rate.
+func (p *probe) begin(rate float32) {
+	p.filled = 0
+	p.step.Input("lr").Float32s()[0] = rate
+}
+
+// learn adds an image to the batch, and takes a step once that is full.
+func (p *probe) learn(features []float32, label int) error {
+	p.fill(p.step.Input("x").Float32s(), p.filled, features)
+	p.step.Input("labels").Int32s()[p.filled] = int32(label)
+	if p.filled++; p.filled < p.batch {
+		return nil
+	}
+	p.filled = 0
+	return p.step.Run()
+}
+
+// accuracy is the share of images (all of them if nil) that each rate's classifier gets right, in percent; top5, if not nil, takes the share of those
+// whose label is among the five largest logits.
+func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []int, top5 []float64) ([]float64, error) {
+	if images == nil {
+		images = make([]int, set.Len())
+		for i := range images {
+			images[i] = i
+		}
+	}
+	right := make([]float64, len(p.l.Rates))
+	x := p.predict.Input("x").Float32s()
+	each := 100 / float64(len(images))
+	for batch := range slices.Chunk(images, p.batch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for row, i := range batch {
+			p.fill(x, row, set.Features[i*p.dim:(i+1)*p.dim])
+		}
+		if err := p.predict.Run(); err != nil {
+			return nil, err
+		}
+		for rate := range p.l.Rates {
+			logits := p.predict.Output(name("logits", rate)).Float32s()
+			for row, i := range batch {
+				switch above := rank(logits[row*p.classes:(row+1)*p.classes], labels[i]); {
+				case above == 0:
+					right[rate] += each
+					fallthrough
+				case above < 5:
+					if top5 != nil {
+						top5[rate] += each
+					}
+				}
+			}
+		}
+	}
+	return right, nil
+}
+
+// rank is the number of logits that stand above that of the label; none, or one that is no number, stands below everything.
+func rank(logits []float32, label int) int {
+	if label < 0 || label >= len(logits) || math.IsNaN(float64(logits[label])) {
+		return len(logits)
+	}
+	above := 0
+	for i, v := range logits {
+		if v > logits[label] || v == logits[label] && i < label || math.IsNaN(float64(v)) {
+			above++
+		}
+	}
+	return above
+}
