@@ -38,16 +38,11 @@ type KNN struct {
 
 // Result is how a classifier did.
 type Result struct {
-	K         int      `json:"k"` // after the bank's size was considered
-	T         float64  `json:"t"`
-	Top1      float64  `json:"top1"`           // percent
-	Top5      float64  `json:"top5,omitempty"` // percent; where there are more than five classes
-	Queries   int      `json:"queries"`
-	Bank      int      `json:"bank"`
-	Classes   []string `json:"classes"`
-	Confusion [][]int  `json:"confusion"` // [true class][predicted class]
-
-	Predicted []int `json:"-"` // for each query
+	K       int     `json:"k"` // after the bank's size was considered
+	T       float64 `json:"t"`
+	Queries int     `json:"queries"`
+	Bank    int     `json:"bank"`
+	Score
 }
 
 // Neighbour is a row of the bank and its similarity to the query.
@@ -82,38 +77,12 @@ func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embed
 	if err != nil {
 		return nil, err
 	}
-	classes := len(bank.Classes)
 	neighbours, err := Neighbours(ctx, e, bank, queries, min(k.K, bank.Len()))
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Classes: bank.Classes, Confusion: make([][]int, classes)}
-	for c := range r.Confusion {
-		r.Confusion[c] = make([]int, classes)
-	}
-	var right, right5 int
-	for q, list := range neighbours {
-		votes := k.Votes(list, bank.Labels, classes)
-		order := make([]int, classes)
-		for c := range order {
-			order[c] = c
-		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(votes[b], votes[a]) })
-		r.Predicted = append(r.Predicted, order[0])
-		label := labels[q]
-		r.Confusion[label][order[0]]++
-		if order[0] == label {
-			right++
-		}
-		if slices.Contains(order[:min(5, classes)], label) {
-			right5++
-		}
-	}
-	r.Top1 = 100 * float64(right) / float64(queries.Len())
-	if classes > 5 {
-		r.Top5 = 100 * float64(right5) / float64(queries.Len())
-	}
-	return r, nil
+	counted := score(bank.Classes, labels, func(q int) []float64 { return k.Votes(neighbours[q], bank.Labels, len(bank.Classes)) })
+	return &Result{min(k.K, bank.Len()), k.T, queries.Len(), bank.Len(), counted}, nil
 }
 
 // sameClasses returns the queries' labels as places in the bank's list of classes: two sets may number the same names differently.

@@ -140,7 +140,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 	})
 	eval := &cobra.Command{Use: "eval", Short: "Measure what an encoder has learned", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	eval.AddCommand(a.evalKNN(), a.evalLinear())
+	eval.AddCommand(a.evalKNN(), a.evalLinear(), a.evalFinetune())
 	dataset := &cobra.Command{Use: "data", Short: "Look at images", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())

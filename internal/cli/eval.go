@@ -53,18 +53,7 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 				}{"done", r, r.Top1, f.features, sets[0].Bad + sets[1].Bad})
 			}
 			a.say("kNN accuracy %.2f%% on %d images (top 5: %.2f%%; bank of %d, %s features, k %d, t %v)%s", r.Top1, r.Queries, r.Top5, r.Bank, f.features, r.K, r.T, badImages(sets[0].Bad+sets[1].Bad))
-			if len(r.Classes) <= 20 {
-				a.say("\nRows are the true classes, columns the predicted ones:")
-				w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-				for i, row := range r.Confusion {
-					fmt.Fprintf(w, "%s\t", r.Classes[i])
-					for _, n := range row {
-						fmt.Fprintf(w, "%d\t", n)
-					}
-					fmt.Fprintln(w)
-				}
-				w.Flush()
-			}
+			a.sayConfusion(r.Score)
 			return nil
 		},
 	}
@@ -72,6 +61,23 @@ The model is the folder of a run or an encoder.safetensors. Features are those t
 	c.Flags().IntVar(&k.K, "k", 200, "neighbours that vote; at most the size of the training set")
 	c.Flags().Float64Var(&k.T, "t", 0.1, "temperature of the votes")
 	return c
+}
+
+// sayConfusion writes the table of true and predicted classes, if it is not too wide to read.
+func (a *app) sayConfusion(s evaluate.Score) {
+	if len(s.Classes) > 20 {
+		return
+	}
+	a.say("\nRows are the true classes, columns the predicted ones:")
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for i, row := range s.Confusion {
+		fmt.Fprintf(w, "%s\t", s.Classes[i])
+		for _, n := range row {
+			fmt.Fprintf(w, "%d\t", n)
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
 }
 
 // evalFlags say which features are evaluated, and on what.
