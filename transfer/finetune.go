@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"moco"
@@ -124,12 +125,26 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	if t.Start != nil {
 		like = t.Start.Recipe
 	}
+	for _, setting := range t.Settings {
+		switch key, _, _ := strings.Cut(setting, "="); key {
+		case "seed":
+			return moco.Recipe{}, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: the runs have the seeds 0, 1, ...; say how many with --seeds", setting)}
+		case "objective", "start":
+			return moco.Recipe{}, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: fine-tuning says itself what the %s is", setting, key)}
+		}
+	}
 	r := TuningRecipe(like, images, t.Start == nil)
 	r.Encoder.Dim, r.Seed = len(t.Train.Classes()), uint64(seed)
 	if t.Start != nil {
 		r.Start = t.Start.SHA256
 	}
-	return pretrain.ChangeRecipe(r, t.Settings)
+	r, err := pretrain.ChangeRecipe(r, t.Settings)
+	if err == nil && t.Start != nil {
+		if err = r.CheckStart(t.Start); err != nil {
+			err = &pretrain.RecipeError{Err: err}
+		}
+	}
+	return r, err
 }
 
 // Check says before anything is trained what cannot be.
