@@ -22,6 +22,7 @@ var floors = map[string]int{
 	"pretrain":     6,
 	"study":        7,
 	"explore":      7,
+	"transfer":     7,
 	"internal/cli": 8,
 	"cmd/moco":     9, "scripts/pan": 9, "scripts/plant": 9,
 }

@@ -3,6 +3,7 @@ package moco
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -49,8 +50,9 @@ type OpenOptions struct {
 // Encoder is a trained encoder, ready to make features. It is safe for concurrent use; calls take turns at the engine, which uses all its
 // processors for each.
 type Encoder struct {
-	Recipe Recipe // its Encoder, Views and Precision are what counts
-	SHA256 string // of the file that it was opened from; empty if there was none
+	Recipe  Recipe   // its Encoder, Views and Precision are what counts
+	SHA256  string   // of the file that it was opened from; empty if there was none
+	Classes []string // of a classifier: what each of its head's features stands for
 
 	layer  Layer
 	policy augment.Policy // of the plain view: the middle of the image
@@ -126,6 +128,12 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 	e, err := NewEncoder(r, s, o)
 	if err != nil {
 		return nil, err
+	}
+	if raw := f.Metadata["classes"]; raw != "" {
+		if err := json.Unmarshal([]byte(raw), &e.Classes); err != nil || len(e.Classes) != r.Encoder.Dim {
+			e.Close()
+			return nil, fmt.Errorf("its metadata give %q for the names of %d classes; want a JSON array", raw, r.Encoder.Dim)
+		}
 	}
 	for name := range shapes {
 		if err := s.Write("encoder_q."+name, f.Get(name)); err != nil {
@@ -389,6 +397,9 @@ func EncoderMetadata(r *Recipe) map[string]string {
 	m := map[string]string{
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
+	}
+	if r.Start != "" {
+		m["start"] = r.Start
 	}
 	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)

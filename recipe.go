@@ -48,6 +48,7 @@ type Recipe struct {
 	WeightDecay float64 `yaml:"weight_decay"`
 
 	Seed            uint64  `yaml:"seed"`
+	Start           string  `yaml:"start,omitempty"`  // SHA-256 of the encoder that training starts from; the run says. Empty: random weights
 	CheckpointEvery int     `yaml:"checkpoint_every"` // steps; an epoch's end is always one
 	MaxBad          float64 `yaml:"max_bad"`          // share of the images that may be unreadable
 }

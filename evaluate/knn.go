@@ -46,16 +46,11 @@ func (k KNN) Check() error {
 
 // Result is how a classifier did.
 type Result struct {
-	K         int      `json:"k"` // after the bank's size was considered
-	T         float64  `json:"t"`
-	Top1      float64  `json:"top1"`           // percent
-	Top5      float64  `json:"top5,omitempty"` // percent; where there are more than five classes
-	Queries   int      `json:"queries"`
-	Bank      int      `json:"bank"`
-	Classes   []string `json:"classes"`
-	Confusion [][]int  `json:"confusion"` // [true class][predicted class]
-
-	Predicted []int `json:"-"` // for each query
+	K       int     `json:"k"` // after the bank's size was considered
+	T       float64 `json:"t"`
+	Queries int     `json:"queries"`
+	Bank    int     `json:"bank"`
+	Score
 }
 
 // Neighbour is a row of the bank and its similarity to the query.
@@ -110,14 +105,9 @@ func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries 
 	if err != nil {
 		return nil, err
 	}
-	classes := len(bank.Classes)
 	results := make([]*Result, len(all))
 	for i, k := range all {
-		r := &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Classes: bank.Classes, Confusion: make([][]int, classes)}
-		for c := range r.Confusion {
-			r.Confusion[c] = make([]int, classes)
-		}
-		results[i] = r
+		results[i] = &Result{min(k.K, bank.Len()), k.T, queries.Len(), bank.Len(), newScore(bank.Classes)}
 	}
 	for first := 0; first < queries.Len(); first += votersAtOnce {
 		last := min(first+votersAtOnce, queries.Len())
@@ -127,7 +117,7 @@ func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries 
 		}
 		for q, list := range neighbours {
 			for i, k := range all {
-				results[i].count(k.Votes(list[:results[i].K], bank.Labels, classes), labels[first+q])
+				results[i].count(k.Votes(list[:results[i].K], bank.Labels, len(bank.Classes)), labels[first+q])
 			}
 		}
 		if progress != nil {
@@ -135,33 +125,9 @@ func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries 
 		}
 	}
 	for _, r := range results {
-		r.Top1 *= 100 / float64(r.Queries)
-		if r.Top5 *= 100 / float64(r.Queries); classes <= 5 {
-			r.Top5 = 0
-		}
+		r.finish()
 	}
 	return results, nil
-}
-
-// count adds a query with its votes; Top1 and Top5 are numbers of queries until all are counted. Ties go to the lower class.
-func (r *Result) count(votes []float64, label int) {
-	best, above := 0, 0
-	for c, v := range votes {
-		if v > votes[best] {
-			best = c
-		}
-		if v > votes[label] || v == votes[label] && c < label {
-			above++
-		}
-	}
-	r.Predicted = append(r.Predicted, best)
-	r.Confusion[label][best]++
-	if above == 0 {
-		r.Top1++
-	}
-	if above < 5 {
-		r.Top5++
-	}
 }
 
 // Part is the rows first up to last, without a copy.

@@ -93,6 +93,21 @@ func ParseRecipe(raw string) (moco.Recipe, error) {
 	return fromTree(tree)
 }
 
+// ChangeRecipe changes a recipe by settings as LoadRecipe does.
+func ChangeRecipe(r moco.Recipe, settings []string) (moco.Recipe, error) {
+	tree, err := parse([]byte(WriteRecipe(r)))
+	for i := 0; i < len(settings) && err == nil; i++ {
+		err = set(tree, settings[i])
+	}
+	if err == nil {
+		r, err = fromTree(tree)
+	}
+	if err != nil {
+		return r, &RecipeError{err}
+	}
+	return r, nil
+}
+
 // parse reads one YAML document whose top is a list of keys.
 func parse(raw []byte) (map[string]any, error) {
 	file, err := parser.ParseBytes(raw, 0)

@@ -43,12 +43,17 @@ type Options struct {
 	Recipe   moco.Recipe
 	Data     *data.Set
 	DataPath string // for config.yaml
-	DataArgs string // further flags that say what the data are, such as "--pairs pairs.csv"; likewise
+	DataArgs string // further flags that the run takes beside its recipe, such as "--pairs pairs.csv"; likewise
 	Out      string // the run's folder
 	// Resume goes on with the run in Out. Its data and recipe must be those it began with, but for epochs (the schedule is then stretched to
 	// the new length), checkpoint_every and max_bad.
 	Resume bool
 	Steps  int // stop after so many steps; 0: at the end of the recipe. The schedule stays the recipe's.
+	// Start is the encoder that training starts from (moco.InitialiseFrom); nil: random weights. The recipe then names it. A run that goes on from a
+	// checkpoint needs it no more.
+	Start *moco.Encoder
+	// SaveEvery is epochs from one checkpoint to the next, where epochs are short; 0 is 1. The last epoch always has one.
+	SaveEvery int
 
 	MonitorTrain, MonitorTest *data.Set // labelled sets for the kNN monitor; both or none
 	MonitorStart              bool      // also before the first step
@@ -143,6 +148,12 @@ func (r *run) prepare() error {
 	n, batch := o.Data.Len(), r.recipe.Batch
 	if err := r.fitData(); err != nil {
 		return &RecipeError{err}
+	}
+	if o.Start != nil {
+		if err := r.recipe.CheckStart(o.Start); err != nil {
+			return &RecipeError{err}
+		}
+		r.recipe.Start = o.Start.SHA256
 	}
 	if batch > n {
 		return &RecipeError{fmt.Errorf("batch: %d is more than the %d images there are; use --batch %d or less", batch, n, n)}
@@ -315,17 +326,46 @@ func (r *run) start() error {
 	if entries, err := os.ReadDir(r.o.Out); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty; give another --out, or --resume to go on with the run there", r.o.Out)
 	}
+	if err := r.startGiven(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(r.o.Out, 0o755); err != nil {
 		return fmt.Errorf("make the run's folder: %w", err)
 	}
 	if err := r.writeConfig(); err != nil {
 		return err
 	}
+	return r.initialise()
+}
+
+// startGiven refuses a recipe that names an encoder to start from, which is not there.
+func (r *run) startGiven() error {
+	if r.recipe.Start != "" && r.o.Start == nil {
+		return &RecipeError{fmt.Errorf("start: the recipe starts from the encoder with the SHA-256 %s; give it with --init, or leave the key out", r.recipe.Start)}
+	}
+	return nil
+}
+
+// initialise gives the variables their values before the first step.
+func (r *run) initialise() error {
+	if r.o.Start != nil {
+		return moco.InitialiseFrom(r.recipe, r.state, r.o.Start)
+	}
 	return moco.Initialise(r.recipe, r.state)
 }
 
 // configFile is the name of the recipe in a run's folder.
 const configFile = "config.yaml"
+
+// Began is the recipe of the run that has begun in a folder, and whether one has. A damaged one is for Run to tell.
+func Began(folder string) (moco.Recipe, bool) {
+	raw, err := os.ReadFile(filepath.Join(folder, configFile))
+	if err != nil {
+		return moco.Recipe{}, false
+	}
+	r, err := ParseRecipe(string(raw))
+	return r, err == nil
+}
 
 // writeConfig writes the recipe with what else the run depends on.
 func (r *run) writeConfig() error {
@@ -387,11 +427,14 @@ func (r *run) restart(none error) error {
 	if err := r.sameRun(began); err != nil {
 		return err
 	}
+	if err := r.startGiven(); err != nil {
+		return err
+	}
 	r.later("the run was stopped before its first checkpoint; it begins again")
 	if err := r.writeConfig(); err != nil {
 		return err
 	}
-	return moco.Initialise(r.recipe, r.state)
+	return r.initialise()
 }
 
 // sameRun holds the recipe to the one that the run began with.
@@ -480,7 +523,7 @@ func (r *run) train(ctx context.Context) error {
 			return r.stopped(ctx, err)
 		}
 		ended := inEpoch == r.stepsPerEpoch-1
-		if ended || r.step == r.steps || r.step%r.recipe.CheckpointEvery == 0 {
+		if ended && (epoch+1)%max(1, r.o.SaveEvery) == 0 || r.step == r.steps || r.step%r.recipe.CheckpointEvery == 0 {
 			if err := r.save(); err != nil {
 				return err
 			}
@@ -649,6 +692,13 @@ func (r *run) saveEncoder() error {
 	encoder, err := moco.Export(r.recipe, r.state, r.step)
 	if err != nil {
 		return err
+	}
+	if r.recipe.Objective == "supervised" { // the head is a classifier: what it tells apart
+		classes, err := json.Marshal(r.o.Data.Classes())
+		if err != nil {
+			return err
+		}
+		encoder.Metadata["classes"] = string(classes)
 	}
 	if _, err := r.checkpoints.save(filepath.Join(r.o.Out, moco.EncoderFile), encoder); err != nil {
 		return fmt.Errorf("the encoder of step %d cannot be saved; its checkpoint is kept, and --resume goes on from there: %w", r.step, err)

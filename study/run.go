@@ -131,11 +131,7 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 // sameLength refuses to go on with a run that began with another number of epochs. Its trainer would stretch the schedule, and the result would not be
 // that of a run of this length; any other change of the recipe it refuses itself.
 func (o Options) sameLength(run Run) error {
-	raw, err := os.ReadFile(filepath.Join(o.folder(run), "config.yaml"))
-	if err != nil { // not begun, or for the trainer to tell
-		return nil
-	}
-	if began, err := pretrain.ParseRecipe(string(raw)); err == nil && began.Epochs != run.Recipe.Epochs {
+	if began, ok := pretrain.Began(o.folder(run)); ok && began.Epochs != run.Recipe.Epochs {
 		return fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", o.folder(run), began.Epochs, run.Recipe.Epochs)
 	}
 	return nil

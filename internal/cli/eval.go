@@ -138,19 +138,25 @@ func (a *app) tellKNN(r *evaluate.Result, rows []knnRow, bad int) error {
 		w.Flush()
 		a.say("* the best here, chosen on the test images: a number to report is one whose k and t were chosen without them.")
 	}
-	if len(r.Classes) <= 20 {
-		a.say("\nRows are the true classes, columns the predicted ones (%s features, k %d, t %v):", rows[0].Features, r.K, r.T)
-		w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		for i, row := range r.Confusion {
-			fmt.Fprintf(w, "%s\t", r.Classes[i])
-			for _, n := range row {
-				fmt.Fprintf(w, "%d\t", n)
-			}
-			fmt.Fprintln(w)
-		}
-		w.Flush()
-	}
+	a.sayConfusion(r.Score)
 	return nil
+}
+
+// sayConfusion writes the table of true and predicted classes, if it is not too wide to read.
+func (a *app) sayConfusion(s evaluate.Score) {
+	if len(s.Classes) > 20 {
+		return
+	}
+	a.say("\nRows are the true classes, columns the predicted ones:")
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for i, row := range s.Confusion {
+		fmt.Fprintf(w, "%s\t", s.Classes[i])
+		for _, n := range row {
+			fmt.Fprintf(w, "%d\t", n)
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
 }
 
 // evalFlags say which features are evaluated, and on what.

@@ -10,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"moco"
 	"moco/data"
 	"moco/pretrain"
 )
@@ -24,7 +25,7 @@ type trainFlags struct {
 	monitorTrain, monitorTest string
 	monitorEvery              int
 	resume                    bool
-	pairs                     string
+	pairs, init               string
 	fps                       float64
 }
 
@@ -52,6 +53,7 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
        --monitor-train cifar10/train.tar --monitor-test cifar10/test.tar --out run
   moco train --data videos/ --set positives=frames --set max_gap=30 --out run
   moco train --data photos/ --set positives=pairs --pairs pairs.csv --out run
+  moco train --data photos/ --init other/encoder.safetensors --recipe other/config.yaml --out run
   moco train --data photos/ --recipe run/config.yaml --out run --resume`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runTrain(c, f) },
@@ -62,6 +64,7 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.StringArrayVar(&f.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	flags.StringVar(&f.out, "out", "", "folder of the run (required)")
 	flags.StringVar(&f.pairs, "pairs", "", "for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file")
+	flags.StringVar(&f.init, "init", "", "start from the weights of this encoder (folder of a run or encoder.safetensors) instead of random ones; the key encoder starts as its copy")
 	flags.Float64Var(&f.fps, "fps", data.DefaultFPS, "for positives=frames: frames a second to take from video files")
 	flags.IntVar(&f.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
 	flags.IntVar(&f.steps, "steps", 0, "stop after so many steps; the schedule stays")
@@ -104,6 +107,9 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.init != "" && !f.resume {
+		recipe.Start = "" // that of another run, whose recipe this is
+	}
 	o := pretrain.Options{Recipe: recipe, DataPath: f.data, Out: f.out, Resume: f.resume, Steps: f.steps, Engine: e, Workers: a.workers(), Log: a.logger()}
 	opts := data.Options{Part: data.Train, Frames: recipe.Positives == "frames", FPS: f.fps, Pairs: f.pairs}
 	switch pairs := recipe.Positives == "pairs"; {
@@ -119,6 +125,13 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 		o.DataArgs = fmt.Sprintf(" --pairs %q", f.pairs)
 	case c.Flags().Changed("fps"):
 		o.DataArgs = fmt.Sprintf(" --fps %v", f.fps)
+	}
+	if f.init != "" {
+		if o.Start, err = moco.OpenWith(f.init, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+			return err
+		}
+		defer o.Start.Close()
+		o.DataArgs += fmt.Sprintf(" --init %q", f.init)
 	}
 	if o.Data, err = a.openWith(ctx, f.data, opts); err != nil {
 		return err

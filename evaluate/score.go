@@ -1,0 +1,114 @@
+package evaluate
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Score is how often predicted classes are the true ones.
+type Score struct {
+	Top1      float64  `json:"top1"`           // percent
+	Top5      float64  `json:"top5,omitempty"` // percent; where there are more than five classes
+	Classes   []string `json:"classes"`
+	Confusion [][]int  `json:"confusion"` // [true class][predicted class]
+
+	Predicted []int `json:"-"` // for each image
+}
+
+// newScore is a score that has counted nothing yet.
+func newScore(classes []string) Score {
+	s := Score{Classes: classes, Confusion: make([][]int, len(classes))}
+	for c := range s.Confusion {
+		s.Confusion[c] = make([]int, len(classes))
+	}
+	return s
+}
+
+// count adds an image of a class with how much speaks for each class; ties go to the lower one. Top1 and Top5 are numbers of images until finish.
+func (s *Score) count(votes []float64, label int) {
+	best, above := 0, 0
+	for c, v := range votes {
+		if v > votes[best] {
+			best = c
+		}
+		if v > votes[label] || v == votes[label] && c < label {
+			above++
+		}
+	}
+	s.Predicted = append(s.Predicted, best)
+	s.Confusion[label][best]++
+	if above == 0 {
+		s.Top1++
+	}
+	if above < 5 {
+		s.Top5++
+	}
+}
+
+// finish makes percentages of what was counted.
+func (s *Score) finish() {
+	percent := 100 / float64(len(s.Predicted))
+	s.Top1 *= percent
+	if s.Top5 *= percent; len(s.Classes) <= 5 {
+		s.Top5 = 0
+	}
+}
+
+// Classified is how the head of a classifier does whose features are logits of classes; their length says nothing of which is the largest. Test may have fewer classes,
+// in another order.
+func Classified(classes []string, test *Embedded) (Score, error) {
+	switch {
+	case test.Dim != len(classes):
+		return Score{}, fmt.Errorf("the encoder's head gives %d features, which cannot be one for each of %d classes", test.Dim, len(classes))
+	case test.Len() == 0 || slices.Min(test.Labels) < 0:
+		return Score{}, errors.New("a classifier needs labelled test images; give class folders")
+	}
+	labels, err := sameClasses(&Embedded{Classes: classes}, test)
+	if err != nil {
+		return Score{}, err
+	}
+	s := newScore(classes)
+	logits := make([]float64, test.Dim)
+	for i, label := range labels {
+		for c, v := range test.Features[i*test.Dim : (i+1)*test.Dim] {
+			logits[c] = float64(v)
+		}
+		s.count(logits, label)
+	}
+	s.finish()
+	return s, nil
+}
+
+// Spread is what several seeds make of a figure.
+type Spread struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+	Runs int     `json:"runs"`
+}
+
+// SpreadOf is the spread of values; of none, zero.
+func SpreadOf(values []float64) Spread {
+	if len(values) == 0 {
+		return Spread{}
+	}
+	s := Spread{Low: slices.Min(values), High: slices.Max(values), Runs: len(values)}
+	for _, v := range values {
+		s.Mean += v / float64(len(values))
+	}
+	s.Mean = math.Max(s.Low, math.Min(s.High, s.Mean)) // rounding must not take it out of its own bounds
+	return s
+}
+
+// String is the mean with the lowest and the highest, as percent.
+func (s Spread) String() string {
+	switch s.Runs {
+	case 0:
+		return "not run"
+	case 1:
+		return fmt.Sprintf("%.2f%%", s.Mean)
+	}
+	return fmt.Sprintf("%.2f%% (%.2f to %.2f)", s.Mean, s.Low, s.High)
+}

@@ -1,0 +1,187 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/data"
+	"moco/engine"
+	"moco/engine/cpu"
+	"moco/pretrain"
+)
+
+// quick makes training take no time.
+var quick = []string{"encoder.width=0.0625", "views.size=8"}
+
+func newEngine(t *testing.T) engine.Engine {
+	t.Helper()
+	e, err := cpu.New(cpu.Options{Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func images(t *testing.T, path string) *data.Set {
+	t.Helper()
+	set, err := data.Open(context.Background(), path, data.Options{CacheBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+// encoder is one that MoCo has trained for a moment.
+func encoder(t *testing.T, e engine.Engine) *moco.Encoder {
+	t.Helper()
+	r, err := pretrain.LoadRecipe("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4"}, quick...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := pretrain.Run(context.Background(), pretrain.Options{Recipe: r, Data: images(t, "builtin:train?n=20&size=8"), Out: filepath.Join(t.TempDir(), "run"), Steps: 3, Engine: e, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, err := moco.OpenWith(done.Encoder, moco.OpenOptions{Batch: 1, Engine: e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { start.Close() })
+	return start
+}
+
+func tuning(t *testing.T) Tuning {
+	t.Helper()
+	e := newEngine(t)
+	return Tuning{Start: encoder(t, e), Settings: []string{"epochs=2", "batch=4"}, Labels: data.Share{PerClass: 1}, Seeds: 2,
+		Train: images(t, "builtin:train?n=40&size=8"), Test: images(t, "builtin:test?n=20&size=8"), TrainPath: "builtin", Out: t.TempDir(), Engine: e, Workers: 2}
+}
+
+// facts are what of the results does not depend on the clock.
+func facts(runs []Tuned) string {
+	var b strings.Builder
+	for _, r := range runs {
+		fmt.Fprintln(&b, r.Seed, r.Labels, r.Images, r.Epochs, r.Steps, r.Top1, r.Confusion, r.Loss, r.TrainAccuracy)
+	}
+	return b.String()
+}
+
+// encoders are the bytes of the classifiers.
+func encoders(t *testing.T, dir string) (all string) {
+	t.Helper()
+	for seed := range 2 {
+		raw, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("seed-", seed), moco.EncoderFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(raw)
+	}
+	return all
+}
+
+func TestFinetune(t *testing.T) {
+	ctx := context.Background()
+	o := tuning(t)
+	want, err := Finetune(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes := len(o.Train.Classes())
+	for seed, r := range want {
+		if r.Seed != seed || r.Images != classes || r.Steps != 2*(classes/4) || r.TestImages != 20 || len(r.Confusion) != classes {
+			t.Errorf("seed %d ends as %+v", seed, r)
+		}
+	}
+	if want[0].Data == want[1].Data {
+		t.Error("both seeds draw the same labels")
+	}
+
+	t.Run("done is done", func(t *testing.T) {
+		again, ran := o, 0
+		again.Started = func(int) { ran++ }
+		got, err := Finetune(ctx, again)
+		if err != nil || ran != 0 || facts(got) != facts(want) {
+			t.Errorf("%d runs begin again, %v\n%s", ran, err, facts(got))
+		}
+		again.Settings = []string{"epochs=3", "batch=4"}
+		if _, err := Finetune(ctx, again); err == nil || !strings.Contains(err.Error(), "another recipe") {
+			t.Errorf("another recipe gives %v", err)
+		}
+		again.Settings, again.Test = o.Settings, again.Train
+		if _, err := Finetune(ctx, again); err == nil || !strings.Contains(err.Error(), "other images") {
+			t.Errorf("other test images give %v", err)
+		}
+	})
+	t.Run("interrupted at every step", func(t *testing.T) {
+		stopped := o
+		stopped.Out = t.TempDir()
+		for stops := 0; ; stops++ {
+			ctx, cancel := context.WithCancel(ctx)
+			stopped.Events = func(_ int, e pretrain.Event) {
+				if _, step := e.(pretrain.Step); step {
+					cancel()
+				}
+			}
+			got, err := Finetune(ctx, stopped)
+			cancel()
+			if err == nil {
+				if stops < 3 || facts(got) != facts(want) || encoders(t, stopped.Out) != encoders(t, o.Out) {
+					t.Errorf("after %d stops the runs end as\n%swant\n%s", stops, facts(got), facts(want))
+				}
+				return
+			}
+			if !errors.Is(err, pretrain.ErrInterrupted) {
+				t.Fatal(err)
+			}
+		}
+	})
+	t.Run("from scratch", func(t *testing.T) {
+		scratch := o
+		scratch.Start, scratch.Like, scratch.Out = nil, o.Start.Recipe, t.TempDir()
+		got, err := Finetune(ctx, scratch)
+		if err != nil || got[0].Data != want[0].Data {
+			t.Fatalf("from scratch seed 0 learns from other images: %v", err)
+		}
+		if encoders(t, scratch.Out) == encoders(t, o.Out) {
+			t.Error("from scratch the classifiers are the same")
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	o := tuning(t)
+	for name, c := range map[string]struct {
+		change func(*Tuning)
+		want   string
+	}{
+		"more labels than there are": {func(o *Tuning) { o.Labels = data.Share{PerClass: 50} }, "50 images of each class are asked for"},
+		"an unknown key":             {func(o *Tuning) { o.Settings = []string{"bacth=3"} }, "bacth"},
+		"a rate below 0":             {func(o *Tuning) { o.Settings = []string{"lr=-1"} }, "lr"},
+	} {
+		o := o
+		c.change(&o)
+		if err := o.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s gives %v", name, err)
+		}
+	}
+}
+
+func TestTuningRecipe(t *testing.T) {
+	for images, want := range map[int]string{500: "120 64", 5000: "38 64", 50000: "12 64", 5_000_000: "10 64", 20: "600 20"} {
+		r := TuningRecipe(moco.Default(), images, false)
+		r.Encoder.Dim = 10
+		if err := r.Check(); err != nil {
+			t.Error(err)
+		}
+		if got := fmt.Sprint(r.Epochs, " ", r.Batch); got != want {
+			t.Errorf("%d images are learned from in %s epochs and images a batch, want %s", images, got, want)
+		}
+	}
+}
