@@ -52,6 +52,8 @@ type Encoder struct {
 	Recipe Recipe // its Encoder, Views and Precision are what counts
 	SHA256 string // of the file that it was opened from; empty if there was none
 
+	Imported *ImportReport // what was made of foreign weights; nil for an encoder of moco's own
+
 	layer  Layer
 	policy augment.Policy // of the plain view: the middle of the image
 	engine engine.Engine
@@ -62,7 +64,8 @@ type Encoder struct {
 	programs map[int]engine.Program // by size of batch; nil once closed
 }
 
-// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one.
+// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one; or the weights of a ResNet that PyTorch has saved, as Import
+// understands them.
 func Open(path string) (*Encoder, error) { return OpenWith(path, OpenOptions{}) }
 
 // OpenWith is Open with another engine, batch, precision or layer.
@@ -88,8 +91,16 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 	return e, nil
 }
 
-// FromFile is OpenWith on weights that are in memory already, under torchvision's names and with the metadata that Export writes.
+// FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the metadata that Export writes, or what Import
+// makes such from.
 func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
+	var report *ImportReport
+	if foreign(f) {
+		var err error
+		if f, report, err = Import(f, ImportOptions{}); err != nil {
+			return nil, err
+		}
+	}
 	r, err := recipeOf(f)
 	if err != nil {
 		return nil, err
@@ -127,6 +138,7 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.Imported = report
 	for name := range shapes {
 		if err := s.Write("encoder_q."+name, f.Get(name)); err != nil {
 			e.Close()

@@ -39,6 +39,12 @@ var architectures = map[string]architecture{
 	"resnet152": {true, []int{3, 8, 36, 3}},
 }
 
+// Blocks is the number of blocks in each of an architecture's four stages, and whether they are bottlenecks; nil for one that is not known.
+func Blocks(arch string) (layers []int, bottleneck bool) {
+	a := architectures[arch]
+	return slices.Clone(a.layers), a.bottleneck
+}
+
 // Batch norm's constants, as in torchvision.
 const (
 	epsilon  = 1e-5

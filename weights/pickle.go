@@ -231,6 +231,9 @@ func class(module, name string) (any, error) {
 	if c, ok := storageClasses[name]; ok && (module == "torch" || module == "torch.cuda") {
 		return c, nil
 	}
+	if base, ok := strings.CutSuffix(name, "Tensor"); ok && storageClasses[base+"Storage"] != "" && (module == "torch" || module == "torch.cuda") {
+		return &record{name: full}, nil // the oldest files name it beside each tensor
+	}
 	top, _, _ := strings.Cut(module, ".")
 	_, framework := recordModules[top+"."]
 	if framework || slices.Contains(recordModules[module], name) || slices.Contains(records, full) {
