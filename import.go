@@ -2,6 +2,7 @@ package moco
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -44,9 +45,9 @@ func (r *ImportReport) String() string {
 		r.Encoder.Width, r.Encoder.Stem, head, r.Encoder.Dim, len(r.Used), len(r.LeftOut))
 }
 
-// foreign is true of weights that do not say how moco builds their encoder.
-func foreign(f *weights.File) bool {
-	for _, key := range []string{"stem", "width", "policy"} {
+// Foreign is true of weights that moco has not written: they do not say how it builds their encoder.
+func Foreign(f *weights.File) bool {
+	for _, key := range []string{"stem", "width", "policy", "recipe"} {
 		if _, ok := f.Metadata[key]; ok {
 			return false
 		}
@@ -59,11 +60,11 @@ func foreign(f *weights.File) bool {
 // architecture, width, stem and head from shapes. Tensors of the encoder that are missing, have another shape or should not be there are an error; what
 // belongs to no encoder (queue, projectors, optimizer, the other side) is listed in the report.
 func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, error) {
-	if !foreign(f) {
-		return nil, nil, fmt.Errorf("import: the file is an encoder of moco's own; it needs no import")
-	}
 	if f.Metadata["recipe"] != "" {
 		return nil, nil, fmt.Errorf("import: the file is a checkpoint of a moco run; give the run's folder, or its %s", EncoderFile)
+	}
+	if !Foreign(f) {
+		return nil, nil, errors.New("import: the file is an encoder of moco's own; it needs no import")
 	}
 	if o.Side != "" && o.Side != "query" && o.Side != "key" {
 		return nil, nil, fmt.Errorf("import: the side %q is not known; there are query and key", o.Side)

@@ -95,7 +95,7 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 // makes such from.
 func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 	var report *ImportReport
-	if foreign(f) {
+	if Foreign(f) || f.Metadata["recipe"] != "" {
 		var err error
 		if f, report, err = Import(f, ImportOptions{}); err != nil {
 			return nil, err

@@ -67,6 +67,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 				return err
 			}
 			defer o.Encoder.Close()
+			a.imported(model, o.Encoder)
 			// Each image is read once: nothing is kept.
 			if o.Data, err = data.Open(c.Context(), images, data.Options{}); err != nil {
 				return err
@@ -88,7 +89,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 			return err
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "folder of a run, or an encoder.safetensors (required)")
+	c.Flags().StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, or a checkpoint of PyTorch (required)")
 	c.Flags().StringVar(&images, "data", "", "images to encode (required)")
 	c.Flags().StringVar(&o.Out, "out", "", "file to write: .parquet, .npy or .jsonl")
 	c.Flags().StringVar(&to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")

@@ -82,7 +82,7 @@ type evalFlags struct {
 
 // add declares the flags; layer is the default of --features.
 func (f *evalFlags) add(a *app, c *cobra.Command, layer string) {
-	c.Flags().StringVar(&f.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required)")
+	c.Flags().StringVar(&f.model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or pixels (required)")
 	c.Flags().StringVar(&f.train, "train", "", "labelled images to learn from (required)")
 	c.Flags().StringVar(&f.test, "test", "", "labelled images to classify (required)")
 	c.Flags().StringVar(&f.features, "features", layer, "head or backbone")
@@ -108,6 +108,7 @@ func (f *evalFlags) embed(ctx context.Context, a *app, e engine.Engine) (sets [2
 			return sets, err
 		}
 		defer m.Close()
+		a.imported(f.model, m.Encoder)
 		embed = func(set *data.Set) (*evaluate.Embedded, error) {
 			return a.embed(ctx, m, set, evaluate.Layer(f.features))
 		}

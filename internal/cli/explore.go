@@ -53,7 +53,7 @@ func (a *app) explorer(c *cobra.Command, run func(ctx context.Context, x *explor
 
 With --json each finding is one object, and the last one is the summary; --show limits only the table and the page.`
 	f := c.Flags()
-	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required)")
+	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or pixels (required)")
 	f.StringVar(&x.data, "data", "", "images: a folder, an archive, CIFAR or IDX files (required)")
 	f.StringVar(&x.features, "features", "backbone", "backbone or head")
 	f.StringVar(&x.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
@@ -151,6 +151,7 @@ func (x *exploration) open() error {
 	if err != nil {
 		return err
 	}
+	x.a.imported(x.model, m.Encoder)
 	x.closer = func() { m.Close() }
 	x.encode = func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
 		return x.a.embed(ctx, m, set, evaluate.Layer(x.features))
