@@ -107,10 +107,10 @@ func readZip(r io.ReaderAt, size int64) (*torchFile, error) {
 		}
 		defer f.Close()
 		raw := make([]byte, want)
-		if _, err := io.ReadFull(f, raw); err == nil {
+		if _, err = io.ReadFull(f, raw); err == nil {
 			_, err = io.ReadFull(f, make([]byte, 1)) // the archive's checksum is compared at the end
 		}
-		if err != nil && err != io.EOF {
+		if err != io.EOF {
 			return nil, fmt.Errorf("torch: unpack %q: %s", brief(name), brief(err))
 		}
 		return raw, nil
