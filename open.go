@@ -54,6 +54,8 @@ type Encoder struct {
 	SHA256  string   // of the file that it was opened from; empty if there was none
 	Classes []string // of a classifier: what each of its head's features stands for
 
+	Imported *ImportReport // what was made of foreign weights; nil for an encoder of moco's own
+
 	layer  Layer
 	policy augment.Policy // of the plain view: the middle of the image
 	engine engine.Engine
@@ -64,7 +66,8 @@ type Encoder struct {
 	programs map[int]engine.Program // by size of batch; nil once closed
 }
 
-// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one.
+// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one; or the weights of a ResNet that PyTorch has saved, as Import
+// understands them.
 func Open(path string) (*Encoder, error) { return OpenWith(path, OpenOptions{}) }
 
 // OpenWith is Open with another engine, batch, precision or layer.
@@ -90,8 +93,16 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 	return e, nil
 }
 
-// FromFile is OpenWith on weights that are in memory already, under torchvision's names and with the metadata that Export writes.
+// FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the metadata that Export writes, or what Import
+// makes such from.
 func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
+	var report *ImportReport
+	if Foreign(f) || f.Metadata["recipe"] != "" {
+		var err error
+		if f, report, err = Import(f, ImportOptions{}); err != nil {
+			return nil, err
+		}
+	}
 	r, err := recipeOf(f)
 	if err != nil {
 		return nil, err
@@ -135,6 +146,7 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 			return nil, fmt.Errorf("its metadata give %q for the names of %d classes; want a JSON array", raw, r.Encoder.Dim)
 		}
 	}
+	e.Imported = report
 	for name := range shapes {
 		if err := s.Write("encoder_q."+name, f.Get(name)); err != nil {
 			e.Close()

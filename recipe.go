@@ -55,9 +55,9 @@ type Recipe struct {
 
 // Views says how the two views of an image are made.
 type Views struct {
-	Policy   string `yaml:"policy"`              // v1, v2, cifar, shapes or flip
-	Size     int    `yaml:"size"`                // pixels a side
-	CropOnly bool   `yaml:"crop_only,omitempty"` // nothing but the policy's crop and flip, as labels are learned from (Sec. 4.1)
+	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
+	Size     int    `yaml:"size" json:"size"`                               // pixels a side
+	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // nothing but the policy's crop and flip, as labels are learned from (Sec. 4.1)
 }
 
 // Default is the recipe that others start from: MoCo v1's values where the paper gives them.

@@ -15,14 +15,14 @@ import (
 
 // Config is an encoder: a ResNet (He et al. 2016) and the head that projects its features.
 type Config struct {
-	Arch  string  `yaml:"arch"`  // resnet18, resnet34, resnet50, resnet101, resnet152
-	Stem  string  `yaml:"stem"`  // imagenet: 7x7 stride 2 and max pooling; cifar: 3x3 stride 1, no pooling
-	Width float64 `yaml:"width"` // multiplies every channel count
-	Dim   int     `yaml:"dim"`   // of the features (C in the paper)
-	Head  string  `yaml:"head"`  // linear (MoCo v1), mlp (two layers, MoCo v2) or none (the pooled features themselves; Dim is then FeatureDim)
+	Arch  string  `yaml:"arch" json:"arch"`   // resnet18, resnet34, resnet50, resnet101, resnet152
+	Stem  string  `yaml:"stem" json:"stem"`   // imagenet: 7x7 stride 2 and max pooling; cifar: 3x3 stride 1, no pooling
+	Width float64 `yaml:"width" json:"width"` // multiplies every channel count
+	Dim   int     `yaml:"dim" json:"dim"`     // of the features (C in the paper)
+	Head  string  `yaml:"head" json:"head"`   // linear (MoCo v1), mlp (two layers, MoCo v2) or none (the pooled features themselves; Dim is then FeatureDim)
 
 	// Layers overrides the number of blocks in each of the four stages; nil is the architecture's own.
-	Layers []int `yaml:"layers,omitempty"`
+	Layers []int `yaml:"layers,omitempty" json:"layers,omitempty"`
 }
 
 // architecture is what tells one ResNet from another.
@@ -37,6 +37,12 @@ var architectures = map[string]architecture{
 	"resnet50":  {true, []int{3, 4, 6, 3}},
 	"resnet101": {true, []int{3, 4, 23, 3}},
 	"resnet152": {true, []int{3, 8, 36, 3}},
+}
+
+// Blocks is the number of blocks in each of an architecture's four stages, and whether they are bottlenecks; nil for one that is not known.
+func Blocks(arch string) (layers []int, bottleneck bool) {
+	a := architectures[arch]
+	return slices.Clone(a.layers), a.bottleneck
 }
 
 // Batch norm's constants, as in torchvision.

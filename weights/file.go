@@ -65,7 +65,27 @@ func syncFolder(dir string) {
 	}
 }
 
-// Load reads the file at path and returns it with its SHA-256.
+// Read reads a file of the given size: safetensors, or one that torch.save has written, which is known by how it starts. Types of 16 bits and float64
+// become float32; small integers become int32. A file that breaks a rule of its format is refused, with the rule: nothing is guessed, and nothing
+// that a pickle names is run.
+func Read(r io.ReaderAt, size int64) (*File, error) {
+	start := make([]byte, min(size, 512))
+	if n, err := r.ReadAt(start, 0); n < len(start) {
+		return nil, fmt.Errorf("read the file's start: %w", err)
+	}
+	for _, format := range formats {
+		if format.is(start) {
+			f, err := format.read(r, size)
+			if err != nil {
+				return nil, err
+			}
+			return f.file()
+		}
+	}
+	return readSafetensors(r, size)
+}
+
+// Load reads the file at path as Read does and returns it with its SHA-256.
 func Load(path string) (f *File, sha string, err error) {
 	file, err := os.Open(path)
 	if err != nil {

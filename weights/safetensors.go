@@ -1,8 +1,8 @@
 // Package weights reads and writes files of named tensors.
 //
-// The format is safetensors: eight bytes with the length of a JSON header, the header (for each tensor its type, shape and place, and
+// The format that is written is safetensors: eight bytes with the length of a JSON header, the header (for each tensor its type, shape and place, and
 // a map of strings under "__metadata__"), then the tensors. It says nothing that a reader must execute, and it can be checked fully
-// before anything is used.
+// before anything is used. Files of PyTorch (torch.save) are read too, without running what they hold.
 package weights
 
 import (
@@ -137,9 +137,8 @@ const maxHeader = 100 << 20
 // errTruncated is what a file that ends too early is.
 var errTruncated = errors.New("safetensors: the file is cut short; copy it again")
 
-// Read reads a file of the given size. Types F16, BF16 and F64 become float32. A file that breaks a rule of the format is refused, with
-// the rule: nothing is guessed.
-func Read(r io.ReaderAt, size int64) (*File, error) {
+// readSafetensors reads a file of the format that Write writes.
+func readSafetensors(r io.ReaderAt, size int64) (*File, error) {
 	var length [8]byte
 	if size < 8 {
 		return nil, errTruncated
@@ -243,12 +242,9 @@ func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 	return metadata, entries, nil
 }
 
-// sizes are the bytes an element takes in the file, for the types that are read.
-var sizes = map[string]int64{"F32": 4, "I32": 4, "I64": 8, "U8": 1, "F16": 2, "BF16": 2, "F64": 8}
-
 // check holds an entry to the rules: a known type, a shape whose elements fill its place, which begins where the one before ended.
 func (e namedEntry) check(end int64) (elements int64, err error) {
-	size, ok := sizes[e.Type]
+	kind, ok := kinds[e.Type]
 	if !ok {
 		return 0, fmt.Errorf("safetensors: tensor %q has type %q, which is not read", e.name, e.Type)
 	}
@@ -265,8 +261,8 @@ func (e namedEntry) check(end int64) (elements int64, err error) {
 	if e.Offsets[0] != end || e.Offsets[1] < e.Offsets[0] {
 		return 0, fmt.Errorf("safetensors: tensor %q lies at %d to %d, where %d should come next: tensors overlap or leave a hole", e.name, e.Offsets[0], e.Offsets[1], end)
 	}
-	if e.Offsets[1]-e.Offsets[0] != elements*size {
-		return 0, fmt.Errorf("safetensors: tensor %q takes %d bytes, but %v of %s takes %d", e.name, e.Offsets[1]-e.Offsets[0], e.Shape, e.Type, elements*size)
+	if e.Offsets[1]-e.Offsets[0] != elements*kind.size {
+		return 0, fmt.Errorf("safetensors: tensor %q takes %d bytes, but %v of %s takes %d", e.name, e.Offsets[1]-e.Offsets[0], e.Shape, e.Type, elements*kind.size)
 	}
 	return elements, nil
 }
@@ -277,45 +273,19 @@ func (e namedEntry) read(r io.Reader, elements int64) (*tensor.Tensor, error) {
 	for i, d := range e.Shape {
 		shape[i] = int(d)
 	}
-	for t, name := range typeNames {
-		if name == e.Type {
-			out := tensor.New(t, shape...)
-			if _, err := io.ReadFull(r, out.Bytes()); err != nil {
-				return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
-			}
-			return out, nil
-		}
+	kind := kinds[e.Type]
+	out := tensor.New(kind.as, shape...)
+	raw := out.Bytes()
+	if !same(e.Type) {
+		raw = make([]byte, elements*kind.size)
 	}
-	raw := make([]byte, elements*sizes[e.Type])
 	if _, err := io.ReadFull(r, raw); err != nil {
 		return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
 	}
-	out := tensor.New(tensor.Float32, shape...)
-	x := out.Float32s()
-	for i := range x {
-		switch e.Type {
-		case "BF16":
-			x[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
-		case "F16":
-			x[i] = half(binary.LittleEndian.Uint16(raw[2*i:]))
-		case "F64":
-			x[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
+	if !same(e.Type) {
+		for i := range int(elements) {
+			put(out, i, e.Type, raw[int64(i)*kind.size:])
 		}
 	}
 	return out, nil
-}
-
-// half is the value of an IEEE 754 half-precision number.
-func half(h uint16) float32 {
-	sign, exponent, fraction := uint32(h>>15)<<31, int(h>>10&31), float64(h&1023)
-	var v float64
-	switch exponent {
-	case 0:
-		v = math.Ldexp(fraction, -24)
-	case 31:
-		return math.Float32frombits(sign | 0x7F800000 | uint32(h&1023)<<13)
-	default:
-		v = math.Ldexp(1024+fraction, exponent-25)
-	}
-	return math.Float32frombits(sign | math.Float32bits(float32(v)))
 }

@@ -63,7 +63,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 			if err != nil {
 				return err
 			}
-			if o.Encoder, err = moco.OpenWith(model, moco.OpenOptions{Engine: e, Batch: batch, Precision: precision, Layer: moco.Layer(layer)}); err != nil {
+			if o.Encoder, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: batch, Precision: precision, Layer: moco.Layer(layer)}); err != nil {
 				return err
 			}
 			defer o.Encoder.Close()
@@ -88,7 +88,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 			return err
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "folder of a run, or an encoder.safetensors (required)")
+	c.Flags().StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, or a checkpoint of PyTorch (required)")
 	c.Flags().StringVar(&images, "data", "", "images to encode (required)")
 	c.Flags().StringVar(&o.Out, "out", "", "file to write: .parquet, .npy or .jsonl")
 	c.Flags().StringVar(&to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")

@@ -171,7 +171,7 @@ type evalFlags struct {
 
 // add declares the flags; layer is the default of --features.
 func (f *evalFlags) add(a *app, c *cobra.Command, layer string) {
-	c.Flags().StringVar(&f.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required, but for vectors)")
+	c.Flags().StringVar(&f.model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or pixels (required, but for vectors)")
 	c.Flags().StringVar(&f.train, "train", "", "labelled images to learn from (required)")
 	c.Flags().StringVar(&f.test, "test", "", "labelled images to classify (required)")
 	c.Flags().StringSliceVar(&f.features, "features", []string{layer}, "head or backbone")
@@ -269,7 +269,7 @@ func (f *evalFlags) embed(ctx context.Context, a *app, e engine.Engine) ([]evalP
 		}
 		sources[1] = sources[0]
 	default:
-		m, err := evaluate.OpenModel(f.model, e, f.batch, f.precision)
+		m, err := a.openModel(f.model, e, f.batch, f.precision)
 		if err != nil {
 			return nil, err
 		}

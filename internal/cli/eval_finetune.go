@@ -63,7 +63,7 @@ the same bits, and does not repeat what is done. Without --out nothing is kept.`
 					return err
 				}
 			} else {
-				if t.Start, err = moco.OpenWith(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+				if t.Start, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
 					return err
 				}
 				defer t.Start.Close()

@@ -141,7 +141,7 @@ func (f *evalFlags) linear(ctx context.Context, a *app, e engine.Engine, l evalu
 
 // linearViews trains on new views in every epoch.
 func (f *evalFlags) linearViews(ctx context.Context, a *app, e engine.Engine, l evaluate.Linear, show *linearView) (r *evaluate.LinearResult, bad int, err error) {
-	m, err := evaluate.OpenModel(f.model, e, f.batch, f.precision)
+	m, err := a.openModel(f.model, e, f.batch, f.precision)
 	if err != nil {
 		return nil, 0, err
 	}

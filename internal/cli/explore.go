@@ -57,7 +57,7 @@ func (a *app) explorer(c *cobra.Command, check func() error, run func(ctx contex
 
 With --json each finding is one object, and the last one is the summary; --show limits only the table and the page.`
 	f := c.Flags()
-	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, or pixels (required, but for --vectors)")
+	f.StringVar(&x.model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or pixels (required, but for --vectors)")
 	f.StringVar(&x.data, "data", "", "images: a folder, an archive, CIFAR or IDX files (required)")
 	f.StringVar(&x.vectors, "vectors", "", "features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them")
 	f.StringVar(&x.features, "features", "backbone", "backbone or head")
@@ -171,7 +171,7 @@ func (x *exploration) open() error {
 		}
 		return nil
 	}
-	m, err := evaluate.OpenModel(x.model, x.engine, x.batch, x.precision)
+	m, err := x.a.openModel(x.model, x.engine, x.batch, x.precision)
 	if err != nil {
 		return err
 	}

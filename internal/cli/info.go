@@ -26,6 +26,9 @@ type fileInfo struct {
 	Metadata   map[string]string `json:"metadata"`
 	List       []tensorInfo      `json:"list,omitempty"`
 	Run        *runInfo          `json:"run,omitempty"`
+
+	Import  *moco.ImportReport `json:"import,omitempty"`    // of weights that moco has not written
+	Problem string             `json:"no_import,omitempty"` // why they cannot be imported
 }
 
 type tensorInfo struct {
@@ -48,7 +51,8 @@ func (a *app) info() *cobra.Command {
 		Use:   "info PATH",
 		Short: "Tell what a run, a checkpoint or an encoder is",
 		Long: `Tell what the folder of a run, a checkpoint or an encoder.safetensors holds: the encoder and how it was trained, how far the run
-has come, the number of tensors and parameters, the file's SHA-256. --tensors lists each tensor.`,
+has come, the number of tensors and parameters, the file's SHA-256. --tensors lists each tensor. Of a checkpoint that PyTorch has saved
+(nothing in it is run), also what moco import would make of it.`,
 		Example: `  moco info run
   moco info run/checkpoints/step-1950.safetensors
   moco info run/encoder.safetensors --tensors`,
@@ -82,6 +86,11 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 					info.List = append(info.List, tensorInfo{n.Name, n.Tensor.Type.String(), append([]int{}, n.Tensor.Shape...)})
 				}
 			}
+			if moco.Foreign(f) {
+				if _, info.Import, err = moco.Import(f, moco.ImportOptions{}); err != nil {
+					info.Problem = err.Error()
+				}
+			}
 			if a.json {
 				return a.print(info)
 			}
@@ -99,6 +108,12 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 			slices.Sort(keys)
 			for _, k := range keys {
 				a.say("  %s: %s", k, strings.ReplaceAll(strings.TrimSpace(f.Metadata[k]), "\n", "\n    "))
+			}
+			if info.Problem != "" {
+				a.say("No encoder that moco can use as it is: %s", info.Problem)
+			} else if info.Import != nil {
+				a.say("An encoder that moco can use: --model %s, or `moco import`.", path)
+				a.sayReport(info.Import)
 			}
 			for _, t := range info.List {
 				a.say("  %-44s %-8s %v", t.Name, t.Type, t.Shape)

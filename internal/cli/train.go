@@ -127,7 +127,7 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 		o.DataArgs = fmt.Sprintf(" --fps %v", f.fps)
 	}
 	if f.init != "" {
-		if o.Start, err = moco.OpenWith(f.init, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+		if o.Start, err = a.openEncoder(f.init, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
 			return err
 		}
 		defer o.Start.Close()

@@ -72,7 +72,7 @@ at any time; the same command goes on and leaves out what is done.`,
 			}
 			t.Engine, t.Workers, t.Log = e, a.workers(), a.logger()
 			if model != "" {
-				if t.Model, err = moco.OpenWith(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+				if t.Model, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
 					return err
 				}
 				defer t.Model.Close()

@@ -1,0 +1,261 @@
+package moco_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/tensor"
+	"moco/weights"
+)
+
+// checkpoint is a case of testdata/import/features.json, which make_import.py there has made with PyTorch.
+type checkpoint struct {
+	File, Policy, Kind, Arch, Stem, Head string
+	Size                                 int
+	Sides                                map[string]map[moco.Layer][][]float64
+}
+
+func checkpoints(t *testing.T) []checkpoint {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/import/features.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct{ Cases []checkpoint }
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all.Cases
+}
+
+func loaded(t *testing.T, name string) *weights.File {
+	t.Helper()
+	f, _, err := weights.Load(filepath.Join("testdata/import", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// formula draws make_import.py's images.
+func formula(size int) []image.Image {
+	var out []image.Image
+	for i := range 3 {
+		img := image.NewRGBA(image.Rect(0, 0, size, size))
+		for y := range size {
+			for x := range size {
+				v := func(c int) uint8 { return uint8(5*x*(3-i) + 3*y*(i+1) + 80*c + x*y*i/4 + 90*i) }
+				img.SetRGBA(x, y, color.RGBA{v(0), v(1), v(2), 255})
+			}
+		}
+		out = append(out, img)
+	}
+	return out
+}
+
+// TestImport: what PyTorch saved gives PyTorch's features, from either side, and every tensor is accounted for.
+func TestImport(t *testing.T) {
+	for _, c := range checkpoints(t) {
+		for side, layers := range c.Sides {
+			t.Run(c.File+"/"+side, func(t *testing.T) {
+				f := loaded(t, c.File)
+				out, report, err := moco.Import(f, moco.ImportOptions{Side: side, Policy: c.Policy, Size: c.Size})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e := report.Encoder
+				if report.Kind != c.Kind || report.Side != side || e.Arch != c.Arch || e.Stem != c.Stem || e.Head != c.Head {
+					t.Errorf("taken for %v", report)
+				}
+				if len(report.Used)+len(report.LeftOut) != len(f.Tensors) || len(report.Used) != len(out.Tensors) {
+					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used), len(report.LeftOut), len(f.Tensors), len(out.Tensors))
+				}
+				path := filepath.Join(t.TempDir(), "encoder.safetensors")
+				if _, err := weights.Save(path, out); err != nil {
+					t.Fatal(err)
+				}
+				for layer, want := range layers {
+					e, err := moco.OpenWith(path, moco.OpenOptions{Layer: layer})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer e.Close()
+					got, err := e.Embed(context.Background(), formula(c.Size))
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i := range want {
+						for j, v := range want[i] {
+							if d := math.Abs(float64(got[i][j]) - v); !(d < 1e-4) || len(got[i]) != len(want[i]) {
+								t.Fatalf("%s features of image %d are\n%v, and PyTorch's are\n%v", layer, i, got[i], want[i])
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestOpenForeign: a checkpoint opens as it is, as the query side and with the views that its stem suggests.
+func TestOpenForeign(t *testing.T) {
+	e, err := moco.Open("testdata/import/moco_v2_legacy.pth.tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if e.Imported == nil || e.Imported.Side != "query" || e.Imported.Prefix != "state_dict.module.encoder_q." || e.Recipe.Views.Size != 224 || len(e.SHA256) != 64 {
+		t.Errorf("opened as %v", e.Imported)
+	}
+	for _, name := range []string{"state_dict.module.queue", "state_dict.module.encoder_k.conv1.weight", "optimizer.state.0.momentum_buffer"} {
+		if !slices.Contains(e.Imported.LeftOut, name) {
+			t.Errorf("%s is not listed as left out", name)
+		}
+	}
+}
+
+// TestImportNames: names that have no checkpoint of their own here.
+func TestImportNames(t *testing.T) {
+	plain := func() *weights.File { f := loaded(t, "old.tar"); return f }
+	for name, c := range map[string]struct {
+		rename  func(string) string
+		options moco.ImportOptions
+		prefix  string
+		side    string
+	}{
+		"DistributedDataParallel":     {func(n string) string { return "module." + n }, moco.ImportOptions{}, "module.", "query"},
+		"key side by name":            {func(n string) string { return "momentum_backbone." + n }, moco.ImportOptions{Side: "key"}, "momentum_backbone.", "key"},
+		"strip":                       {func(n string) string { return "a.b." + n }, moco.ImportOptions{Strip: "b"}, "a.b.", "query"},
+		"strip of the key side":       {func(n string) string { return "teacher." + n }, moco.ImportOptions{Strip: "teacher."}, "teacher.", "key"},
+		"shortcut and linear":         {strings.NewReplacer("downsample", "shortcut", "fc.", "linear.").Replace, moco.ImportOptions{}, "", "query"},
+		"a Sequential without a pool": {strings.NewReplacer("conv1.", "conv1.", "layer1.", "3.", "layer2.", "4.", "layer3.", "5.", "layer4.", "6.").Replace, moco.ImportOptions{}, "", "query"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := plain()
+			for i, n := range f.Tensors {
+				f.Tensors[i].Name = c.rename(n.Name)
+				if name == "a Sequential without a pool" {
+					for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1."} {
+						if last, ok := strings.CutPrefix(f.Tensors[i].Name, from); ok {
+							f.Tensors[i].Name = to + last
+						}
+					}
+				}
+			}
+			_, report, err := moco.Import(f, c.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Prefix != c.prefix || report.Side != c.side || report.Encoder.Arch != "resnet18" || report.Encoder.Stem != "cifar" || len(report.Notes) != 1 {
+				t.Errorf("taken for %v, %v", report, report.Notes)
+			}
+		})
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	reshape := func(name string, shape ...int) func(*weights.File) {
+		return func(f *weights.File) {
+			for i, n := range f.Tensors {
+				if n.Name == name {
+					f.Tensors[i].Tensor = tensor.New(n.Tensor.Type, shape...)
+				}
+			}
+		}
+	}
+	without := func(part string) func(*weights.File) {
+		return func(f *weights.File) {
+			f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.Contains(n.Name, part) })
+		}
+	}
+	add := func(name string, shape ...int) func(*weights.File) {
+		return func(f *weights.File) {
+			f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: tensor.New(tensor.Float32, shape...)})
+		}
+	}
+	for name, c := range map[string]struct {
+		change  func(*weights.File)
+		options moco.ImportOptions
+		want    string
+	}{
+		"a shape":        {reshape("layer2.0.conv1.weight", 2, 2, 3, 3), moco.ImportOptions{}, "layer2.0.conv1.weight is float32 2x2x3x3 and should be float32 2x1x3x3"},
+		"a type":         {func(f *weights.File) { f.Get("bn1.bias").Type = tensor.Int32 }, moco.ImportOptions{}, "bn1.bias is int32 1"},
+		"a scalar":       {reshape("layer1.0.conv1.weight"), moco.ImportOptions{}, "scalar"},
+		"a head's axes":  {reshape("fc.weight", 6), moco.ImportOptions{}, "where a head has two axes"},
+		"an empty head":  {reshape("fc.weight", 0, 8), moco.ImportOptions{}, "encoder.dim"},
+		"an empty stem":  {reshape("conv1.weight", 0, 3, 3, 3), moco.ImportOptions{}, "encoder.width"},
+		"a missing one":  {without("layer3.1.bn2.running_var"), moco.ImportOptions{}, "it lacks layer3.1.bn2.running_var"},
+		"a missing bias": {without("layer3.1.bn2.bias"), moco.ImportOptions{}, "it lacks layer3.1.bn2.bias"},
+		"no block":       {without("layer3.1"), moco.ImportOptions{}, "stages of [2 2 1 2] blocks"},
+		"many missing":   {without("running"), moco.ImportOptions{}, "and 30 more"},
+		"something more": {add("layer1.0.se.fc1.weight", 1), moco.ImportOptions{}, "that encoder has no layer1.0.se.fc1.weight"},
+		"a bias":         {add("conv1.bias", 1), moco.ImportOptions{}, "that encoder has no conv1.bias"},
+		"another stem":   {reshape("conv1.weight", 1, 3, 5, 5), moco.ImportOptions{}, "neither ImageNet's"},
+		"no ResNet":      {without("layer"), moco.ImportOptions{}, "no ResNet is found"},
+		"no tensors":     {without(""), moco.ImportOptions{}, "no ResNet is found"},
+		"two encoders":   {func(f *weights.File) { add("b.conv1.weight", 1, 3, 3, 3)(f); add("b.layer1.0.conv1.weight", 1)(f) }, moco.ImportOptions{}, `several encoders, after "", "b."`},
+		"no key side":    {add("x", 1), moco.ImportOptions{Side: "key"}, "no encoder of the key side"},
+		"a side":         {add("x", 1), moco.ImportOptions{Side: "left"}, `side "left" is not known`},
+		"a prefix":       {add("x", 1), moco.ImportOptions{Strip: "b"}, `no ResNet stands after "b", but after ""`},
+		"a policy":       {add("x", 1), moco.ImportOptions{Policy: "v7"}, "v7"},
+		"a size":         {add("x", 1), moco.ImportOptions{Size: -4}, "size"},
+		"a ResNeXt": {func(f *weights.File) {
+			add("layer1.0.conv3.weight", 4, 1, 1, 1)(f)
+			add("layer1.2.conv1.weight", 1)(f)
+			stages(f)
+		}, moco.ImportOptions{}, "wide ResNet or a ResNeXt"},
+		"moco's own":   {func(f *weights.File) { f.Metadata = map[string]string{"stem": "cifar"} }, moco.ImportOptions{}, "moco's own"},
+		"a checkpoint": {func(f *weights.File) { f.Metadata = map[string]string{"recipe": "x"} }, moco.ImportOptions{}, "encoder.safetensors"},
+		"twice":        {add("linear.weight", 6, 8), moco.ImportOptions{}, "are both fc.weight"},
+		"a taken-apart one": {func(f *weights.File) {
+			for i, n := range f.Tensors {
+				for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1.", "layer1.": "2.", "layer2.": "3.", "layer3.": "4.", "layer4.": "5."} {
+					if last, ok := strings.CutPrefix(n.Name, from); ok {
+						f.Tensors[i].Name = to + last
+					}
+				}
+			}
+		}, moco.ImportOptions{}, "lost the ReLU"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := loaded(t, "old.tar")
+			c.change(f)
+			if _, _, err := moco.Import(f, c.options); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error is %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+// stages gives a file the first convolutions of ResNet-50's blocks, wide ones.
+func stages(f *weights.File) {
+	f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.HasSuffix(n.Name, ".conv1.weight") })
+	for i, blocks := range []int{3, 4, 6, 3} {
+		for block := range blocks {
+			f.Tensors = append(f.Tensors, weights.Named{Name: fmt.Sprintf("layer%d.%d.conv1.weight", i+1, block), Tensor: tensor.New(tensor.Float32, 2, 1, 1, 1)})
+		}
+	}
+}
+
+// TestImportHeads: a head that is not moco's is left out, and said.
+func TestImportHeads(t *testing.T) {
+	f := loaded(t, "old.tar")
+	f.Tensors = append(f.Tensors, weights.Named{Name: "fc.3.weight", Tensor: tensor.New(tensor.Float32, 2)})
+	_, report, err := moco.Import(f, moco.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Encoder.Head != "none" || report.Encoder.Dim != 8 || !slices.Contains(report.LeftOut, "fc.weight") || len(report.Notes) != 2 {
+		t.Errorf("taken for %v, left out %v, notes %v", report, report.LeftOut, report.Notes)
+	}
+}
