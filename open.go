@@ -67,18 +67,9 @@ func Open(path string) (*Encoder, error) { return OpenWith(path, OpenOptions{}) 
 
 // OpenWith is Open with another engine, batch, precision or layer.
 func OpenWith(path string, o OpenOptions) (*Encoder, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open the model: %w", err)
-	} else if info.IsDir() {
-		run := path
-		path = filepath.Join(path, EncoderFile)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?", run, EncoderFile)
-		}
-	}
-	f, sha, err := weights.Load(path)
+	f, sha, path, err := load(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the model: %w", err)
+		return nil, err
 	}
 	e, err := FromFile(f, o)
 	if err != nil {
@@ -88,9 +79,26 @@ func OpenWith(path string, o OpenOptions) (*Encoder, error) {
 	return e, nil
 }
 
+// load reads the file of an encoder, or that in the folder of a run, whose path it returns too.
+func load(path string) (f *weights.File, sha, file string, err error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, "", "", fmt.Errorf("open the model: %w", err)
+	} else if info.IsDir() {
+		run := path
+		path = filepath.Join(path, EncoderFile)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return nil, "", "", fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?", run, EncoderFile)
+		}
+	}
+	if f, sha, err = weights.Load(path); err != nil {
+		return nil, "", "", fmt.Errorf("open the model: %w", err)
+	}
+	return f, sha, path, nil
+}
+
 // FromFile is OpenWith on weights that are in memory already, under torchvision's names and with the metadata that Export writes.
 func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
-	r, err := recipeOf(f)
+	r, shapes, err := described(f)
 	if err != nil {
 		return nil, err
 	}
@@ -98,23 +106,6 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 		r.Precision = o.Precision
 		if err := r.Check(); err != nil {
 			return nil, err
-		}
-	}
-	// Shapes are held to the file before anything of the size that its metadata claim is made.
-	shapes := map[string]tensor.Shape{}
-	for _, p := range r.Encoder.Parameters() {
-		shapes[p.Name] = p.Shape
-	}
-	for _, b := range r.Encoder.Buffers() {
-		shapes[b.Name] = tensor.Shape{b.Channels}
-	}
-	for _, name := range slices.Sorted(maps.Keys(shapes)) {
-		t := f.Get(name)
-		if t == nil {
-			return nil, fmt.Errorf("it lacks the tensor %q of a %s", name, r.Encoder.Arch)
-		}
-		if t.Type != tensor.Float32 || !slices.Equal(t.Shape, shapes[name]) {
-			return nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", name, t.Type, t.Shape, r.Encoder.Arch, r.Encoder.Width, shapes[name])
 		}
 	}
 	if o.Engine == nil {
@@ -134,6 +125,32 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 		}
 	}
 	return e, nil
+}
+
+// described is the recipe that an encoder's metadata tell, and the shapes of its tensors, which are held to the file before anything of the size that the
+// metadata claim is made.
+func described(f *weights.File) (Recipe, map[string]tensor.Shape, error) {
+	r, err := recipeOf(f)
+	if err != nil {
+		return r, nil, err
+	}
+	shapes := map[string]tensor.Shape{}
+	for _, p := range r.Encoder.Parameters() {
+		shapes[p.Name] = p.Shape
+	}
+	for _, b := range r.Encoder.Buffers() {
+		shapes[b.Name] = tensor.Shape{b.Channels}
+	}
+	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+		t := f.Get(name)
+		if t == nil {
+			return r, nil, fmt.Errorf("it lacks the tensor %q of a %s", name, r.Encoder.Arch)
+		}
+		if t.Type != tensor.Float32 || !slices.Equal(t.Shape, shapes[name]) {
+			return r, nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", name, t.Type, t.Shape, r.Encoder.Arch, r.Encoder.Width, shapes[name])
+		}
+	}
+	return r, shapes, nil
 }
 
 // NewEncoder returns the encoder whose variables ("encoder_q.") live in s, a state of o.Engine, such as a training step's: it follows the training.
@@ -362,6 +379,9 @@ func EncoderMetadata(r *Recipe) map[string]string {
 	m := map[string]string{
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
+	}
+	if r.Objective == "supervised" {
+		m["objective"] = r.Objective // the head is a classifier
 	}
 	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)

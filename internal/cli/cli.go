@@ -144,7 +144,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 	dataset := &cobra.Command{Use: "data", Short: "Look at images", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())
-	root.AddCommand(a.train(), a.compare(), a.embedCommand(), eval, a.bench(), a.info(), dataset, a.demo())
+	root.AddCommand(a.train(), a.compare(), a.embedCommand(), a.exportCommand(), eval, a.bench(), a.info(), dataset, a.demo())
 	root.AddCommand(a.search(), a.dedupe(), a.outliers(), a.labelErrors(), a.cluster())
 	return root
 }
