@@ -16,9 +16,10 @@ func Loader(c nn.Config, f Format, path string) []string {
 	case Safetensors: // as safetensors.torch.load_file does it, for those who have no such package
 		lines = []string{
 			"import json, torch, torchvision",
-			fmt.Sprintf("raw = bytearray(open(%q, 'rb').read()); start = 8 + int.from_bytes(raw[:8], 'little')", path),
-			"state = {name: torch.frombuffer(raw[start:][slice(*t['data_offsets'])], dtype={'F32': torch.float32, 'I64': torch.int64}[t['dtype']]).reshape(t['shape'])",
-			"         for name, t in json.loads(raw[8:start]).items() if name != '__metadata__'}",
+			fmt.Sprintf("raw = memoryview(bytearray(open(%q, 'rb').read())); start = 8 + int.from_bytes(raw[:8], 'little')", path),
+			"types = {'F32': torch.float32, 'I64': torch.int64}",
+			"state = {name: torch.frombuffer(raw[start:][slice(*t['data_offsets'])], dtype=types[t['dtype']]).reshape(t['shape'])",
+			"         for name, t in json.loads(bytes(raw[8:start])).items() if name != '__metadata__'}",
 		}
 	default:
 		return nil
