@@ -15,10 +15,10 @@ import (
 var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "engine/cpu/internal/kernel": 0,
 	"graph": 1, "data": 1, "weights": 1,
-	"engine": 2, "nn": 2, "optim": 2, "augment": 2, "vectors": 2,
+	"engine": 2, "nn": 2, "optim": 2, "augment": 2, "vectors": 2, "onnx": 2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "internal/loader": 3,
 	".":     4,
-	"embed": 5, "evaluate": 5, "internal/report": 5,
+	"embed": 5, "evaluate": 5, "exchange": 5, "internal/report": 5,
 	"pretrain":     6,
 	"study":        7,
 	"explore":      7,

@@ -3,18 +3,11 @@ package moco
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
-	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"moco/augment"
@@ -22,7 +15,6 @@ import (
 	"moco/engine"
 	"moco/engine/cpu" // the one place of this package that names an engine, so that Open needs nothing but a path
 	"moco/internal/loader"
-	"moco/nn"
 	"moco/tensor"
 	"moco/weights"
 )
@@ -35,9 +27,6 @@ const (
 	Head     Layer = "head"
 	Backbone Layer = "backbone"
 )
-
-// EncoderFile is the name of the trained encoder in a run's folder.
-const EncoderFile = "encoder.safetensors"
 
 // OpenOptions tune OpenWith; the zero value is what Open takes.
 type OpenOptions struct {
@@ -72,65 +61,38 @@ func Open(path string) (*Encoder, error) { return OpenWith(path, OpenOptions{}) 
 
 // OpenWith is Open with another engine, batch, precision or layer.
 func OpenWith(path string, o OpenOptions) (*Encoder, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open the model: %w", err)
-	} else if info.IsDir() {
-		run := path
-		path = filepath.Join(path, EncoderFile)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?", run, EncoderFile)
-		}
-	}
-	f, sha, err := weights.Load(path)
+	t, err := Load(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the model: %w", err)
+		return nil, err
 	}
-	e, err := FromFile(f, o)
+	e, err := t.open(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
-	e.SHA256 = sha
 	return e, nil
 }
 
 // FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the metadata that Export writes, or what Import
 // makes such from.
 func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
-	var report *ImportReport
-	if Foreign(f) || f.Metadata["recipe"] != "" {
-		var err error
-		if f, report, err = Import(f, ImportOptions{}); err != nil {
-			return nil, err
-		}
-	}
-	r, err := recipeOf(f)
+	t, err := newTrained(f)
 	if err != nil {
 		return nil, err
 	}
+	return t.open(o)
+}
+
+// open makes an encoder ready to compute.
+func (t *Trained) open(o OpenOptions) (*Encoder, error) {
+	r := t.Recipe
 	if o.Precision != "" {
 		r.Precision = o.Precision
 		if err := r.Check(); err != nil {
 			return nil, err
 		}
 	}
-	// Shapes are held to the file before anything of the size that its metadata claim is made.
-	shapes := map[string]tensor.Shape{}
-	for _, p := range r.Encoder.Parameters() {
-		shapes[p.Name] = p.Shape
-	}
-	for _, b := range r.Encoder.Buffers() {
-		shapes[b.Name] = tensor.Shape{b.Channels}
-	}
-	for _, name := range slices.Sorted(maps.Keys(shapes)) {
-		t := f.Get(name)
-		if t == nil {
-			return nil, fmt.Errorf("it lacks the tensor %q of a %s", name, r.Encoder.Arch)
-		}
-		if t.Type != tensor.Float32 || !slices.Equal(t.Shape, shapes[name]) {
-			return nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", name, t.Type, t.Shape, r.Encoder.Arch, r.Encoder.Width, shapes[name])
-		}
-	}
 	if o.Engine == nil {
+		var err error
 		if o.Engine, err = cpu.New(cpu.Options{}); err != nil {
 			return nil, err
 		}
@@ -140,15 +102,12 @@ func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if raw := f.Metadata["classes"]; raw != "" {
-		if err := json.Unmarshal([]byte(raw), &e.Classes); err != nil || len(e.Classes) != r.Encoder.Dim {
-			e.Close()
-			return nil, fmt.Errorf("its metadata give %q for the names of %d classes; want a JSON array", raw, r.Encoder.Dim)
+	e.SHA256, e.Classes, e.Imported = t.SHA256, t.Classes, t.Imported
+	for _, n := range t.File.Tensors {
+		if n.Tensor.Type != tensor.Float32 { // the number of batches seen is for PyTorch
+			continue
 		}
-	}
-	e.Imported = report
-	for name := range shapes {
-		if err := s.Write("encoder_q."+name, f.Get(name)); err != nil {
+		if err := s.Write("encoder_q."+n.Name, n.Tensor); err != nil {
 			e.Close()
 			return nil, err
 		}
@@ -400,79 +359,4 @@ func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Em
 			return nil
 		}
 	}
-}
-
-// EncoderMetadata describes an encoder well enough to build it again and to give it what it was trained on: "mean" and "std" are those that a
-// pixel of 0 to 1 is normalised by, for red, green and blue.
-func EncoderMetadata(r *Recipe) map[string]string {
-	c := r.Encoder
-	m := map[string]string{
-		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
-		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
-	}
-	if r.Start != "" {
-		m["start"] = r.Start
-	}
-	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
-		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
-	}
-	return m
-}
-
-// triple is three numbers as text: "0.485 0.456 0.406".
-func triple(v [3]float32) string {
-	return strings.Trim(fmt.Sprint(v), "[]")
-}
-
-// Export returns the query encoder in s under torchvision's names, with steps as batch norm's num_batches_tracked. OpenWith reads what
-// weights.Save makes of it.
-func Export(r *Recipe, s engine.State, steps int) (*weights.File, error) {
-	f := &weights.File{Metadata: EncoderMetadata(r)}
-	add := func(name string) error {
-		t, err := s.Read("encoder_q." + name)
-		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
-		return err
-	}
-	for _, p := range r.Encoder.Parameters() {
-		if err := add(p.Name); err != nil {
-			return nil, err
-		}
-	}
-	for _, b := range r.Encoder.Buffers() {
-		if err := add(b.Name); err != nil {
-			return nil, err
-		}
-		if base, ok := strings.CutSuffix(b.Name, "running_var"); ok {
-			n := tensor.New(tensor.Int64)
-			n.Int64s()[0] = int64(steps)
-			f.Tensors = append(f.Tensors, weights.Named{Name: base + "num_batches_tracked", Tensor: n})
-		}
-	}
-	return f, nil
-}
-
-// recipeOf reads EncoderMetadata back.
-func recipeOf(f *weights.File) (Recipe, error) {
-	r := Default()
-	m := f.Metadata
-	var err error
-	number := func(key string) float64 {
-		v, e := strconv.ParseFloat(m[key], 64)
-		if e != nil && err == nil {
-			err = fmt.Errorf("its metadata gives no %s; is it an encoder that moco has written?", key)
-		}
-		return v
-	}
-	r.Encoder = nn.Config{Arch: m["arch"], Stem: m["stem"], Head: m["head"], Width: number("width"), Dim: int(number("dim"))}
-	r.Views = Views{Policy: m["policy"], Size: int(number("size"))}
-	if p := m["precision"]; p != "" {
-		r.Precision = p
-	}
-	if err != nil {
-		return r, err
-	}
-	if err := r.Check(); err != nil { // the rest is the default's
-		return r, fmt.Errorf("its metadata say what cannot be: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return r, nil
 }

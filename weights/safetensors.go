@@ -85,33 +85,20 @@ func Write(w io.Writer, f *File) error {
 			return err
 		}
 	}
-	seen := map[string]bool{}
+	if err := checkTensors(f.Tensors, typeNames); err != nil {
+		return fmt.Errorf("safetensors: %w", err)
+	}
 	var offset int64
 	for _, n := range f.Tensors {
-		switch {
-		case n.Name == "__metadata__":
+		if n.Name == "__metadata__" {
 			return errors.New("safetensors: a tensor cannot be named __metadata__; the format keeps that for the text")
-		case seen[n.Name]:
-			return fmt.Errorf("safetensors: two tensors are named %q", n.Name)
-		case !utf8.ValidString(n.Name):
-			return fmt.Errorf("safetensors: the name %q is not UTF-8 text", n.Name)
-		case n.Tensor == nil:
-			return fmt.Errorf("safetensors: tensor %q is nil", n.Name)
-		}
-		seen[n.Name] = true
-		name, ok := typeNames[n.Tensor.Type]
-		if !ok {
-			return fmt.Errorf("safetensors: tensor %q has type %v, which is not written", n.Name, n.Tensor.Type)
 		}
 		size := int64(len(n.Tensor.Bytes()))
-		if want := int64(n.Tensor.Shape.Elements() * n.Tensor.Type.Size()); size != want {
-			return fmt.Errorf("safetensors: tensor %q of %v %v holds %d bytes, where it should hold %d", n.Name, n.Tensor.Shape, n.Tensor.Type, size, want)
-		}
 		shape := make([]int64, len(n.Tensor.Shape))
 		for i, d := range n.Tensor.Shape {
 			shape[i] = int64(d)
 		}
-		if err := member(n.Name, entry{name, shape, []int64{offset, offset + size}}); err != nil {
+		if err := member(n.Name, entry{typeNames[n.Tensor.Type], shape, []int64{offset, offset + size}}); err != nil {
 			return err
 		}
 		offset += size
@@ -129,6 +116,29 @@ func Write(w io.Writer, f *File) error {
 		}
 	}
 	return out.Flush()
+}
+
+// checkTensors says what a format with the given types cannot hold: names that stand twice or are no text, tensors of another type or without the bytes that
+// their shape promises.
+func checkTensors(tensors []Named, types map[tensor.Type]string) error {
+	seen := map[string]bool{}
+	for _, n := range tensors {
+		switch {
+		case seen[n.Name]:
+			return fmt.Errorf("two tensors are named %q", n.Name)
+		case !utf8.ValidString(n.Name):
+			return fmt.Errorf("the name %q is not UTF-8 text", n.Name)
+		case n.Tensor == nil:
+			return fmt.Errorf("tensor %q is nil", n.Name)
+		case types[n.Tensor.Type] == "":
+			return fmt.Errorf("tensor %q has type %v, which is not written", n.Name, n.Tensor.Type)
+		}
+		seen[n.Name] = true
+		if size, want := len(n.Tensor.Bytes()), n.Tensor.Shape.Elements()*n.Tensor.Type.Size(); size != want {
+			return fmt.Errorf("tensor %q of %v %v holds %d bytes, where it should hold %d", n.Name, n.Tensor.Shape, n.Tensor.Type, size, want)
+		}
+	}
+	return nil
 }
 
 // maxHeader is the longest header that is read; the format's own limit.

@@ -145,7 +145,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	dataset.AddCommand(a.dataInfo())
 	root.AddCommand(a.train(), a.compare(), a.transfer(), a.embedCommand(), eval, a.bench(), a.info(), dataset, a.demo())
-	root.AddCommand(a.search(), a.dedupe(), a.outliers(), a.labelErrors(), a.cluster(), a.importCommand())
+	root.AddCommand(a.search(), a.dedupe(), a.outliers(), a.labelErrors(), a.cluster(), a.importCommand(), a.exportCommand())
 	return root
 }
 

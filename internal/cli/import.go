@@ -155,13 +155,18 @@ func folded(names []string) []string {
 	return lines
 }
 
-// openEncoder opens the encoder of a --model. A foreign one is taken too, with a line on standard error: whoever gives a checkpoint should see what is not used
-// of it.
+// warnImported says on standard error that a model is foreign, if it is, and what was made of it: whoever gives a checkpoint should see what is not used of it.
+func (a *app) warnImported(path string, r *moco.ImportReport) {
+	if r != nil {
+		a.warn("%s: %s; views %s at %d pixels. `moco import` lists all and takes other choices.", path, r, r.Views.Policy, r.Views.Size)
+	}
+}
+
+// openEncoder opens the encoder of a --model; a foreign one is taken too.
 func (a *app) openEncoder(path string, o moco.OpenOptions) (*moco.Encoder, error) {
 	e, err := moco.OpenWith(path, o)
-	if err == nil && e.Imported != nil {
-		r := e.Imported
-		a.warn("%s: %s; views %s at %d pixels. `moco import` lists all and takes other choices.", path, r, r.Views.Policy, r.Views.Size)
+	if err == nil {
+		a.warnImported(path, e.Imported)
 	}
 	return e, err
 }

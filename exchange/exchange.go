@@ -1,0 +1,110 @@
+// Package exchange gives trained encoders to other tools, in the formats that those read: safetensors, PyTorch's state dicts, detectron2's pickles, ONNX.
+// docs/interop.md tells how each is used there, and what was checked.
+package exchange
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"moco"
+	"moco/nn"
+	"moco/weights"
+)
+
+// Format names a kind of file.
+type Format string
+
+// The formats.
+const (
+	Safetensors Format = "safetensors"
+	Torch       Format = "torch"
+	Detectron2  Format = "detectron2"
+	ONNX        Format = "onnx"
+)
+
+// Formats are all formats.
+var Formats = []Format{Safetensors, Torch, Detectron2, ONNX}
+
+// extensions are what files of a format are called.
+var extensions = map[string]Format{".safetensors": Safetensors, ".pth": Torch, ".pt": Torch, ".pkl": Detectron2, ".onnx": ONNX}
+
+// ByName is the format that the end of a file's name says.
+func ByName(path string) (Format, error) {
+	if f, ok := extensions[strings.ToLower(filepath.Ext(path))]; ok {
+		return f, nil
+	}
+	return "", fmt.Errorf("%q does not say by its ending what it should become: .safetensors, .pth, .pkl (detectron2) or .onnx", filepath.Base(path))
+}
+
+// Options say what of an encoder is written; only ONNX, where it is a program and not just its weights, leaves a choice.
+type Options struct {
+	Format Format
+	ONNX   ONNXOptions
+}
+
+// Check says what of an encoder cannot be written so, before anything is.
+func Check(t *moco.Trained, o Options) error {
+	switch o.Format {
+	case Detectron2:
+		return checkDetectron2(t.Recipe.Encoder)
+	case ONNX:
+		return o.ONNX.check(t)
+	}
+	if !slices.Contains(Formats, o.Format) {
+		return fmt.Errorf("format %q is not known; there are safetensors, torch, detectron2 and onnx", o.Format)
+	}
+	return nil
+}
+
+// Write writes an encoder and returns the number of tensors that the file holds. The same encoder and options give the same bytes.
+func Write(w io.Writer, t *moco.Trained, o Options) (tensors int, err error) {
+	if err := Check(t, o); err != nil {
+		return 0, err
+	}
+	switch o.Format {
+	case Safetensors:
+		return len(t.File.Tensors), weights.Write(w, t.File)
+	case Torch:
+		return len(t.File.Tensors), weights.WriteTorch(w, t.File.Tensors)
+	case Detectron2:
+		named := detectron2(t.File.Tensors)
+		return len(named), weights.WriteDetectron2(w, named)
+	}
+	return writeONNX(w, t, o.ONNX)
+}
+
+// checkDetectron2 refuses encoders that detectron2's ResNets cannot take.
+func checkDetectron2(c nn.Config) error {
+	const hint = "write safetensors, torch or onnx instead"
+	switch {
+	case c.Arch == "resnet18" || c.Arch == "resnet34":
+		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets of bottlenecks (resnet50, resnet101, resnet152), and this is a %s; %s", c.Arch, hint)
+	case c.Stem != "imagenet":
+		return fmt.Errorf("detectron2: its stem is a 7x7 convolution of stride 2 with pooling behind it, and this encoder has the %s stem; %s", c.Stem, hint)
+	case c.Width != 1:
+		return fmt.Errorf("detectron2: its ResNets have 64 channels behind the stem, and this encoder has width %v; %s", c.Width, hint)
+	}
+	return nil
+}
+
+// detectron2 gives tensors the names that detectron2's ResNet has for them, as the converter of the MoCo authors does (detection/convert-pretrain-to-detectron2.py),
+// but leaves out the head, for which there is no place.
+func detectron2(tensors []weights.Named) []weights.Named {
+	layers := strings.NewReplacer("layer1.", "res2.", "layer2.", "res3.", "layer3.", "res4.", "layer4.", "res5.",
+		"bn1.", "conv1.norm.", "bn2.", "conv2.norm.", "bn3.", "conv3.norm.", "downsample.0.", "shortcut.", "downsample.1.", "shortcut.norm.")
+	var out []weights.Named
+	for _, n := range tensors {
+		if strings.HasPrefix(n.Name, "fc.") {
+			continue
+		}
+		name := layers.Replace(n.Name)
+		if !strings.HasPrefix(name, "res") {
+			name = "stem." + name
+		}
+		out = append(out, weights.Named{Name: name, Tensor: n.Tensor})
+	}
+	return out
+}

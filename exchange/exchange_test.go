@@ -1,0 +1,247 @@
+package exchange
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/nn"
+	"moco/tensor"
+	"moco/weights"
+)
+
+// trained is an encoder as a run leaves it, but for its values: each tensor has its own.
+func trained(t *testing.T, c nn.Config) *moco.Trained {
+	t.Helper()
+	r := moco.Default()
+	r.Encoder, r.Views = c, moco.Views{Policy: "cifar", Size: 16}
+	f := &weights.File{Metadata: moco.EncoderMetadata(&r)}
+	add := func(name string, shape ...int) {
+		x := tensor.New(tensor.Float32, shape...)
+		for i := range x.Float32s() {
+			x.Float32s()[i] = float32(len(f.Tensors)) + float32(i%7)/8
+		}
+		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: x})
+	}
+	for _, p := range c.Parameters() {
+		add(p.Name, p.Shape...)
+	}
+	for _, b := range c.Buffers() {
+		add(b.Name, b.Channels)
+	}
+	path := filepath.Join(t.TempDir(), moco.EncoderFile)
+	if _, err := weights.Save(path, f); err != nil {
+		t.Fatal(err)
+	}
+	e, err := moco.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+var small = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, Head: "linear"}
+
+// TestOrder: tensors come as torchvision's state_dict() has them, with a count where the file has none.
+func TestOrder(t *testing.T) {
+	e := trained(t, small)
+	var names []string
+	for _, n := range e.File.Tensors[:7] {
+		names = append(names, n.Name)
+	}
+	want := "[conv1.weight bn1.weight bn1.bias bn1.running_mean bn1.running_var bn1.num_batches_tracked layer1.0.conv1.weight]"
+	if fmt.Sprint(names) != want || len(e.File.Tensors) != 122 {
+		t.Errorf("%d tensors, first %v, want 122 and %s", len(e.File.Tensors), names, want)
+	}
+	if count := e.File.Get("layer4.1.bn2.num_batches_tracked"); count == nil || count.Type != tensor.Int64 || len(count.Shape) != 0 {
+		t.Errorf("num_batches_tracked is %v", count)
+	}
+	if e.SHA256 == "" || e.Recipe.Encoder.Dim != 8 {
+		t.Errorf("it is %+v", e.Recipe.Encoder)
+	}
+}
+
+func TestDetectron2(t *testing.T) {
+	wide := nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 8, Head: "mlp"}
+	narrow := wide
+	narrow.Width = 1.0 / 64 // names are the same
+	e := trained(t, narrow)
+	got := map[string]string{}
+	for i, n := range detectron2(e.File.Tensors) {
+		got[n.Name] = e.File.Tensors[i].Name // the head comes last, so places are the same
+	}
+	for ours, theirs := range map[string]string{
+		"conv1.weight": "stem.conv1.weight", "bn1.running_mean": "stem.conv1.norm.running_mean", "bn1.num_batches_tracked": "stem.conv1.norm.num_batches_tracked",
+		"layer1.0.conv1.weight": "res2.0.conv1.weight", "layer1.0.downsample.0.weight": "res2.0.shortcut.weight", "layer4.0.downsample.1.bias": "res5.0.shortcut.norm.bias",
+		"layer2.3.bn3.running_var": "res3.3.conv3.norm.running_var", "layer3.5.conv2.weight": "res4.5.conv2.weight",
+	} {
+		if got[theirs] != ours {
+			t.Errorf("%s is %q, want %s", theirs, got[theirs], ours)
+		}
+	}
+	for name := range got {
+		if !strings.HasPrefix(name, "stem.conv1.") && !strings.HasPrefix(name, "res") || strings.Contains(name, "bn") || strings.Contains(name, "layer") {
+			t.Errorf("%s is no name of detectron2's", name)
+		}
+	}
+	var b bytes.Buffer
+	e.Recipe.Encoder = wide
+	if n, err := Write(&b, e, Options{Format: Detectron2}); err != nil || n != len(got) || !bytes.Contains(b.Bytes(), []byte("res5.2.conv3.norm.bias")) {
+		t.Errorf("%d tensors in %d bytes, %v", n, b.Len(), err)
+	}
+	for want, c := range map[string]func(c *nn.Config){
+		"this is a resnet18": func(c *nn.Config) { c.Arch = "resnet18" },
+		"the cifar stem":     func(c *nn.Config) { c.Stem = "cifar" },
+		"width 0.5":          func(c *nn.Config) { c.Width = 0.5 },
+	} {
+		changed := wide
+		c(&changed)
+		if err := checkDetectron2(changed); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+}
+
+// TestLoader looks at the lines for each kind of encoder; scripts/interop/export.py runs them.
+func TestLoader(t *testing.T) {
+	for _, c := range []struct {
+		change func(c *nn.Config)
+		want   string // within the lines
+		not    string
+	}{
+		{func(c *nn.Config) {}, "resnet18(num_classes=8)\nm.load_state_dict(state); m.eval()", "fc"},
+		{func(c *nn.Config) { c.Head = "mlp" }, "torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 8)", "num_classes"},
+		{func(c *nn.Config) { c.Head = "none" }, "m.fc = torch.nn.Identity()", "num_classes"},
+		{func(c *nn.Config) { c.Stem = "cifar" }, "torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()", "m.fc"},
+		{func(c *nn.Config) { c.Width = 0.25 }, "t.data = state[name]", "load_state_dict"},
+	} {
+		config := nn.Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 8, Head: "linear"}
+		c.change(&config)
+		for f, reads := range map[Format]string{Torch: `torch.load("a.file")`, Safetensors: `open("a.file", 'rb')`} {
+			lines := strings.Join(Loader(config, f, "a.file"), "\n")
+			if !strings.Contains(lines, c.want) || strings.Contains(lines, c.not) || !strings.Contains(lines, reads) {
+				t.Errorf("%+v as %s: want %q, not %q, in\n%s", config, f, c.want, c.not, lines)
+			}
+		}
+		if Loader(config, ONNX, "a") != nil || Loader(config, Detectron2, "a") != nil {
+			t.Error("there are lines of Python for a format that PyTorch does not read")
+		}
+	}
+}
+
+// probe is a file of a linear probe, changed.
+func probe(t *testing.T, e *moco.Trained, change func(f *weights.File)) string {
+	t.Helper()
+	f := &weights.File{
+		Tensors:  []weights.Named{{Name: "weight", Tensor: tensor.New(tensor.Float32, 3, 32)}, {Name: "bias", Tensor: tensor.New(tensor.Float32, 3)}},
+		Metadata: map[string]string{"kind": "linear probe", "features": "backbone", "scale": "5.656854", "classes": `["cat","dog","eel"]`, "encoder": e.SHA256},
+	}
+	change(f)
+	path := filepath.Join(t.TempDir(), "probe.safetensors")
+	if _, err := weights.Save(path, f); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestProbe: what a probe's file says, and what is refused of it or of it with this encoder.
+func TestProbe(t *testing.T) {
+	e := trained(t, small)
+	p, err := LoadProbe(probe(t, e, func(*weights.File) {}))
+	if err != nil || p.Scale != 5.656854 || p.Features != moco.Backbone || !slices.Equal(p.Classes, []string{"cat", "dog", "eel"}) {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := (ONNXOptions{Output: Logits, Probe: p}).check(e); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(f *weights.File){
+		"no linear probe":         func(f *weights.File) { delete(f.Metadata, "kind") },
+		"its scale":               func(f *weights.File) { f.Metadata["scale"] = "NaN" },
+		"list of classes":         func(f *weights.File) { f.Metadata["classes"] = "cat" },
+		"do not fit":              func(f *weights.File) { f.Metadata["classes"] = `["cat"]` },
+		`"neck"`:                  func(f *weights.File) { f.Metadata["features"] = "neck" },
+		"weight and bias":         func(f *weights.File) { f.Tensors = f.Tensors[:1] },
+		"another encoder":         func(f *weights.File) { f.Metadata["encoder"] = "00ff" },
+		"features of 32 numbers,": func(f *weights.File) { f.Metadata["features"] = "head" },
+	} {
+		p, err := LoadProbe(probe(t, e, change))
+		if err == nil {
+			err = ONNXOptions{Output: Logits, Probe: p}.check(e)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+	headless := small
+	headless.Head = "mlp"
+	for want, o := range map[string]ONNXOptions{
+		"is not known": {Output: "neck"}, "a probe makes logits": {Output: Backbone, Probe: p}, "is no classifier": {Output: Logits},
+	} {
+		if err := o.check(trained(t, headless)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+}
+
+// TestWrite writes each format twice: the same bytes, and what stands in them where there is a reader.
+func TestWrite(t *testing.T) {
+	e := trained(t, small)
+	p, err := LoadProbe(probe(t, e, func(*weights.File) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		o       Options
+		tensors int
+		want    []string // in the file
+	}{
+		{Options{Format: Safetensors}, 122, []string{`"arch":"resnet18"`}},
+		{Options{Format: Torch}, 122, []string{"layer1.0.bn1.num_batches_tracked"}},
+		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Backbone}}, 100, []string{"features", "uint8 [N,3,16,16]", e.SHA256}},
+		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Head, Floats: true}}, 102, []string{"float32 [N,3,16,16]", "0.4914"}},
+		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Logits}}, 102, []string{"linear head"}},
+		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Logits, Probe: p}}, 102, []string{`["cat","dog","eel"]`, "probe.weight"}},
+	} {
+		var a, b bytes.Buffer
+		n, err := Write(&a, e, c.o)
+		if err != nil || n != c.tensors {
+			t.Errorf("%+v: %d tensors, want %d, %v", c.o, n, c.tensors, err)
+		}
+		if Write(&b, e, c.o); !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Errorf("%+v: other bytes each time", c.o)
+		}
+		for _, want := range c.want {
+			if !bytes.Contains(a.Bytes(), []byte(want)) {
+				t.Errorf("%+v: %q is not in the file", c.o, want)
+			}
+		}
+		if c.o.Format == Safetensors {
+			if back, err := weights.Read(bytes.NewReader(a.Bytes()), int64(a.Len())); err != nil || len(back.Tensors) != n {
+				t.Errorf("read back: %v", err)
+			}
+		}
+	}
+	if _, err := Write(&bytes.Buffer{}, e, Options{Format: "caffe"}); err == nil {
+		t.Error("an unknown format is written")
+	}
+	names, _ := json.Marshal(p.Classes)
+	if e.File.Metadata["classes"] == string(names) {
+		t.Error("the encoder's own metadata have changed")
+	}
+}
+
+func TestByName(t *testing.T) {
+	for path, want := range map[string]Format{"a/b.safetensors": Safetensors, "x.PTH": Torch, "x.pt": Torch, "x.pkl": Detectron2, "x.onnx": ONNX} {
+		if got, err := ByName(path); got != want || err != nil {
+			t.Errorf("%s is %q, %v", path, got, err)
+		}
+	}
+	if _, err := ByName("x.bin"); err == nil || !strings.Contains(err.Error(), ".onnx") {
+		t.Errorf("x.bin gives %v", err)
+	}
+}

@@ -1,0 +1,134 @@
+// Package onnx writes graphs of inference as ONNX models, for runtimes that know nothing of moco.
+//
+// It is a lowering like an engine's, to nodes of opset 17. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution weights are OIHW in
+// both, and nothing else has pixels. The first axis of inputs and outputs is free and named N, whatever batch the graph was built for.
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"moco/graph"
+	"moco/tensor"
+)
+
+// Opset is the version of ONNX's operators that files ask for.
+const Opset = 17
+
+// irVersion is the version of the file format that belongs to Opset.
+const irVersion = 8
+
+// Options say what of a model is not in its graph.
+type Options struct {
+	// Weights returns the value of a variable of the graph; names are kept.
+	Weights func(name string) *tensor.Tensor
+	// Pixels, if not nil, makes images come as bytes: each pixel's channel is divided by 255, less Mean, divided by Std.
+	Pixels   *Pixels
+	Doc      string            // what the model is, for people
+	Metadata map[string]string // what it is, for programs
+}
+
+// Pixels is how bytes become what the graph takes, for each channel.
+type Pixels struct{ Mean, Std [3]float32 }
+
+// Write writes the outputs of g, and no more than they need, as an ONNX model. The same graph, weights and options give the same bytes. A node that has no place
+// in inference is an error that names it.
+func Write(w io.Writer, g *graph.Graph, o Options) error {
+	if err := g.Check(); err != nil {
+		return fmt.Errorf("ONNX: %w", err)
+	}
+	l := &lowering{options: o, outputs: map[*graph.Node]string{}, names: map[*graph.Node]string{}, taken: map[string]bool{}}
+	for _, out := range g.Outputs {
+		if l.outputs[out.Node] != "" {
+			return fmt.Errorf("ONNX: outputs %q and %q are one value; write one of them", l.outputs[out.Node], out.Name)
+		}
+		l.outputs[out.Node] = out.Name
+		l.taken[out.Name] = true
+	}
+	for _, out := range g.Outputs {
+		l.value(out.Node)
+		l.graph = message(l.graph, graphOutput, valueInfo(out.Name, float, l.axes(out.Node)))
+	}
+	if l.err != nil {
+		return fmt.Errorf("ONNX: %w", l.err)
+	}
+	l.graph = text(l.graph, graphName, "moco")
+
+	var model []byte
+	model = number(model, modelIRVersion, irVersion)
+	model = message(model, modelOpset, number(nil, opsetVersion, Opset))
+	model = text(model, modelProducer, "moco")
+	model = text(model, modelDoc, o.Doc)
+	for _, key := range slices.Sorted(maps.Keys(o.Metadata)) {
+		model = message(model, modelMetadata, text(text(nil, pairKey, key), pairValue, o.Metadata[key]))
+	}
+	// The graph is written in pieces, so that weights are copied nowhere.
+	size := len(l.graph)
+	for _, piece := range l.initialisers {
+		size += len(piece)
+	}
+	if size > math.MaxInt32-len(model)-16 {
+		return errors.New("ONNX: the weights take more than the 2 GiB that a file can hold; export a smaller encoder")
+	}
+	model = protowire.AppendVarint(protowire.AppendTag(model, modelGraph, protowire.BytesType), uint64(size))
+	for _, piece := range append([][]byte{model, l.graph}, l.initialisers...) {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The numbers of the fields that are written, from onnx.proto3 (github.com/onnx/onnx), by message.
+const (
+	modelIRVersion, modelProducer, modelDoc, modelGraph, modelOpset, modelMetadata = 1, 2, 6, 7, 8, 14 // ModelProto
+
+	opsetVersion       = 2    // OperatorSetIdProto; no domain is ONNX's own
+	pairKey, pairValue = 1, 2 // StringStringEntryProto
+
+	graphNode, graphName, graphInitialiser, graphInput, graphOutput = 1, 2, 5, 11, 12                // GraphProto
+	nodeInput, nodeOutput, nodeName, nodeOp, nodeAttribute          = 1, 2, 3, 4, 5                  // NodeProto
+	attributeName, attributeFloat, attributeInt, attributeInts      = 1, 2, 3, 8                     // AttributeProto
+	attributeType, typeFloat, typeInt, typeInts                     = 20, 1, 2, 7                    // its type, and that enum's values
+	tensorDims, tensorType, tensorName, tensorRaw                   = 1, 2, 8, 9                     // TensorProto
+	valueName, valueType, typeTensor, tensorElement, tensorShape    = 1, 2, 1, 1, 2                  // ValueInfoProto, TypeProto, TypeProto.Tensor
+	shapeAxis, axisValue, axisName                                  = 1, 1, 2                        // TensorShapeProto, its Dimension
+	float, uint8s                                                   = elementType(1), elementType(2) // TensorProto.DataType
+)
+
+// elementType is ONNX's number of a tensor's type.
+type elementType uint64
+
+func number(b []byte, field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+}
+
+func text(b []byte, field protowire.Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), s)
+}
+
+func message(b []byte, field protowire.Number, m []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), m)
+}
+
+// axis is the extent of an axis; 0 is the free one of the batch.
+type axis int
+
+func valueInfo(name string, t elementType, axes []axis) []byte {
+	var shape []byte
+	for _, a := range axes {
+		if a == 0 {
+			shape = message(shape, shapeAxis, text(nil, axisName, "N"))
+		} else {
+			shape = message(shape, shapeAxis, number(nil, axisValue, uint64(a)))
+		}
+	}
+	tensorOf := message(number(nil, tensorElement, uint64(t)), tensorShape, shape)
+	return message(text(nil, valueName, name), valueType, message(nil, typeTensor, tensorOf))
+}
