@@ -75,7 +75,8 @@ func TestKilled(t *testing.T) {
 func killed(t *testing.T, at int, out string) bool {
 	t.Helper()
 	c := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-	c.Env = append(os.Environ(), "MOCO_TEST_KILL_AT="+strconv.Itoa(at), "MOCO_TEST_KILL_OUT="+out)
+	c.Env = append(os.Environ(), "MOCO_TEST_KILL_AT="+strconv.Itoa(at), "MOCO_TEST_KILL_OUT="+out,
+		"TMPDIR="+t.TempDir()) // what a process that is killed leaves there goes with this test
 	said, err := c.CombinedOutput()
 	if err != nil && !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("kill %d: %v\n%s", at, err, said)
