@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"moco/evaluate"
 	"moco/internal/report"
 	"moco/weights"
 )
@@ -20,9 +20,8 @@ import (
 type Cell struct {
 	Series, Label   string
 	X               float64
-	Runs            int      // that gave an accuracy
+	evaluate.Spread          // kNN accuracy, percent, of the runs that gave one
 	Failed          []string // why others did not
-	Mean, Low, High float64  // kNN accuracy, percent
 	Loss            float64  // mean
 	ImagesPerSecond float64  // mean
 	// The dictionary in the middle of training, means: the cosine of its oldest keys with the same views encoded then, and that of different images.
@@ -35,15 +34,15 @@ func (s *Study) Summarise(results []Result) []Cell {
 	var cells []Cell
 	for _, one := range s.Series {
 		for _, p := range one.Points {
-			c := Cell{Series: one.Name, Label: p.label(), X: p.X, Low: math.Inf(1), High: math.Inf(-1)}
+			c := Cell{Series: one.Name, Label: p.label(), X: p.X}
+			var accuracy []float64
 			for _, r := range results {
 				switch {
 				case r.Series != c.Series || r.Label != c.Label:
 				case r.Failed != "":
 					c.Failed = append(c.Failed, fmt.Sprintf("seed %d: %s", r.Seed, r.Failed))
 				default:
-					c.Runs++
-					c.Mean += r.KNNTop1
+					accuracy = append(accuracy, r.KNNTop1)
 					c.Loss += r.Loss
 					c.ImagesPerSecond += r.ImagesPerSecond
 					if last := len(r.Age) - 1; last >= 0 {
@@ -51,14 +50,12 @@ func (s *Study) Summarise(results []Result) []Cell {
 						c.OldestCosine += r.Cosine[last]
 						c.Strangers += r.Others
 					}
-					c.Low, c.High = min(c.Low, r.KNNTop1), max(c.High, r.KNNTop1)
 				}
 			}
+			c.Spread = evaluate.SpreadOf(accuracy)
 			if n := float64(c.Runs); n > 0 {
-				c.Mean, c.Loss, c.ImagesPerSecond = c.Mean/n, c.Loss/n, c.ImagesPerSecond/n
+				c.Loss, c.ImagesPerSecond = c.Loss/n, c.ImagesPerSecond/n
 				c.OldestCosine, c.Strangers = c.OldestCosine/n, c.Strangers/n
-			} else {
-				c.Low, c.High = 0, 0
 			}
 			cells = append(cells, c)
 		}

@@ -65,13 +65,13 @@ type Tuned struct {
 
 // TuningRecipe is how a number of labelled images is learned from, by an encoder as that of like. Labels are learned with crops and flips only; the batch is small,
 // because few labels make few steps. The number of epochs falls with the root of the number of images, so that fewer labels are
-// seen more often in less time: 12 for 50,000 images, 38 for 5,000, 120 for 500. From scratch the rate and the decay are larger.
+// seen more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. From scratch the rate and the decay are larger.
 func TuningRecipe(like moco.Recipe, images int, scratch bool) moco.Recipe {
 	r := moco.Default()
 	r.Objective, r.Encoder, r.Views, r.Precision = "supervised", like.Encoder, like.Views, like.Precision
 	r.Encoder.Head, r.Views.CropOnly, r.BNSplits = "linear", true, 1
 	r.Batch = min(64, images)
-	r.Epochs = max(10, int(math.Round(12*math.Sqrt(50000/float64(images)))))
+	r.Epochs = max(10, int(math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay, r.Warmup = 0.02, 1e-4, 0
 	if scratch {
 		r.LR, r.WeightDecay = 0.05, 5e-4

@@ -174,7 +174,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestTuningRecipe(t *testing.T) {
-	for images, want := range map[int]string{500: "120 64", 5000: "38 64", 50000: "12 64", 5_000_000: "10 64", 20: "600 20"} {
+	for images, want := range map[int]string{500: "100 64", 5000: "32 64", 50000: "10 64", 5_000_000: "10 64", 20: "500 20"} {
 		r := TuningRecipe(moco.Default(), images, false)
 		r.Encoder.Dim = 10
 		if err := r.Check(); err != nil {
