@@ -82,32 +82,39 @@ def prefixed(prefix, module):
     return collections.OrderedDict((prefix + name, v) for name, v in module.state_dict().items())
 
 
-def checkpoints(x, quick):
+def checkpoints(x, quick, only):
     """Yields name, content, whether in the legacy format, and the network of each side."""
     archs = ["resnet18"] if quick else ["resnet18", "resnet50"]
     for arch, (version, head), legacy in itertools.product(archs, [("v1", "linear"), ("v2", "mlp")], [False, True]):
+        name = "moco_%s_%s_%s.pth.tar" % (version, arch, "legacy" if legacy else "zip")
+        if only not in name:
+            continue
         q, k = network(1, arch, head, x), network(2, arch, head, x)
         state = prefixed("module.encoder_q.", q)
         state.update(prefixed("module.encoder_k.", k))
         state.update({"module.queue": torch.randn(128, 4096), "module.queue_ptr": torch.zeros(1, dtype=torch.long)})
         optimizer = torch.optim.SGD(q.parameters(), 0.03, momentum=0.9)
         content = {"epoch": 200, "arch": arch, "state_dict": state, "optimizer": optimizer.state_dict()}
-        yield "moco_%s_%s_%s.pth.tar" % (version, arch, "legacy" if legacy else "zip"), content, legacy, {"query": q, "key": k}
+        yield name, content, legacy, {"query": q, "key": k}
     for arch in archs:
-        q, k = network(3, arch, "none", x), network(4, arch, "none", x)
-        state = prefixed("backbone.", nn.Sequential(*list(q.children())[:-1]))
-        state.update(prefixed("backbone_momentum.", nn.Sequential(*list(k.children())[:-1])))
-        state["projection_head.layers.0.weight"] = torch.randn(128, 128)
-        yield "lightly_%s.ckpt" % arch, {"epoch": 9, "state_dict": state}, False, {"query": q, "key": k}
-
-        q, k = network(5, arch, "none", x), network(6, arch, "none", x)
-        state = prefixed("backbone.", q)
-        state.update(prefixed("momentum_backbone.", k))
-        state.update({"classifier.weight": torch.randn(10, 512), "classifier.bias": torch.randn(10)})
-        yield "solo_learn_%s.ckpt" % arch, {"epoch": 9, "state_dict": state}, False, {"query": q, "key": k}
-
-        q = network(7, arch, "linear", x)
-        yield "torchvision_%s.pth" % arch, q.state_dict(), False, {"query": q}
+        name = "lightly_%s.ckpt" % arch
+        if only in name:
+            q, k = network(3, arch, "none", x), network(4, arch, "none", x)
+            state = prefixed("backbone.", nn.Sequential(*list(q.children())[:-1]))
+            state.update(prefixed("backbone_momentum.", nn.Sequential(*list(k.children())[:-1])))
+            state["projection_head.layers.0.weight"] = torch.randn(128, 128)
+            yield name, {"epoch": 9, "state_dict": state}, False, {"query": q, "key": k}
+        name = "solo_learn_%s.ckpt" % arch
+        if only in name:
+            q, k = network(5, arch, "none", x), network(6, arch, "none", x)
+            state = prefixed("backbone.", q)
+            state.update(prefixed("momentum_backbone.", k))
+            state.update({"classifier.weight": torch.randn(10, 512), "classifier.bias": torch.randn(10)})
+            yield name, {"epoch": 9, "state_dict": state}, False, {"query": q, "key": k}
+        name = "torchvision_%s.pth" % arch
+        if only in name:
+            q = network(7, arch, "linear", x)
+            yield name, q.state_dict(), False, {"query": q}
 
 
 @functools.lru_cache(None)
@@ -135,6 +142,7 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--within", type=float, default=1e-4, help="the largest difference of a feature that passes")
     parser.add_argument("--quick", action="store_true", help="ResNet-18 only")
+    parser.add_argument("--only", default="", help="files whose name contains it")
     options = parser.parse_args()
     worst = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +151,7 @@ def main():
         x = views(options.data, options.images, options.size, pictures)
         print("PyTorch %s, torchvision %s, %d images of %d pixels\n" % (torch.__version__, torchvision.__version__, len(x), options.size))
         print("| file | side | used | left out | features | largest difference | largest feature |\n|---|---|---|---|---|---|---|")
-        for name, content, legacy, sides in checkpoints(x, options.quick):
+        for name, content, legacy, sides in checkpoints(x, options.quick, options.only):
             path = os.path.join(folder, name)
             torch.save(content, path, _use_new_zipfile_serialization=not legacy)
             for side, net in sides.items():
