@@ -161,7 +161,7 @@ func writeONNX(w io.Writer, t *moco.Trained, o ONNXOptions) (tensors int, err er
 		}
 		options.Pixels = &onnx.Pixels{Mean: p.Mean, Std: p.Std}
 	}
-	options.Doc = fmt.Sprintf("%s that moco has trained. images: "+takes+". %s.", strings.ToUpper(r.Encoder.Arch[:1])+r.Encoder.Arch[1:], r.Views.Size, r.Views.Size, gives)
+	options.Doc = fmt.Sprintf("%s that moco has trained. images: "+takes+". %s.", strings.Replace(r.Encoder.Arch, "resnet", "ResNet-", 1), r.Views.Size, r.Views.Size, gives)
 	read := map[string]bool{}
 	count := options.Weights
 	options.Weights = func(name string) *tensor.Tensor { read[name] = true; return count(name) }
