@@ -175,7 +175,7 @@ func TestRefusals(t *testing.T) {
 
 func TestTuningRecipe(t *testing.T) {
 	for images, want := range map[int]string{500: "100 64", 5000: "32 64", 50000: "10 64", 5_000_000: "10 64", 20: "500 20"} {
-		r := TuningRecipe(moco.Default(), images, false)
+		r := TuningRecipe(moco.Default(), images)
 		r.Encoder.Dim = 10
 		if err := r.Check(); err != nil {
 			t.Error(err)

@@ -37,7 +37,7 @@ type Comparison struct {
 
 	Recipe             moco.Recipe   // of MoCo's pretraining, seed apart; its encoder, views and precision are those of all arms
 	Model              *moco.Encoder // stands for MoCo's pretraining with every seed; may be nil. The recipe's encoder must be its
-	SupervisedSettings []string      // change the recipe of supervised pretraining: TuningRecipe's from scratch, with as many epochs as Recipe
+	SupervisedSettings []string      // change the recipe of supervised pretraining: TuningRecipe's, with as many epochs as Recipe
 	Linear             evaluate.Linear
 	Labels             []data.Share // with which each arm is fine-tuned
 	TuningSettings     []string     // change the recipe of fine-tuning
@@ -113,7 +113,7 @@ func (c *Comparison) Check() error {
 func (c *Comparison) recipe(arm string, seed int) (moco.Recipe, error) {
 	r := c.Recipe
 	if arm != MoCo {
-		r = TuningRecipe(c.Recipe, c.Pretraining.Len(), true)
+		r = TuningRecipe(c.Recipe, c.Pretraining.Len())
 		r.Epochs = c.Recipe.Epochs
 		r.Encoder.Dim = max(1, len(c.Pretraining.Classes()))
 	}

@@ -33,7 +33,7 @@ random: what the labels alone give, to compare with. The encoder is then that of
 order and views; the same seed draws the same share for every model. Labels are learned from crops and flips of the image.
 
 Without more said: batches of 64; 10 epochs of 50,000 images, and more of fewer by the root of their number (32 of 5,000, 100 of 500), so that fewer labels take less
-time in all; SGD with a cosine from a rate of 0.02 with decay 1e-4, from scratch 0.05 with 5e-4. --set changes other keys of the recipe.
+time in all; SGD with a cosine from a rate of 0.05, and a decay of 5e-4. --set changes other keys of the recipe.
 
 With --out DIR each seed has a run's folder in it (DIR/seed-0, ...) whose encoder.safetensors is the classifier. Interrupt at any time; the same command goes on with
 the same bits, and does not repeat what is done. Without --out nothing is kept.`,
