@@ -316,7 +316,7 @@ func (c *compiler) winogradConv(n *graph.Node, label string, cost graph.Cost, v 
 // winogradGradWeight emits the weight gradient: the transformed inputs times the transformed gradients of the outputs, summed over tiles.
 func (c *compiler) winogradGradWeight(n *graph.Node, v *winograd, from input, dy, dw *buffer) {
 	p := c.engine.packingOf(n.Shape)
-	grads := c.engine.gradsFor(p.block, lanes)
+	grads := gradsFor(c.engine.path.Grads, p.block, lanes)
 	path := c.engine.path
 	rows := max(1, winogradGradTiles/v.tilesX) // of tiles at a time
 	total := v.images * v.tilesY
