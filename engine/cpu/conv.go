@@ -376,31 +376,49 @@ func (c *compiler) transposeWeights(p packing, in int, w *buffer) (*buffer, phas
 	}}
 }
 
-// gradPixels is how many output pixels, times the width of the block, a weight gradient reads at a time: 32 KB of gradient.
-const gradPixels = 8192
+// A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input channels (with narrow ones, several taps of them) times so many output blocks that its sums, in
+// float32, take gradCache or less: half of the second-level cache. So inputs and gradients are read from beyond it once for many products, however far apart their pixels lie.
+const (
+	gradPixels = 128
+	gradRows   = 256
+	gradCache  = 512 << 10
+)
 
 // gradItems is how many parts a weight gradient should have at least, so that workers can share it.
 const gradItems = 24
 
-// pixelLists holds, for one chunk of images, blocks of output pixels, and for each block and tap the pixels whose tap lies
-// inside of the image, as the kernel wants them: pairs of byte offsets (input, gradient).
+// gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below them, lie: in values from the chunk's first, -1 for what is outside of the image.
+func (g geometry) gradOffsets(images, inStride, outStride int) (in [][]int32, out []int32) {
+	in = make([][]int32, g.kernel*g.kernel)
+	for p := range images * g.outH * g.outW {
+		n, y, x := p/(g.outH*g.outW), p/g.outW%g.outH, p%g.outW
+		out = append(out, int32(p*outStride))
+		for t := range in {
+			offset := -1
+			if iy, ix := y*g.stride-g.pad+t/g.kernel, x*g.stride-g.pad+t%g.kernel; iy >= 0 && iy < g.height && ix >= 0 && ix < g.width {
+				offset = ((n*g.height+iy)*g.width + ix) * inStride
+			}
+			in[t] = append(in[t], int32(offset))
+		}
+	}
+	return in, out
+}
+
+// pixelLists are what the kernel reads where it lies: for each block of output pixels and each tap, pairs of byte offsets (input from the chunk's first, gradient from the block's first) of
+// the pixels whose tap lies inside of the image.
 type pixelLists struct {
 	pairs []int32
 	start []int // of block*taps+tap; one more at the end
 }
 
-func newPixelLists(g geometry, images, inStride, outStride, each int) pixelLists {
+func newPixelLists(in [][]int32, outStride int) pixelLists {
 	var l pixelLists
-	total := images * g.outH * g.outW
-	taps := g.kernel * g.kernel
-	for lo := 0; lo < total; lo += each {
-		for t := range taps {
+	for lo := 0; lo < len(in[0]); lo += gradPixels {
+		for _, offsets := range in {
 			l.start = append(l.start, len(l.pairs))
-			for p := lo; p < min(lo+each, total); p++ {
-				n, y, x := p/(g.outH*g.outW), p/g.outW%g.outH, p%g.outW
-				iy, ix := y*g.stride-g.pad+t/g.kernel, x*g.stride-g.pad+t%g.kernel
-				if iy >= 0 && iy < g.height && ix >= 0 && ix < g.width {
-					l.pairs = append(l.pairs, int32(((n*g.height+iy)*g.width+ix)*inStride*4), int32(p*outStride*4))
+			for i, offset := range offsets[lo:min(lo+gradPixels, len(offsets))] {
+				if offset >= 0 {
+					l.pairs = append(l.pairs, 4*offset, int32(4*i*outStride))
 				}
 			}
 		}
@@ -409,8 +427,9 @@ func newPixelLists(g geometry, images, inStride, outStride, each int) pixelLists
 	return l
 }
 
-// convGradWeight sums products over all pixels. The work is cut into output blocks, ranges of input channels and, where that gives too
-// few parts, ranges of images, whose sums are then added in order.
+// convGradWeight sums products over all pixels: for a block of outputs the gradient is a matrix of taps*in rows, the transposed inputs below each tap times the gradients of the outputs. float32 is
+// read where it lies. bfloat16 is laid side by side first, in pairs of pixels if the processor multiplies those, else widened, with zeros for what is outside of the image.
+// The work is cut into groups of output blocks, ranges of input channels and, where that gives too few parts, ranges of images, whose sums are then added in order.
 func (c *compiler) convGradWeight(n *graph.Node) {
 	g := geometryOf(n.In[0], n.In[1], n.Attr, n.Attr.Kernel)
 	p := c.engine.packingOf(n.Shape)
@@ -429,72 +448,100 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 	if x.stride%lanes == 0 {
 		x = c.later(n.In[1])
 	}
-	taps := p.taps
 
-	images := min(g.images, max(1, 1024/(g.outH*g.outW)))
-	for g.images%images != 0 {
-		images--
-	}
+	images := largestDivisor(g.images, 1024/(g.outH*g.outW))
 	chunks := g.images / images
-	each := max(16, gradPixels/p.block)
-	blocks := p.outPad / p.block
-	range_ := min(p.inPad, 64) // input channels a part
-	for p.inPad%range_ != 0 {
-		range_ -= 4
-	}
-	grads := c.engine.gradsFor(p.block, range_)
-	ranges := p.inPad / range_
-	// bfloat16 is widened, a chunk at a time, to rows of what this part reads
-	inStride, outStride := x.stride, dy.stride
+	in, out := g.gradOffsets(images, x.stride, dy.stride)
+	inSize, outSize := images*g.height*g.width*x.stride, images*g.outH*g.outW*dy.stride
+	width := largestDivisor(p.inPad, gradRows) // input channels a part
+	ranges := p.inPad / width
+	blocks := largestDivisor(p.outPad/p.block, gradCache/(4*p.taps*width*p.block)) // output blocks a part
+	groups := p.outPad / p.block / blocks
+	splits := min(chunks, (gradItems+groups*ranges-1)/(groups*ranges))
+
+	// what is laid side by side has rows of its own
+	path := c.engine.path
+	lay, grads, pixels := path.Gather, path.Grads, gradPixels
+	together, outStride := 1, dy.stride // taps at once; of what the kernel reads
 	if x.half {
-		inStride = range_
+		together = largestDivisor(p.taps, gradRows/p.inPad)
 	}
 	if dy.half {
 		outStride = p.block
 	}
-	lists := newPixelLists(g, images, inStride, outStride, each)
-	splits := min(chunks, (gradItems+blocks*ranges-1)/(blocks*ranges))
+	rows := together * width
+	if x.half && dy.half && path.PairGrads != nil {
+		lay, grads, pixels = path.GatherPairs, path.PairGrads, 2*gradPixels
+		if len(out)%2 == 1 {
+			out = append(out, -1)
+			for t := range in {
+				in[t] = append(in[t], -1)
+			}
+		}
+	}
+	var lists pixelLists
+	if !x.half {
+		lists = newPixelLists(in, outStride)
+	}
+	var laid []int32
+	for i := range gradPixels {
+		laid = append(laid, int32(4*i*rows), int32(4*i*outStride))
+	}
+	runs := gradsFor(grads, p.block, rows)
 	partial := dw
 	o := &op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dw}}
 	if splits > 1 {
 		partial = &buffer{words: splits * p.floats()}
 		o.writes = append(o.writes, partial)
 	}
-	inPixels, outPixels := images*g.height*g.width, images*g.outH*g.outW
-	widen := func(b *buffer, pixel, pixels, from, width int, dst []float32) unsafe.Pointer {
-		if !b.half {
-			return at(b.f, pixel*b.stride+from)
+	o.phases = append(o.phases, phase{groups * ranges * splits, func(w *worker, part int) {
+		s, rest := part/(groups*ranges), part%(groups*ranges)
+		group, from := rest/ranges*blocks, rest%ranges*width
+		inputs := w.floats(gradPixels * (rows + blocks*p.block))
+		gradients := inputs[gradPixels*rows:]
+		sums := partial.f[s*p.floats()*min(1, splits-1)+group*p.taps*p.inPad*p.block:]
+		for b := range blocks {
+			for t := range p.taps {
+				first := ((b*p.taps+t)*p.inPad + from) * p.block
+				clear(sums[first : first+width*p.block])
+			}
 		}
-		for i := range pixels {
-			lo := (pixel+i)*b.stride + from
-			c.engine.path.Widen(dst[i*width:(i+1)*width], b.h[lo:lo+width])
-		}
-		return at(dst, 0)
-	}
-	o.phases = append(o.phases, phase{blocks * ranges * splits, func(w *worker, part int) {
-		s, rest := part/(blocks*ranges), part%(blocks*ranges)
-		block, from := rest/ranges, rest%ranges*range_
 		a := &w.grad
-		a.RowStride = int64(p.block * 4)
-		out := partial.f[s*p.floats()*min(1, splits-1):]
-		for t := range taps {
-			first := ((block*taps+t)*p.inPad + from) * p.block
-			clear(out[first : first+range_*p.block])
-		}
-		a.Acc = 1
+		*a = kernel.GradArgs{RowStride: int64(p.block * 4), Acc: 1}
 		for chunk := chunks * s / splits; chunk < chunks*(s+1)/splits; chunk++ {
-			scratch := w.floats(inPixels*range_ + outPixels*p.block)
-			a.X = widen(x, chunk*inPixels, inPixels, from, range_, scratch)
-			a.DY = widen(dy, chunk*outPixels, outPixels, block*p.block, p.block, scratch[inPixels*range_:])
-			for i := range len(lists.start) - 1 {
-				lo, hi := lists.start[i], lists.start[i+1]
-				if lo == hi {
-					continue
+			for lo := 0; lo < len(out); lo += pixels {
+				hi := min(lo+pixels, len(out))
+				if dy.half {
+					for b := range blocks {
+						lay(gradients[b*gradPixels*p.block:], p.block, dy.values(chunk*outSize+(group+b)*p.block, (chunk+1)*outSize), out[lo:hi], p.block)
+					}
 				}
-				a.Pixels = &lists.pairs[lo]
-				a.N = int64((hi - lo) / 2)
-				a.DW = unsafe.Pointer(&out[((block*taps+i%taps)*p.inPad+from)*p.block])
-				runGrads(grads, a)
+				for t := 0; t < p.taps; t += together {
+					list := laid[:2*((hi-lo)*gradPixels/pixels)]
+					if x.half {
+						for i := range together {
+							lay(inputs[i*width:], rows, x.values(chunk*inSize+from, (chunk+1)*inSize), in[t+i][lo:hi], width)
+						}
+						a.X = at(inputs, 0)
+					} else {
+						i := lo/pixels*p.taps + t
+						list = lists.pairs[lists.start[i]:lists.start[i+1]]
+						a.X = at(x.f, chunk*inSize+from)
+					}
+					if len(list) == 0 {
+						continue
+					}
+					a.Pixels, a.N = &list[0], int64(len(list)/2)
+					for b := range blocks {
+						if dy.half {
+							a.DY = at(gradients, b*gradPixels*p.block)
+						} else {
+							a.DY = at(dy.f, chunk*outSize+lo*dy.stride+(group+b)*p.block)
+						}
+						a.DW = at(sums, ((b*p.taps+t)*p.inPad+from)*p.block)
+						runGrads(runs, a)
+					}
+				}
 			}
 		}
 	}})
@@ -509,6 +556,15 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 	c.emit(o)
 }
 
+// largestDivisor is the largest divisor of n up to most, or 1.
+func largestDivisor(n, most int) int {
+	d := max(1, min(n, most))
+	for n%d != 0 {
+		d--
+	}
+	return d
+}
+
 // gradRun is some weight-gradient tiles side by side, from an input channel on.
 type gradRun struct {
 	kernel.Grad
@@ -517,10 +573,10 @@ type gradRun struct {
 
 // gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first: these have the most sums under way, which hides the latency of the
 // multiply-adds (on AVX-512 6x64 does a tenth more than 4x64).
-func (e *Engine) gradsFor(block, channels int) []gradRun {
+func gradsFor(grads []kernel.Grad, block, channels int) []gradRun {
 	var runs []gradRun
 	from := 0
-	for _, k := range e.path.Grads { // by falling rows; those of the last divide every number of channels
+	for _, k := range grads { // by falling rows; those of the last divide every number of channels
 		if k.Block != block {
 			continue
 		}

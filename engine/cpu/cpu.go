@@ -57,7 +57,7 @@ func newEngine(o Options) (*Engine, error) {
 	for _, p := range paths {
 		names = append(names, p.Name)
 		if p.Name == o.Path || o.Path == "" {
-			e := &Engine{path: p, pool: newPool(o.Workers), winograd: winogradLimits{channels: 32, images: 32, waste: 1.5}}
+			e := &Engine{path: p, pool: newPool(o.Workers), winograd: winogradLimits{images: 32, waste: 1.5}}
 			// The helpers hold the pool but not the engine, so they end when nobody holds the engine.
 			runtime.AddCleanup(e, (*pool).close, e.pool)
 			return e, nil

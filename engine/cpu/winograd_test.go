@@ -21,7 +21,7 @@ func TestWinograd(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					e.winograd = winogradLimits{channels: lanes, images: 1, waste: 16}
+					e.winograd = winogradLimits{images: 1, waste: 16}
 					return e
 				})
 			})

@@ -34,6 +34,8 @@ type Path struct {
 	Tiles []Tile // by falling Block
 	Pairs []Tile // tiles of bfloat16, of the same blocks; none where widening to float32 first is faster
 	Grads []Grad // by falling Block, then Rows
+	// PairGrads are Grads of bfloat16: what X and DY hold for a pixel is then pairs, of two pixels. There are some where there are Pairs.
+	PairGrads []Grad
 	Winograd
 
 	// Sums adds the rows of x to sum: sum[c] += x[r][c].
@@ -58,6 +60,11 @@ type Path struct {
 	Narrow func(dst []uint16, src []float32)
 	// Pair rounds two rows of weights to bfloat16 and lays them side by side, value by value, as tiles of Pairs want them.
 	Pair func(dst []uint16, first, second []float32)
+	// Gather lays rows of bfloat16 side by side, as float32: dst[i*pitch+j] = src[offsets[i]+j] for j < width, or 0 where the offset is negative. The width is a multiple of 16, and there is at
+	// least one offset.
+	Gather func(dst []float32, pitch int, src Values, offsets []int32, width int)
+	// GatherPairs lays them in pairs: the 4 bytes at dst[i*pitch+j] are src[offsets[2*i]+j] and src[offsets[2*i+1]+j], still bfloat16.
+	GatherPairs func(dst []float32, pitch int, src Values, offsets []int32, width int)
 	// Larger is y = max(y, x). A NaN in either stays.
 	Larger func(y, x []float32)
 	// Claim gives gradients to who was the largest: where x < best does not hold, dx += g and then g = 0.

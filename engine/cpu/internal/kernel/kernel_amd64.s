@@ -38,6 +38,12 @@ DATA rounding<>+120(SB)/4, $0x00007fff
 DATA rounding<>+124(SB)/4, $0x00007fff
 GLOBL rounding<>(SB), RODATA|NOPTR, $128
 
+DATA nothing<>+0(SB)/8, $0x0000000000000000
+DATA nothing<>+8(SB)/8, $0x0000000000000000
+DATA nothing<>+16(SB)/8, $0x0000000000000000
+DATA nothing<>+24(SB)/8, $0x0000000000000000
+GLOBL nothing<>(SB), RODATA|NOPTR, $32
+
 // func tile12x16AVX512(a *uintptr)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile12x16AVX512(SB), $104-8
@@ -3689,6 +3695,183 @@ store:
 	VZEROUPPER
 	RET
 
+// func gradPairs6x64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs6x64AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z24
+	VMOVUPS      64(SI)(R12*1), Z25
+	VMOVUPS      128(SI)(R12*1), Z26
+	VMOVUPS      192(SI)(R12*1), Z27
+	VBROADCASTSS (CX)(R11*1), Z28
+	LONG         $0x401e9262
+	WORD         $0xc052
+	LONG         $0x401e9262
+	WORD         $0xc952
+	LONG         $0x401e9262
+	WORD         $0xd252
+	LONG         $0x401e9262
+	WORD         $0xdb52
+	VBROADCASTSS 4(CX)(R11*1), Z29
+	LONG         $0x40169262
+	WORD         $0xe052
+	LONG         $0x40169262
+	WORD         $0xe952
+	LONG         $0x40169262
+	WORD         $0xf252
+	LONG         $0x40169262
+	WORD         $0xfb52
+	VBROADCASTSS 8(CX)(R11*1), Z30
+	LONG         $0x400e1262
+	WORD         $0xc052
+	LONG         $0x400e1262
+	WORD         $0xc952
+	LONG         $0x400e1262
+	WORD         $0xd252
+	LONG         $0x400e1262
+	WORD         $0xdb52
+	VBROADCASTSS 12(CX)(R11*1), Z31
+	LONG         $0x40061262
+	WORD         $0xe052
+	LONG         $0x40061262
+	WORD         $0xe952
+	LONG         $0x40061262
+	WORD         $0xf252
+	LONG         $0x40061262
+	WORD         $0xfb52
+	VBROADCASTSS 16(CX)(R11*1), Z28
+	LONG         $0x401e8262
+	WORD         $0xc052
+	LONG         $0x401e8262
+	WORD         $0xc952
+	LONG         $0x401e8262
+	WORD         $0xd252
+	LONG         $0x401e8262
+	WORD         $0xdb52
+	VBROADCASTSS 20(CX)(R11*1), Z29
+	LONG         $0x40168262
+	WORD         $0xe052
+	LONG         $0x40168262
+	WORD         $0xe952
+	LONG         $0x40168262
+	WORD         $0xf252
+	LONG         $0x40168262
+	WORD         $0xfb52
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	VADDPS       64(R12), Z1, Z1
+	VADDPS       128(R12), Z2, Z2
+	VADDPS       192(R12), Z3, Z3
+	ADDQ         R8, R12
+	VADDPS       (R12), Z4, Z4
+	VADDPS       64(R12), Z5, Z5
+	VADDPS       128(R12), Z6, Z6
+	VADDPS       192(R12), Z7, Z7
+	ADDQ         R8, R12
+	VADDPS       (R12), Z8, Z8
+	VADDPS       64(R12), Z9, Z9
+	VADDPS       128(R12), Z10, Z10
+	VADDPS       192(R12), Z11, Z11
+	ADDQ         R8, R12
+	VADDPS       (R12), Z12, Z12
+	VADDPS       64(R12), Z13, Z13
+	VADDPS       128(R12), Z14, Z14
+	VADDPS       192(R12), Z15, Z15
+	ADDQ         R8, R12
+	VADDPS       (R12), Z16, Z16
+	VADDPS       64(R12), Z17, Z17
+	VADDPS       128(R12), Z18, Z18
+	VADDPS       192(R12), Z19, Z19
+	ADDQ         R8, R12
+	VADDPS       (R12), Z20, Z20
+	VADDPS       64(R12), Z21, Z21
+	VADDPS       128(R12), Z22, Z22
+	VADDPS       192(R12), Z23, Z23
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z4, (DI)
+	VMOVUPS Z5, 64(DI)
+	VMOVUPS Z6, 128(DI)
+	VMOVUPS Z7, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z8, (DI)
+	VMOVUPS Z9, 64(DI)
+	VMOVUPS Z10, 128(DI)
+	VMOVUPS Z11, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z12, (DI)
+	VMOVUPS Z13, 64(DI)
+	VMOVUPS Z14, 128(DI)
+	VMOVUPS Z15, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z16, (DI)
+	VMOVUPS Z17, 64(DI)
+	VMOVUPS Z18, 128(DI)
+	VMOVUPS Z19, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z20, (DI)
+	VMOVUPS Z21, 64(DI)
+	VMOVUPS Z22, 128(DI)
+	VMOVUPS Z23, 192(DI)
+	ADDQ    R8, DI
+	ADDQ    $0x18, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
 // func grad4x64AVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·grad4x64AVX512(SB), $0-8
@@ -3750,6 +3933,137 @@ pixel:
 	VFMADD231PS  Z17, Z23, Z13
 	VFMADD231PS  Z18, Z23, Z14
 	VFMADD231PS  Z19, Z23, Z15
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	VADDPS       64(R12), Z1, Z1
+	VADDPS       128(R12), Z2, Z2
+	VADDPS       192(R12), Z3, Z3
+	ADDQ         R8, R12
+	VADDPS       (R12), Z4, Z4
+	VADDPS       64(R12), Z5, Z5
+	VADDPS       128(R12), Z6, Z6
+	VADDPS       192(R12), Z7, Z7
+	ADDQ         R8, R12
+	VADDPS       (R12), Z8, Z8
+	VADDPS       64(R12), Z9, Z9
+	VADDPS       128(R12), Z10, Z10
+	VADDPS       192(R12), Z11, Z11
+	ADDQ         R8, R12
+	VADDPS       (R12), Z12, Z12
+	VADDPS       64(R12), Z13, Z13
+	VADDPS       128(R12), Z14, Z14
+	VADDPS       192(R12), Z15, Z15
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z4, (DI)
+	VMOVUPS Z5, 64(DI)
+	VMOVUPS Z6, 128(DI)
+	VMOVUPS Z7, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z8, (DI)
+	VMOVUPS Z9, 64(DI)
+	VMOVUPS Z10, 128(DI)
+	VMOVUPS Z11, 192(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z12, (DI)
+	VMOVUPS Z13, 64(DI)
+	VMOVUPS Z14, 128(DI)
+	VMOVUPS Z15, 192(DI)
+	ADDQ    R8, DI
+	ADDQ    $0x10, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func gradPairs4x64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs4x64AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z16
+	VMOVUPS      64(SI)(R12*1), Z17
+	VMOVUPS      128(SI)(R12*1), Z18
+	VMOVUPS      192(SI)(R12*1), Z19
+	VBROADCASTSS (CX)(R11*1), Z20
+	LONG         $0x405eb262
+	WORD         $0xc052
+	LONG         $0x405eb262
+	WORD         $0xc952
+	LONG         $0x405eb262
+	WORD         $0xd252
+	LONG         $0x405eb262
+	WORD         $0xdb52
+	VBROADCASTSS 4(CX)(R11*1), Z21
+	LONG         $0x4056b262
+	WORD         $0xe052
+	LONG         $0x4056b262
+	WORD         $0xe952
+	LONG         $0x4056b262
+	WORD         $0xf252
+	LONG         $0x4056b262
+	WORD         $0xfb52
+	VBROADCASTSS 8(CX)(R11*1), Z22
+	LONG         $0x404e3262
+	WORD         $0xc052
+	LONG         $0x404e3262
+	WORD         $0xc952
+	LONG         $0x404e3262
+	WORD         $0xd252
+	LONG         $0x404e3262
+	WORD         $0xdb52
+	VBROADCASTSS 12(CX)(R11*1), Z23
+	LONG         $0x40463262
+	WORD         $0xe052
+	LONG         $0x40463262
+	WORD         $0xe952
+	LONG         $0x40463262
+	WORD         $0xf252
+	LONG         $0x40463262
+	WORD         $0xfb52
 	ADDQ         $0x08, DX
 	DECQ         BX
 	JNZ          pixel
@@ -3973,6 +4287,199 @@ store:
 	VZEROUPPER
 	RET
 
+// func gradPairs12x32AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs12x32AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z24
+	VMOVUPS      64(SI)(R12*1), Z25
+	VBROADCASTSS (CX)(R11*1), Z26
+	LONG         $0x402e9262
+	WORD         $0xc052
+	LONG         $0x402e9262
+	WORD         $0xc952
+	VBROADCASTSS 4(CX)(R11*1), Z27
+	LONG         $0x40269262
+	WORD         $0xd052
+	LONG         $0x40269262
+	WORD         $0xd952
+	VBROADCASTSS 8(CX)(R11*1), Z28
+	LONG         $0x401e9262
+	WORD         $0xe052
+	LONG         $0x401e9262
+	WORD         $0xe952
+	VBROADCASTSS 12(CX)(R11*1), Z29
+	LONG         $0x40169262
+	WORD         $0xf052
+	LONG         $0x40169262
+	WORD         $0xf952
+	VBROADCASTSS 16(CX)(R11*1), Z30
+	LONG         $0x400e1262
+	WORD         $0xc052
+	LONG         $0x400e1262
+	WORD         $0xc952
+	VBROADCASTSS 20(CX)(R11*1), Z31
+	LONG         $0x40061262
+	WORD         $0xd052
+	LONG         $0x40061262
+	WORD         $0xd952
+	VBROADCASTSS 24(CX)(R11*1), Z26
+	LONG         $0x402e1262
+	WORD         $0xe052
+	LONG         $0x402e1262
+	WORD         $0xe952
+	VBROADCASTSS 28(CX)(R11*1), Z27
+	LONG         $0x40261262
+	WORD         $0xf052
+	LONG         $0x40261262
+	WORD         $0xf952
+	VBROADCASTSS 32(CX)(R11*1), Z28
+	LONG         $0x401e8262
+	WORD         $0xc052
+	LONG         $0x401e8262
+	WORD         $0xc952
+	VBROADCASTSS 36(CX)(R11*1), Z29
+	LONG         $0x40168262
+	WORD         $0xd052
+	LONG         $0x40168262
+	WORD         $0xd952
+	VBROADCASTSS 40(CX)(R11*1), Z30
+	LONG         $0x400e8262
+	WORD         $0xe052
+	LONG         $0x400e8262
+	WORD         $0xe952
+	VBROADCASTSS 44(CX)(R11*1), Z31
+	LONG         $0x40068262
+	WORD         $0xf052
+	LONG         $0x40068262
+	WORD         $0xf952
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	VADDPS       64(R12), Z1, Z1
+	ADDQ         R8, R12
+	VADDPS       (R12), Z2, Z2
+	VADDPS       64(R12), Z3, Z3
+	ADDQ         R8, R12
+	VADDPS       (R12), Z4, Z4
+	VADDPS       64(R12), Z5, Z5
+	ADDQ         R8, R12
+	VADDPS       (R12), Z6, Z6
+	VADDPS       64(R12), Z7, Z7
+	ADDQ         R8, R12
+	VADDPS       (R12), Z8, Z8
+	VADDPS       64(R12), Z9, Z9
+	ADDQ         R8, R12
+	VADDPS       (R12), Z10, Z10
+	VADDPS       64(R12), Z11, Z11
+	ADDQ         R8, R12
+	VADDPS       (R12), Z12, Z12
+	VADDPS       64(R12), Z13, Z13
+	ADDQ         R8, R12
+	VADDPS       (R12), Z14, Z14
+	VADDPS       64(R12), Z15, Z15
+	ADDQ         R8, R12
+	VADDPS       (R12), Z16, Z16
+	VADDPS       64(R12), Z17, Z17
+	ADDQ         R8, R12
+	VADDPS       (R12), Z18, Z18
+	VADDPS       64(R12), Z19, Z19
+	ADDQ         R8, R12
+	VADDPS       (R12), Z20, Z20
+	VADDPS       64(R12), Z21, Z21
+	ADDQ         R8, R12
+	VADDPS       (R12), Z22, Z22
+	VADDPS       64(R12), Z23, Z23
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z2, (DI)
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z4, (DI)
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z6, (DI)
+	VMOVUPS Z7, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z8, (DI)
+	VMOVUPS Z9, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z10, (DI)
+	VMOVUPS Z11, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z12, (DI)
+	VMOVUPS Z13, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z14, (DI)
+	VMOVUPS Z15, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z16, (DI)
+	VMOVUPS Z17, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z18, (DI)
+	VMOVUPS Z19, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z20, (DI)
+	VMOVUPS Z21, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z22, (DI)
+	VMOVUPS Z23, 64(DI)
+	ADDQ    R8, DI
+	ADDQ    $0x30, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
 // func grad4x32AVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·grad4x32AVX512(SB), $0-8
@@ -4016,6 +4523,95 @@ pixel:
 	VBROADCASTSS 12(CX)(R11*1), Z13
 	VFMADD231PS  Z8, Z13, Z6
 	VFMADD231PS  Z9, Z13, Z7
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	VADDPS       64(R12), Z1, Z1
+	ADDQ         R8, R12
+	VADDPS       (R12), Z2, Z2
+	VADDPS       64(R12), Z3, Z3
+	ADDQ         R8, R12
+	VADDPS       (R12), Z4, Z4
+	VADDPS       64(R12), Z5, Z5
+	ADDQ         R8, R12
+	VADDPS       (R12), Z6, Z6
+	VADDPS       64(R12), Z7, Z7
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z2, (DI)
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z4, (DI)
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VMOVUPS Z6, (DI)
+	VMOVUPS Z7, 64(DI)
+	ADDQ    R8, DI
+	ADDQ    $0x10, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func gradPairs4x32AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs4x32AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z8
+	VMOVUPS      64(SI)(R12*1), Z9
+	VBROADCASTSS (CX)(R11*1), Z10
+	LONG         $0x482ed262
+	WORD         $0xc052
+	LONG         $0x482ed262
+	WORD         $0xc952
+	VBROADCASTSS 4(CX)(R11*1), Z11
+	LONG         $0x4826d262
+	WORD         $0xd052
+	LONG         $0x4826d262
+	WORD         $0xd952
+	VBROADCASTSS 8(CX)(R11*1), Z12
+	LONG         $0x481ed262
+	WORD         $0xe052
+	LONG         $0x481ed262
+	WORD         $0xe952
+	VBROADCASTSS 12(CX)(R11*1), Z13
+	LONG         $0x4816d262
+	WORD         $0xf052
+	LONG         $0x4816d262
+	WORD         $0xf952
 	ADDQ         $0x08, DX
 	DECQ         BX
 	JNZ          pixel
@@ -4202,6 +4798,170 @@ store:
 	VZEROUPPER
 	RET
 
+// func gradPairs16x16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs16x16AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z16
+	VBROADCASTSS (CX)(R11*1), Z17
+	LONG         $0x4076b262
+	WORD         $0xc052
+	VBROADCASTSS 4(CX)(R11*1), Z18
+	LONG         $0x406eb262
+	WORD         $0xc852
+	VBROADCASTSS 8(CX)(R11*1), Z19
+	LONG         $0x4066b262
+	WORD         $0xd052
+	VBROADCASTSS 12(CX)(R11*1), Z20
+	LONG         $0x405eb262
+	WORD         $0xd852
+	VBROADCASTSS 16(CX)(R11*1), Z21
+	LONG         $0x4056b262
+	WORD         $0xe052
+	VBROADCASTSS 20(CX)(R11*1), Z22
+	LONG         $0x404eb262
+	WORD         $0xe852
+	VBROADCASTSS 24(CX)(R11*1), Z17
+	LONG         $0x4076b262
+	WORD         $0xf052
+	VBROADCASTSS 28(CX)(R11*1), Z18
+	LONG         $0x406eb262
+	WORD         $0xf852
+	VBROADCASTSS 32(CX)(R11*1), Z19
+	LONG         $0x40663262
+	WORD         $0xc052
+	VBROADCASTSS 36(CX)(R11*1), Z20
+	LONG         $0x405e3262
+	WORD         $0xc852
+	VBROADCASTSS 40(CX)(R11*1), Z21
+	LONG         $0x40563262
+	WORD         $0xd052
+	VBROADCASTSS 44(CX)(R11*1), Z22
+	LONG         $0x404e3262
+	WORD         $0xd852
+	VBROADCASTSS 48(CX)(R11*1), Z17
+	LONG         $0x40763262
+	WORD         $0xe052
+	VBROADCASTSS 52(CX)(R11*1), Z18
+	LONG         $0x406e3262
+	WORD         $0xe852
+	VBROADCASTSS 56(CX)(R11*1), Z19
+	LONG         $0x40663262
+	WORD         $0xf052
+	VBROADCASTSS 60(CX)(R11*1), Z20
+	LONG         $0x405e3262
+	WORD         $0xf852
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	ADDQ         R8, R12
+	VADDPS       (R12), Z1, Z1
+	ADDQ         R8, R12
+	VADDPS       (R12), Z2, Z2
+	ADDQ         R8, R12
+	VADDPS       (R12), Z3, Z3
+	ADDQ         R8, R12
+	VADDPS       (R12), Z4, Z4
+	ADDQ         R8, R12
+	VADDPS       (R12), Z5, Z5
+	ADDQ         R8, R12
+	VADDPS       (R12), Z6, Z6
+	ADDQ         R8, R12
+	VADDPS       (R12), Z7, Z7
+	ADDQ         R8, R12
+	VADDPS       (R12), Z8, Z8
+	ADDQ         R8, R12
+	VADDPS       (R12), Z9, Z9
+	ADDQ         R8, R12
+	VADDPS       (R12), Z10, Z10
+	ADDQ         R8, R12
+	VADDPS       (R12), Z11, Z11
+	ADDQ         R8, R12
+	VADDPS       (R12), Z12, Z12
+	ADDQ         R8, R12
+	VADDPS       (R12), Z13, Z13
+	ADDQ         R8, R12
+	VADDPS       (R12), Z14, Z14
+	ADDQ         R8, R12
+	VADDPS       (R12), Z15, Z15
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z4, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z5, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z6, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z7, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z8, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z9, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z10, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z11, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z12, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z13, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z14, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z15, (DI)
+	ADDQ    R8, DI
+	ADDQ    $0x40, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
 // func grad4x16AVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·grad4x16AVX512(SB), $0-8
@@ -4236,6 +4996,74 @@ pixel:
 	VFMADD231PS  Z4, Z7, Z2
 	VBROADCASTSS 12(CX)(R11*1), Z8
 	VFMADD231PS  Z4, Z8, Z3
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Z0, Z0
+	ADDQ         R8, R12
+	VADDPS       (R12), Z1, Z1
+	ADDQ         R8, R12
+	VADDPS       (R12), Z2, Z2
+	ADDQ         R8, R12
+	VADDPS       (R12), Z3, Z3
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VMOVUPS Z3, (DI)
+	ADDQ    R8, DI
+	ADDQ    $0x10, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
+// func gradPairs4x16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gradPairs4x16AVX512(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Z4
+	VBROADCASTSS (CX)(R11*1), Z5
+	LONG         $0x4856f262
+	WORD         $0xc452
+	VBROADCASTSS 4(CX)(R11*1), Z6
+	LONG         $0x484ef262
+	WORD         $0xcc52
+	VBROADCASTSS 8(CX)(R11*1), Z7
+	LONG         $0x4846f262
+	WORD         $0xd452
+	VBROADCASTSS 12(CX)(R11*1), Z8
+	LONG         $0x483ef262
+	WORD         $0xdc52
 	ADDQ         $0x08, DX
 	DECQ         BX
 	JNZ          pixel
@@ -7393,6 +8221,93 @@ loop:
 	VZEROUPPER
 	RET
 
+// func gatherAVX512(a *uintptr)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·gatherAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*2), R12
+	MOVQ    $0x00000020, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VPMOVZXWD (R12), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (R8)
+	ADDQ      BP, R12
+	ADDQ      $0x40, R8
+	DECQ      R9
+	JNZ       step
+	ADDQ      $0x00000004, DX
+	ADDQ      SI, AX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func gatherPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·gatherPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*2), R12
+	MOVQ    $0x00000020, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVLQSX 4(DX), R9
+	LEAQ    (CX)(R9*2), R13
+	MOVQ    $0x00000020, R14
+	TESTQ   R9, R9
+	CMOVQLT R10, R13
+	CMOVQLT R11, R14
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VPMOVZXWD (R12), Z0
+	VPMOVZXWD (R13), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VORPS     Z0, Z1, Z0
+	VMOVUPS   Z0, (R8)
+	ADDQ      BP, R12
+	ADDQ      R14, R13
+	ADDQ      $0x40, R8
+	DECQ      R9
+	JNZ       step
+	ADDQ      $0x00000008, DX
+	ADDQ      SI, AX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
 DATA winogradInputAVX512Constants<>+0(SB)/4, $0x40800000
 DATA winogradInputAVX512Constants<>+4(SB)/4, $0x40a00000
 DATA winogradInputAVX512Constants<>+8(SB)/4, $0x40000000
@@ -10376,6 +11291,101 @@ loop:
 	VFMADD231PS Y10, Y11, Y9
 	DECQ        AX
 	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func gatherAVX2(a *uintptr)
+// Requires: AVX, AVX2, CMOV
+TEXT ·gatherAVX2(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*2), R12
+	MOVQ    $0x00000020, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VPMOVZXWD (R12), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (R8)
+	VPMOVZXWD 16(R12), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, 32(R8)
+	ADDQ      BP, R12
+	ADDQ      $0x40, R8
+	DECQ      R9
+	JNZ       step
+	ADDQ      $0x00000004, DX
+	ADDQ      SI, AX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func gatherPairsAVX2(a *uintptr)
+// Requires: AVX, AVX2, CMOV
+TEXT ·gatherPairsAVX2(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*2), R12
+	MOVQ    $0x00000020, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVLQSX 4(DX), R9
+	LEAQ    (CX)(R9*2), R13
+	MOVQ    $0x00000020, R14
+	TESTQ   R9, R9
+	CMOVQLT R10, R13
+	CMOVQLT R11, R14
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VPMOVZXWD (R12), Y0
+	VPMOVZXWD (R13), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VORPS     Y0, Y1, Y0
+	VMOVUPS   Y0, (R8)
+	VPMOVZXWD 16(R12), Y0
+	VPMOVZXWD 16(R13), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VORPS     Y0, Y1, Y0
+	VMOVUPS   Y0, 32(R8)
+	ADDQ      BP, R12
+	ADDQ      R14, R13
+	ADDQ      $0x40, R8
+	DECQ      R9
+	JNZ       step
+	ADDQ      $0x00000008, DX
+	ADDQ      SI, AX
+	DECQ      BX
+	JNZ       row
 	VZEROUPPER
 	RET
 

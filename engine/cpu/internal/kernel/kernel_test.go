@@ -728,6 +728,79 @@ func TestPairs(t *testing.T) {
 	})
 }
 
+// TestPairGrads checks the weight gradient of bfloat16, through GatherPairs, against float64.
+func TestPairGrads(t *testing.T) {
+	eachPath(t, func(t *testing.T, p *Path) {
+		for i, g := range p.PairGrads {
+			if g.Block != p.Grads[i].Block || g.Rows != p.Grads[i].Rows {
+				t.Errorf("gradient tile %d is %dx%d, and %dx%d for float32", i, g.Rows, g.Block, p.Grads[i].Rows, p.Grads[i].Block)
+			}
+			const pixels, ch = 20, 48
+			x, dy := make([]uint16, pixels*ch), make([]uint16, pixels*g.Block)
+			narrow(x, values(1, len(x), 0))
+			narrow(dy, values(2, len(dy), 0))
+			var in, out, list []int32
+			for i := range pixels {
+				in, out = append(in, int32(ch*(i*7%pixels))), append(out, int32(g.Block*i))
+			}
+			in[3], in[pixels-1], out[pixels-1] = -1, -1, -1
+			inputs, gradients := make([]float32, pixels/2*ch), make([]float32, pixels/2*g.Block)
+			p.GatherPairs(inputs, ch, BFloat16s(x), in, ch)
+			p.GatherPairs(gradients, g.Block, BFloat16s(dy), out, g.Block)
+			for i := range pixels / 2 {
+				list = append(list, int32(4*i*ch), int32(4*i*g.Block))
+			}
+			dw, check := guarded(ch*g.Block, 3)
+			want := make([]float32, len(dw))
+			for r := range ch / g.Rows * g.Rows {
+				for j := range g.Block {
+					var s float64
+					for i := range pixels {
+						if in[i] >= 0 {
+							s += float64(math.Float32frombits(uint32(x[int(in[i])+r])<<16)) * float64(math.Float32frombits(uint32(dy[int(out[i])+j])<<16))
+						}
+					}
+					want[r*g.Block+j] = float32(s)
+				}
+			}
+			g.Run(&GradArgs{X: unsafe.Pointer(&inputs[0]), Pixels: &list[0], N: pixels / 2, DY: unsafe.Pointer(&gradients[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+			same(t, fmt.Sprintf("%dx%d", g.Rows, g.Block), dw, want, pixels)
+			check(t)
+		}
+	})
+}
+
+// TestGather compares with the portable path, bit by bit.
+func TestGather(t *testing.T) {
+	plain := portable()
+	eachPath(t, func(t *testing.T, p *Path) {
+		for _, width := range []int{16, 48, 64, 256} {
+			for _, rows := range []int{2, 6, 20} {
+				src := make([]uint16, 21*(width+3))
+				narrow(src, values(1, len(src), 0))
+				var offsets []int32
+				for i := range rows {
+					offsets = append(offsets, int32(i*7%20*(width+3)))
+				}
+				offsets[rows/2] = -1
+				pitch := width + 5
+				for name, runs := range map[string][2]func(dst []float32, pitch int, src Values, offsets []int32, width int){"Gather": {p.Gather, plain.Gather}, "GatherPairs": {p.GatherPairs, plain.GatherPairs}} {
+					dst, check := guarded((rows-1)*pitch+width, 3)
+					want := make([]float32, len(dst))
+					runs[0](dst, pitch, BFloat16s(src), offsets, width)
+					runs[1](want, pitch, BFloat16s(src), offsets, width)
+					for i := range want {
+						if math.Float32bits(dst[i]) != math.Float32bits(want[i]) {
+							t.Fatalf("%s of %d rows of %d: value %d is %x, want %x", name, rows, width, i, math.Float32bits(dst[i]), math.Float32bits(want[i]))
+						}
+					}
+					check(t)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkPairs(b *testing.B) {
 	for _, p := range Paths() {
 		for _, tile := range p.Pairs {
@@ -771,6 +844,27 @@ func BenchmarkWinograd(b *testing.B) {
 					f.run(a)
 				}
 			})
+		}
+	}
+}
+
+func BenchmarkGather(b *testing.B) {
+	for _, p := range Paths() {
+		const rows, width = 128, 64
+		for _, stride := range []int{width, 1024} {
+			src, dst := make([]uint16, rows*stride), make([]float32, rows*width)
+			var offsets []int32
+			for i := range rows {
+				offsets = append(offsets, int32(i*stride))
+			}
+			for name, run := range map[string]func(dst []float32, pitch int, src Values, offsets []int32, width int){"Gather": p.Gather, "GatherPairs": p.GatherPairs} {
+				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, stride), func(b *testing.B) {
+					b.SetBytes(2 * rows * width)
+					for b.Loop() {
+						run(dst, width, BFloat16s(src), offsets, width)
+					}
+				})
+			}
 		}
 	}
 }

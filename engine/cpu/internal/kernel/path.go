@@ -18,6 +18,7 @@ type routines struct {
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
+	gather, gatherPairs                               func(*uintptr) // nil where the plain ones serve
 	peak                                              func(loops int)
 	peakFLOPs                                         int // of one loop
 }
@@ -216,6 +217,16 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.Scale = func(y, x []float32, s float32) { p.WeightedSum(y, s, x, 0, nil, 0, nil) }
 	p.Transpose = func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
 		transposeBlocks(r.transpose8, dst, dstStride, src, srcStride, rows, cols)
+	}
+	if r.gather != nil {
+		p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+			a := args{p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))}, n: [3]int{len(offsets), 4 * pitch, width / 16}}
+			a.call(r.gather)
+		}
+		p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+			a := args{p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))}, n: [3]int{len(offsets) / 2, 4 * pitch, width / 16}}
+			a.call(r.gatherPairs)
+		}
 	}
 	p.RowMax = func(x []float32) float32 {
 		if len(x) < 32 {

@@ -15,6 +15,7 @@ func machinePaths() []*Path {
 			weightedSum: [3]func(*uintptr){weightedSum1AVX512, weightedSum2AVX512, weightedSum3AVX512},
 			winograd:    Winograd{transform(winogradInputAVX512), transform(winogradOutputAVX512), transform(winogradWeightsAVX512), transform(winogradOutputGradAVX512), transform(winogradWeightsGradAVX512)},
 			transpose8:  transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
+			gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
 			peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 		}, []Tile{{6, 64, tile(tile6x64AVX512)}, {12, 32, tile(tile12x32AVX512)}, {12, 16, tile(tile12x16AVX512)}},
 			[]Grad{{6, 64, grad(grad6x64AVX512)}, {4, 64, grad(grad4x64AVX512)}, {12, 32, grad(grad12x32AVX512)}, {4, 32, grad(grad4x32AVX512)}, {16, 16, grad(grad16x16AVX512)}, {4, 16, grad(grad4x16AVX512)}})
@@ -23,6 +24,7 @@ func machinePaths() []*Path {
 			pairs := *p
 			pairs.Name = "avx512bf16"
 			pairs.Pairs = []Tile{{6, 64, tile(tilePairs6x64AVX512)}, {12, 32, tile(tilePairs12x32AVX512)}, {12, 16, tile(tilePairs12x16AVX512)}}
+			pairs.PairGrads = []Grad{{6, 64, grad(gradPairs6x64AVX512)}, {4, 64, grad(gradPairs4x64AVX512)}, {12, 32, grad(gradPairs12x32AVX512)}, {4, 32, grad(gradPairs4x32AVX512)}, {16, 16, grad(gradPairs16x16AVX512)}, {4, 16, grad(gradPairs4x16AVX512)}}
 			// Zen issues two VDPBF16PS in a cycle, twice the products of its multiply-adds; Intel's cores one in two (measured: half of the multiply-adds' speed).
 			if vendor() == [12]byte([]byte("AuthenticAMD")) {
 				paths = []*Path{&pairs, p}
@@ -41,6 +43,7 @@ func machinePaths() []*Path {
 			weightedSum: [3]func(*uintptr){weightedSum1AVX2, weightedSum2AVX2, weightedSum3AVX2},
 			winograd:    Winograd{transform(winogradInputAVX2), transform(winogradOutputAVX2), transform(winogradWeightsAVX2), transform(winogradOutputGradAVX2), transform(winogradWeightsGradAVX2)},
 			transpose8:  transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
+			gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
 			peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 		}, []Tile{{6, 16, tile(tile6x16AVX2)}}, []Grad{{4, 16, grad(grad4x16AVX2)}}))
 	}

@@ -38,6 +38,8 @@ func portable() *Path {
 		Widen:       widen,
 		Narrow:      narrow,
 		Pair:        pair,
+		Gather:      gather,
+		GatherPairs: gatherPairs,
 		WeightedSum: weightedSum,
 		Scale:       func(y, x []float32, s float32) { weightedSum(y, s, x, 0, nil, 0, nil) },
 		Transpose:   transpose,
@@ -164,6 +166,29 @@ func portableGrad() Grad {
 			}
 		}
 	}}
+}
+
+func gather(dst []float32, pitch int, src Values, offsets []int32, width int) {
+	for i, offset := range offsets {
+		row := dst[i*pitch : i*pitch+width]
+		clear(row)
+		if offset >= 0 {
+			widen(row, unsafe.Slice((*uint16)(src.from(int(offset)).p), width))
+		}
+	}
+}
+
+func gatherPairs(dst []float32, pitch int, src Values, offsets []int32, width int) {
+	pairs := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), 2*len(dst))
+	for i, offset := range offsets {
+		for j := range width {
+			at := &pairs[2*(i/2*pitch+j)+i%2]
+			*at = 0
+			if offset >= 0 {
+				*at = *(*uint16)(src.from(int(offset) + j).p)
+			}
+		}
+	}
 }
 
 // eachRow calls f with the bounds of each row of n floats.

@@ -44,30 +44,60 @@ func tile6x16AVX2(a *uintptr)
 //go:noescape
 func grad6x64AVX512(a *uintptr)
 
+// gradPairs6x64AVX512 is Grad.Run for 6 rows and blocks of 64.
+//
+//go:noescape
+func gradPairs6x64AVX512(a *uintptr)
+
 // grad4x64AVX512 is Grad.Run for 4 rows and blocks of 64.
 //
 //go:noescape
 func grad4x64AVX512(a *uintptr)
+
+// gradPairs4x64AVX512 is Grad.Run for 4 rows and blocks of 64.
+//
+//go:noescape
+func gradPairs4x64AVX512(a *uintptr)
 
 // grad12x32AVX512 is Grad.Run for 12 rows and blocks of 32.
 //
 //go:noescape
 func grad12x32AVX512(a *uintptr)
 
+// gradPairs12x32AVX512 is Grad.Run for 12 rows and blocks of 32.
+//
+//go:noescape
+func gradPairs12x32AVX512(a *uintptr)
+
 // grad4x32AVX512 is Grad.Run for 4 rows and blocks of 32.
 //
 //go:noescape
 func grad4x32AVX512(a *uintptr)
+
+// gradPairs4x32AVX512 is Grad.Run for 4 rows and blocks of 32.
+//
+//go:noescape
+func gradPairs4x32AVX512(a *uintptr)
 
 // grad16x16AVX512 is Grad.Run for 16 rows and blocks of 16.
 //
 //go:noescape
 func grad16x16AVX512(a *uintptr)
 
+// gradPairs16x16AVX512 is Grad.Run for 16 rows and blocks of 16.
+//
+//go:noescape
+func gradPairs16x16AVX512(a *uintptr)
+
 // grad4x16AVX512 is Grad.Run for 4 rows and blocks of 16.
 //
 //go:noescape
 func grad4x16AVX512(a *uintptr)
+
+// gradPairs4x16AVX512 is Grad.Run for 4 rows and blocks of 16.
+//
+//go:noescape
+func gradPairs4x16AVX512(a *uintptr)
 
 // grad4x16AVX2 is Grad.Run for 4 rows and blocks of 16.
 //
@@ -292,6 +322,16 @@ func weightedSum3AVX512(a *uintptr)
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
 
+// gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherAVX512(a *uintptr)
+
+// gatherPairsAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherPairsAVX512(a *uintptr)
+
 // winogradInputAVX512 transforms groups of 16 channels of 6x6 inputs; see Transform.
 //
 //go:noescape
@@ -454,6 +494,16 @@ func weightedSum3AVX2(a *uintptr)
 
 // peakAVX2 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX2(loops int)
+
+// gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherAVX2(a *uintptr)
+
+// gatherPairsAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherPairsAVX2(a *uintptr)
 
 // winogradInputAVX2 transforms groups of 16 channels of 6x6 inputs; see Transform.
 //

@@ -84,15 +84,17 @@ func each(label string, count reg.GPPhysical) func() {
 func main() {
 	ConstraintExpr("amd64")
 	roundingConstants()
+	gatherConstants()
 	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
 	avx2.tile(6, 2, floats)
 	for _, shape := range [][2]int{{6, 4}, {4, 4}, {12, 2}, {4, 2}, {16, 1}, {4, 1}} {
-		avx512.grad(shape[0], shape[1])
+		avx512.grad(shape[0], shape[1], floats)
+		avx512.grad(shape[0], shape[1], pairs)
 	}
-	avx2.grad(4, 2)
+	avx2.grad(4, 2, floats)
 	for _, s := range []isa{avx512, avx2} {
 		strips := []int{1, 4}
 		if s.lanes == 8 {
@@ -121,6 +123,9 @@ func main() {
 			s.weightedSum(terms)
 		}
 		s.peak()
+		for _, g := range gatherings {
+			s.gather(g)
+		}
 		for _, f := range transforms {
 			s.winograd(f)
 		}

@@ -177,9 +177,9 @@ func raw(directive string, bytes uint64) {
 
 // grad writes the weight-gradient tile: rows input channels times vectors registers of output channels, summed over a list of pixels.
 // It is the same outer product as tile, with pixels as the inner dimension: the rows of one pixel lie side by side,
-// so one pointer serves all of them.
-func (s isa) grad(rows, vectors int) {
-	name := fmt.Sprintf("grad%dx%d%s", rows, vectors*s.lanes, s.name)
+// so one pointer serves all of them. With pairs of bfloat16, a pixel of the list is two.
+func (s isa) grad(rows, vectors int, p products) {
+	name := fmt.Sprintf("grad%s%dx%d%s", p.name, rows, vectors*s.lanes, s.name)
 	TEXT(name, 0, "func(a *uintptr)")
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s is Grad.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
@@ -209,7 +209,7 @@ func (s isa) grad(rows, vectors int) {
 		value := broadcasts[r%len(broadcasts)]
 		VBROADCASTSS(Mem{Base: x, Index: from, Scale: 1, Disp: 4 * r}, value)
 		for v := range vectors {
-			VFMADD231PS(gradient(v), value, sum(r, v))
+			p.add(gradient(v), value, sum(r, v))
 		}
 	}
 	ADDQ(Imm(8), pixel)

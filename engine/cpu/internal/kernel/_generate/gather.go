@@ -1,0 +1,73 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// gathering is a way to lay rows of bfloat16 side by side: how many rows make one of the result, and how 16 of its values are made.
+type gathering struct {
+	name string
+	rows int
+	step func(s isa, from []reg.GPPhysical, disp int, to Mem)
+}
+
+// gatherings widen, or put the values of two rows side by side.
+var gatherings = []gathering{
+	{"gather", 1, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
+		s.widen(Mem{Base: from[0], Disp: disp / 2}, s.vec[0])
+		VMOVUPS(s.vec[0], to.Offset(disp))
+	}},
+	{"gatherPairs", 2, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
+		VPMOVZXWD(Mem{Base: from[0], Disp: disp / 2}, s.vec[0])
+		s.widen(Mem{Base: from[1], Disp: disp / 2}, s.vec[1])
+		VORPS(s.vec[0], s.vec[1], s.vec[0])
+		VMOVUPS(s.vec[0], to.Offset(disp))
+	}},
+}
+
+// gather walks down a list of offsets. A negative one stands for a row of zeros: it is read, without a branch, from a place that has some, in steps of nothing.
+func (s isa) gather(g gathering) {
+	dst, src, list, count, pitch, width, to, left, zeros, none := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9]
+	from, step := general[10:10+g.rows], general[12:12+g.rows]
+	name := g.name + s.name
+	routine(name, name+" lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.", []reg.GPPhysical{dst, src, list}, count, pitch, width)
+	LEAQ(nothing, zeros)
+	XORQ(none, none)
+	next := each("row", count)
+	for i := range g.rows {
+		MOVLQSX(Mem{Base: list, Disp: 4 * i}, left)
+		LEAQ(Mem{Base: src, Index: left, Scale: 2}, from[i])
+		MOVQ(U32(32), step[i])
+		TESTQ(left, left)
+		CMOVQLT(zeros, from[i])
+		CMOVQLT(none, step[i])
+	}
+	MOVQ(dst, to)
+	MOVQ(width, left)
+	Label("step")
+	for disp := 0; disp < 64; disp += s.bytes() {
+		g.step(s, from, disp, Mem{Base: to})
+	}
+	for i := range g.rows {
+		ADDQ(step[i], from[i])
+	}
+	ADDQ(Imm(64), to)
+	DECQ(left)
+	JNZ(LabelRef("step"))
+	ADDQ(U32(4*g.rows), list)
+	ADDQ(pitch, dst)
+	next()
+	finish()
+}
+
+// nothing is 16 zeros of bfloat16.
+var nothing Mem
+
+func gatherConstants() {
+	nothing = GLOBL("nothing", RODATA|NOPTR)
+	for i := range 4 {
+		DATA(8*i, U64(0))
+	}
+}
