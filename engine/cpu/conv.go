@@ -574,13 +574,22 @@ type gradRun struct {
 // gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first: these have the most sums under way, which hides the latency of the
 // multiply-adds (on AVX-512 6x64 does a tenth more than 4x64).
 func gradsFor(grads []kernel.Grad, block, channels int) []gradRun {
+	least := 0 // the rows of the lowest: they divide every number of channels
+	for _, k := range grads {
+		if k.Block == block {
+			least = k.Rows
+		}
+	}
 	var runs []gradRun
 	from := 0
-	for _, k := range grads { // by falling rows; those of the last divide every number of channels
+	for _, k := range grads { // by falling rows
 		if k.Block != block {
 			continue
 		}
 		tiles := (channels - from) / k.Rows
+		for (channels-from-tiles*k.Rows)%least != 0 { // leave what the lower ones can cover: of 32 channels not 2 but 8
+			tiles--
+		}
 		if tiles > 0 {
 			runs = append(runs, gradRun{k, from, tiles})
 			from += tiles * k.Rows

@@ -1,0 +1,86 @@
+package cpu
+
+import (
+	"fmt"
+	"testing"
+
+	"moco/engine/cpu/internal/kernel"
+	"moco/graph"
+	"moco/tensor"
+)
+
+// TestGradsFor: tiles of 6 rows leave 2 of 32 or 128 channels over, which no tile of 4 covers. All channels must have theirs.
+func TestGradsFor(t *testing.T) {
+	for _, p := range kernel.Paths() {
+		for _, grads := range [][]kernel.Grad{p.Grads, p.PairGrads} {
+			for _, g := range grads {
+				for channels := 4; channels <= gradRows; channels += 4 {
+					next := 0
+					for _, r := range gradsFor(grads, g.Block, channels) {
+						if r.channel != next {
+							t.Errorf("%s: blocks of %d, %d channels: a run begins at %d, want %d", p.Name, g.Block, channels, r.channel, next)
+						}
+						next += r.tiles * r.Rows
+					}
+					if next != channels {
+						t.Errorf("%s: blocks of %d: %d of %d channels have a tile", p.Name, g.Block, next, channels)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestEveryWeightHasAGradient runs weight gradients of as many channels as real networks have, wider than the suite's: none of a dense input and gradient may be zero.
+func TestEveryWeightHasAGradient(t *testing.T) {
+	for _, path := range Paths() {
+		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
+			for _, shape := range []struct{ in, out, kernel, stride int }{{16, 64, 1, 2}, {32, 64, 3, 2}, {80, 64, 1, 1}, {128, 128, 3, 2}, {320, 32, 1, 1}, {128, 320, 1, 2}} {
+				t.Run(fmt.Sprintf("%s/%v/%v", path, precision, shape), func(t *testing.T) {
+					g := graph.New()
+					g.Precision = precision
+					x := g.Input("x", tensor.Float32, 3, 5, 5, shape.in)
+					one := g.Variable("one", tensor.Float32, shape.in)
+					first := g.Variable("first", tensor.Float32, shape.in, shape.in, 1, 1)
+					w := g.Variable("w", tensor.Float32, shape.out, shape.in, shape.kernel, shape.kernel)
+					h := g.Normalise(g.Conv(x, first, 1, 0), one, one, one, one, 1e-5)
+					dw := g.ConvGradWeight(g.Conv(h, w, shape.stride, shape.kernel/2), h, shape.kernel, shape.stride, shape.kernel/2)
+					g.Output("dw", dw)
+					e, err := newEngine(Options{Path: path, Workers: 1})
+					if err != nil {
+						t.Fatal(err)
+					}
+					s := e.NewState()
+					p, err := e.Compile(g, s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer p.Close()
+					for i, name := range []string{"first", "w", "one"} {
+						v, err := s.Read(name)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for j := range v.Float32s() {
+							v.Float32s()[j] = float32((j*(31+i))%97+1) / 97
+						}
+						if err := s.Write(name, v); err != nil {
+							t.Fatal(err)
+						}
+					}
+					for i := range p.Input("x").Float32s() {
+						p.Input("x").Float32s()[i] = float32(i%89+1) / 89
+					}
+					if err := p.Run(); err != nil {
+						t.Fatal(err)
+					}
+					for i, v := range p.Output("dw").Float32s() {
+						if v == 0 {
+							t.Fatalf("the gradient of weight %d of input channel %d is zero", i, i/(shape.kernel*shape.kernel)%shape.in)
+						}
+					}
+				})
+			}
+		}
+	}
+}
