@@ -227,8 +227,8 @@ type evalPair struct {
 	train, test *evaluate.Embedded
 }
 
-// open opens both sets of images.
-func (f *evalFlags) open(ctx context.Context, a *app) (sets [2]*data.Set, closer func(), err error) {
+// openLabelled opens the images to learn from and those to classify, both of which need labels.
+func (a *app) openLabelled(ctx context.Context, train, test string) (sets [2]*data.Set, closer func(), err error) {
 	closer = func() {
 		for _, set := range sets {
 			if set != nil {
@@ -236,7 +236,7 @@ func (f *evalFlags) open(ctx context.Context, a *app) (sets [2]*data.Set, closer
 			}
 		}
 	}
-	for i, path := range []string{f.train, f.test} {
+	for i, path := range []string{train, test} {
 		set, err := a.open(ctx, path, []data.Part{data.Train, data.Test}[i])
 		if err != nil {
 			closer()
@@ -282,7 +282,7 @@ func (f *evalFlags) embed(ctx context.Context, a *app, e engine.Engine) ([]evalP
 		sources[0] = func(set *data.Set) ([]*evaluate.Embedded, error) { return a.embed(ctx, m, set, layers...) }
 		sources[1] = sources[0]
 	}
-	sets, closer, err := f.open(ctx, a)
+	sets, closer, err := a.openLabelled(ctx, f.train, f.test)
 	if err != nil {
 		return nil, err
 	}

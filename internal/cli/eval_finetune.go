@@ -68,17 +68,12 @@ the same bits, and does not repeat what is done. Without --out nothing is kept.`
 				}
 				defer t.Start.Close()
 			}
-			if t.Train, err = a.open(ctx, train, data.Train); err != nil {
+			sets, closeSets, err := a.openLabelled(ctx, train, test)
+			if err != nil {
 				return err
 			}
-			defer t.Train.Close()
-			if t.Test, err = a.open(ctx, test, data.Test); err != nil {
-				return err
-			}
-			defer t.Test.Close()
-			if t.Test.Classes() == nil {
-				return fmt.Errorf("%s holds no labelled images: give class folders", test)
-			}
+			defer closeSets()
+			t.Train, t.Test = sets[0], sets[1]
 			if err := t.Check(); err != nil {
 				return err
 			}

@@ -147,7 +147,7 @@ func (f *evalFlags) linearViews(ctx context.Context, a *app, e engine.Engine, l 
 	}
 	defer m.Close()
 	f.encoder = m.SHA256
-	sets, closer, err := f.open(ctx, a)
+	sets, closer, err := a.openLabelled(ctx, f.train, f.test)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -83,17 +83,12 @@ at any time; the same command goes on and leaves out what is done.`,
 				return err
 			}
 			defer t.Pretraining.Close()
-			if t.Train, err = a.open(ctx, t.TrainPath, data.Train); err != nil {
+			sets, closeSets, err := a.openLabelled(ctx, t.TrainPath, test)
+			if err != nil {
 				return err
 			}
-			defer t.Train.Close()
-			if t.Test, err = a.open(ctx, test, data.Test); err != nil {
-				return err
-			}
-			defer t.Test.Close()
-			if t.Test.Classes() == nil {
-				return fmt.Errorf("%s holds no labelled images: give class folders", test)
-			}
+			defer closeSets()
+			t.Train, t.Test = sets[0], sets[1]
 			if err := t.Check(); err != nil {
 				return err
 			}
