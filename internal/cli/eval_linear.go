@@ -76,6 +76,9 @@ reported is that of the chosen rate on the test set; the table shows the others 
 			show := &linearView{app: a, epochs: l.Epochs}
 			r, bad, err := classify(ctx, a, e, l, show)
 			show.clear()
+			if errors.Is(err, context.Canceled) {
+				return fmt.Errorf("stopped, and nothing is kept: %w", err)
+			}
 			if err != nil {
 				return err
 			}
