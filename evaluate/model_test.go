@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,13 @@ func TestOpenModelAndEmbed(t *testing.T) {
 			if layer == Head {
 				got[i] = e
 			}
+		}
+		both, err := m.EmbedLayers(context.Background(), set, []Layer{Backbone, Head}, nil)
+		if err != nil || !slices.Equal(both[1].Features, got[i].Features) || both[0].Dim != 32 || len(both[0].Features) != 11*32 {
+			t.Errorf("both layers at once, %v: the head's features are others than alone", err)
+		}
+		if m.EncodeViews(make([]float32, 5), 1, []Layer{Head}, [][]float32{make([]float32, 8)}) == nil {
+			t.Error("a view of five numbers is no error")
 		}
 		if _, err := m.Embed(context.Background(), set, "neck", nil); err == nil {
 			t.Error("an unknown layer is no error")
