@@ -57,7 +57,7 @@ type Recipe struct {
 type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
-	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // nothing but the policy's crop and flip, as labels are learned from (Sec. 4.1)
+	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // nothing but the policy's crop and flip, for learning from labels
 }
 
 // Default is the recipe that others start from: MoCo v1's values where the paper gives them.

@@ -130,7 +130,7 @@ func (l Linear) Classify(ctx context.Context, e engine.Engine, train, test *Embe
 	})
 }
 
-// ClassifyViews is Classify on new random views in every epoch, crops and flips as the authors' main_lincls.py has them, which the frozen encoder encodes as they are
+// ClassifyViews is Classify on new random views in every epoch, crops and flips (augment's CropAndFlip), which the frozen encoder encodes as they are
 // drawn: the paper's protocol, at the price of a forward pass over the training images for each epoch. The held-out part and the test set are plain views.
 // As there, the encoder is held to have stayed as it was. progress, if not nil, is told after each batch.
 func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *Model, layer Layer, train *data.Set, test *Embedded, progress func(Progress)) (*LinearResult, error) {

@@ -158,17 +158,3 @@ func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []in
 	}
 	return right, nil
 }
-
-// rank is the number of logits that stand above that of the label; none, or one that is no number, stands below everything.
-func rank(logits []float32, label int) int {
-	if label < 0 || label >= len(logits) || math.IsNaN(float64(logits[label])) {
-		return len(logits)
-	}
-	above := 0
-	for i, v := range logits {
-		if v > logits[label] || v == logits[label] && i < label || math.IsNaN(float64(v)) {
-			above++
-		}
-	}
-	return above
-}

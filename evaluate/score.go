@@ -28,23 +28,36 @@ func newScore(classes []string) Score {
 
 // count adds an image of a class with how much speaks for each class; ties go to the lower one. Top1 and Top5 are numbers of images until finish.
 func (s *Score) count(votes []float64, label int) {
-	best, above := 0, 0
+	best := 0
 	for c, v := range votes {
-		if v > votes[best] {
+		if v > votes[best] || math.IsNaN(votes[best]) {
 			best = c
-		}
-		if v > votes[label] || v == votes[label] && c < label {
-			above++
 		}
 	}
 	s.Predicted = append(s.Predicted, best)
 	s.Confusion[label][best]++
+	above := rank(votes, label)
 	if above == 0 {
 		s.Top1++
 	}
 	if above < 5 {
 		s.Top5++
 	}
+}
+
+// rank is the number of classes for which more speaks than for the label; of equals the lower comes first. Numbers that are none speak for every class but their
+// own: a classifier that has diverged is right about nothing.
+func rank[F float32 | float64](votes []F, label int) int {
+	if label < 0 || label >= len(votes) || votes[label] != votes[label] {
+		return len(votes)
+	}
+	above := 0
+	for i, v := range votes {
+		if v > votes[label] || v == votes[label] && i < label || v != v {
+			above++
+		}
+	}
+	return above
 }
 
 // finish makes percentages of what was counted.

@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,11 @@ func TestClassified(t *testing.T) {
 	six := &Embedded{Dim: 6, Labels: []int{0, 5}, Features: []float32{1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6}}
 	if s, err := Classified([]string{"a", "b", "c", "d", "e", "f"}, six); err != nil || s.Top1 != 50 || s.Top5 != 50 {
 		t.Errorf("of six classes the score is %+v, %v", s, err)
+	}
+	nan := float32(math.NaN())
+	broken := &Embedded{Dim: 3, Labels: []int{0, 1}, Features: []float32{nan, nan, nan, nan, 1, nan}}
+	if s, err := Classified([]string{"a", "b", "c"}, broken); err != nil || s.Top1 != 0 {
+		t.Errorf("logits that are no numbers score %v%%, %v", s.Top1, err)
 	}
 	for want, classes := range map[string][]string{"one for each of 2": {"a", "b"}, `"c" of the test images is not among`: {"a", "b", "d"}} {
 		if _, err := Classified(classes, test); err == nil || !strings.Contains(err.Error(), want) {

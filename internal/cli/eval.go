@@ -31,7 +31,7 @@ class with weight exp(similarity/t). Nothing is trained, so the accuracy tells w
 --k, --t and --features take lists: the images are encoded once, each query is searched once, and the table has a row for each combination. The
 accuracy to report is that of values chosen beforehand, which come first; the best row of the table is chosen on the test images themselves, and so a little too good.
 
-The model is the folder of a run or an encoder.safetensors. Features are those that the loss saw ("head"), or those before the head
+The model is the folder of a run, an encoder.safetensors or a checkpoint of PyTorch. Features are those that the loss saw ("head"), or those before the head
 ("backbone"), which usually do better. With --model pixels there is no encoder: the pixels themselves are compared, at --size.`,
 		Example: `  moco eval knn --model run --train cifar10/train.tar --test cifar10/test.tar
   moco eval knn --model run --train cifar10/train.tar --test cifar10/test.tar --features head,backbone --k 20,200 --t 0.07,0.1

@@ -116,7 +116,7 @@ the same bits, and does not repeat what is done. Without --out nothing is kept.`
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, or scratch (required)")
+	f.StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or scratch (required)")
 	f.StringVar(&recipe, "recipe", "cifar", "for --model scratch: name of a recipe, or a YAML file, whose encoder, views and precision are taken")
 	f.StringVar(&train, "train", "", "labelled images to learn from (required)")
 	f.StringVar(&test, "test", "", "labelled images to classify (required)")

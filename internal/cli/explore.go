@@ -44,7 +44,7 @@ type exploration struct {
 	page   report.Page
 }
 
-const exploreModelHelp = `The model is the folder of a run or an encoder.safetensors. Features are those before the head ("backbone"), or those that the loss
+const exploreModelHelp = `The model is the folder of a run, an encoder.safetensors or a checkpoint of PyTorch. Features are those before the head ("backbone"), or those that the loss
 saw ("head"). With --model pixels there is no encoder: the pixels themselves are compared, at --size. With --vectors there is no model: the features are those that
 moco embed wrote of the same --data, matched by path.`
 

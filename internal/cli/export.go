@@ -107,7 +107,7 @@ float32; compare an encoder that was trained in bf16 with moco embed --precision
 			return err
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "folder of a run, or an encoder.safetensors (required)")
+	c.Flags().StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, or a checkpoint of PyTorch (required)")
 	c.Flags().StringVar(&out, "out", "", "file to write (required)")
 	c.Flags().StringVar(&format, "format", "", "safetensors, torch, detectron2 or onnx, where the ending of --out does not say it")
 	c.Flags().StringVar(&input, "input", "uint8", "ONNX: images as uint8, or float: normalised already")

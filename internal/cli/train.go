@@ -64,7 +64,7 @@ The loss rises at first, while the queue fills with real keys; then it falls. It
 	flags.StringArrayVar(&f.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	flags.StringVar(&f.out, "out", "", "folder of the run (required)")
 	flags.StringVar(&f.pairs, "pairs", "", "for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file")
-	flags.StringVar(&f.init, "init", "", "start from the weights of this encoder (folder of a run or encoder.safetensors) instead of random ones; the key encoder starts as its copy")
+	flags.StringVar(&f.init, "init", "", "start from the weights of this encoder (folder of a run, encoder.safetensors, or a checkpoint of PyTorch) instead of random ones; the key encoder starts as its copy")
 	flags.Float64Var(&f.fps, "fps", data.DefaultFPS, "for positives=frames: frames a second to take from video files")
 	flags.IntVar(&f.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
 	flags.IntVar(&f.steps, "steps", 0, "stop after so many steps; the schedule stays")

@@ -129,7 +129,7 @@ at any time; the same command goes on and leaves out what is done.`,
 	f.StringVar(&recipe, "recipe", "cifar", "of MoCo's pretraining: name of a recipe, or a YAML file")
 	f.StringArrayVar(&settings, "set", nil, "change a key of it: key=value (may be given several times)")
 	f.IntVar(&epochs, "epochs", 0, "length of pretraining, MoCo's and the supervised one; the recipe's if not given")
-	f.StringVar(&model, "model", "", "folder of a run or encoder.safetensors that stands for MoCo's pretraining")
+	f.StringVar(&model, "model", "", "folder of a run, encoder.safetensors or checkpoint of PyTorch that stands for MoCo's pretraining")
 	f.StringSliceVar(&t.Arms, "arms", transfer.Arms(), "what is compared")
 	f.StringSliceVar(&labels, "labels", []string{"all"}, "shares of the labels to fine-tune with: all, 1%, or a number of each class")
 	f.IntVar(&t.Seeds, "seeds", 1, "how often everything is done, with other random numbers")
