@@ -317,32 +317,21 @@ func take(t map[string]*tensor.Tensor, foreignName map[string]string, c nn.Confi
 	out := &weights.File{}
 	known := map[string]bool{}
 	var missing, wrong, extra []string
-	want := func(name string, shape tensor.Shape) {
-		known[name] = true
-		switch got := t[name]; {
-		case got == nil:
-			missing = append(missing, name)
-		case got.Type != tensor.Float32 || !got.Shape.Equal(shape):
-			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be float32 %v", foreignName[name], got.Type, got.Shape, shape))
+	for _, e := range stateDict(c) {
+		known[e.name] = true
+		got := t[e.name]
+		switch {
+		case e.fits(got):
+		case got != nil:
+			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be %v %v", foreignName[e.name], got.Type, got.Shape, e.typeOf, e.shape))
+			continue
+		case e.counts(): // PyTorch before 0.4.1 counted none
+			got = tensor.New(tensor.Int64)
 		default:
-			out.Tensors = append(out.Tensors, weights.Named{Name: name, Tensor: got})
+			missing = append(missing, e.name)
+			continue
 		}
-	}
-	for _, p := range c.Parameters() {
-		want(p.Name, p.Shape)
-	}
-	for _, b := range c.Buffers() {
-		want(b.Name, tensor.Shape{b.Channels})
-		if base, ok := strings.CutSuffix(b.Name, "running_var"); ok {
-			name := base + "num_batches_tracked"
-			n := t[name]
-			if known[name] = true; n == nil { // PyTorch before 0.4.1 counted none
-				n = tensor.New(tensor.Int64)
-			} else if n.Type != tensor.Int64 || len(n.Shape) != 0 {
-				wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be an int64 number", foreignName[name], n.Type, n.Shape))
-			}
-			out.Tensors = append(out.Tensors, weights.Named{Name: name, Tensor: n})
-		}
+		out.Tensors = append(out.Tensors, weights.Named{Name: e.name, Tensor: got})
 	}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		part, _, _ := strings.Cut(name, ".")

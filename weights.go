@@ -65,36 +65,18 @@ func newTrained(f *weights.File) (*Trained, error) {
 	}
 	t.File = &weights.File{Metadata: f.Metadata}
 	c := t.Recipe.Encoder
-	add := func(name string, shape ...int) {
-		n := f.Get(name)
+	for _, e := range stateDict(c) {
+		n := f.Get(e.name)
 		switch {
-		case err != nil:
+		case e.fits(n):
+		case e.counts(): // a file of other origin may lack it
+			n = tensor.New(tensor.Int64)
 		case n == nil:
-			err = fmt.Errorf("it lacks the tensor %q of a %s", name, c.Arch)
-		case n.Type != tensor.Float32 || !n.Shape.Equal(shape):
-			err = fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", name, n.Type, n.Shape, c.Arch, c.Width, tensor.Shape(shape))
+			return nil, fmt.Errorf("it lacks the tensor %q of a %s", e.name, c.Arch)
+		default:
+			return nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", e.name, n.Type, n.Shape, c.Arch, c.Width, e.shape)
 		}
-		t.File.Tensors = append(t.File.Tensors, weights.Named{Name: name, Tensor: n})
-	}
-	channels := map[string]int{}
-	for _, b := range c.Buffers() {
-		channels[b.Name] = b.Channels
-	}
-	for _, p := range c.Parameters() {
-		add(p.Name, p.Shape...)
-		norm, last := strings.CutSuffix(p.Name, ".bias")
-		if n := channels[norm+".running_mean"]; last && n > 0 {
-			add(norm+".running_mean", n)
-			add(norm+".running_var", n)
-			count := f.Get(norm + ".num_batches_tracked")
-			if count == nil || count.Type != tensor.Int64 || len(count.Shape) != 0 {
-				count = tensor.New(tensor.Int64) // a file of other origin may lack it
-			}
-			t.File.Tensors = append(t.File.Tensors, weights.Named{Name: norm + ".num_batches_tracked", Tensor: count})
-		}
-	}
-	if err != nil {
-		return nil, err
+		t.File.Tensors = append(t.File.Tensors, weights.Named{Name: e.name, Tensor: n})
 	}
 	if raw := f.Metadata["classes"]; raw != "" {
 		if err := json.Unmarshal([]byte(raw), &t.Classes); err != nil || len(t.Classes) != c.Dim {
@@ -102,6 +84,39 @@ func newTrained(f *weights.File) (*Trained, error) {
 		}
 	}
 	return t, nil
+}
+
+// entry is a tensor of an encoder's file.
+type entry struct {
+	name   string
+	typeOf tensor.Type
+	shape  tensor.Shape
+}
+
+// counts is true of batch norm's num_batches_tracked, which is for PyTorch alone.
+func (e entry) counts() bool { return e.typeOf == tensor.Int64 }
+
+// fits tells whether t, which may be nil, is such a tensor.
+func (e entry) fits(t *tensor.Tensor) bool {
+	return t != nil && t.Type == e.typeOf && t.Shape.Equal(e.shape)
+}
+
+// stateDict lists the tensors of an encoder as torchvision's state_dict() does: its names, in its order.
+func stateDict(c nn.Config) []entry {
+	channels := map[string]int{}
+	for _, b := range c.Buffers() {
+		channels[b.Name] = b.Channels
+	}
+	var all []entry
+	for _, p := range c.Parameters() {
+		all = append(all, entry{p.Name, tensor.Float32, p.Shape})
+		norm, last := strings.CutSuffix(p.Name, ".bias")
+		if n := channels[norm+".running_mean"]; last && n > 0 {
+			all = append(all, entry{norm + ".running_mean", tensor.Float32, tensor.Shape{n}}, entry{norm + ".running_var", tensor.Float32, tensor.Shape{n}},
+				entry{norm + ".num_batches_tracked", tensor.Int64, nil})
+		}
+	}
+	return all
 }
 
 // EncoderMetadata describes an encoder well enough to build it again and to give it what it was trained on: "mean" and "std" are those that a
@@ -133,25 +148,18 @@ func triple(v [3]float32) string {
 // weights.Save makes of it.
 func Export(r *Recipe, s engine.State, steps int) (*weights.File, error) {
 	f := &weights.File{Metadata: EncoderMetadata(r)}
-	add := func(name string) error {
-		t, err := s.Read("encoder_q." + name)
-		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
-		return err
-	}
-	for _, p := range r.Encoder.Parameters() {
-		if err := add(p.Name); err != nil {
-			return nil, err
+	for _, e := range stateDict(r.Encoder) {
+		var t *tensor.Tensor
+		if e.counts() {
+			t = tensor.New(tensor.Int64)
+			t.Int64s()[0] = int64(steps)
+		} else {
+			var err error
+			if t, err = s.Read("encoder_q." + e.name); err != nil {
+				return nil, err
+			}
 		}
-	}
-	for _, b := range r.Encoder.Buffers() {
-		if err := add(b.Name); err != nil {
-			return nil, err
-		}
-		if base, ok := strings.CutSuffix(b.Name, "running_var"); ok {
-			n := tensor.New(tensor.Int64)
-			n.Int64s()[0] = int64(steps)
-			f.Tensors = append(f.Tensors, weights.Named{Name: base + "num_batches_tracked", Tensor: n})
-		}
+		f.Tensors = append(f.Tensors, weights.Named{Name: e.name, Tensor: t})
 	}
 	return f, nil
 }
