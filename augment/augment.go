@@ -19,6 +19,7 @@ type Policy struct {
 
 	Plain              bool    // no randomness: the middle of the image, for evaluation
 	MinScale, MaxScale float64 // share of the image's area that a crop covers
+	MinLabelled        float64 // MinScale of CropAndFlip
 	MinRatio, MaxRatio float64 // width by height of a crop
 
 	GrayFirst bool // grayscale before jitter, as v1 has it
@@ -41,16 +42,16 @@ var (
 // policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and one for the built-in set, whose pictures
 // colour would tell apart all too easily. "flip" changes next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
-	{Name: "v1", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
+	{Name: "v1", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
 		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
-	{Name: "v2", MinScale: 0.2, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+	{Name: "v2", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Blur: 0.5, MinSigma: 0.1, MaxSigma: 2,
 		Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
-	{Name: "cifar", MinScale: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+	{Name: "cifar", MinScale: 0.08, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
-	{Name: "shapes", MinScale: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+	{Name: "shapes", MinScale: 0.4, MinLabelled: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.8, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
-	{Name: "flip", MinScale: 1, MaxScale: 1, MinRatio: 1, MaxRatio: 1, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+	{Name: "flip", MinScale: 1, MinLabelled: 1, MaxScale: 1, MinRatio: 1, MaxRatio: 1, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
 }
 
 // Named returns the policy with the given name for views of size x size pixels.
@@ -73,10 +74,11 @@ func (p Policy) ForEvaluation() Policy {
 	return p
 }
 
-// CropAndFlip is the same policy without changes of colour and blur: the kind of views that classifiers are trained on. The crop stays
-// the policy's: from 20% of the image with v1 and v2, where the authors' main_lincls.py has torchvision's default of 8%, as cifar does.
+// CropAndFlip is the same policy without changes of colour and blur: the kind of views that classifiers are trained on. With v1 and v2 crops go down to 8% of the image then, as in
+// the authors' main_lincls.py, where their main_moco.py has 20%.
 func (p Policy) CropAndFlip() Policy {
 	p.Jitter, p.Gray, p.Blur = 0, 0, 0
+	p.MinScale = p.MinLabelled
 	return p
 }
 

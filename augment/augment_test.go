@@ -201,6 +201,19 @@ func TestCropAndFlipKeepsColours(t *testing.T) {
 	}
 }
 
+// TestCropAndFlipCrops: labelled views are cropped as far as main_lincls.py does, or as the policy itself where that is no paper's.
+func TestCropAndFlipCrops(t *testing.T) {
+	for name, want := range map[string]float64{"v1": 0.08, "v2": 0.08, "cifar": 0.08, "shapes": 0.4, "flip": 1} {
+		p, err := Named(name, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.CropAndFlip().MinScale; got != want {
+			t.Errorf("%s crops down to %v of the image, want %v", name, got, want)
+		}
+	}
+}
+
 func FuzzView(f *testing.F) {
 	f.Add(uint16(3), uint16(5), uint64(1), uint8(0))
 	f.Add(uint16(1000), uint16(1), uint64(9), uint8(1))
