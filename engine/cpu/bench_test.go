@@ -12,7 +12,7 @@ import (
 func BenchmarkConvolution(b *testing.B) {
 	for _, c := range []struct{ in, out, size, kernel, stride int }{
 		{64, 64, 32, 3, 1}, {128, 128, 16, 3, 1}, {256, 256, 8, 3, 1}, {512, 512, 4, 3, 1},
-		{64, 128, 32, 3, 2}, {64, 128, 32, 1, 2}, {256, 64, 32, 1, 1}, {3, 64, 32, 3, 1}, {16, 16, 32, 3, 1},
+		{64, 128, 32, 3, 2}, {64, 128, 32, 1, 2}, {256, 64, 32, 1, 1}, {64, 256, 32, 1, 1}, {512, 128, 28, 1, 1}, {1024, 256, 14, 1, 1}, {2048, 512, 7, 1, 1}, {512, 2048, 7, 1, 1}, {3, 64, 32, 3, 1}, {16, 16, 32, 3, 1},
 	} {
 		for _, direction := range []graph.Op{graph.Conv, graph.ConvGradInput, graph.ConvGradWeight} {
 			if c.in == 3 && direction == graph.ConvGradInput {

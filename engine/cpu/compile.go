@@ -38,22 +38,22 @@ type op struct {
 
 // compiler turns a graph into a list of operations.
 type compiler struct {
-	engine    *Engine
-	state     *state
-	graph     *graph.Graph
-	users     map[*graph.Node][]*graph.Node // who reads a node
-	held      map[*graph.Node]bool          // read after the run: outputs and assigned values
-	fusion    fusion
-	values    map[*graph.Node]*buffer
-	again     map[*graph.Node]*buffer   // values computed again for the backward pass
-	halves    map[*graph.Node]*buffer   // copies as rows of bfloat16
-	wides     map[*graph.Node]*buffer   // copies as rows of 16 float32: of narrow images, of bfloat16
-	affine    map[*graph.Node]*affine   // of a Normalise
-	low       map[*graph.Node]*buffer   // of a BatchMean: what rounding took from it
-	winograds map[*graph.Node]*winograd // of convolutions and their data gradients
-	ops       []*op
-	fixed     []constant
-	err       error
+	engine *Engine
+	state  *state
+	graph  *graph.Graph
+	users  map[*graph.Node][]*graph.Node // who reads a node
+	held   map[*graph.Node]bool          // read after the run: outputs and assigned values
+	fusion fusion
+	values map[*graph.Node]*buffer
+	again  map[*graph.Node]*buffer // values computed again for the backward pass
+	halves map[*graph.Node]*buffer // copies as rows of bfloat16
+	wides  map[*graph.Node]*buffer // copies as rows of 16 float32: of narrow images, of bfloat16
+	affine map[*graph.Node]*affine // of a Normalise
+	low    map[*graph.Node]*buffer // of a BatchMean: what rounding took from it
+	parted map[*graph.Node]*parted // who writes a value part by part
+	ops    []*op
+	fixed  []constant
+	err    error
 }
 
 // constant is a scalar that is written once.
@@ -73,15 +73,15 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 	}
 	c := &compiler{
 		engine: e, state: st, graph: g,
-		users:     map[*graph.Node][]*graph.Node{},
-		held:      map[*graph.Node]bool{},
-		values:    map[*graph.Node]*buffer{},
-		wides:     map[*graph.Node]*buffer{},
-		halves:    map[*graph.Node]*buffer{},
-		again:     map[*graph.Node]*buffer{},
-		affine:    map[*graph.Node]*affine{},
-		low:       map[*graph.Node]*buffer{},
-		winograds: map[*graph.Node]*winograd{},
+		users:  map[*graph.Node][]*graph.Node{},
+		held:   map[*graph.Node]bool{},
+		values: map[*graph.Node]*buffer{},
+		wides:  map[*graph.Node]*buffer{},
+		halves: map[*graph.Node]*buffer{},
+		again:  map[*graph.Node]*buffer{},
+		affine: map[*graph.Node]*affine{},
+		low:    map[*graph.Node]*buffer{},
+		parted: map[*graph.Node]*parted{},
 	}
 	for _, n := range g.Nodes {
 		for _, in := range n.In {

@@ -56,6 +56,31 @@ type tiling struct {
 // gradient's norm was off by 1e-2 with chains of 576 and by 3.6e-3 with 144. Adding to memory so often costs 2 to 3% of a convolution.
 const longestChain = 144
 
+// chains is into how many sums those over a row of channels are cut. What is rounded to bfloat16 is rounded once.
+func chains(channels int, half bool) int {
+	n := (channels + longestChain - 1) / longestChain
+	for channels%(4*n) != 0 {
+		n++
+	}
+	if half {
+		return 1
+	}
+	return n
+}
+
+// tileLists are the rows that the tiles of one matrix product read and write, in bytes from its first.
+type tileLists struct{ in, out []int32 }
+
+// newTileLists lists rows that lie side by side. The last tile is filled with its last row, again.
+func newTileLists(n, tile, inBytes, outBytes int) (l tileLists) {
+	for i := range roundUp(n, tile) {
+		i = min(i, n-1)
+		l.in = append(l.in, int32(i*inBytes))
+		l.out = append(l.out, int32(i*outBytes))
+	}
+	return l
+}
+
 // pixelsEach is how many output pixels a chunk has at least: its tables (8 bytes a pixel) stay in the first-level cache.
 const pixelsEach = 2048
 
@@ -103,13 +128,10 @@ func (e *Engine) newTiling(read, write *buffer, images, h, w, readPixels, inner,
 	t := &tiling{tile: e.tileFor(out, read.half)}
 	readStride, writeStride := read.stride, write.stride
 	inBytes, outBytes := read.bytes(), write.bytes()
-	pieces := (inner + longestChain - 1) / longestChain // of a tap's channels
-	for inner%(4*pieces) != 0 {
-		pieces++
-	}
+	pieces := chains(inner, write.half)
 	t.chain = max(1, longestChain*pieces/inner)
-	if write.half { // what is rounded to bfloat16 is rounded once
-		pieces, t.chain = 1, taps
+	if write.half {
+		t.chain = taps
 	}
 	t.inner = int64(inner * inBytes / pieces / 16)
 	t.images = min(images, max(1, pixelsEach/(h*w)))
@@ -256,7 +278,16 @@ func (c *compiler) conv(n *graph.Node) {
 		y := c.activations(n)
 		c.winogradConv(n, "Conv", n.Cost(), v, c.input(n.In[0]), w, y, nil, false)
 		if frozen != nil {
-			frozen(v, y)
+			frozen(&v.parted, y)
+		}
+		return
+	}
+	if g.pointwiseFits(p.inPad) {
+		frozen := c.frozenNormalise(n)
+		y := c.activations(n)
+		v := c.pointwiseConv(&op{node: n, cost: n.Cost(), label: "Conv"}, g.images*g.outH*g.outW, p.inPad, p.outPad, c.input(n.In[0]), w, y, nil)
+		if frozen != nil {
+			frozen(&v.parted, y)
 		}
 		return
 	}
@@ -287,7 +318,7 @@ func (c *compiler) image(n *graph.Node) *buffer {
 	return c.values[n]
 }
 
-// input is what a Winograd convolution reads for n.
+// input is what a convolution that lays out its inputs itself reads for n.
 func (c *compiler) input(n *graph.Node) input {
 	if normalise := c.fusion.lazy[n]; normalise != nil {
 		return input{c.stored(normalise.In[0]), c.affineOf(normalise)}
@@ -329,8 +360,14 @@ func (c *compiler) dataGradient(n, grad, other *graph.Node) {
 		c.winogradConv(n, "ConvGradInput", grad.Cost(), v, input{x: dy}, transposed, dx, add, true)
 		return
 	}
+	o := &op{node: n, label: "ConvGradInput", cost: grad.Cost(), writes: []*buffer{transposed}, phases: []phase{turn}}
+	if g.pointwiseFits(p.inPad) {
+		c.pointwiseConv(o, g.images*g.outH*g.outW, p.outPad, out, input{x: dy}, transposed, dx, add)
+		o.reads = append(o.reads, w)
+		return
+	}
 	dy = c.operand(dy, grad.In[0])
-	o := &op{node: n, label: "ConvGradInput", cost: grad.Cost(), reads: []*buffer{dy, w}, writes: []*buffer{dx, transposed}, phases: []phase{turn}}
+	o.reads, o.writes = []*buffer{dy, w}, []*buffer{dx, transposed}
 	if dy.half {
 		transposed = c.engine.pairWeights(o, transposed, p.outPad, out, p.taps, transposed.stride)
 	}
@@ -445,7 +482,7 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 		return
 	}
 	x := c.image(n.In[1])
-	if x.stride%lanes == 0 {
+	if x == nil || x.stride%lanes == 0 {
 		x = c.later(n.In[1])
 	}
 
@@ -488,18 +525,14 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 		laid = append(laid, int32(4*i*rows), int32(4*i*outStride))
 	}
 	runs := gradsFor(grads, p.block, rows)
-	partial := dw
 	o := &op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dw}}
-	if splits > 1 {
-		partial = &buffer{words: splits * p.floats()}
-		o.writes = append(o.writes, partial)
-	}
+	partial := c.partialSums(o, dw, splits)
 	o.phases = append(o.phases, phase{groups * ranges * splits, func(w *worker, part int) {
 		s, rest := part/(groups*ranges), part%(groups*ranges)
 		group, from := rest/ranges*blocks, rest%ranges*width
 		inputs := w.floats(gradPixels * (rows + blocks*p.block))
 		gradients := inputs[gradPixels*rows:]
-		sums := partial.f[s*p.floats()*min(1, splits-1)+group*p.taps*p.inPad*p.block:]
+		sums := partial(s)[group*p.taps*p.inPad*p.block:]
 		for b := range blocks {
 			for t := range p.taps {
 				first := ((b*p.taps+t)*p.inPad + from) * p.block
@@ -545,15 +578,32 @@ func (c *compiler) convGradWeight(n *graph.Node) {
 			}
 		}
 	}})
-	if splits > 1 {
-		o.phases = append(o.phases, cut(p.floats(), 4096, func(_ *worker, lo, hi int) {
-			copy(dw.f[lo:hi], partial.f[lo:hi])
-			for s := 1; s < splits; s++ {
-				c.engine.path.WeightedSum(dw.f[lo:hi], 1, dw.f[lo:hi], 1, partial.f[s*p.floats()+lo:s*p.floats()+hi], 0, nil)
-			}
-		}))
-	}
+	c.addPartialSums(o, dw, partial, splits)
 	c.emit(o)
+}
+
+// partialSums is where the weight gradient of each split goes: dw itself if there is one.
+func (c *compiler) partialSums(o *op, dw *buffer, splits int) func(split int) []float32 {
+	if splits == 1 {
+		return func(int) []float32 { return dw.f }
+	}
+	b := &buffer{words: splits * dw.words}
+	o.writes = append(o.writes, b)
+	return func(split int) []float32 { return b.f[split*dw.words : (split+1)*dw.words] }
+}
+
+// addPartialSums makes an operation add what the splits gave, in order.
+func (c *compiler) addPartialSums(o *op, dw *buffer, partial func(split int) []float32, splits int) {
+	if splits == 1 {
+		return
+	}
+	o.phases = append(o.phases, cut(dw.words, 4096, func(_ *worker, lo, hi int) {
+		sum := dw.f[lo:hi]
+		copy(sum, partial(0)[lo:hi])
+		for s := 1; s < splits; s++ {
+			c.engine.path.WeightedSum(sum, 1, sum, 1, partial(s)[lo:hi], 0, nil)
+		}
+	}))
 }
 
 // largestDivisor is the largest divisor of n up to most, or 1.

@@ -63,10 +63,27 @@ func (c *compiler) reluGrad(n *graph.Node) {
 	} else {
 		y = c.later(n.In[1])
 		dy = c.storedLike(n.In[0], y)
+		if c.only(n.In[0]) {
+			if maker := c.maker(n.In[0], dy, c.splitsBehind(n), y); maker != nil {
+				c.maskParts(n, maker, dy, y)
+				return
+			}
+		}
 	}
 	dx := c.resultLike(n, y)
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, y}, writes: []*buffer{dx}, reuse: []*buffer{dy, y},
 		phases: []phase{cut(dx.floats(), elementsEach, func(_ *worker, lo, hi int) {
 			c.engine.path.ReLUGrad(dx.values(lo, hi), dy.values(lo, hi), y.values(lo, hi))
 		})}})
+}
+
+// maskParts lets who writes a gradient clear it where y is not positive.
+func (c *compiler) maskParts(n *graph.Node, maker *parted, dy, y *buffer) {
+	ch := dy.stride
+	maker.then(func(_ *worker, _, _, lo, hi int) {
+		d := dy.values(lo*ch, hi*ch)
+		c.engine.path.ReLUGrad(d, d, y.values(lo*ch, hi*ch))
+	}, []*buffer{y})
+	maker.op.label += "+ReLUGrad"
+	c.values[n], c.parted[n] = dy, maker
 }

@@ -9,7 +9,7 @@ type fusion struct {
 	residual map[*graph.Node]*graph.Node // such a ReLU -> what is added between the two
 	masked   map[*graph.Node]*graph.Node // ReLUGrad that is never stored -> the Normalise whose output's sign decides
 	pair     map[*graph.Node]*graph.Node // ChannelDot -> ChannelSum, BatchVariance -> BatchMean: one reading gives both
-	lazy     map[*graph.Node]*graph.Node // ReLU that is never stored -> its Normalise: all who read it are Winograd convolutions, which compute it again from x
+	lazy     map[*graph.Node]*graph.Node // ReLU that is never stored -> its Normalise: all who read it are convolutions that compute it from x while they lay out their inputs
 	adds     map[*graph.Node]*graph.Node // sum of two -> its operand ConvGradInput, which adds to the other operand in place
 }
 
@@ -129,8 +129,8 @@ func (c *compiler) fuseMask(f *fusion, n *graph.Node) {
 	f.absorbed[n] = true
 }
 
-// fuseInput finds relu(normalise(x)) that only Winograd convolutions read. These lay their inputs into scratch memory anyway, and normalise on the way: neither a pass
-// over memory nor room for the value is needed.
+// fuseInput finds relu(normalise(x)) that only convolutions read which lay out their inputs themselves, Winograd's and 1x1, and normalise on the way: neither a pass
+// over memory nor room for the value is needed. The weight gradient of a 1x1 convolution has it computed again (see later).
 func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
 	if f.residual[relu] != nil || c.held[relu] {
 		return
@@ -139,12 +139,12 @@ func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
 		switch {
 		case u.Op == graph.Conv && u.In[0] == relu && u.In[1] != relu:
 			p := c.engine.packingOf(u.In[1].Shape)
-			if !c.engine.winogradFits(geometryOf(u, relu, u.Attr, u.In[1].Shape[2]), p.inPad, p.outPad) {
+			if g := geometryOf(u, relu, u.Attr, u.In[1].Shape[2]); !g.pointwiseFits(p.inPad) && !c.engine.winogradFits(g, p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ConvGradWeight && u.In[1] == relu && u.In[0] != relu:
 			p := c.engine.packingOf(u.Shape)
-			if !c.engine.winogradFits(geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel), p.inPad, p.outPad) {
+			if g := geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel); !g.pointwiseFits(p.inPad) && !c.engine.winogradFits(g, p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ReLUGrad && f.masked[u] != nil:

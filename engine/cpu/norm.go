@@ -34,6 +34,16 @@ func newSplit(rows, splits, each int) split {
 
 func splitRows(rows, splits, ch int) split { return newSplit(rows, splits, rowsEach(ch)) }
 
+// evenSplit cuts rows into parts of about `each`, as even as can be. Few parts that are odd would leave one of two workers idle at the end.
+func evenSplit(rows, splits, each int) split {
+	size := rows / splits
+	parts := (size + each - 1) / each
+	if parts%2 == 1 && parts > 1 && parts < size {
+		parts++
+	}
+	return newSplit(rows, splits, (size+parts-1)/parts)
+}
+
 // size is the number of rows of one split.
 func (s split) size() int { return s.bounds[s.parts] }
 
@@ -48,17 +58,15 @@ func (s split) phase(f func(w *worker, part, split, lo, hi int)) phase {
 }
 
 // batchStatistics reads x once for its mean and variance. A part takes its own mean first and then the squares around it, from
-// the cache; the parts are merged by Chan, Golub and LeVeque's rule. So a mean far from zero costs no digits. A Winograd convolution that made x has taken the sums of
-// each part when it wrote it.
+// the cache; the parts are merged by Chan, Golub and LeVeque's rule. So a mean far from zero costs no digits. A convolution that writes x part by part takes the sums of
+// each when it has written it.
 func (c *compiler) batchStatistics(n *graph.Node) {
 	x := c.stored(n.In[0])
 	ch := x.stride
 	sp := splitRows(x.floats()/ch, n.Shape[0], ch)
-	conv := c.winograds[n.In[0]]
-	if conv != nil && conv.after == nil && conv.pixels.splits == n.Shape[0] {
-		sp = conv.pixels
-	} else {
-		conv = nil
+	maker := c.maker(n.In[0], x, n.Shape[0])
+	if maker != nil {
+		sp = maker.pixels
 	}
 	mean, variance := c.newBuffer(n), c.newBuffer(n)
 	low := &buffer{words: mean.words} // what rounding takes from the mean
@@ -85,8 +93,8 @@ func (c *compiler) batchStatistics(n *graph.Node) {
 		path.Squares(rows, ch, centre, sums[ch:])
 	}
 	o := &op{node: n, label: label, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{variance, mean, low, partial}}
-	if conv != nil {
-		conv.then(sums, nil, partial)
+	if maker != nil {
+		maker.then(sums, nil, partial)
 		o.reads = []*buffer{partial}
 		o.writes = o.writes[:3]
 		o.label += " (merge)"
@@ -209,9 +217,9 @@ func (c *compiler) emitNormalise(n, normalise *graph.Node, x, residual, y *buffe
 	}})
 }
 
-// frozenNormalise is what makes a Winograd convolution finish its own batch norm, residual and ReLU where statistics do not depend on its output: a part's outputs are normalised in place while they
+// frozenNormalise is what makes a convolution that writes part by part finish its own batch norm, residual and ReLU where statistics do not depend on its output: a part's outputs are normalised in place while they
 // lie in the cache. It is nil where there is no such batch norm, or where the next convolution normalises what it reads.
-func (c *compiler) frozenNormalise(conv *graph.Node) func(v *winograd, y *buffer) {
+func (c *compiler) frozenNormalise(conv *graph.Node) func(p *parted, y *buffer) {
 	if !c.only(conv) {
 		return nil
 	}
@@ -243,7 +251,7 @@ func (c *compiler) frozenNormalise(conv *graph.Node) func(v *winograd, y *buffer
 		}
 	}
 	a := c.affineOf(normalise)
-	return func(v *winograd, y *buffer) {
+	return func(p *parted, y *buffer) {
 		reads := []*buffer{a.buffer}
 		var r *buffer
 		if residual != nil {
@@ -251,7 +259,7 @@ func (c *compiler) frozenNormalise(conv *graph.Node) func(v *winograd, y *buffer
 			reads = append(reads, r)
 		}
 		ch := y.stride
-		v.then(func(_ *worker, _, _, lo, hi int) {
+		p.then(func(_ *worker, _, _, lo, hi int) {
 			var add kernel.Values
 			if r != nil {
 				add = r.values(lo*ch, hi*ch)
@@ -260,7 +268,7 @@ func (c *compiler) frozenNormalise(conv *graph.Node) func(v *winograd, y *buffer
 			out := y.values(lo*ch, hi*ch)
 			c.engine.path.Normalise(out, out, add, ch, mean, scale, shift, relu)
 		}, reads)
-		v.op.label += "+Normalise"
+		p.op.label += "+Normalise"
 		c.values[last] = y
 	}
 }
@@ -275,7 +283,7 @@ func (c *compiler) later(n *graph.Node) *buffer {
 	if n.Op == graph.Normalise {
 		normalise, relu = n, false
 	}
-	if normalise == nil || c.held[n] || c.values[n] == nil {
+	if normalise == nil || c.held[n] || c.values[n] == nil && c.fusion.lazy[n] == nil {
 		return c.stored(n)
 	}
 	x := c.stored(normalise.In[0])
@@ -292,29 +300,30 @@ func (c *compiler) later(n *graph.Node) *buffer {
 	return y
 }
 
-// gradient is where a batch norm's operations find the gradient of its output: dy as it is, or dy where the normalised value,
+// gradient is where a batch norm's operations find the gradient of its output: dy, the value of a node, as it is, or dy where the normalised value,
 // computed again from x, is positive.
 type gradient struct {
+	node   *graph.Node
 	dy     *buffer
 	affine *affine
 }
 
 func (c *compiler) gradientOf(n *graph.Node, x *buffer) gradient {
 	if normalise := c.fusion.masked[n]; normalise != nil {
-		return gradient{c.storedLike(n.In[0], x), c.affineOf(normalise)}
+		return gradient{n.In[0], c.storedLike(n.In[0], x), c.affineOf(normalise)}
 	}
-	return gradient{dy: c.storedLike(n, x)}
+	return gradient{node: n, dy: c.storedLike(n, x)}
 }
 
+// reads is what is read to have it, and more.
 func (g gradient) reads(more ...*buffer) []*buffer {
-	more = append(more, g.dy)
 	if g.affine != nil {
 		more = append(more, g.affine.buffer)
 	}
-	return more
+	return append(more, g.dy)
 }
 
-// channelDot gives the two sums that batch norm's gradient needs, in one reading of dy and x.
+// channelDot gives the two sums that batch norm's gradient needs, in one reading of dy and x; a convolution that writes dy part by part takes them when it has written a part.
 func (c *compiler) channelDot(n *graph.Node) {
 	x, mean, variance := c.stored(n.In[1]), c.value(n.In[2]), c.value(n.In[3])
 	g := c.gradientOf(n.In[0], x)
@@ -326,31 +335,44 @@ func (c *compiler) channelDot(n *graph.Node) {
 		c.values[pair] = sum
 		label = "ChannelSum+Dot"
 	}
+	reads := g.reads(x, mean)
+	others := reads[:len(reads)-1] // than dy
+	maker := c.maker(g.node, g.dy, n.Shape[0], others...)
+	if maker != nil {
+		sp = maker.pixels
+	}
 	partial := &buffer{words: sp.splits * sp.parts * 2 * ch}
 	epsilon := n.Attr.Epsilon
 	path := c.engine.path
-	c.emit(&op{node: n, label: label, cost: n.Cost(), reads: g.reads(x, mean, variance), writes: []*buffer{dot, sum, partial}, phases: []phase{
-		sp.phase(func(_ *worker, part, k, lo, hi int) {
-			sums := partial.f[part*2*ch : (part+1)*2*ch]
-			clear(sums)
-			_, scale, shift := g.affine.of(k)
-			path.GradSums(g.dy.values(lo*ch, hi*ch), x.values(lo*ch, hi*ch), ch, mean.f[k*ch:(k+1)*ch], scale, shift, sums[:ch], sums[ch:])
-		}),
-		serial(func(*worker) {
-			for s := range sp.splits {
-				for j := range ch {
-					var a, b float64
-					for p := range sp.parts {
-						sums := partial.f[(s*sp.parts+p)*2*ch:]
-						a += float64(sums[j])
-						b += float64(sums[ch+j])
-					}
-					sum.f[s*ch+j] = float32(a)
-					dot.f[s*ch+j] = float32(b / math.Sqrt(float64(variance.f[s*ch+j])+epsilon))
+	sums := func(_ *worker, part, k, lo, hi int) {
+		sums := partial.f[part*2*ch : (part+1)*2*ch]
+		clear(sums)
+		_, scale, shift := g.affine.of(k)
+		path.GradSums(g.dy.values(lo*ch, hi*ch), x.values(lo*ch, hi*ch), ch, mean.f[k*ch:(k+1)*ch], scale, shift, sums[:ch], sums[ch:])
+	}
+	o := &op{node: n, label: label, cost: n.Cost(), reads: append(reads, variance), writes: []*buffer{dot, sum, partial}}
+	if maker != nil {
+		maker.then(sums, others, partial)
+		o.reads, o.writes = []*buffer{partial, variance}, o.writes[:2]
+		o.label += " (merge)"
+	} else {
+		o.phases = []phase{sp.phase(sums)}
+	}
+	o.phases = append(o.phases, serial(func(*worker) {
+		for s := range sp.splits {
+			for j := range ch {
+				var a, b float64
+				for p := range sp.parts {
+					sums := partial.f[(s*sp.parts+p)*2*ch:]
+					a += float64(sums[j])
+					b += float64(sums[ch+j])
 				}
+				sum.f[s*ch+j] = float32(a)
+				dot.f[s*ch+j] = float32(b / math.Sqrt(float64(variance.f[s*ch+j])+epsilon))
 			}
-		}),
-	}})
+		}
+	}))
+	c.emit(o)
 }
 
 // channelSum is the sum alone, as a bias wants it.

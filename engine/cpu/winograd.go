@@ -16,24 +16,15 @@ import (
 // convolution (batch norm and ReLU, see input) costs nothing; transformed; multiplied through the same tile as everything else; and transformed back. All of that
 // stays in the second-level cache but the transformed weights, which is why a part has many tiles.
 type winograd struct {
+	parted
 	engine         *Engine
 	images         int
 	height, width  int
 	tilesY, tilesX int
 	in, out        int // channels, padded
 	tile           kernel.Tile
-	rows           split // of tiles
-	pixels         split // the same parts, in pixels
-	op             *op   // of the convolution
-	// after is called as soon as a part of the outputs is written, while it lies in the cache.
-	after func(w *worker, part, split, lo, hi int)
-}
-
-// then makes the convolution's operation do f with each part of its output; f reads and writes other buffers too.
-func (v *winograd) then(f func(w *worker, part, split, lo, hi int), reads []*buffer, writes ...*buffer) {
-	v.after = f
-	v.op.reads = append(v.op.reads, reads...)
-	v.op.writes = append(v.op.writes, writes...)
+	rows           split           // of tiles: the parts
+	starts         map[int][]int32 // of the pixels of a line, by their channels
 }
 
 // places is the number of places of a transformed tile: 6x6.
@@ -63,13 +54,13 @@ type winogradLimits struct {
 // newWinograd is the convolution of images of in channels to out channels, whose batch statistics are taken in splits.
 func (e *Engine) newWinograd(images, height, width, in, out, splits int) *winograd {
 	v := &winograd{engine: e, images: images, height: height, width: width, tilesY: (height + 3) / 4, tilesX: (width + 3) / 4, in: in, out: out, tile: e.tileFor(out, false)}
-	rows := images * v.tilesY / splits
-	each := max(1, winogradTiles/v.tilesX)
-	parts := (rows + each - 1) / each
-	if parts%2 == 1 && parts > 1 && parts < rows { // few parts that are odd leave one of two workers idle at the end
-		parts++
+	v.starts = map[int][]int32{in: nil, out: nil}
+	for channels := range v.starts {
+		for x := range width {
+			v.starts[channels] = append(v.starts[channels], int32(x*channels))
+		}
 	}
-	v.rows = newSplit(images*v.tilesY, splits, (rows+parts-1)/parts) // as even as can be
+	v.rows = evenSplit(images*v.tilesY, splits, max(1, winogradTiles/v.tilesX))
 	v.pixels = v.rows
 	v.pixels.bounds = nil
 	for _, r := range v.rows.bounds {
@@ -91,10 +82,10 @@ func (in input) reads() []*buffer {
 	return []*buffer{in.x, in.affine.buffer}
 }
 
-// pad lays the six rows of inputs below row r of tiles into dst, [6][4*tilesX+2][in], with zeros around the image.
-func (v *winograd) pad(dst []float32, from input, r int) {
+// pad lays channels first .. first+ch of the six rows of inputs below row r of tiles into dst, [6][4*tilesX+2][ch], with zeros around the image.
+func (v *winograd) pad(dst []float32, from input, r, first, ch int) {
 	image, y0 := r/v.tilesY, r%v.tilesY*4-1
-	row, ch := (4*v.tilesX+2)*v.in, v.in
+	row := (4*v.tilesX + 2) * ch
 	used := ch + v.width*ch
 	for i := range 6 {
 		line := dst[i*row : (i+1)*row]
@@ -105,26 +96,23 @@ func (v *winograd) pad(dst []float32, from input, r int) {
 		}
 		clear(line[:ch])
 		clear(line[used:])
-		src := (image*v.height + y) * v.width * ch
+		pixel := (image*v.height + y) * v.width
 		inside := line[ch:used]
 		x := kernel.Float32s(inside)
-		switch {
-		case from.x.half:
-			v.engine.path.Widen(inside, from.x.h[src:src+len(inside)])
-		case from.affine == nil:
-			copy(inside, from.x.f[src:])
-		default:
-			x = from.x.values(src, src+len(inside))
+		if from.affine != nil && !from.x.half && ch == v.in {
+			x = from.x.values(pixel*ch, pixel*ch+len(inside))
+		} else {
+			v.lay(inside, from.x, pixel, v.in, first, ch)
 		}
 		if from.affine != nil {
 			mean, scale, shift := from.affine.of(image * from.affine.splits / v.images)
-			v.engine.path.Normalise(kernel.Float32s(inside), x, kernel.Values{}, ch, mean, scale, shift, true)
+			v.engine.path.Normalise(kernel.Float32s(inside), x, kernel.Values{}, ch, mean[first:first+ch], scale[first:first+ch], shift[first:first+ch], true)
 		}
 	}
 }
 
-// paddedFloats is the room that pad needs.
-func (v *winograd) paddedFloats() int { return 6 * (4*v.tilesX + 2) * v.in }
+// paddedFloats is the room that pad needs for ch channels.
+func (v *winograd) paddedFloats(ch int) int { return 6 * (4*v.tilesX + 2) * ch }
 
 // transformWeights makes a phase that writes [36][out/block][in][block] from packed weights; turned ones (for the data gradient) are read from the last tap to the first.
 func (v *winograd) transformWeights(from, to *buffer, turned bool) phase {
@@ -164,7 +152,7 @@ func (v *winograd) convolve(from input, weights, y, add *buffer) phase {
 		rows := v.rows.rows(part)
 		most = max(most, rows)
 		if _, ok := lists[rows]; !ok {
-			lists[rows] = v.lists(rows * v.tilesX)
+			lists[rows] = newTileLists(rows*v.tilesX, v.tile.Rows, 4*v.in, 4*v.out)
 		}
 	}
 	n := roundUp(most*v.tilesX, v.tile.Rows)
@@ -179,14 +167,14 @@ func (v *winograd) convolve(from input, weights, y, add *buffer) phase {
 	weightPlace := plane(v.in * v.out)
 	taps := []int64{0, 0}
 	return v.rows.phase(func(w *worker, part, split, lo, hi int) {
-		scratch := w.floats(v.paddedFloats() + places*(inPlace+outPlace) + 5*lineOut)
-		padded, scratch := scratch[:v.paddedFloats()], scratch[v.paddedFloats():]
+		scratch := w.floats(v.paddedFloats(v.in) + places*(inPlace+outPlace) + 5*lineOut)
+		padded, scratch := scratch[:v.paddedFloats(v.in)], scratch[v.paddedFloats(v.in):]
 		inputs, scratch := scratch[:places*inPlace], scratch[places*inPlace:]
 		sums, edge := scratch[:places*outPlace], scratch[places*outPlace:]
 
 		for r := lo; r < hi; r++ {
-			v.pad(padded, from, r)
-			v.transformInputs(w, padded, at(inputs, (r-lo)*v.tilesX*v.in), v.in, inPlace, lanes)
+			v.pad(padded, from, r, 0, v.in)
+			v.transformInputs(w, padded, at(inputs, (r-lo)*v.tilesX*v.in), v.in, inPlace)
 		}
 
 		list := lists[hi-lo]
@@ -223,9 +211,7 @@ func (v *winograd) convolve(from input, weights, y, add *buffer) phase {
 				v.store(y, add, lo, edge[i*lineOut:i*lineOut+n], edge[4*lineOut:])
 			}
 		}
-		if v.after != nil {
-			v.after(w, part, split, v.pixels.bounds[part], v.pixels.bounds[part+1])
-		}
+		v.finish(w, part, split)
 	})
 }
 
@@ -251,54 +237,36 @@ func (v *winograd) store(y, add *buffer, lo int, line, scratch []float32) {
 // pixel is the first pixel, counted over the batch, of row r of tiles.
 func (v *winograd) pixel(r int) int { return (r/v.tilesY*v.height + r%v.tilesY*4) * v.width }
 
-// transformInputs transforms the tiles of a padded row. A tile's channels go to dst in groups of 16, `step` floats from group to group; the next tile's
-// are `next` floats further.
-func (v *winograd) transformInputs(w *worker, padded []float32, dst unsafe.Pointer, next, place, step int) {
+// transformInputs transforms the tiles of a padded row of ch channels. dst gets each place's tiles side by side, `place` floats from place to place.
+func (v *winograd) transformInputs(w *worker, padded []float32, dst unsafe.Pointer, ch, place int) {
 	a := &w.transform
-	a.SrcRow, a.SrcCol, a.SrcStep = int64(4*(4*v.tilesX+2)*v.in), int64(4*v.in), 4*lanes
-	a.DstRow, a.DstCol, a.DstStep = int64(6*4*place), int64(4*place), int64(4*step)
-	a.N = int64(v.in / lanes)
+	a.SrcRow, a.SrcCol, a.SrcStep = int64(4*(4*v.tilesX+2)*ch), int64(4*ch), 4*lanes
+	a.DstRow, a.DstCol, a.DstStep = int64(6*4*place), int64(4*place), 4*lanes
+	a.N = int64(ch / lanes)
 	for x := range v.tilesX {
-		a.Src = at(padded, 4*x*v.in)
-		a.Dst = unsafe.Add(dst, 4*x*next)
+		a.Src = at(padded, 4*x*ch)
+		a.Dst = unsafe.Add(dst, 4*x*ch)
 		v.engine.path.Winograd.Input(a)
 	}
 }
 
-// tileLists are the rows of the matrix products.
-type tileLists struct{ in, out []int32 }
-
-func (v *winograd) lists(tiles int) (l tileLists) {
-	for i := range roundUp(tiles, v.tile.Rows) {
-		i = min(i, tiles-1)
-		l.in = append(l.in, int32(4*i*v.in))
-		l.out = append(l.out, int32(4*i*v.out))
-	}
-	return l
-}
-
-// winogradGradTiles is how many tiles the weight gradient transforms before it multiplies them: their inputs and gradients, 36 places of each, pass through memory
-// shared by the workers, which should be the second-level cache.
-const winogradGradTiles = 256
-
-// winogradGradEach is how many tiles one call of the gradient's kernel sums over: their gradients (32 KB at blocks of 64) stay in the first-level cache.
-const winogradGradEach = 128
+// A part of a weight gradient is up to winogradGradIn input channels times one block of outputs, over some rows of tiles: their sums of 36 places lie in the worker's scratch
+// memory, beside the transformed inputs and gradients of as many tiles as winogradGradCache bytes hold. So all of it stays in the second-level cache, and workers share nothing but
+// what they read. Wider convolutions transform their inputs once for each block and their gradients once for each range of inputs: an eighth of the products' time.
+const (
+	winogradGradIn    = 64
+	winogradGradCache = 448 << 10
+)
 
 // winogradFor is Winograd's way of a convolution's node, or of one of its gradients, from in to out channels; nil if it is not worth it.
 func (c *compiler) winogradFor(n *graph.Node, g geometry, in, out int) *winograd {
 	if !c.engine.winogradFits(g, in, out) {
 		return nil
 	}
-	splits := 1 // of the batch norm behind it
-	for _, u := range c.users[n] {
-		if u.Op == graph.BatchVariance {
-			splits = u.Shape[0]
-		}
-	}
-	return c.engine.newWinograd(g.images, g.height, g.width, in, out, splits)
+	return c.engine.newWinograd(g.images, g.height, g.width, in, out, c.splitsBehind(n))
 }
 
-// winogradConv emits y = from by packed weights, plus what lies in add unless that is nil. Turned weights are read backwards, for the data gradient;
+// winogradConv emits y = from by packed weights, plus what lies in add unless that is nil. Turned weights are read backwards, for the data gradient.
 func (c *compiler) winogradConv(n *graph.Node, label string, cost graph.Cost, v *winograd, from input, weights, y, add *buffer, turned bool) {
 	u := &buffer{words: v.weightFloats()}
 	o := &op{node: n, label: label + " (Winograd)", cost: cost, reads: append(from.reads(), weights), writes: []*buffer{y, u}}
@@ -308,105 +276,109 @@ func (c *compiler) winogradConv(n *graph.Node, label string, cost graph.Cost, v 
 		o.reuse = []*buffer{add}
 	}
 	o.phases = []phase{v.transformWeights(weights, u, turned), v.convolve(from, u, y, add)}
-	v.op = o
-	c.winograds[n] = v
+	c.emitParted(o, &v.parted)
+}
+
+// winogradGradWeight emits the weight gradient: the transformed inputs times the transformed gradients of the outputs, summed over tiles and transformed back.
+func (c *compiler) winogradGradWeight(n *graph.Node, v *winograd, from input, dy, dw *buffer) {
+	p := c.engine.packingOf(n.Shape)
+	width, block := lanes*largestDivisor(v.in/lanes, winogradGradIn/lanes), p.block
+	ranges, blocks := v.in/width, v.out/block
+	rows := max(1, winogradGradCache/(4*places*(width+block))/v.tilesX) // of tiles at a time
+	total := v.images * v.tilesY
+	rows = min(rows, total)
+	splits := min((gradItems+ranges*blocks-1)/(ranges*blocks), (total+rows-1)/rows)
+	inPlace, outPlace, sumPlace := plane(rows*v.tilesX*width), plane(rows*v.tilesX*block), plane(width*block)
+	o := &op{node: n, label: "ConvGradWeight (Winograd)", cost: n.Cost(), reads: append(from.reads(), dy), writes: []*buffer{dw}}
+	partial := c.partialSums(o, dw, splits)
+
+	grads := gradsFor(c.engine.path.Grads, block, width)
+	var pixels []int32
+	for i := range rows * v.tilesX {
+		pixels = append(pixels, int32(4*i*width), int32(4*i*block))
+	}
+	panel := v.in * block
+	o.phases = append(o.phases, phase{ranges * blocks * splits, func(w *worker, part int) {
+		s, b, first := part/(ranges*blocks), part/ranges%blocks, part%ranges*width
+		scratch := w.floats(places*(inPlace+outPlace+sumPlace) + max(v.paddedFloats(width), 4*plane(4*v.tilesX*block)))
+		inputs, scratch := scratch[:places*inPlace], scratch[places*inPlace:]
+		gradients, scratch := scratch[:places*outPlace], scratch[places*outPlace:]
+		sums, laid := scratch[:places*sumPlace], scratch[places*sumPlace:]
+		lo, hi := total*s/splits, total*(s+1)/splits
+		for r0 := lo; r0 < hi; r0 += rows {
+			r1 := min(r0+rows, hi)
+			for r := r0; r < r1; r++ {
+				tile := (r - r0) * v.tilesX
+				v.pad(laid, from, r, first, width)
+				v.transformInputs(w, laid, at(inputs, tile*width), width, inPlace)
+				v.transformGradients(w, laid, dy, r, b*block, at(gradients, tile*block), block, outPlace)
+			}
+			a := &w.grad
+			*a = kernel.GradArgs{Pixels: &pixels[0], N: int64((r1 - r0) * v.tilesX), RowStride: int64(4 * block)}
+			if r0 > lo {
+				a.Acc = 1
+			}
+			for place := range places {
+				a.X, a.DY, a.DW = at(inputs, place*inPlace), at(gradients, place*outPlace), at(sums, place*sumPlace)
+				runGrads(grads, a)
+			}
+		}
+		a := &w.transform
+		a.Src = at(sums, 0)
+		a.SrcRow, a.SrcCol, a.SrcStep = int64(6*4*sumPlace), int64(4*sumPlace), 4*lanes
+		a.Dst = at(partial(s), b*9*panel+first*block)
+		a.DstRow, a.DstCol, a.DstStep = int64(3*4*panel), int64(4*panel), 4*lanes
+		a.N = int64(width * block / lanes)
+		c.engine.path.Winograd.WeightsGrad(a)
+	}})
+	c.addPartialSums(o, dw, partial, splits)
 	c.emit(o)
 }
 
-// winogradGradWeight emits the weight gradient: the transformed inputs times the transformed gradients of the outputs, summed over tiles.
-func (c *compiler) winogradGradWeight(n *graph.Node, v *winograd, from input, dy, dw *buffer) {
-	p := c.engine.packingOf(n.Shape)
-	grads := gradsFor(c.engine.path.Grads, p.block, lanes)
-	path := c.engine.path
-	rows := max(1, winogradGradTiles/v.tilesX) // of tiles at a time
-	total := v.images * v.tilesY
-	pieces := (total + rows - 1) / rows
-	rows = (total + pieces - 1) / pieces
-	tiles := rows * v.tilesX
-	groups, blocks := v.in/lanes, v.out/p.block
-	inPlace, outPlace, sumPlace := plane(tiles*v.in), plane(tiles*v.out), plane(v.in*v.out)
-	inputs, gradients, sums := &buffer{words: places * inPlace}, &buffer{words: places * outPlace}, &buffer{words: places * sumPlace}
-	o := &op{node: n, label: "ConvGradWeight (Winograd)", cost: n.Cost(), reads: append(from.reads(), dy), writes: []*buffer{dw, inputs, gradients, sums}}
+// transformGradients transforms the tiles of row r of the gradients' channels first .. first+ch; laid is room for them.
+func (v *winograd) transformGradients(w *worker, laid []float32, dy *buffer, r, first int, dst unsafe.Pointer, ch, place int) {
+	a := &w.transform
+	line := plane(4 * v.tilesX * ch)
+	a.SrcRow, a.SrcCol = int64(4*line), int64(4*ch)
+	whole := v.width%4 == 0 && v.height%4 == 0
+	src := laid[:4*line]
+	switch {
+	case whole && !dy.half:
+		src = dy.f[v.pixel(r)*v.out+first:]
+		a.SrcRow, a.SrcCol = int64(4*v.width*v.out), int64(4*v.out)
+	case !whole:
+		clear(src) // gradients of outputs that do not exist
+		fallthrough
+	default:
+		for i := range min(4, v.height-r%v.tilesY*4) {
+			v.lay(src[i*line:i*line+v.width*ch], dy, v.pixel(r)+i*v.width, v.out, first, ch)
+		}
+	}
+	a.SrcStep = 4 * lanes
+	a.DstRow, a.DstCol, a.DstStep = int64(6*4*place), int64(4*place), 4*lanes
+	a.N = int64(ch / lanes)
+	step := int(a.SrcCol) // in floats: four columns
+	for x := range v.tilesX {
+		a.Src = at(src, x*step)
+		a.Dst = unsafe.Add(dst, 4*x*ch)
+		v.engine.path.Winograd.OutputGrad(a)
+	}
+}
 
-	var pixels []int32
-	for i := range winogradGradEach {
-		pixels = append(pixels, int32(4*i*lanes), int32(4*i*p.block))
+// lay copies channels first .. first+width of a line of the image, from a pixel on, as float32. The pixels have `channels` channels.
+func (v *winograd) lay(dst []float32, b *buffer, pixel, channels, first, width int) {
+	from := pixel*channels + first
+	switch {
+	case width == channels && b.half:
+		v.engine.path.Widen(dst, b.h[from:from+len(dst)])
+	case width == channels:
+		copy(dst, b.f[from:])
+	case b.half:
+		starts := v.starts[channels]
+		v.engine.path.Gather(dst, width, b.values(from, from+int(starts[len(starts)-1])+width), starts, width)
+	default:
+		for ; len(dst) > 0; dst, from = dst[width:], from+channels {
+			copy(dst[:width], b.f[from:])
+		}
 	}
-	line := (4 * v.tilesX) * v.out
-	for first := 0; first < total; first += rows {
-		last := min(first+rows, total)
-		o.phases = append(o.phases, phase{2 * (last - first), func(w *worker, part int) {
-			r := first + part/2
-			tile := (r - first) * v.tilesX
-			if part%2 == 0 {
-				padded := w.floats(v.paddedFloats())
-				v.pad(padded, from, r)
-				v.transformInputs(w, padded, at(inputs.f, tile*lanes), lanes, inPlace, tiles*lanes)
-				return
-			}
-			var src []float32
-			srcLine := line
-			if whole := v.width%4 == 0 && v.height%4 == 0; whole && !dy.half {
-				src = dy.f[v.pixel(r)*v.out:]
-			} else {
-				src = w.floats(4 * line)
-				if !whole {
-					clear(src) // gradients of outputs that do not exist
-				}
-				for i := range min(4, v.height-r%v.tilesY*4) {
-					lo, n := (v.pixel(r)+i*v.width)*v.out, v.width*v.out
-					if dy.half {
-						path.Widen(src[i*line:i*line+n], dy.h[lo:lo+n])
-					} else {
-						copy(src[i*line:i*line+n], dy.f[lo:])
-					}
-				}
-			}
-			a := &w.transform
-			a.SrcRow, a.SrcCol, a.SrcStep = int64(4*srcLine), int64(4*v.out), 4*lanes
-			a.DstRow, a.DstCol, a.DstStep = int64(6*4*outPlace), int64(4*outPlace), 4*lanes
-			a.N = int64(p.block / lanes)
-			for x := range v.tilesX {
-				for b := range blocks {
-					a.Src = at(src, 4*x*v.out+b*p.block)
-					a.Dst = at(gradients.f, (b*tiles+tile+x)*p.block)
-					path.Winograd.OutputGrad(a)
-				}
-			}
-		}})
-		o.phases = append(o.phases, phase{places * blocks, func(w *worker, part int) {
-			place, b := part/blocks, part%blocks
-			a := &w.grad
-			a.RowStride = int64(4 * p.block)
-			a.Pixels = &pixels[0]
-			count := (last - first) * v.tilesX
-			for t := 0; t < count; t += winogradGradEach {
-				a.N = int64(min(winogradGradEach, count-t))
-				a.DY = at(gradients.f, place*outPlace+(b*tiles+t)*p.block)
-				a.Acc = 1
-				if first+t == 0 {
-					a.Acc = 0
-				}
-				for g := range groups {
-					a.X = at(inputs.f, place*inPlace+(g*tiles+t)*lanes)
-					a.DW = at(sums.f, place*sumPlace+(b*v.in+g*lanes)*p.block)
-					runGrads(grads, a)
-				}
-			}
-		}})
-	}
-	const each = 128
-	panel := v.in * p.block
-	perBlock := (panel/lanes + each - 1) / each
-	o.phases = append(o.phases, phase{blocks * perBlock, func(w *worker, part int) {
-		b, g := part/perBlock, part%perBlock*each
-		a := &w.transform
-		a.Src = at(sums.f, b*panel+g*lanes)
-		a.SrcRow, a.SrcCol, a.SrcStep = int64(6*4*sumPlace), int64(4*sumPlace), 4*lanes
-		a.Dst = at(dw.f, b*9*panel+g*lanes)
-		a.DstRow, a.DstCol, a.DstStep = int64(3*4*panel), int64(4*panel), 4*lanes
-		a.N = int64(min(each, panel/lanes-g))
-		path.Winograd.WeightsGrad(a)
-	}})
-	c.emit(o)
 }

@@ -25,6 +25,7 @@ func kindCases() []Case {
 		{1, 1, 1, 1, 1, 1, 1, 0}, {2, 5, 7, 3, 5, 3, 1, 1}, {3, 8, 8, 16, 16, 3, 1, 1}, {2, 9, 9, 17, 33, 3, 2, 1},
 		{1, 7, 5, 33, 64, 1, 1, 0}, {2, 6, 7, 64, 128, 1, 2, 0}, {1, 13, 11, 3, 64, 7, 2, 3}, {5, 4, 4, 32, 96, 3, 1, 1},
 		{2, 3, 3, 5, 3, 3, 1, 3}, {1, 3, 9, 16, 20, 3, 2, 0}, {7, 2, 2, 48, 32, 3, 2, 1}, {40, 4, 4, 64, 64, 3, 1, 1}, {3, 17, 3, 4, 16, 5, 3, 2},
+		{2, 5, 6, 128, 128, 3, 1, 1},
 	} {
 		name := fmt.Sprintf(" %dx%dx%dx%d to %d, kernel %d, stride %d, pad %d", s.n, s.h, s.w, s.c, s.o, s.k, s.stride, s.pad)
 		for _, source := range []string{"variable", "input"} {
@@ -322,6 +323,41 @@ func residualStep(g *graph.Graph, batch, size, splits int) {
 	g.Assign(at, g.Advance(at, batch, 13))
 }
 
+// bottlenecks is the gradient of two bottleneck blocks, in which 1x1 convolutions stand between a 3x3 convolution, batch norms and a shortcut; frozen, it is their value with
+// running statistics.
+func bottlenecks(g *graph.Graph, batch, splits int, frozen bool) {
+	const wide, narrow = 48, 16
+	var parameters []*graph.Node
+	parameter := func(name string, shape ...int) *graph.Node {
+		p := g.Variable(name, f32, shape...)
+		parameters = append(parameters, p)
+		return p
+	}
+	norm := func(name string, x *graph.Node) *graph.Node {
+		c := x.Shape[3]
+		mean, variance := g.BatchMean(x, splits), g.BatchVariance(x, splits)
+		if frozen {
+			mean, variance = g.Variable(name+".mean", f32, c), g.Variable(name+".variance", f32, c)
+		}
+		return g.Normalise(x, mean, variance, parameter(name+".weight", c), parameter(name+".bias", c), 1e-5)
+	}
+	x := g.Input("x", f32, batch, 5, 4, wide)
+	block := g.ReLU(norm("bn0", g.Conv(x, parameter("conv0", wide, wide, 1, 1), 1, 0)))
+	for _, b := range []string{"a", "b"} {
+		y := g.ReLU(norm(b+".bn1", g.Conv(block, parameter(b+".conv1", narrow, wide, 1, 1), 1, 0)))
+		y = g.ReLU(norm(b+".bn2", g.Conv(y, parameter(b+".conv2", narrow, narrow, 3, 3), 1, 1)))
+		block = g.ReLU(g.Add(norm(b+".bn3", g.Conv(y, parameter(b+".conv3", wide, narrow, 1, 1), 1, 0)), block))
+	}
+	y := g.AveragePool(block)
+	g.Output("y", y)
+	if frozen {
+		return
+	}
+	for i, d := range g.Gradients(y, g.Input("dy", f32, batch, wide), parameters) {
+		g.Output("gradient of "+parameters[i].Name, d)
+	}
+}
+
 // composedCases has the patterns on which an engine's fusion, reuse of memory and order of assignments could go wrong.
 func composedCases() []Case {
 	small := func(i int) float64 { return float64(i*31%17-8) / 20 }
@@ -331,9 +367,16 @@ func composedCases() []Case {
 	for _, p := range []string{"conv1", "bn1.weight", "bn1.bias"} {
 		step["sgd."+p] = zeros
 	}
+	variances := map[string]func(int) float64{}
+	for _, name := range []string{"bn0", "a.bn1", "a.bn2", "a.bn3", "b.bn1", "b.bn2", "b.bn3"} {
+		variances[name+".variance"] = func(i int) float64 { return 0.5 + small(i) }
+	}
 	return []Case{
 		{Name: "a network's step", Loose: 0.4, Runs: 3, Set: step, Build: func(g *graph.Graph) { residualStep(g, 4, 8, 2) }},
 		{Name: "a network's step at an odd size", Loose: 0.4, Runs: 2, Set: step, Build: func(g *graph.Graph) { residualStep(g, 6, 11, 1) }},
+		{Name: "bottlenecks", Loose: 0.4, Build: func(g *graph.Graph) { bottlenecks(g, 6, 2, false) }},
+		{Name: "bottlenecks with Winograd's convolution", Loose: 0.4, Build: func(g *graph.Graph) { bottlenecks(g, 32, 1, false) }},
+		{Name: "frozen bottlenecks", Loose: 0.1, Set: variances, Build: func(g *graph.Graph) { bottlenecks(g, 3, 1, true) }},
 		{Name: "a ReLU used twice", Build: func(g *graph.Graph) {
 			x := g.Input("x", f32, 2, 3, 3, 5)
 			y := g.ReLU(g.Normalise(x, g.BatchMean(x, 1), g.BatchVariance(x, 1), g.Variable("g", f32, 5), g.Variable("b", f32, 5), 1e-5))
