@@ -2,21 +2,18 @@ package evaluate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"runtime"
 	"slices"
-	"strconv"
 
+	"moco"
 	"moco/data"
 	"moco/engine"
 	"moco/internal/loader"
 	"moco/internal/rng"
 	"moco/optim"
-	"moco/tensor"
-	"moco/weights"
 )
 
 // Linear is the linear classification protocol (He et al. 2020, Sec. 4.1): SGD with momentum 0.9, no weight decay, the rate divided by ten at
@@ -73,28 +70,8 @@ type LinearResult struct {
 	Views   bool     `json:"views"` // trained on random views, not on plain ones
 	Bad     int      `json:"-"`     // with views: training images that could not be read; each gave its place to another
 
-	Weight *tensor.Tensor `json:"-"` // [classes, dim], of the chosen rate: logits are Weight times the features (of length one) times Scale, plus Bias
-	Bias   *tensor.Tensor `json:"-"` // [classes]
-	Scale  float32        `json:"-"`
-}
-
-// File is the classifier as a file of weights: the tensors "weight" and "bias", and in the metadata all that makes logits of an encoder's features. encoder is the SHA-256 of
-// the encoder's file.
-func (r *LinearResult) File(features Layer, encoder string) (*weights.File, error) {
-	for _, v := range slices.Concat(r.Weight.Float32s(), r.Bias.Float32s()) {
-		if v-v != 0 {
-			return nil, fmt.Errorf("the classifier with the rate %v has diverged, and is not worth keeping; give smaller --rates", r.Rate)
-		}
-	}
-	classes, err := json.Marshal(r.Classes)
-	if err != nil {
-		return nil, err
-	}
-	return &weights.File{
-		Tensors: []weights.Named{{Name: "weight", Tensor: r.Weight}, {Name: "bias", Tensor: r.Bias}},
-		Metadata: map[string]string{"format": "pt", "kind": "linear probe", "features": string(features), "encoder": encoder,
-			"scale": strconv.FormatFloat(float64(r.Scale), 'f', -1, 32), "classes": string(classes)},
-	}, nil
+	// Probe is the classifier of the chosen rate; which layer of which encoder it takes, the caller knows.
+	Probe moco.Probe `json:"-"`
 }
 
 // Progress is how far the training of linear classifiers has come.
@@ -292,7 +269,7 @@ func (t *lesson) run(ctx context.Context, e engine.Engine, features func(epoch i
 	if err != nil {
 		return nil, err
 	}
-	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)), Scale: final.scale}
+	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)), Probe: moco.Probe{Scale: final.scale, Classes: t.classes}}
 	best := 0
 	for i, rate := range t.Rates {
 		r.Rates[i] = Rate{rate, chosen[i], tested[i]}
@@ -304,10 +281,10 @@ func (t *lesson) run(ctx context.Context, e engine.Engine, features func(epoch i
 	if len(t.classes) > 5 {
 		r.Top5 = top5[best]
 	}
-	if r.Weight, err = final.state.Read(name("weight", best)); err != nil {
+	if r.Probe.Weight, err = final.state.Read(name("weight", best)); err != nil {
 		return nil, err
 	}
-	r.Bias, err = final.state.Read(name("bias", best))
+	r.Probe.Bias, err = final.state.Read(name("bias", best))
 	return r, err
 }
 

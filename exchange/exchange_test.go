@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -134,46 +133,25 @@ func TestLoader(t *testing.T) {
 	}
 }
 
-// probe is a file of a linear probe, changed.
-func probe(t *testing.T, e *moco.Trained, change func(f *weights.File)) string {
-	t.Helper()
-	f := &weights.File{
-		Tensors:  []weights.Named{{Name: "weight", Tensor: tensor.New(tensor.Float32, 3, 32)}, {Name: "bias", Tensor: tensor.New(tensor.Float32, 3)}},
-		Metadata: map[string]string{"kind": "linear probe", "features": "backbone", "scale": "5.656854", "classes": `["cat","dog","eel"]`, "encoder": e.SHA256},
-	}
-	change(f)
-	path := filepath.Join(t.TempDir(), "probe.safetensors")
-	if _, err := weights.Save(path, f); err != nil {
-		t.Fatal(err)
-	}
-	return path
+// probe is a linear probe on the backbone's features of an encoder.
+func probe(e *moco.Trained) *moco.Probe {
+	return &moco.Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854, Features: moco.Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: e.SHA256}
 }
 
-// TestProbe: what a probe's file says, and what is refused of it or of it with this encoder.
-func TestProbe(t *testing.T) {
+// TestOutputs: which outputs an encoder has, and which probes fit it.
+func TestOutputs(t *testing.T) {
 	e := trained(t, small)
-	p, err := LoadProbe(probe(t, e, func(*weights.File) {}))
-	if err != nil || p.Scale != 5.656854 || p.Features != moco.Backbone || !slices.Equal(p.Classes, []string{"cat", "dog", "eel"}) {
-		t.Fatalf("%+v, %v", p, err)
-	}
+	p := probe(e)
 	if err := (ONNXOptions{Output: Logits, Probe: p}).check(e); err != nil {
 		t.Error(err)
 	}
-	for want, change := range map[string]func(f *weights.File){
-		"no linear probe":         func(f *weights.File) { delete(f.Metadata, "kind") },
-		"its scale":               func(f *weights.File) { f.Metadata["scale"] = "NaN" },
-		"list of classes":         func(f *weights.File) { f.Metadata["classes"] = "cat" },
-		"do not fit":              func(f *weights.File) { f.Metadata["classes"] = `["cat"]` },
-		`"neck"`:                  func(f *weights.File) { f.Metadata["features"] = "neck" },
-		"weight and bias":         func(f *weights.File) { f.Tensors = f.Tensors[:1] },
-		"another encoder":         func(f *weights.File) { f.Metadata["encoder"] = "00ff" },
-		"features of 32 numbers,": func(f *weights.File) { f.Metadata["features"] = "head" },
+	for want, change := range map[string]func(p *moco.Probe){
+		"another encoder":         func(p *moco.Probe) { p.Encoder = "00ff" },
+		"features of 32 numbers,": func(p *moco.Probe) { p.Features = moco.Head },
 	} {
-		p, err := LoadProbe(probe(t, e, change))
-		if err == nil {
-			err = ONNXOptions{Output: Logits, Probe: p}.check(e)
-		}
-		if err == nil || !strings.Contains(err.Error(), want) {
+		p := probe(e)
+		change(p)
+		if err := (ONNXOptions{Output: Logits, Probe: p}).check(e); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}
@@ -191,10 +169,7 @@ func TestProbe(t *testing.T) {
 // TestWrite writes each format twice: the same bytes, and what stands in them where there is a reader.
 func TestWrite(t *testing.T) {
 	e := trained(t, small)
-	p, err := LoadProbe(probe(t, e, func(*weights.File) {}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := probe(e)
 	for _, c := range []struct {
 		o       Options
 		tensors int

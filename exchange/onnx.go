@@ -2,12 +2,9 @@ package exchange
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"math"
-	"strconv"
 	"strings"
 
 	"moco"
@@ -15,7 +12,6 @@ import (
 	"moco/nn"
 	"moco/onnx"
 	"moco/tensor"
-	"moco/weights"
 )
 
 // Output names what an ONNX model gives for an image.
@@ -34,56 +30,7 @@ type ONNXOptions struct {
 	// uint8 [N,3,S,S], red, green and blue from 0 to 255, and the model normalises.
 	Floats bool
 	Output Output
-	Probe  *Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
-}
-
-// Probe is a linear classifier on frozen features x of length one: logits = Weight*(Scale*x) + Bias.
-type Probe struct {
-	Weight, Bias *tensor.Tensor // [classes, dim], [classes]
-	Scale        float64
-	Features     moco.Layer // that it was trained on
-	Classes      []string
-	Encoder      string // SHA-256 of the encoder's file
-}
-
-// LoadProbe reads the file that `moco eval linear --save` writes.
-func LoadProbe(path string) (*Probe, error) {
-	f, _, err := weights.Load(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the probe: %w", err)
-	}
-	p, err := probeOf(f)
-	if err != nil {
-		return nil, fmt.Errorf("open the probe %s: %w", path, err)
-	}
-	return p, nil
-}
-
-func probeOf(f *weights.File) (*Probe, error) {
-	m := f.Metadata
-	if m["kind"] != "linear probe" {
-		return nil, errors.New("it is no linear probe; `moco eval linear --save` writes one")
-	}
-	p := &Probe{Weight: f.Get("weight"), Bias: f.Get("bias"), Features: moco.Layer(m["features"]), Encoder: m["encoder"]}
-	var err error
-	if p.Scale, err = strconv.ParseFloat(m["scale"], 64); err != nil || !(math.Abs(p.Scale) <= math.MaxFloat32) {
-		return nil, fmt.Errorf("its scale %q is no number", m["scale"])
-	}
-	if err := json.Unmarshal([]byte(m["classes"]), &p.Classes); err != nil {
-		return nil, fmt.Errorf("its list of classes: %w", err)
-	}
-	if p.Features != moco.Head && p.Features != moco.Backbone {
-		return nil, fmt.Errorf("its features are %q; there are head and backbone", p.Features)
-	}
-	for _, t := range []*tensor.Tensor{p.Weight, p.Bias} {
-		if t == nil || t.Type != tensor.Float32 {
-			return nil, errors.New("it lacks the float32 tensors weight and bias")
-		}
-	}
-	if n := len(p.Classes); n == 0 || len(p.Weight.Shape) != 2 || p.Weight.Shape[0] != n || !p.Bias.Shape.Equal(tensor.Shape{n}) {
-		return nil, fmt.Errorf("weight is %v and bias %v, which do not fit %d classes", p.Weight.Shape, p.Bias.Shape, n)
-	}
-	return p, nil
+	Probe  *moco.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
 }
 
 // check says what cannot be written of an encoder.
@@ -142,7 +89,7 @@ func writeONNX(w io.Writer, t *moco.Trained, o ONNXOptions) (tensors int, err er
 	default:
 		p := o.Probe
 		tensorOf["probe.weight"], tensorOf["probe.bias"] = p.Weight, p.Bias
-		x := g.WeightedSum(graph.Term{Coefficient: p.Scale, X: g.L2Normalise(features[Output(p.Features)])})
+		x := g.WeightedSum(graph.Term{Coefficient: float64(p.Scale), X: g.L2Normalise(features[Output(p.Features)])})
 		product := g.MatMul(x, g.Variable("probe.weight", tensor.Float32, p.Weight.Shape...), false, true)
 		g.Output("logits", g.BiasAdd(product, g.Variable("probe.bias", tensor.Float32, p.Bias.Shape...)))
 		names, _ := json.Marshal(p.Classes) // text always can be

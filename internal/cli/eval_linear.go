@@ -15,7 +15,6 @@ import (
 
 	"moco/engine"
 	"moco/evaluate"
-	"moco/weights"
 )
 
 func (a *app) evalLinear() *cobra.Command {
@@ -83,11 +82,8 @@ reported is that of the chosen rate on the test set; the table shows the others 
 				return err
 			}
 			if save != "" {
-				file, err := r.File(evaluate.Layer(f.features[0]), f.encoder)
-				if err != nil {
-					return err
-				}
-				if _, err := weights.Save(save, file); err != nil {
+				r.Probe.Features, r.Probe.Encoder = evaluate.Layer(f.features[0]), f.encoder
+				if err := r.Probe.Save(save); err != nil {
 					return fmt.Errorf("--save: %w", err)
 				}
 			}

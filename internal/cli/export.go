@@ -136,7 +136,7 @@ func onnxOptions(o *exchange.ONNXOptions, input, output, probe string, chosen bo
 		return usageError{fmt.Errorf("--probe makes logits, and --output asks for %s; leave out one of them", output)}
 	}
 	o.Output = exchange.Logits
-	o.Probe, err = exchange.LoadProbe(probe)
+	o.Probe, err = moco.LoadProbe(probe)
 	return err
 }
 

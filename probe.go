@@ -1,0 +1,84 @@
+package moco
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"moco/tensor"
+	"moco/weights"
+)
+
+// Probe is a linear classifier on the features of a frozen encoder (He et al. 2020, Sec. 4.1): the logits of features x of length one are Weight*(Scale*x) + Bias.
+type Probe struct {
+	Weight, Bias *tensor.Tensor // float32 [classes, dim], [classes]
+	Scale        float32
+	Features     Layer // that it takes
+	Classes      []string
+	Encoder      string // SHA-256 of the encoder's file
+}
+
+// probeKind is what the metadata of a probe's file says it is.
+const probeKind = "linear probe"
+
+// Save writes the probe as safetensors: the tensors "weight" and "bias", and in the metadata all that makes logits of an encoder's features. A probe that has diverged is refused.
+func (p *Probe) Save(path string) error {
+	for _, v := range slices.Concat(p.Weight.Float32s(), p.Bias.Float32s()) {
+		if v-v != 0 {
+			return errors.New("the classifier has diverged and is not worth keeping; train it with smaller rates")
+		}
+	}
+	classes, err := json.Marshal(p.Classes)
+	if err != nil {
+		return err
+	}
+	_, err = weights.Save(path, &weights.File{
+		Tensors: []weights.Named{{Name: "weight", Tensor: p.Weight}, {Name: "bias", Tensor: p.Bias}},
+		Metadata: map[string]string{"format": "pt", "kind": probeKind, "features": string(p.Features), "encoder": p.Encoder,
+			"scale": strconv.FormatFloat(float64(p.Scale), 'f', -1, 32), "classes": string(classes)},
+	})
+	return err
+}
+
+// LoadProbe reads the file that Save, and so `moco eval linear --save`, writes.
+func LoadProbe(path string) (*Probe, error) {
+	f, _, err := weights.Load(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the probe: %w", err)
+	}
+	p, err := probeOf(f)
+	if err != nil {
+		return nil, fmt.Errorf("open the probe %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func probeOf(f *weights.File) (*Probe, error) {
+	m := f.Metadata
+	if m["kind"] != probeKind {
+		return nil, errors.New("it is no linear probe; `moco eval linear --save` writes one")
+	}
+	p := &Probe{Weight: f.Get("weight"), Bias: f.Get("bias"), Features: Layer(m["features"]), Encoder: m["encoder"]}
+	scale, err := strconv.ParseFloat(m["scale"], 32)
+	if p.Scale = float32(scale); err != nil || !(math.Abs(scale) <= math.MaxFloat32) {
+		return nil, fmt.Errorf("its scale %q is no number", m["scale"])
+	}
+	if err := json.Unmarshal([]byte(m["classes"]), &p.Classes); err != nil {
+		return nil, fmt.Errorf("its list of classes: %w", err)
+	}
+	if p.Features != Head && p.Features != Backbone {
+		return nil, fmt.Errorf("its features are %q; there are head and backbone", p.Features)
+	}
+	for _, t := range []*tensor.Tensor{p.Weight, p.Bias} {
+		if t == nil || t.Type != tensor.Float32 {
+			return nil, errors.New("it lacks the float32 tensors weight and bias")
+		}
+	}
+	if n := len(p.Classes); n == 0 || len(p.Weight.Shape) != 2 || p.Weight.Shape[0] != n || !p.Bias.Shape.Equal(tensor.Shape{n}) {
+		return nil, fmt.Errorf("weight is %v and bias %v, which do not fit %d classes", p.Weight.Shape, p.Bias.Shape, n)
+	}
+	return p, nil
+}
