@@ -73,7 +73,7 @@ func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("import: %w", err)
 	}
-	report := &ImportReport{Kind: found.kind(f), Prefix: found.prefix, Side: found.side()}
+	report := &ImportReport{Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Used: []string{}, LeftOut: []string{}} // lists in JSON, too
 	encoder := map[string]*tensor.Tensor{} // by torchvision's names
 	foreignName := map[string]string{}
 	for _, n := range f.Tensors {
@@ -248,7 +248,7 @@ var stage = regexp.MustCompile(`^layer([1-4])\.(\d{1,3})\.conv1\.weight$`)
 func deduce(t map[string]*tensor.Tensor, first int) (nn.Config, []string, error) {
 	stem := t["conv1.weight"].Shape
 	c := nn.Config{Width: float64(stem[0]) / 64, Head: "none"}
-	var notes []string
+	notes := []string{}
 	switch {
 	case first == 2:
 		return c, nil, fmt.Errorf("an nn.Sequential with the first stage in place 2 has lost the ReLU after bn1 (lightly's ResNetGenerator taken apart), which no encoder of moco's computes")

@@ -80,6 +80,10 @@ func TestImport(t *testing.T) {
 				if len(report.Used)+len(report.LeftOut) != len(f.Tensors) || len(report.Used) != len(out.Tensors) {
 					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used), len(report.LeftOut), len(f.Tensors), len(out.Tensors))
 				}
+				_, report, err = moco.Import(&weights.File{Tensors: out.Tensors}, moco.ImportOptions{}) // nothing to leave out
+				if told, _ := json.Marshal(report); err != nil || !strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
+					t.Errorf("a bare state dict: %s, %v", told, err)
+				}
 				path := filepath.Join(t.TempDir(), "encoder.safetensors")
 				if _, err := weights.Save(path, out); err != nil {
 					t.Fatal(err)
