@@ -50,9 +50,10 @@ type Comparison struct {
 
 	Engine  engine.Engine
 	Workers int
-	Started func(p Part, number, of int)   // may be nil
-	Events  func(p Part, e pretrain.Event) // of the runs; may be nil
-	Ended   func(p Part, top1 float64)     // a classifier was measured, or had been before; may be nil
+	Started func(p Part, number, of int)       // may be nil
+	Events  func(p Part, e pretrain.Event)     // of the runs; may be nil
+	Probing func(p Part, at evaluate.Progress) // of the linear classifiers; may be nil
+	Ended   func(p Part, top1 float64)         // a classifier was measured, or had been before; may be nil
 	Log     *slog.Logger
 }
 
@@ -297,7 +298,11 @@ func (c *Comparison) linear(ctx context.Context, p Part, start *moco.Encoder, re
 			return err
 		}
 	}
-	r, err := l.Classify(ctx, c.Engine, sets[0], sets[1], nil)
+	r, err := l.Classify(ctx, c.Engine, sets[0], sets[1], func(at evaluate.Progress) {
+		if c.Probing != nil {
+			c.Probing(p, at)
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -147,8 +147,16 @@ at any time; the same command goes on and leaves out what is done.`,
 // showTransfer tells what a comparison does.
 func (a *app) showTransfer(t *transfer.Comparison) {
 	show := &trainView{app: a, part: true}
-	t.Started = func(p transfer.Part, number, of int) {
+	var probes *linearView // of the part in progress
+	tidy := func() {
 		show.clear()
+		if probes != nil {
+			probes.clear()
+			probes = nil
+		}
+	}
+	t.Started = func(p transfer.Part, number, of int) {
+		tidy()
 		if a.json {
 			a.print(struct {
 				Event string `json:"event"`
@@ -166,8 +174,15 @@ func (a *app) showTransfer(t *transfer.Comparison) {
 			show.event(e)
 		}
 	}
+	t.Probing = func(_ transfer.Part, at evaluate.Progress) {
+		if probes == nil {
+			probes = &linearView{app: a, epochs: t.Linear.Epochs}
+			probes.begin()
+		}
+		probes.progress(at)
+	}
 	t.Ended = func(p transfer.Part, top1 float64) {
-		show.clear()
+		tidy()
 		if a.json {
 			a.print(struct {
 				Event string `json:"event"`

@@ -49,6 +49,10 @@ func TestTransfer(t *testing.T) {
 	if strings.Contains(stdout, `"event":"step"`) {
 		t.Error("what is done is done again")
 	}
+	os.RemoveAll(filepath.Join(out, "scratch", "linear"))
+	if _, stdout, _ = command(transfer(out, "--labels", "2,all", "--json")...); strings.Count(stdout, `{"event":"epoch","epoch":2,"of":2`) != 1 {
+		t.Errorf("one arm's linear classifiers are to be trained again, epoch by epoch:\n%s", stdout)
+	}
 	model := filepath.Join(out, "moco", "pretrain", "seed-0")
 	if code, stdout, stderr := command(transfer(filepath.Join(t.TempDir(), "other"), "--model", model, "--pretrain", flat, "--arms", "moco,scratch")...); code != 0 || !strings.Contains(stdout, "4 of 4: ") {
 		t.Errorf("with a model: exit code %d\n%s%s", code, stdout, stderr)
