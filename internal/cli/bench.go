@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -130,6 +131,9 @@ activations (half of them zero), weights and gradients. With --forward, only wha
 			}
 			b := &bencher{app: a, recipe: &r, engine: e, steps: steps, forward: forward}
 			if layers {
+				if r.Precision == "bf16" {
+					return usageError{errors.New("--layers measures convolutions of float32 only, and would not show those of bf16; give --precision fp32, or leave --layers out: the step's table has them")}
+				}
 				return b.layers(c.Context())
 			}
 			return b.whole(c.Context())

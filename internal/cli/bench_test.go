@@ -157,6 +157,13 @@ func TestBenchLayersForPeople(t *testing.T) {
 	}
 }
 
+// TestBenchLayersInBFloat16: float32's figures must not stand under the name of bf16.
+func TestBenchLayersInBFloat16(t *testing.T) {
+	if code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--precision", "bf16")...); code != 2 || !strings.Contains(stderr, "--precision fp32") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
 func TestBenchBeyondMemory(t *testing.T) {
 	if pretrain.FreeMemory() == 0 {
 		t.Skip("this system does not tell how much memory is free")
