@@ -74,7 +74,7 @@ func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, err
 		return nil, nil, fmt.Errorf("import: %w", err)
 	}
 	report := &ImportReport{Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Used: []string{}, LeftOut: []string{}} // lists in JSON, too
-	encoder := map[string]*tensor.Tensor{} // by torchvision's names
+	encoder := map[string]*tensor.Tensor{}                                                                                        // by torchvision's names
 	foreignName := map[string]string{}
 	for _, n := range f.Tensors {
 		if rest, ok := strings.CutPrefix(n.Name, found.prefix); ok {
