@@ -120,7 +120,7 @@ func (p *pool) help(i int) {
 			if spin < spins {
 				continue
 			}
-			p.asleep[i].Store(true)
+			p.asleep[i].Swap(true) // no Store: emulators of arm64 let the load below overtake that, and the wake-up is lost
 			if p.round.Load() == seen && !p.closed.Load() {
 				<-p.wake[i]
 			}
