@@ -73,8 +73,9 @@ func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("import: %w", err)
 	}
-	report := &ImportReport{Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Used: []string{}, LeftOut: []string{}} // lists in JSON, too
-	encoder := map[string]*tensor.Tensor{}                                                                                        // by torchvision's names
+	report := &ImportReport{Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Used: []string{}, LeftOut: []string{}} // no null in JSON
+	// by torchvision's names
+	encoder := map[string]*tensor.Tensor{}
 	foreignName := map[string]string{}
 	for _, n := range f.Tensors {
 		if rest, ok := strings.CutPrefix(n.Name, found.prefix); ok {

@@ -273,21 +273,17 @@ func (c *compiler) conv(n *graph.Node) {
 	g := geometryOf(n, n.In[0], n.Attr, n.In[1].Shape[2])
 	p := c.engine.packingOf(n.In[1].Shape)
 	w := c.packed(n.In[1])
-	if v := c.winogradFor(n, g, p.inPad, p.outPad); v != nil {
+	if c.engine.inParts(g, p.inPad, p.outPad) {
 		frozen := c.frozenNormalise(n)
 		y := c.activations(n)
-		c.winogradConv(n, "Conv", n.Cost(), v, c.input(n.In[0]), w, y, nil, false)
-		if frozen != nil {
-			frozen(&v.parted, y)
+		from := c.input(n.In[0])
+		if v := c.winogradFor(n, g, p.inPad, p.outPad); v != nil {
+			c.winogradConv(n, "Conv", n.Cost(), v, from, w, y, nil, false)
+		} else {
+			c.pointwiseConv(&op{node: n, cost: n.Cost(), label: "Conv"}, g.images*g.outH*g.outW, p.inPad, p.outPad, from, w, y, nil)
 		}
-		return
-	}
-	if g.pointwiseFits(p.inPad) {
-		frozen := c.frozenNormalise(n)
-		y := c.activations(n)
-		v := c.pointwiseConv(&op{node: n, cost: n.Cost(), label: "Conv"}, g.images*g.outH*g.outW, p.inPad, p.outPad, c.input(n.In[0]), w, y, nil)
 		if frozen != nil {
-			frozen(&v.parted, y)
+			frozen(c.parted[n], y)
 		}
 		return
 	}

@@ -139,12 +139,12 @@ func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
 		switch {
 		case u.Op == graph.Conv && u.In[0] == relu && u.In[1] != relu:
 			p := c.engine.packingOf(u.In[1].Shape)
-			if g := geometryOf(u, relu, u.Attr, u.In[1].Shape[2]); !g.pointwiseFits(p.inPad) && !c.engine.winogradFits(g, p.inPad, p.outPad) {
+			if !c.engine.inParts(geometryOf(u, relu, u.Attr, u.In[1].Shape[2]), p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ConvGradWeight && u.In[1] == relu && u.In[0] != relu:
 			p := c.engine.packingOf(u.Shape)
-			if g := geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel); !g.pointwiseFits(p.inPad) && !c.engine.winogradFits(g, p.inPad, p.outPad) {
+			if !c.engine.inParts(geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel), p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ReLUGrad && f.masked[u] != nil:

@@ -24,6 +24,11 @@ func (p *parted) finish(w *worker, part, split int) {
 	}
 }
 
+// inParts reports whether a convolution of in to out channels writes its output so. Such a convolution lays out its inputs itself, and may normalise them on the way.
+func (e *Engine) inParts(g geometry, in, out int) bool {
+	return g.pointwiseFits(in) || e.winogradFits(g, in, out)
+}
+
 // emitParted emits the operation o of a node, which later ones may add to.
 func (c *compiler) emitParted(o *op, p *parted) {
 	p.op = o

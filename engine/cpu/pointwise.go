@@ -26,7 +26,7 @@ func (g geometry) pointwiseFits(in int) bool {
 }
 
 // pointwiseConv emits y = from by packed weights, plus what lies in add unless that is nil; the phases of o come first.
-func (c *compiler) pointwiseConv(o *op, pixels, in, out int, from input, weights, y, add *buffer) *pointwise {
+func (c *compiler) pointwiseConv(o *op, pixels, in, out int, from input, weights, y, add *buffer) {
 	v := &pointwise{engine: c.engine, in: in, out: out, pairs: from.x.half && c.engine.path.Pairs != nil}
 	v.tile = c.engine.tileFor(out, v.pairs)
 	each := pointwiseCache / (in*from.x.bytes() + out*y.bytes()) / v.tile.Rows
@@ -48,7 +48,6 @@ func (c *compiler) pointwiseConv(o *op, pixels, in, out int, from input, weights
 	o.label += " (1x1)"
 	o.phases = append(o.phases, v.multiply(from, weights, y, add))
 	c.emitParted(o, &v.parted)
-	return v
 }
 
 // multiply makes the phase of y = from by weights, plus add.

@@ -37,8 +37,8 @@ func plane(floats int) int { return floats + lanes }
 // sums in the second-level cache.
 const winogradTiles = 48
 
-// winogradFits reports whether a convolution of in to out channels goes Winograd's way. With as few as 16 channels it is a fifth (weight
-// gradient) to two thirds (data gradient) faster than the direct tile; narrower are only images. A small batch does not pay for transforming the weights, and has a second reason to stay
+// winogradFits reports whether a convolution of in to out channels goes Winograd's way. With as few as 16 channels it is
+// faster than the direct tile in all but bfloat16's forward pass, where it is level (docs/performance.md); narrower are only images. A small batch does not pay for transforming the weights, and has a second reason to stay
 // with the direct tile: the fewer images, the more one ReLU that rounding turns moves a gradient. And tiles that reach beyond the image are work for nothing: of a 2x2 image three quarters.
 func (e *Engine) winogradFits(g geometry, in, out int) bool {
 	tiled := roundUp(g.outH, 4) * roundUp(g.outW, 4)

@@ -98,7 +98,7 @@ the trained encoder alone, frozen, as the kNN monitor and ` + "`moco eval`" + ` 
                all came from memory; what stays in caches or is updated in place can show more than memory gives
   memory       what was planned before the first step, and the largest that this process has had
 
---layers measures each convolution of the encoder alone, once for every distinct form: how often it occurs in a step, and for the
+--layers measures each convolution of the encoder alone, in float32, once for every distinct form: how often it occurs in a step, and for the
 forward pass, the data gradient and the weight gradient the time (the fastest of at least --steps runs), GFLOP/s, share of the peak, and
 the error: the largest difference to the definition in float64 over the root mean square, on some hundred outputs, for random
 activations (half of them zero), weights and gradients. With --forward, only what the forward pass has.`,
