@@ -1,6 +1,7 @@
 package moco
 
 import (
+	"errors"
 	"fmt"
 
 	"moco/engine"
@@ -9,145 +10,208 @@ import (
 	"moco/tensor"
 )
 
-// bankStep is one training step with a memory bank (Fig. 2b; Wu et al. 2018): a stored feature for every image. The positive key is the
-// image's own, the negatives are drawn from the others (or are all of them), and only the stored feature is averaged, not the
-// encoder: bank[i] = normalise(mix*bank[i] + (1-mix)*v).
-func bankStep(g *graph.Graph, r *Recipe, n int) {
-	f := newEncoder(g, r, "encoder_q")
-	var bank *graph.Node
-	if r.BankPrecision == "bf16" {
-		bank = g.HalfVariable("bank", r.Images, r.Encoder.Dim)
-	} else {
-		bank = g.Variable("bank", float, r.Images, r.Encoder.Dim)
-	}
-	ids := g.Input("ids", int32s, n)
-	own := g.GatherRows(bank, ids)
+// memoryBank learns from a stored feature of every image (Fig. 2b; Wu et al. 2018). The positive key
+// is the image's own, the negatives are a sample of the others, one for all queries of a step. Only
+// the stored feature is averaged, not the encoder: bank[i] = normalise(mix*bank[i] + (1-mix)*v).
+type memoryBank struct{ contrastive }
 
-	v := g.L2Normalise(f.forward(view(g, r, "x1", n)))
-	query := sharpen(g, r, v)
-	var loss *graph.Node
-	if r.Loss == "nce" { // noise of its own for each query, behind its positive
-		z := g.Variable("z", float, 1)
-		e := graph.Estimate{Similarities: g.GatherDot(query, bank, g.Input("draws", int32s, n*(1+bankNegatives(r, n)))), Z: z, Temperature: r.Temperature, Population: r.Images}
-		e.Z = g.Partition(e, keepZ[r.Z])
-		g.Assign(z, e.Z)
-		loss = g.NCE(e)
-		report(g, graph.Contrast{Positive: g.RowDot(query, own), Negatives: e.Similarities, Temperature: r.Temperature}, v, own)
-	} else {
-		keys, images := bank, g.Variable("bank_ids", int32s, r.Images) // the whole bank: its ids are 0..images-1
-		if !r.wholeBank() {
-			images = g.Input("draws", int32s, bankNegatives(r, n)) // one sample for all queries of the step
-			keys = g.GatherRows(bank, images)
-		}
-		c := graph.Contrast{Positive: g.RowDot(query, own), Negatives: g.MatMul(query, keys, false, true),
-			QueryIDs: ids, KeyIDs: images, Temperature: r.Temperature}
-		loss = g.InfoNCE(c)
-		report(g, c, v, own)
-	}
-	f.update(r, loss)
+// wholeBank has every stored feature for a key: the non-parametric softmax over all images.
+type wholeBank struct{ memoryBank }
 
-	mixed := g.WeightedSum(graph.Term{Coefficient: r.Mix, X: own}, graph.Term{Coefficient: 1 - r.Mix, X: g.Detach(v)})
-	g.Assign(bank, g.ReplaceRows(bank, g.L2Normalise(mixed), ids))
+// noiseContrast tells each query's own feature from noise that is drawn for that query alone.
+type noiseContrast struct{ memoryBank }
+
+// newMemoryBank takes a queue of 0 for the whole bank.
+func newMemoryBank(r *Recipe) Mechanism {
+	if r.Queue == 0 {
+		return newWholeBank(r)
+	}
+	return memoryBank{contrastive{r}}
+}
+
+func newWholeBank(r *Recipe) Mechanism     { return wholeBank{memoryBank{contrastive{r}}} }
+func newNoiseContrast(r *Recipe) Mechanism { return noiseContrast{memoryBank{contrastive{r}}} }
+
+func (m memoryBank) Negatives(int) int    { return m.Queue }
+func (m memoryBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
+
+func (m wholeBank) Negatives(int) int    { return m.Images - 1 }
+func (m wholeBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
+
+func (m memoryBank) check(wrong func(bool, string, ...any)) {
+	wrong(m.Queue < 0 || m.Images > 0 && m.Queue >= m.Images,
+		"queue: a bank of %d images cannot give a sample of %d; use less, or 0 for all", m.Images, m.Queue)
+	wrong(m.Symmetric, "symmetric: a bank's keys are stored and not made from a second view; set symmetric to false")
+	wrong(m.MaskSameImage, "mask_same_image: a bank holds one key an image, and the query's own is never a negative "+
+		"(with nce it is noise like any other); set it to false")
+	wrong(m.Accumulate > 1, "accumulate: a bank is as large whatever the batch; take a smaller batch and leave accumulate at 1")
+	wrong(!(m.Mix >= 0 && m.Mix < 1), "mix: is the share of the old feature, at least 0 and below 1, is %v", m.Mix)
+	_, known := keepZ[m.Z]
+	wrong(!known, "z: must be frozen or ema, is %q", m.Z)
+	_, known = bankVariables[m.BankPrecision]
+	wrong(!known, "bank_precision: must be fp32 or bf16, is %q", m.BankPrecision)
+	wrong(m.Grouped(), "positives: a bank stores a feature for each image, and with %s a positive pair is of two images; "+
+		"use dictionary: queue", m.Positives)
+}
+
+func (m noiseContrast) check(wrong func(bool, string, ...any)) {
+	m.memoryBank.check(wrong)
+	wrong(m.Queue == 0, "queue: nce is a comparison with a sample of noise; give a number of draws, or use loss: softmax for all images")
+	wrong(m.Temperature < 0.02, "t: nce adds up exp(1/t), which float32 cannot hold for t below 0.02; it is %v", m.Temperature)
+}
+
+// Fit makes the bank as large as the set.
+func (m memoryBank) Fit(d DataSize) error {
+	if m.Images != 0 && m.Images != d.Images {
+		return fmt.Errorf("images: the recipe is for a bank of %d, and there are %d; leave the key out", m.Images, d.Images)
+	}
+	m.Images = d.Images
+	return nil
+}
+
+func (m memoryBank) ready() error {
+	if m.Images < 2 {
+		return errors.New("images: a bank stores a feature for every image, so their number must be known and at least 2; " +
+			fmt.Sprintf("it is %d", m.Images))
+	}
+	return nil
+}
+
+// The bank's variables.
+const (
+	bankKeys = "bank"     // [images,C]
+	bankIDs  = "bank_ids" // 0..images-1
+	bankZ    = "z"        // nce's constant
+)
+
+// bankVariables declare the bank in each of its precisions.
+var bankVariables = map[string]func(g *builder) *graph.Node{
+	"fp32": func(g *builder) *graph.Node {
+		return g.Variable(bankKeys, float, g.recipe.Images, g.recipe.Encoder.Dim)
+	},
+	"bf16": func(g *builder) *graph.Node {
+		return g.HalfVariable(bankKeys, g.recipe.Images, g.recipe.Encoder.Dim)
+	},
 }
 
 // keepZ is the share of Z that a step keeps, by the recipe's z.
 var keepZ = map[string]float64{"frozen": 1, "ema": 0.9}
 
-// wholeBank tells whether every stored feature is a key of every step.
-func (r *Recipe) wholeBank() bool { return r.Queue == 0 || r.Loss == "softmax" }
-
-func bankNegatives(r *Recipe, _ int) int {
-	if r.wholeBank() {
-		return r.Images - 1
-	}
-	return r.Queue
+// bankStep is what the three have in common of a step: the encoded batch and its stored features.
+type bankStep struct {
+	g             *builder
+	f             *encoder
+	bank          *graph.Node // [images,C]
+	ids           *graph.Node // [N]
+	own, v, sharp *graph.Node // [N,C]: stored features, features, features for the loss
 }
 
-// DrawCount is the length of the "draws" of a step on n images, 0 where it has none.
-func (r *Recipe) DrawCount(n int) int {
-	switch {
-	case r.Objective == "supervised" || r.Dictionary != "bank":
-		return 0
-	case r.Loss == "nce":
-		return n * (1 + r.Negatives(n))
-	case r.wholeBank():
-		return 0
-	}
-	return r.Queue
+func (m memoryBank) begin(g *builder) *bankStep {
+	s := &bankStep{g: g, f: newEncoder(g, query), bank: bankVariables[m.BankPrecision](g), ids: g.ids()}
+	s.own = g.GatherRows(s.bank, s.ids)
+	s.v = g.L2Normalise(s.f.forward(g.view(firstViews)))
+	s.sharp = g.sharpen(s.v)
+	return s
 }
 
-// drawStream is the purpose of the random numbers that a bank's keys are drawn with.
-const drawStream = 2
+// end learns from the loss and mixes the new features into the bank.
+func (s *bankStep) end(loss *graph.Node) {
+	g, mix := s.g, s.g.recipe.Mix
+	s.f.update(loss)
+	mixed := g.WeightedSum(graph.Term{Coefficient: mix, X: s.own}, graph.Term{Coefficient: 1 - mix, X: g.Detach(s.v)})
+	g.Assign(s.bank, g.ReplaceRows(s.bank, g.L2Normalise(mixed), s.ids))
+}
 
-// Draw fills the "draws" of a step, uniformly, from the recipe's seed and the step's number alone. With nce the images' own ids stand in
-// front of each query's noise.
-func (r *Recipe) Draw(draws, ids []int32, step int) {
-	random := rng.New(r.Seed, drawStream, uint64(step))
-	each := len(draws)
-	if r.Loss == "nce" {
-		each = len(draws) / len(ids)
-	}
+// contrast is InfoNCE with some rows of the bank for keys; images are their numbers.
+func (s *bankStep) contrast(keys, images *graph.Node) *graph.Node {
+	g := s.g
+	c := graph.Contrast{Positive: g.RowDot(s.sharp, s.own), Negatives: g.MatMul(s.sharp, keys, false, true),
+		QueryIDs: s.ids, KeyIDs: images, Temperature: g.recipe.Temperature}
+	loss := g.InfoNCE(c)
+	g.report(c, s.v, s.own)
+	return loss
+}
+
+func (m memoryBank) build(g *builder) {
+	s := m.begin(g)
+	images := g.draws(m.Queue)
+	s.end(s.contrast(g.GatherRows(s.bank, images), images))
+}
+
+func (m wholeBank) build(g *builder) {
+	s := m.begin(g)
+	s.end(s.contrast(s.bank, g.Variable(bankIDs, int32s, m.Images)))
+}
+
+func (m noiseContrast) build(g *builder) {
+	s := m.begin(g)
+	draws := g.draws(g.n * (1 + m.Queue)) // each query's own image, and noise of its own behind it
+	z := g.Variable(bankZ, float, 1)
+	e := graph.Estimate{Similarities: g.GatherDot(s.sharp, s.bank, draws), Z: z, Temperature: m.Temperature, Population: m.Images}
+	e.Z = g.Partition(e, keepZ[m.Z])
+	g.Assign(z, e.Z)
+	loss := g.NCE(e)
+	g.report(graph.Contrast{Positive: g.RowDot(s.sharp, s.own), Negatives: e.Similarities, Temperature: m.Temperature}, s.v, s.own)
+	s.end(loss)
+}
+
+// draw fills the sample of a step, uniformly, from the recipe's seed and the step's number alone.
+func (m memoryBank) draw(draws, _ []int32, step int) {
+	random := rng.New(m.Seed, drawStream, uint64(step))
 	for i := range draws {
-		if r.Loss == "nce" && i%each == 0 {
+		draws[i] = int32(random.IntN(m.Images))
+	}
+}
+
+func (m wholeBank) draw(_, _ []int32, _ int) {}
+
+// draw puts the images' own ids in front of each query's noise.
+func (m noiseContrast) draw(draws, ids []int32, step int) {
+	random := rng.New(m.Seed, drawStream, uint64(step))
+	each := len(draws) / len(ids)
+	for i := range draws {
+		if i%each == 0 {
 			draws[i] = ids[i/each]
 			continue
 		}
-		draws[i] = int32(random.IntN(r.Images))
+		draws[i] = int32(random.IntN(m.Images))
 	}
 }
 
-const bankStart = 3
+func (m memoryBank) initialise(s engine.State) error {
+	keys := tensor.New(float, m.Images, m.Encoder.Dim)
+	randomRows(keys, m.seeded(bankStream))
+	return s.Write(bankKeys, keys)
+}
 
-func initialiseBank(r *Recipe, s engine.State) error {
-	keys := tensor.New(float, r.Images, r.Encoder.Dim)
-	randomRows(keys, r.seeded(bankStart))
-	if err := s.Write("bank", keys); err != nil {
+func (m wholeBank) initialise(s engine.State) error {
+	if err := m.memoryBank.initialise(s); err != nil {
 		return err
 	}
-	if r.Loss == "nce" || !r.wholeBank() {
-		return nil
-	}
-	ids := tensor.New(int32s, r.Images)
+	ids := tensor.New(int32s, m.Images)
 	for i := range ids.Int32s() {
 		ids.Int32s()[i] = int32(i)
 	}
-	return s.Write("bank_ids", ids)
+	return s.Write(bankIDs, ids)
 }
 
-func checkBank(r *Recipe, wrong func(string, ...any)) {
-	if r.Queue < 0 || r.Images > 0 && r.Queue >= r.Images {
-		wrong("queue: a bank of %d images cannot give a sample of %d; use less, or 0 for all", r.Images, r.Queue)
-	}
-	if r.Loss == "nce" && r.Queue == 0 {
-		wrong("queue: nce is a comparison with a sample of noise; give a number of draws, or use loss: softmax for all images")
-	}
-	if r.Loss == "nce" && r.Temperature < 0.02 {
-		wrong("t: nce adds up exp(1/t), which float32 cannot hold for t below 0.02; it is %v", r.Temperature)
-	}
-	if r.Symmetric {
-		wrong("symmetric: a bank's keys are stored and not made from a second view; set symmetric to false")
-	}
-	if r.MaskSameImage {
-		wrong("mask_same_image: a bank holds one key an image, and the query's own is never a negative (with nce it is noise like any other); set it to false")
-	}
-	if r.Accumulate > 1 {
-		wrong("accumulate: a bank is as large whatever the batch; take a smaller batch and leave accumulate at 1")
-	}
-	if !(r.Mix >= 0 && r.Mix < 1) {
-		wrong("mix: is the share of the old feature, at least 0 and below 1, is %v", r.Mix)
-	}
-	if _, ok := keepZ[r.Z]; !ok {
-		wrong("z: must be frozen or ema, is %q", r.Z)
-	}
-	if r.BankPrecision != "fp32" && r.BankPrecision != "bf16" {
-		wrong("bank_precision: must be fp32 or bf16, is %q", r.BankPrecision)
-	}
+// storedBank is a bank between two steps.
+type storedBank struct {
+	keys []float32
+	dim  int
 }
 
-// bankSize is the error of a bank for a set whose size is not known.
-func (r *Recipe) bankSize() error {
-	if r.Objective == "contrastive" && r.Dictionary == "bank" && r.Images < 2 {
-		return fmt.Errorf("images: a bank stores a feature for every image, so their number must be known and at least 2; it is %d", r.Images)
+func (m memoryBank) Stored(s engine.State) (Stored, error) {
+	keys, err := s.Read(bankKeys)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return &storedBank{keys: keys.Float32s(), dim: m.Encoder.Dim}, nil
+}
+
+// Holds is true within an epoch, which meets no image twice.
+func (b *storedBank) Holds(at Earlier, _ int) bool { return at.SameEpoch }
+
+func (b *storedBank) Key(_ Earlier, _, _ int, id int32) []float32 {
+	return b.keys[int(id)*b.dim : (int(id)+1)*b.dim]
 }

@@ -4,59 +4,76 @@ import (
 	"moco/graph"
 )
 
-// batchStep is one training step end to end (Fig. 2a): the keys are the batch's own, made by the same encoder as the queries, and the gradient
-// reaches both. The dictionary is consistent, but as small as the batch.
+// endToEnd learns end to end (Fig. 2a): the keys are the batch's own, made by the same encoder as the
+// queries, and the gradient reaches both. The dictionary is consistent, but as small as the batch.
 //
-// With accumulate: A the batch is encoded in A parts, twice: first for the features alone, from which the loss and its gradient with regard to
-// each feature follow; then again part by part, to take that gradient to the weights (gradient caching, Gao et al. 2021). The
-// result is that of the whole batch with bn_splits: A, in the memory of one part.
-func batchStep(g *graph.Graph, r *Recipe, n int) {
-	f := newEncoder(g, r, "encoder_q")
-	ids := g.Input("ids", int32s, n)
-	var loss *graph.Node
-	var batches []*encoded
-	if r.Loss == "nt_xent" { // SimCLR: each of 2N views finds its partner among 2N-1 others (Chen et al. 2020, Eq. 1)
-		z := f.encode(r, view(g, r, "x", 2*n))
-		batches = append(batches, z)
-		z1, z2 := g.Rows(z.features, 0, n), g.Rows(z.features, n, n)
-		positive, every := g.RowDot(sharpen(g, r, z1), z2), g.Concat(ids, ids)
-		for _, half := range []*graph.Node{z1, z2} {
-			c := graph.Contrast{Positive: positive, Negatives: g.MatMul(sharpen(g, r, half), z.features, false, true),
-				QueryIDs: ids, KeyIDs: every, Temperature: r.Temperature} // the view itself and its partner are no negatives
-			if loss == nil {
-				report(g, c, z1, z2)
-			}
-			loss = sum(g, loss, g.InfoNCE(c))
-		}
-		loss = g.WeightedSum(graph.Term{Coefficient: 0.5, X: loss}) // the mean over all views
-	} else {
-		q, k := f.encode(r, view(g, r, "x1", n)), f.encode(r, view(g, r, "x2", n))
-		batches = append(batches, q, k)
-		pairs := []pair{{q.features, k.features}}
-		if r.Symmetric {
-			pairs = append(pairs, pair{k.features, q.features})
-		}
-		for _, p := range pairs {
-			query := sharpen(g, r, p.query)
-			c := graph.Contrast{Positive: g.RowDot(query, p.key), Negatives: g.MatMul(query, p.key, false, true),
-				QueryIDs: ids, KeyIDs: ids, Temperature: r.Temperature}
-			if loss == nil {
-				report(g, c, p.query, p.key)
-			}
-			loss = sum(g, loss, g.InfoNCE(c))
-		}
-	}
-	f.update(r, loss, batches...)
+// With accumulate: A the batch is encoded in A parts, twice: first for the features alone, from which
+// the loss and its gradient with regard to each feature follow; then again part by part, to take that
+// gradient to the weights (gradient caching, Gao et al. 2021). The result is that of the whole batch
+// with bn_splits: A, in the memory of one part.
+type endToEnd struct{ contrastive }
+
+func newEndToEnd(r *Recipe) Mechanism { return endToEnd{contrastive{r}} }
+
+func (m endToEnd) Negatives(n int) int  { return n - 1 }
+func (m endToEnd) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
+
+func (m endToEnd) check(wrong func(bool, string, ...any)) {
+	wrong(m.Batch < 2, "batch: a batch of %d has no negatives; dictionary: batch needs at least 2 images", m.Batch)
+	wrong(m.Accumulate > 1 && (m.Batch%m.Accumulate != 0 || m.BNSplits%m.Accumulate != 0),
+		"accumulate: the %d parts must divide the batch (%d) and hold whole parts of batch norm (bn_splits: %d); "+
+			"set bn_splits to a multiple of accumulate", m.Accumulate, m.Batch, m.BNSplits)
 }
 
-func checkBatch(r *Recipe, wrong func(string, ...any)) {
-	if r.Batch < 2 {
-		wrong("batch: a batch of %d has no negatives; dictionary: batch needs at least 2 images", r.Batch)
+func (m endToEnd) build(g *builder) {
+	f, ids := newEncoder(g, query), g.ids()
+	q, k := f.encode(g.view(firstViews)), f.encode(g.view(secondViews))
+	pairs := []pair{{q.features, k.features}}
+	if m.Symmetric {
+		pairs = append(pairs, pair{k.features, q.features})
 	}
-	if r.Loss == "nt_xent" && r.Symmetric {
-		wrong("symmetric: nt_xent compares both views with all others already; set symmetric to false")
+	var loss *graph.Node
+	for _, p := range pairs {
+		sharp := g.sharpen(p.query)
+		c := graph.Contrast{Positive: g.RowDot(sharp, p.key), Negatives: g.MatMul(sharp, p.key, false, true),
+			QueryIDs: ids, KeyIDs: ids, Temperature: m.Temperature}
+		if loss == nil {
+			g.report(c, p.query, p.key)
+		}
+		loss = g.sum(loss, g.InfoNCE(c))
 	}
-	if r.Accumulate > 1 && (r.Batch%r.Accumulate != 0 || r.BNSplits%r.Accumulate != 0) {
-		wrong("accumulate: the %d parts must divide the batch (%d) and hold whole parts of batch norm (bn_splits: %d); set bn_splits to a multiple of accumulate", r.Accumulate, r.Batch, r.BNSplits)
+	f.update(loss, q, k)
+}
+
+// simCLR is NT-Xent (Chen et al. 2020, Eq. 1): each of a batch's 2N views finds its partner among the
+// 2N-1 others.
+type simCLR struct{ endToEnd }
+
+func newSimCLR(r *Recipe) Mechanism { return simCLR{endToEnd{contrastive{r}}} }
+
+func (m simCLR) Negatives(n int) int  { return 2*n - 2 }
+func (m simCLR) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
+
+func (m simCLR) check(wrong func(bool, string, ...any)) {
+	m.endToEnd.check(wrong)
+	wrong(m.Symmetric, "symmetric: nt_xent compares both views with all others already; set symmetric to false")
+}
+
+func (m simCLR) build(g *builder) {
+	f, ids := newEncoder(g, query), g.ids()
+	z := f.encode(g.bothViews())
+	z1, z2 := g.Rows(z.features, 0, g.n), g.Rows(z.features, g.n, g.n)
+	positive, every := g.RowDot(g.sharpen(z1), z2), g.Concat(ids, ids)
+	var loss *graph.Node
+	for _, half := range []*graph.Node{z1, z2} {
+		// By their ids the view itself and its partner are no negatives.
+		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), z.features, false, true),
+			QueryIDs: ids, KeyIDs: every, Temperature: m.Temperature}
+		if loss == nil {
+			g.report(c, z1, z2)
+		}
+		loss = g.sum(loss, g.InfoNCE(c))
 	}
+	loss = g.WeightedSum(graph.Term{Coefficient: 0.5, X: loss}) // the mean over all views
+	f.update(loss, z)
 }

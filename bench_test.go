@@ -19,44 +19,40 @@ func BenchmarkStep(b *testing.B) {
 			r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: width, Dim: 128, Head: "linear"}
 			r.Views = Views{Policy: "cifar", Size: 32}
 			r.Queue, r.BNSplits, r.Batch = 4096, 1, 256
-			g, err := Step(&r, r.Batch)
-			if err != nil {
-				b.Fatal(err)
-			}
 			e, err := cpu.New(cpu.Options{})
 			if err != nil {
 				b.Fatal(err)
 			}
 			s := e.NewState()
-			p, err := e.Compile(g, s)
+			p, err := Compile(&r, r.Batch, e, s)
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := Initialise(&r, s); err != nil {
+			if err := Initialise(&r, s, nil); err != nil {
 				b.Fatal(err)
 			}
-			for _, name := range []string{"x1", "x2"} {
-				x := p.Input(name).Float32s()
+			batch := p.Batch()
+			for _, x := range [][]float32{batch.X1, batch.X2} {
 				for i, v := range pseudo(1, len(x)) {
 					x[i] = float32(v)
 				}
 			}
 			for i := range r.Batch {
-				p.Input("shuffle").Int32s()[i], p.Input("unshuffle").Int32s()[i] = int32(i), int32(i)
+				batch.Shuffle[i], batch.Unshuffle[i] = int32(i), int32(i)
 			}
-			p.Input("lr").Float32s()[0] = 0.01
-			if err := p.Run(); err != nil {
-				b.Fatal(err)
-			}
-			p.Profile(os.Getenv("MOCO_PROFILE") != "")
-			for b.Loop() {
-				if err := p.Run(); err != nil {
+			run := func() {
+				if _, err := p.Run(Progress{StepsPerEpoch: 1}); err != nil {
 					b.Fatal(err)
 				}
 			}
+			run()
+			p.Profile(os.Getenv("MOCO_PROFILE") != "")
+			for b.Loop() {
+				run()
+			}
 			seconds := b.Elapsed().Seconds() / float64(b.N)
 			b.ReportMetric(float64(r.Batch)/seconds, "images/s")
-			b.ReportMetric(float64(g.Cost().FLOPs)/seconds/1e9, "GFLOP/s")
+			b.ReportMetric(float64(p.Cost().FLOPs)/seconds/1e9, "GFLOP/s")
 			b.ReportMetric(float64(p.Cost().PeakBytes())/1e6, "MB")
 			byLabel := map[string]time.Duration{}
 			for _, t := range p.Profile(false) {

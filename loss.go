@@ -25,41 +25,11 @@ var losses = map[string]loss{
 
 func logOneOf(negatives float64) float64 { return math.Log(negatives + 1) }
 
-// contrast completes what a query is matched against: the temperature, and with mask_same_image the ids, so that a key in the queue that came from the
-// query's own image is no negative.
-func contrast(r *Recipe, q *queue, c graph.Contrast) graph.Contrast {
-	c.Temperature = r.Temperature
-	if q.ids != nil {
-		c.QueryIDs, c.KeyIDs = q.imagesOf(c.Positive), q.ids
-	}
-	return c
-}
-
-// sharpen scales queries so that a loss with the recipe's t has the temperature of this step, if that is ramped.
-func sharpen(g *graph.Graph, r *Recipe, q *graph.Node) *graph.Node {
-	if r.TemperatureEnd == 0 {
+// sharpen scales queries so that a loss with the recipe's t has the temperature of this step, if
+// that is ramped.
+func (g *builder) sharpen(q *graph.Node) *graph.Node {
+	if g.recipe.TemperatureEnd == 0 {
 		return q
 	}
-	return g.WeightedSum(graph.Term{Coefficient: 1, Scalar: scalar(g, "sharpen"), X: q})
-}
-
-// ChanceLoss is the loss of an encoder that cannot tell the positive key from the others, for a batch of n: ln(K+1) for K negatives, twice that when symmetric.
-// An encoder trained with labels has ln(classes).
-func (r *Recipe) ChanceLoss(n int) float64 {
-	if r.Objective == "supervised" {
-		return math.Log(float64(r.Encoder.Dim))
-	}
-	chance := losses[r.Loss].chance(float64(r.Negatives(n)))
-	if r.Symmetric {
-		chance *= 2
-	}
-	return chance
-}
-
-// Negatives is the number of keys, K, that a query is told apart from in a batch of n.
-func (r *Recipe) Negatives(n int) int {
-	if r.Loss == "nt_xent" {
-		return 2*n - 2
-	}
-	return dictionaries[r.Dictionary].negatives(r, n)
+	return g.WeightedSum(graph.Term{Coefficient: 1, Scalar: g.scalar(inSharpen), X: q})
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"math"
 
+	"moco/augment"
 	"moco/nn"
 	"moco/optim"
 )
 
-// Recipe is everything that decides what a run learns, but for the images. Its keys in YAML are the names in the tags.
+// Recipe is everything that decides what a run learns, but for the images. Its keys in YAML are the
+// names in the tags. Package recipe reads and writes it as a file.
 type Recipe struct {
 	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
 	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
@@ -31,13 +33,15 @@ type Recipe struct {
 	BankPrecision  string  `yaml:"bank_precision"`   // fp32 or bf16
 	Images         int     `yaml:"images,omitempty"` // in the bank; the data say
 
-	Positives string `yaml:"positives"`         // what is a positive pair: two views of an image (views), of two frames of a video (frames), of two images of a group (pairs)
-	MaxGap    int    `yaml:"max_gap,omitempty"` // with frames: the second lies at most so many frames from the first; 0: anywhere in the video
+	// Positives says what a positive pair is: two views of an image (views), of two frames of a video
+	// (frames), or of two images of a group (pairs).
+	Positives string `yaml:"positives"`
+	MaxGap    int    `yaml:"max_gap,omitempty"` // most frames between the two of a video; 0: anywhere in it
 	Views     Views  `yaml:"views"`
 
-	Precision   string  `yaml:"precision"` // of activations and products: fp32 or bf16; weights, statistics and losses are float32 either way
+	Precision   string  `yaml:"precision"` // of activations and products, fp32 or bf16; all else is float32
 	Batch       int     `yaml:"batch"`
-	DropLast    bool    `yaml:"drop_last"` // leave out what of an epoch fills no batch
+	DropLast    bool    `yaml:"drop_last"` // leave out the images at an epoch's end that do not fill a batch
 	Epochs      int     `yaml:"epochs"`
 	LR          float64 `yaml:"lr"`
 	Schedule    string  `yaml:"schedule"`             // cosine or step
@@ -48,7 +52,7 @@ type Recipe struct {
 	WeightDecay float64 `yaml:"weight_decay"`
 
 	Seed            uint64  `yaml:"seed"`
-	Start           string  `yaml:"start,omitempty"`  // SHA-256 of the encoder that training starts from; the run says. Empty: random weights
+	Start           string  `yaml:"start,omitempty"`  // SHA-256 of the encoder that training starts from; empty: random weights
 	CheckpointEvery int     `yaml:"checkpoint_every"` // steps; an epoch's end is always one
 	MaxBad          float64 `yaml:"max_bad"`          // share of the images that may be unreadable
 }
@@ -57,8 +61,25 @@ type Recipe struct {
 type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
-	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // nothing but the policy's crop and flip, for learning from labels
+	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
 }
+
+// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and flip.
+func (v Views) Drawn() (augment.Policy, error) {
+	p, err := augment.Named(v.Policy, v.Size)
+	if v.CropOnly {
+		p = p.CropAndFlip()
+	}
+	return p, err
+}
+
+// Grouped tells whether a positive pair is of two images of one group, a video or a group of pairs,
+// rather than of two views of one image.
+func (r *Recipe) Grouped() bool { return r.Positives == "frames" || r.Positives == "pairs" }
+
+// Masks tells whether keys of the query's own image or, where positives are grouped, of its group are
+// left out of the negatives. A group's always are: another frame of the same video is no negative.
+func (r *Recipe) Masks() bool { return r.MaskSameImage || r.Grouped() }
 
 // Default is the recipe that others start from: MoCo v1's values where the paper gives them.
 func Default() Recipe {
@@ -69,12 +90,13 @@ func Default() Recipe {
 		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, ShuffleBN: true,
 		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
-		Precision: "fp32", Batch: 256, DropLast: true, Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
+		Precision: "fp32", Batch: 256, DropLast: true,
+		Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
 		CheckpointEvery: 1000, MaxBad: 0.01,
 	}
 }
 
-// Schedule is the recipe's learning-rate schedule.
+// schedule is the recipe's learning-rate schedule.
 func (r *Recipe) schedule() optim.Schedule {
 	return optim.Schedule{Kind: r.Schedule, Epochs: float64(r.Epochs), Warmup: r.Warmup, Milestones: r.Milestones}
 }
@@ -109,6 +131,7 @@ func (r *Recipe) optimizer() optim.Optimizer {
 }
 
 // Check says everything that is wrong with the recipe, a line each: the key, the rule, the value.
+// What a mechanism asks of the other keys stands with the mechanism.
 func (r *Recipe) Check() error {
 	var errs []error
 	wrong := func(bad bool, format string, a ...any) {
@@ -116,16 +139,10 @@ func (r *Recipe) Check() error {
 			errs = append(errs, fmt.Errorf(format, a...))
 		}
 	}
-	switch r.Objective {
-	case "contrastive":
-		if err := r.checkDictionary(); err != nil {
-			errs = append(errs, err)
-		}
-	case "supervised":
-		wrong(r.Accumulate > 1, "accumulate: is for the contrastive losses of a batch; leave it at 1")
-		wrong(r.Encoder.Head != "linear", "encoder.head: a supervised encoder ends in a linear classifier; set encoder.head to linear")
-	default:
-		wrong(true, "objective: %q is not known; there are contrastive, supervised", r.Objective)
+	if m, err := r.Mechanism(); err != nil {
+		errs = append(errs, err)
+	} else {
+		m.check(wrong)
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
@@ -141,7 +158,14 @@ func (r *Recipe) Check() error {
 	if r.Batch >= 1 && r.BNSplits >= 1 {
 		wrong(r.Batch%r.BNSplits != 0, "bn_splits: a batch of %d cannot be cut into %d equal parts", r.Batch, r.BNSplits)
 	}
-	r.checkPositives(wrong)
+	switch r.Positives {
+	case "views", "frames", "pairs":
+	default:
+		wrong(true, "positives: must be views, frames or pairs, is %q", r.Positives)
+	}
+	wrong(r.MaxGap < 0, "max_gap: must be at least 1 frame, or 0 for anywhere in the video, is %d", r.MaxGap)
+	wrong(r.MaxGap > 0 && r.Positives != "frames",
+		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
 	if _, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)

@@ -308,7 +308,7 @@ func TestReference(t *testing.T) {
 
 func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 	recipe := r.recipe()
-	g, err := Step(recipe, recipe.Batch)
+	g, err := Graph(recipe, recipe.Batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 	for name, x := range start {
 		m.write(t, name, x)
 	}
-	m.input("lr", []float64{recipe.LR})
+	m.input(inRate, []float64{recipe.LR})
 	for i, want := range r.Steps {
 		for name, x := range r.inputs(recipe, i) {
 			m.input(name, x)
@@ -332,8 +332,8 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 		if i == 0 {
 			loss = tol.loss
 		}
-		near(t, fmt.Sprintf("step %d: loss", i), m.output("loss"), []float64{want.Loss}, loss)
-		q, k := m.output("q"), m.output("k")
+		near(t, fmt.Sprintf("step %d: loss", i), m.output(outLoss), []float64{want.Loss}, loss)
+		q, k := m.output(outQueries), m.output(outKeys)
 		features := tol.value
 		if i > 0 {
 			features = 10 * tol.final
@@ -342,12 +342,12 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 		near(t, fmt.Sprintf("step %d: first key", i), k[:dim], want.KRow0, features)
 		near(t, fmt.Sprintf("step %d: last key", i), k[len(k)-dim:], want.KLast, features)
 		if i == 0 && !recipe.Symmetric && recipe.Dictionary == "queue" { // (the files give the accuracy of the other half then)
-			near(t, "accuracy", m.output("accuracy"), []float64{want.ContrastTop1}, 1e-6)
+			near(t, "accuracy", m.output(outAccuracy), []float64{want.ContrastTop1}, 1e-6)
 		}
 		for name, s := range want.Grad { // of the first step: velocity = gradient + weight decay * parameter
-			v := m.read(t, "sgd."+name)
+			v := m.read(t, velocity(name))
 			for j := range v {
-				v[j] -= recipe.WeightDecay * start["encoder_q."+name][j]
+				v[j] -= recipe.WeightDecay * start[query.variable(name)][j]
 			}
 			s.near(t, "gradient of "+name, v, tol.gradient)
 		}
@@ -382,9 +382,9 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	x1, x2 := r.imagesNHWC(2*step), r.imagesNHWC(2*step+1)
 	switch {
 	case recipe.Loss == "nt_xent":
-		return map[string][]float64{"x": append(x1, x2...), "ids": ids}
+		return map[string][]float64{inViews: append(x1, x2...), inIDs: ids}
 	case recipe.Dictionary == "batch":
-		return map[string][]float64{"x1": x1, "x2": x2, "ids": ids}
+		return map[string][]float64{inFirst: x1, inSecond: x2, inIDs: ids}
 	case recipe.Dictionary == "bank":
 		var draws []float64
 		noise := pseudo(8200+step, n*recipe.Queue)
@@ -395,13 +395,13 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 				draws = append(draws, min(math.Floor((u+1)/2*float64(recipe.Images)), float64(recipe.Images-1)))
 			}
 		}
-		return map[string][]float64{"x1": r.imagesNHWC(step), "ids": ids, "draws": draws}
+		return map[string][]float64{inFirst: r.imagesNHWC(step), inIDs: ids, inDraws: draws}
 	}
 	shuffle, unshuffle := make([]float64, n), make([]float64, n)
 	for i, from := range r.Shuffle {
 		shuffle[i], unshuffle[from] = float64(from), float64(i)
 	}
-	return map[string][]float64{"x1": x1, "x2": x2, "shuffle": shuffle, "unshuffle": unshuffle}
+	return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
 }
 
 // near compares vectors, with a tolerance relative to the larger of the reference's norm.
@@ -453,7 +453,7 @@ func TestStepsOfAllArchitectures(t *testing.T) {
 		}
 		for _, head := range []string{"linear", "mlp"} {
 			r.Encoder.Head, r.Encoder.Width, r.Symmetric, r.MaskSameImage = head, 0.25, head == "mlp", head == "mlp"
-			g, err := Step(&r, 16)
+			g, err := Graph(&r, 16)
 			if err != nil {
 				t.Fatalf("%s: %v", arch, err)
 			}
@@ -464,7 +464,7 @@ func TestStepsOfAllArchitectures(t *testing.T) {
 				t.Errorf("%s: %v", arch, err)
 			}
 			for _, n := range g.Nodes {
-				if n.Op == graph.Input && n.Name == "ids" != r.MaskSameImage && n.Name == "ids" {
+				if n.Op == graph.Input && n.Name == inIDs != r.MaskSameImage && n.Name == inIDs {
 					t.Errorf("ids are asked for without a mask")
 				}
 			}

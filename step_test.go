@@ -13,41 +13,44 @@ import (
 )
 
 // small is a recipe of a step that takes a millisecond, compiled and initialised.
-func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, engine.Program, engine.State) {
+func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, *Step, engine.State) {
 	t.Helper()
 	r := Default()
 	r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, Head: "linear", Layers: []int{1, 1, 1, 1}}
 	r.Views, r.Batch, r.BNSplits, r.Queue, r.Temperature = Views{Policy: "cifar", Size: 8}, batch, 1, 6, 0.2
 	change(&r)
-	g, err := Step(&r, batch)
-	if err != nil {
-		t.Fatal(err)
-	}
 	e, err := cpu.New(cpu.Options{Workers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := e.NewState()
-	p, err := e.Compile(g, s)
+	p, err := Compile(&r, batch, e, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Initialise(&r, s); err != nil {
+	if err := Initialise(&r, s, nil); err != nil {
 		t.Fatal(err)
 	}
-	for v, name := range []string{"x1", "x2", "x"} {
-		if in := p.Input(name); in != nil {
+	for v, name := range []string{inFirst, inSecond, inViews} {
+		if in := p.program.Input(name); in != nil {
 			round(in, pseudo(20+v, in.Shape.Elements()))
 		}
 	}
-	for i := range batch { // a rotation, and its inverse
-		if p.Input("shuffle") == nil {
-			break
-		}
-		p.Input("shuffle").Int32s()[i] = int32((i + 1) % batch)
-		p.Input("unshuffle").Int32s()[(i+1)%batch] = int32(i)
+	for i := range p.batch.Shuffle { // a rotation, and its inverse
+		p.batch.Shuffle[i] = int32((i + 1) % batch)
+		p.batch.Unshuffle[(i+1)%batch] = int32(i)
 	}
 	return &r, p, s
+}
+
+// run runs a step at the beginning of training.
+func run(t *testing.T, p *Step) Metrics {
+	t.Helper()
+	m, err := p.Run(Progress{StepsPerEpoch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func read(t *testing.T, s engine.State, name string) *tensor.Tensor {
@@ -65,13 +68,11 @@ func TestMaskSameImage(t *testing.T) {
 		r, p, s := small(t, 4, func(r *Recipe) { r.MaskSameImage = masked })
 		ids := []int32{7, 3, 9, 3} // one image twice in the batch
 		if masked {
-			copy(p.Input("ids").Int32s(), ids)
-		} else if p.Input("ids") != nil {
+			copy(p.batch.IDs, ids)
+		} else if p.batch.IDs != nil {
 			t.Error("ids are asked for without a mask")
 		}
-		if err := p.Run(); err != nil {
-			t.Fatal(err)
-		}
+		run(t, p)
 		queue := read(t, s, "queue").Float32s()
 		owners := make([]int32, r.Queue)
 		if masked {
@@ -82,10 +83,8 @@ func TestMaskSameImage(t *testing.T) {
 				}
 			}
 		}
-		if err := p.Run(); err != nil {
-			t.Fatal(err)
-		}
-		q, k, dim := p.Output("q").Float32s(), p.Output("k").Float32s(), r.Encoder.Dim
+		loss := run(t, p).Loss
+		q, k, dim := p.program.Output(outQueries).Float32s(), p.program.Output(outKeys).Float32s(), r.Encoder.Dim
 		similarity := func(a, b []float32) float64 {
 			var s float64
 			for j := range dim {
@@ -105,21 +104,18 @@ func TestMaskSameImage(t *testing.T) {
 			}
 			want -= math.Log(positive/sum) / 4
 		}
-		if got := float64(p.Output("loss").Float32s()[0]); math.Abs(got-want) > 1e-5*want {
-			t.Errorf("masked %v: the loss is %v, by hand %v", masked, got, want)
+		if math.Abs(loss-want) > 1e-5*want {
+			t.Errorf("masked %v: the loss is %v, by hand %v", masked, loss, want)
 		}
 	}
 }
 
 // TestKeysAreNotLearned: the key encoder moves by momentum alone, and with m of 1 not at all.
 func TestKeysAreNotLearned(t *testing.T) {
-	_, p, s := small(t, 4, func(r *Recipe) { r.Momentum = 1 })
-	p.Input("lr").Float32s()[0] = 0.1
+	_, p, s := small(t, 4, func(r *Recipe) { r.Momentum, r.LR = 1, 0.1 })
 	q, k := read(t, s, "encoder_q.conv1.weight"), read(t, s, "encoder_k.conv1.weight")
 	for range 2 {
-		if err := p.Run(); err != nil {
-			t.Fatal(err)
-		}
+		run(t, p)
 	}
 	if string(read(t, s, "encoder_k.conv1.weight").Bytes()) != string(k.Bytes()) {
 		t.Error("the key encoder has changed, though m is 1")
@@ -137,14 +133,12 @@ func TestQueueTakesAnyBatch(t *testing.T) {
 	for _, c := range []struct{ batch, queue, want int }{{4, 6, 2}, {3, 6, 0}, {8, 6, 4}, {5, 1, 0}} {
 		_, p, s := small(t, c.batch, func(r *Recipe) { r.Queue = c.queue })
 		for range 2 {
-			if err := p.Run(); err != nil {
-				t.Fatal(err)
-			}
+			run(t, p)
 		}
 		if got := int(read(t, s, "queue_pointer").Int32s()[0]); got != c.want {
 			t.Errorf("after two batches of %d the pointer of a queue of %d is %d, want %d", c.batch, c.queue, got, c.want)
 		}
-		k, queue := p.Output("k").Float32s(), read(t, s, "queue").Float32s()
+		k, queue := p.program.Output(outKeys).Float32s(), read(t, s, "queue").Float32s()
 		last := (c.want + c.queue - 1) % c.queue
 		for j := range 8 {
 			if queue[last*8+j] != k[len(k)-8+j] {
@@ -156,11 +150,15 @@ func TestQueueTakesAnyBatch(t *testing.T) {
 
 func TestChanceAndSpread(t *testing.T) {
 	r := Default()
-	if got, want := r.ChanceLoss(r.Batch), math.Log(65537); math.Abs(got-want) > 1e-12 {
+	m, err := r.Mechanism()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Chance(r.Batch), math.Log(65537); math.Abs(got-want) > 1e-12 {
 		t.Errorf("chance is %v, want %v", got, want)
 	}
 	r.Symmetric = true
-	if got, want := r.ChanceLoss(r.Batch), 2*math.Log(65537); math.Abs(got-want) > 1e-12 {
+	if got, want := m.Chance(r.Batch), 2*math.Log(65537); math.Abs(got-want) > 1e-12 {
 		t.Errorf("chance of the symmetric loss is %v, want %v", got, want)
 	}
 	const n, dim = 4000, 16
@@ -255,34 +253,22 @@ func TestStepsOfCombinations(t *testing.T) {
 	} {
 		r, p, s := small(t, 4, func(r *Recipe) {
 			r.Dictionary, r.Loss, r.Optimizer, r.Queue, r.BankPrecision, r.Images, r.Z = c.dictionary, c.loss, c.optimizer, c.queue, c.half, 16, "ema"
-			r.MomentumEnd, r.TemperatureEnd = 1, 0.3
+			r.Momentum, r.MomentumEnd, r.TemperatureEnd, r.LR = 0.9, 1, 0.3, 0.02
 		})
 		ids := []int32{3, 8, 0, 15}
 		var first, last float64
 		for step := range 30 {
-			for name, v := range map[string]float32{"lr": 0.02, "m": 0.9, "rest": 0.1, "sharpen": 1} {
-				if in := p.Input(name); in != nil {
-					in.Float32s()[0] = v
-				}
-			}
-			if in := p.Input("ids"); in != nil {
-				copy(in.Int32s(), ids)
-			}
-			if in := p.Input("draws"); in != nil {
-				if len(in.Int32s()) != r.DrawCount(4) {
-					t.Fatalf("%v: %d draws, want %d", c, len(in.Int32s()), r.DrawCount(4))
-				}
-				r.Draw(in.Int32s(), ids, step%2)
-			}
-			if err := p.Run(); err != nil {
+			copy(p.batch.IDs, ids)
+			m, err := p.Run(Progress{Step: step % 2, StepsPerEpoch: 1 << 30})
+			if err != nil {
 				t.Fatal(err)
 			}
-			last = float64(p.Output("loss").Float32s()[0])
+			last = m.Loss
 			if step == 0 {
 				first = last
 			}
 		}
-		if chance := r.ChanceLoss(4); !(first > 0.1*chance && first < 5*chance) {
+		if chance := p.mechanism.Chance(4); !(first > 0.1*chance && first < 5*chance) {
 			t.Errorf("%v: the first loss is %v, chance %v", c, first, chance)
 		}
 		if !(last < 0.9*first) {
@@ -290,7 +276,7 @@ func TestStepsOfCombinations(t *testing.T) {
 		}
 		if c.dictionary == "bank" {
 			bank, start := read(t, s, "bank").Float32s(), tensor.New(tensor.Float32, 16, 8)
-			randomRows(start, r.seeded(bankStart))
+			randomRows(start, r.seeded(bankStream))
 			for i := range 16 {
 				moved := math.Abs(float64(bank[i*8]-start.Float32s()[i*8])) > 0.01
 				if moved && !slices.Contains(ids, int32(i)) {
@@ -311,14 +297,10 @@ func TestAccumulate(t *testing.T) {
 			}
 			for _, accumulate := range []int{1, parts} {
 				_, p, s := small(t, 8, func(r *Recipe) {
-					r.Dictionary, r.Loss, r.BNSplits, r.Accumulate = "batch", loss, parts, accumulate
+					r.Dictionary, r.Loss, r.BNSplits, r.Accumulate, r.LR = "batch", loss, parts, accumulate, 0.1
 				})
-				copy(p.Input("ids").Int32s(), []int32{0, 1, 2, 3, 4, 5, 6, 7})
-				p.Input("lr").Float32s()[0] = 0.1
-				if err := p.Run(); err != nil {
-					t.Fatal(err)
-				}
-				got := map[string][]float32{"loss": p.Output("loss").Float32s()}
+				copy(p.batch.IDs, []int32{0, 1, 2, 3, 4, 5, 6, 7})
+				got := map[string][]float32{"loss": {float32(run(t, p).Loss)}}
 				for _, name := range s.Names() {
 					if strings.HasPrefix(name, "sgd.") || strings.Contains(name, "running") {
 						got[name] = read(t, s, name).Float32s()
@@ -344,7 +326,7 @@ func TestAccumulate(t *testing.T) {
 func TestBankOfUnknownSize(t *testing.T) {
 	r := Default()
 	r.Dictionary = "bank"
-	if _, err := Step(&r, 8); err == nil || !strings.Contains(err.Error(), "a bank stores a feature for every image, so their number must be known") {
+	if _, err := Graph(&r, 8); err == nil || !strings.Contains(err.Error(), "a bank stores a feature for every image, so their number must be known") {
 		t.Errorf("got %v", err)
 	}
 }

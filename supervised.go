@@ -1,15 +1,54 @@
 package moco
 
-import "moco/graph"
+import (
+	"errors"
+	"math"
 
-// supervisedStep trains the same encoder with labels: the baseline that the paper measures itself against. The head is the classifier: encoder.dim
-// is the number of classes.
-func supervisedStep(g *graph.Graph, r *Recipe, n int) {
-	f := newEncoder(g, r, "encoder_q")
-	labels := g.Input("labels", int32s, n)
-	logits := f.forward(view(g, r, "x", n))
+	"moco/engine"
+	"moco/graph"
+)
+
+// ErrNoLabels is the error of supervised training on images without classes.
+var ErrNoLabels = errors.New("objective: supervised training needs labels, and the images have no class folders")
+
+// supervised trains the same encoder with labels: the baseline that the paper measures itself
+// against. The head is the classifier: encoder.dim is the number of classes.
+type supervised struct{ *Recipe }
+
+func (supervised) String() string           { return "supervised" }
+func (m supervised) Negatives(int) int      { return m.Encoder.Dim }
+func (m supervised) Chance(int) float64     { return math.Log(float64(m.Encoder.Dim)) }
+func (supervised) KeyEncoder() bool         { return false }
+func (supervised) Classifier() bool         { return true }
+func (supervised) Filling() int             { return 0 }
+func (supervised) ready() error             { return nil }
+func (supervised) draw(_, _ []int32, _ int) {}
+
+func (supervised) initialise(engine.State) error       { return nil }
+func (supervised) Stored(engine.State) (Stored, error) { return nil, nil }
+func (supervised) keys(*builder) *graph.Node           { return nil }
+
+func (m supervised) check(wrong func(bool, string, ...any)) {
+	wrong(m.Accumulate > 1, "accumulate: is for the contrastive losses of a batch; leave it at 1")
+	wrong(m.Encoder.Head != "linear", "encoder.head: a supervised encoder ends in a linear classifier; set encoder.head to linear")
+	wrong(m.Grouped(), "positives: supervised training compares images with labels and not with each other; leave it at views")
+}
+
+// Fit gives the head an output for each class.
+func (m supervised) Fit(d DataSize) error {
+	if d.Classes < 2 {
+		return ErrNoLabels
+	}
+	m.Encoder.Dim = d.Classes
+	return nil
+}
+
+func (m supervised) build(g *builder) {
+	f := newEncoder(g, query)
+	labels := g.labels()
+	logits := f.forward(g.onlyView())
 	loss := g.CrossEntropy(logits, labels)
-	g.Output("accuracy", g.LabelAccuracy(logits, labels))
-	g.Output("q", logits)
-	f.update(r, loss)
+	g.Output(outAccuracy, g.LabelAccuracy(logits, labels))
+	g.Output(outQueries, logits)
+	f.update(loss)
 }

@@ -12,15 +12,15 @@ import (
 	"os"
 	"time"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/vectors"
 )
 
 // Options say what to embed.
 type Options struct {
-	Encoder *moco.Encoder
-	Layer   moco.Layer // empty: the one that the encoder was opened with
+	Encoder *encoder.Encoder
+	Layer   encoder.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
 	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
 	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep them. There is then no journal and nothing to
@@ -39,13 +39,13 @@ type Event interface{ kind() string }
 
 // Start is the first event.
 type Start struct {
-	Event    string     `json:"event"`
-	Images   int        `json:"images"`
-	First    int        `json:"first_image"` // what lies before it was done before
-	Features moco.Layer `json:"features"`
-	Dim      int        `json:"dim"`
-	Engine   string     `json:"engine"`
-	Out      string     `json:"out"`
+	Event    string        `json:"event"`
+	Images   int           `json:"images"`
+	First    int           `json:"first_image"` // what lies before it was done before
+	Features encoder.Layer `json:"features"`
+	Dim      int           `json:"dim"`
+	Engine   string        `json:"engine"`
+	Out      string        `json:"out"`
 }
 
 // Progress is a batch done.
@@ -67,16 +67,16 @@ type Bad struct {
 
 // Done is the last event.
 type Done struct {
-	Event           string     `json:"event"`
-	Out             string     `json:"out"`
-	Rows            int        `json:"rows"`
-	Dim             int        `json:"dim"`
-	Features        moco.Layer `json:"features"`
-	BadImages       int        `json:"bad_images"`
-	BadNames        []string   `json:"bad_names"` // the first MaxBadNames of them
-	ImagesPerSecond float64    `json:"images_per_second"`
-	Seconds         float64    `json:"seconds"`
-	Interrupted     bool       `json:"interrupted,omitempty"` // there is no output yet
+	Event           string        `json:"event"`
+	Out             string        `json:"out"`
+	Rows            int           `json:"rows"`
+	Dim             int           `json:"dim"`
+	Features        encoder.Layer `json:"features"`
+	BadImages       int           `json:"bad_images"`
+	BadNames        []string      `json:"bad_names"` // the first MaxBadNames of them
+	ImagesPerSecond float64       `json:"images_per_second"`
+	Seconds         float64       `json:"seconds"`
+	Interrupted     bool          `json:"interrupted,omitempty"` // there is no output yet
 }
 
 // MaxBadNames is how many unreadable images Done names.
@@ -121,7 +121,7 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows replace those that are there")
 	}
 	if o.Layer == "" {
-		o.Layer = moco.Backbone
+		o.Layer = encoder.Backbone
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -178,8 +178,8 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 	set := j.o.Data
 	j.o.Events(Start{"start", set.Len(), j.journal.next, j.o.Layer, j.dim, j.o.Encoder.Engine(), j.o.Out})
 	first := j.journal.next
-	walk := moco.Walk{Layer: j.o.Layer, From: first, Skipped: j.skipped}
-	err := j.o.Encoder.EmbedSet(ctx, set, walk, func(b moco.Embedding) error {
+	walk := encoder.Walk{Layer: j.o.Layer, From: first, Skipped: j.skipped}
+	err := j.o.Encoder.EmbedSet(ctx, set, walk, func(b encoder.Embedding) error {
 		f := frame{bad: j.pending, next: uint64(b.Next), rows: b.Rows}
 		for _, i := range b.Images {
 			f.images = append(f.images, uint32(i))
@@ -257,7 +257,7 @@ func (j *job) skipped(i int, err error) error {
 }
 
 // finite refuses features that are no numbers: such an encoder is damaged.
-func finite(b moco.Embedding, set *data.Set, dim int) error {
+func finite(b encoder.Embedding, set *data.Set, dim int) error {
 	for i, v := range b.Rows {
 		if v-v != 0 {
 			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged", set.Name(b.Images[i/dim]), v)

@@ -18,25 +18,26 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine/cpu"
 	"moco/nn"
 	"moco/vectors"
 	"moco/weights"
 )
 
-// encoder is a tiny untrained one, opened from a file.
-func encoder(t *testing.T, batch int) *moco.Encoder {
+// testEncoder is a tiny untrained one, opened from a file.
+func testEncoder(t *testing.T, batch int) *encoder.Encoder {
 	t.Helper()
 	r := moco.Default()
 	r.Encoder = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 0.0625, Dim: 4, Head: "linear"}
 	r.Views = moco.Views{Policy: "cifar", Size: 8}
-	f := &weights.File{Metadata: moco.EncoderMetadata(&r)}
+	f := &weights.File{Metadata: encoder.Metadata(&r)}
 	e, err := cpu.New(cpu.Options{Workers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := e.NewState()
-	n, err := moco.NewEncoder(r, s, moco.OpenOptions{Engine: e, Batch: batch})
+	n, err := encoder.Following(r, s, encoder.Options{Engine: e, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,11 +60,11 @@ func encoder(t *testing.T, batch int) *moco.Encoder {
 		}
 		f.Tensors = append(f.Tensors, weights.Named{Name: b.Name, Tensor: x})
 	}
-	path := filepath.Join(t.TempDir(), moco.EncoderFile)
+	path := filepath.Join(t.TempDir(), encoder.File)
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := moco.OpenWith(path, moco.OpenOptions{Engine: e, Batch: batch})
+	opened, err := encoder.OpenWith(path, encoder.Options{Engine: e, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func must(t *testing.T, path string) []byte {
 func TestResume(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer
-	base := Options{Encoder: encoder(t, 2), Data: folder(t, 2, 3, 10), MaxBad: 0.3, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	base := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2, 3, 10), MaxBad: 0.3, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	for _, ending := range []string{".parquet", ".npy", ".jsonl"} {
 		o := base
 		o.Out = filepath.Join(t.TempDir(), "x"+ending)
@@ -192,15 +193,15 @@ func TestResume(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	ctx := context.Background()
-	good, two := folder(t), encoder(t, 2)
+	good, two := folder(t), testEncoder(t, 2)
 	for name, c := range map[string]struct {
 		change func(o *Options)
 		want   string
 	}{
 		"an ending":          {func(o *Options) { o.Out = "x.csv" }, ".parquet, .npy, .jsonl"},
 		"a layer":            {func(o *Options) { o.Layer = "neck" }, "head and backbone"},
-		"another batch":      {func(o *Options) { o.Encoder, o.Resume = encoder(t, 3), true }, "batch was 2 and is 3"},
-		"another layer":      {func(o *Options) { o.Layer, o.Resume = moco.Head, true }, "features was backbone and is head"},
+		"another batch":      {func(o *Options) { o.Encoder, o.Resume = testEncoder(t, 3), true }, "batch was 2 and is 3"},
+		"another layer":      {func(o *Options) { o.Layer, o.Resume = encoder.Head, true }, "features was backbone and is head"},
 		"other images":       {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
 		"a folder":           {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
 		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "max_bad"},
@@ -240,7 +241,7 @@ func TestRunRefuses(t *testing.T) {
 func TestPut(t *testing.T) {
 	ctx := context.Background()
 	var got []string
-	o := Options{Encoder: encoder(t, 2), Data: folder(t, 2), MaxBad: 0.3, Put: func(_ context.Context, rows []vectors.Row) error {
+	o := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2), MaxBad: 0.3, Put: func(_ context.Context, rows []vectors.Row) error {
 		for _, r := range rows {
 			got = append(got, fmt.Sprint(r.Path, r.Label, len(r.Vector)))
 		}

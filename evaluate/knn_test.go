@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"moco/encoder"
 	"moco/engine"
 	"moco/engine/cpu"
 	"moco/engine/enginetest"
@@ -35,7 +36,7 @@ func rows(seed, n, dim int) *Embedded {
 		e.Features = append(e.Features, float32(v))
 	}
 	for _, row := range chunks(e.Features, dim) {
-		normalised(row)
+		encoder.Normalise(row)
 	}
 	return e
 }

@@ -10,6 +10,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/internal/loader"
 	"moco/internal/rng"
@@ -71,7 +72,7 @@ type LinearResult struct {
 	Bad     int      `json:"-"`     // with views: training images that could not be read; each gave its place to another
 
 	// Probe is the classifier of the chosen rate; which layer of which encoder it takes, the caller knows.
-	Probe moco.Probe `json:"-"`
+	Probe encoder.Probe `json:"-"`
 }
 
 // Progress is how far the training of linear classifiers has come.
@@ -110,7 +111,7 @@ func (l Linear) Classify(ctx context.Context, e engine.Engine, train, test *Embe
 // ClassifyViews is Classify on new random views in every epoch, crops and flips (augment's CropAndFlip), which the frozen encoder encodes as they are
 // drawn: the paper's protocol, at the price of a forward pass over the training images for each epoch. The held-out part and the test set are plain views.
 // As there, the encoder is held to have stayed as it was. progress, if not nil, is told after each batch.
-func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *Model, layer Layer, train *data.Set, test *Embedded, progress func(Progress)) (*LinearResult, error) {
+func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *encoder.Encoder, layer encoder.Layer, train *data.Set, test *Embedded, progress func(Progress)) (*LinearResult, error) {
 	dim, err := m.DimOf(layer)
 	if err != nil {
 		return nil, err
@@ -135,7 +136,7 @@ func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *Model, la
 		if err != nil {
 			return nil, err
 		}
-		return m.Embed(ctx, some, layer, nil)
+		return Features(ctx, m, some, layer, nil)
 	}
 	held, err := plain(heldOut)
 	if err != nil {
@@ -155,10 +156,10 @@ func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *Model, la
 		for step := range steps {
 			n := views.BatchSize(step)
 			x := x[:n*3*policy.Size*policy.Size]
-			if err := views.Fill(ctx, epoch, step, loader.Batch{X1: x, IDs: ids[:n]}); err != nil {
+			if err := views.Fill(ctx, epoch, step, moco.Batch{X1: x, IDs: ids[:n]}); err != nil {
 				return err
 			}
-			if err := m.EncodeViews(x, n, []Layer{layer}, [][]float32{rows[:n*dim]}); err != nil {
+			if err := m.EncodeViews(x, n, []encoder.Layer{layer}, [][]float32{rows[:n*dim]}); err != nil {
 				return err
 			}
 			for i, id := range ids[:n] {
@@ -269,7 +270,7 @@ func (t *lesson) run(ctx context.Context, e engine.Engine, features func(epoch i
 	if err != nil {
 		return nil, err
 	}
-	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)), Probe: moco.Probe{Scale: final.scale, Classes: t.classes}}
+	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)), Probe: encoder.Probe{Scale: final.scale, Classes: t.classes}}
 	best := 0
 	for i, rate := range t.Rates {
 		r.Rates[i] = Rate{rate, chosen[i], tested[i]}

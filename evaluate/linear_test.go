@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"moco/data"
+	"moco/encoder"
 	"moco/engine/cpu"
 	"moco/internal/rng"
 	"moco/weights"
@@ -28,7 +29,7 @@ func clouds(n, dim, classes int, spread float64, seed uint64) *Embedded {
 		for j := range row {
 			row[j] = float32(center.Normal() + spread*random.Normal())
 		}
-		e.Features, e.Labels = append(e.Features, normalised(row)...), append(e.Labels, label)
+		e.Features, e.Labels = append(e.Features, encoder.Normalise(row)...), append(e.Labels, label)
 	}
 	return e
 }
@@ -144,16 +145,16 @@ func TestLinearViews(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := OpenModel(path, e, 7, "")
+		m, err := encoder.OpenWith(path, encoder.Options{Engine: e, Batch: 7})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		tested, err := m.Embed(context.Background(), test, Backbone, nil)
+		tested, err := Features(context.Background(), m, test, encoder.Backbone, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := l.ClassifyViews(ctx, e, m, Backbone, train, tested, progress)
+		r, err := l.ClassifyViews(ctx, e, m, encoder.Backbone, train, tested, progress)
 		return r, tested, err
 	}
 	var told []Progress

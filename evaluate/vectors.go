@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"moco/data"
+	"moco/encoder"
 	"moco/vectors"
 )
 
@@ -54,7 +55,7 @@ func FromVectors(ctx context.Context, path string, set *data.Set) (e *Embedded, 
 		to := e.Features[i*dim : (i+1)*dim]
 		copy(to, row.Vector)
 		if square := dot(to, to); math.Abs(square-1) > 1e-5 {
-			normalised(to)
+			encoder.Normalise(to)
 		}
 	}
 	for i, yes := range there { // close the gaps

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"moco"
+	"moco/encoder"
 	"moco/nn"
 	"moco/weights"
 )
@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Check says what of an encoder cannot be written so, before anything is.
-func Check(t *moco.Trained, o Options) error {
+func Check(t *encoder.Encoder, o Options) error {
 	switch o.Format {
 	case Detectron2:
 		return checkDetectron2(t.Recipe.Encoder)
@@ -60,17 +60,17 @@ func Check(t *moco.Trained, o Options) error {
 }
 
 // Write writes an encoder and returns the number of tensors that the file holds. The same encoder and options give the same bytes.
-func Write(w io.Writer, t *moco.Trained, o Options) (tensors int, err error) {
+func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) {
 	if err := Check(t, o); err != nil {
 		return 0, err
 	}
 	switch o.Format {
 	case Safetensors:
-		return len(t.File.Tensors), weights.Write(w, t.File)
+		return len(t.Weights.Tensors), weights.Write(w, t.Weights)
 	case Torch:
-		return len(t.File.Tensors), weights.WriteTorch(w, t.File.Tensors)
+		return len(t.Weights.Tensors), weights.WriteTorch(w, t.Weights.Tensors)
 	case Detectron2:
-		named := detectron2(t.File.Tensors)
+		named := detectron2(t.Weights.Tensors)
 		return len(named), weights.WriteDetectron2(w, named)
 	}
 	return writeONNX(w, t, o.ONNX)
@@ -97,7 +97,7 @@ func detectron2(tensors []weights.Named) []weights.Named {
 		"bn1.", "conv1.norm.", "bn2.", "conv2.norm.", "bn3.", "conv3.norm.", "downsample.0.", "shortcut.", "downsample.1.", "shortcut.norm.")
 	var out []weights.Named
 	for _, n := range tensors {
-		if strings.HasPrefix(n.Name, "fc.") {
+		if nn.OfHead(n.Name) {
 			continue
 		}
 		name := layers.Replace(n.Name)

@@ -9,17 +9,18 @@ import (
 	"testing"
 
 	"moco"
+	"moco/encoder"
 	"moco/nn"
 	"moco/tensor"
 	"moco/weights"
 )
 
 // trained is an encoder as a run leaves it, but for its values: each tensor has its own.
-func trained(t *testing.T, c nn.Config) *moco.Trained {
+func trained(t *testing.T, c nn.Config) *encoder.Encoder {
 	t.Helper()
 	r := moco.Default()
 	r.Encoder, r.Views = c, moco.Views{Policy: "cifar", Size: 16}
-	f := &weights.File{Metadata: moco.EncoderMetadata(&r)}
+	f := &weights.File{Metadata: encoder.Metadata(&r)}
 	add := func(name string, shape ...int) {
 		x := tensor.New(tensor.Float32, shape...)
 		for i := range x.Float32s() {
@@ -33,11 +34,11 @@ func trained(t *testing.T, c nn.Config) *moco.Trained {
 	for _, b := range c.Buffers() {
 		add(b.Name, b.Channels)
 	}
-	path := filepath.Join(t.TempDir(), moco.EncoderFile)
+	path := filepath.Join(t.TempDir(), encoder.File)
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
-	e, err := moco.Load(path)
+	e, err := encoder.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,14 +51,14 @@ var small = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, 
 func TestOrder(t *testing.T) {
 	e := trained(t, small)
 	var names []string
-	for _, n := range e.File.Tensors[:7] {
+	for _, n := range e.Weights.Tensors[:7] {
 		names = append(names, n.Name)
 	}
 	want := "[conv1.weight bn1.weight bn1.bias bn1.running_mean bn1.running_var bn1.num_batches_tracked layer1.0.conv1.weight]"
-	if fmt.Sprint(names) != want || len(e.File.Tensors) != 122 {
-		t.Errorf("%d tensors, first %v, want 122 and %s", len(e.File.Tensors), names, want)
+	if fmt.Sprint(names) != want || len(e.Weights.Tensors) != 122 {
+		t.Errorf("%d tensors, first %v, want 122 and %s", len(e.Weights.Tensors), names, want)
 	}
-	if count := e.File.Get("layer4.1.bn2.num_batches_tracked"); count == nil || count.Type != tensor.Int64 || len(count.Shape) != 0 {
+	if count := e.Weights.Get("layer4.1.bn2.num_batches_tracked"); count == nil || count.Type != tensor.Int64 || len(count.Shape) != 0 {
 		t.Errorf("num_batches_tracked is %v", count)
 	}
 	if e.SHA256 == "" || e.Recipe.Encoder.Dim != 8 {
@@ -71,8 +72,8 @@ func TestDetectron2(t *testing.T) {
 	narrow.Width = 1.0 / 64 // names are the same
 	e := trained(t, narrow)
 	got := map[string]string{}
-	for i, n := range detectron2(e.File.Tensors) {
-		got[n.Name] = e.File.Tensors[i].Name // the head comes last, so places are the same
+	for i, n := range detectron2(e.Weights.Tensors) {
+		got[n.Name] = e.Weights.Tensors[i].Name // the head comes last, so places are the same
 	}
 	for ours, theirs := range map[string]string{
 		"conv1.weight": "stem.conv1.weight", "bn1.running_mean": "stem.conv1.norm.running_mean", "bn1.num_batches_tracked": "stem.conv1.norm.num_batches_tracked",
@@ -134,8 +135,8 @@ func TestLoader(t *testing.T) {
 }
 
 // probe is a linear probe on the backbone's features of an encoder.
-func probe(e *moco.Trained) *moco.Probe {
-	return &moco.Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854, Features: moco.Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: e.SHA256}
+func probe(e *encoder.Encoder) *encoder.Probe {
+	return &encoder.Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854, Features: encoder.Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: e.SHA256}
 }
 
 // TestOutputs: which outputs an encoder has, and which probes fit it.
@@ -145,9 +146,9 @@ func TestOutputs(t *testing.T) {
 	if err := (ONNXOptions{Output: Logits, Probe: p}).check(e); err != nil {
 		t.Error(err)
 	}
-	for want, change := range map[string]func(p *moco.Probe){
-		"another encoder":         func(p *moco.Probe) { p.Encoder = "00ff" },
-		"features of 32 numbers,": func(p *moco.Probe) { p.Features = moco.Head },
+	for want, change := range map[string]func(p *encoder.Probe){
+		"another encoder":         func(p *encoder.Probe) { p.Encoder = "00ff" },
+		"features of 32 numbers,": func(p *encoder.Probe) { p.Features = encoder.Head },
 	} {
 		p := probe(e)
 		change(p)
@@ -205,7 +206,7 @@ func TestWrite(t *testing.T) {
 		t.Error("an unknown format is written")
 	}
 	names, _ := json.Marshal(p.Classes)
-	if e.File.Metadata["classes"] == string(names) {
+	if e.Weights.Metadata["classes"] == string(names) {
 		t.Error("the encoder's own metadata have changed")
 	}
 }

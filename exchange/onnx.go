@@ -7,7 +7,7 @@ import (
 	"maps"
 	"strings"
 
-	"moco"
+	"moco/encoder"
 	"moco/graph"
 	"moco/nn"
 	"moco/onnx"
@@ -30,11 +30,11 @@ type ONNXOptions struct {
 	// uint8 [N,3,S,S], red, green and blue from 0 to 255, and the model normalises.
 	Floats bool
 	Output Output
-	Probe  *moco.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
+	Probe  *encoder.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
 }
 
 // check says what cannot be written of an encoder.
-func (o ONNXOptions) check(t *moco.Trained) error {
+func (o ONNXOptions) check(t *encoder.Encoder) error {
 	c := t.Recipe.Encoder
 	switch {
 	case o.Output != Head && o.Output != Backbone && o.Output != Logits:
@@ -49,7 +49,7 @@ func (o ONNXOptions) check(t *moco.Trained) error {
 		return fmt.Errorf("the probe belongs to another encoder: that has the SHA-256 %s, this one %s; train one with `moco eval linear --save` on this encoder", o.Probe.Encoder, t.SHA256)
 	}
 	want := c.FeatureDim()
-	if o.Probe.Features == moco.Head {
+	if o.Probe.Features == encoder.Head {
 		want = c.Dim
 	}
 	if dim := o.Probe.Weight.Shape[1]; dim != want {
@@ -59,10 +59,10 @@ func (o ONNXOptions) check(t *moco.Trained) error {
 }
 
 // writeONNX builds the graph of inference from pixels to the output and writes it.
-func writeONNX(w io.Writer, t *moco.Trained, o ONNXOptions) (tensors int, err error) {
+func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err error) {
 	r := t.Recipe
 	tensorOf := map[string]*tensor.Tensor{}
-	for _, n := range t.File.Tensors {
+	for _, n := range t.Weights.Tensors {
 		tensorOf[n.Name] = n.Tensor
 	}
 	g := graph.New()
@@ -75,7 +75,7 @@ func writeONNX(w io.Writer, t *moco.Trained, o ONNXOptions) (tensors int, err er
 	}
 	head, backbone := e.Encode(g, g.Input("images", tensor.Float32, 1, r.Views.Size, r.Views.Size, 3))
 
-	meta := maps.Clone(t.File.Metadata)
+	meta := maps.Clone(t.Weights.Metadata)
 	delete(meta, "format") // of the weights
 	meta["encoder"], meta["output"], meta["input"] = t.SHA256, string(o.Output), "uint8"
 	gives := fmt.Sprintf("features: the %s's, a row of length one for each image", o.Output)

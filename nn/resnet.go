@@ -313,3 +313,6 @@ func (b *builder) parameter(name string, s start, fan int, shape ...int) *graph.
 	}
 	return b.encoder.Values[name]
 }
+
+// OfHead tells whether a tensor's name is of the head rather than of the backbone.
+func OfHead(name string) bool { return strings.HasPrefix(name, "fc.") }

@@ -7,13 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 
 	"moco"
 	"moco/engine"
+	"moco/recipe"
 	"moco/weights"
 )
 
@@ -46,9 +45,6 @@ func newCheckpoints(run string) *checkpoints {
 
 // errDiverged says that a variable is infinite or not a number.
 var errDiverged = errors.New("the weights have diverged")
-
-// errNoCheckpoint says that there is nothing to resume from.
-var errNoCheckpoint = errors.New("it holds no checkpoint to resume from; leave --resume out to start anew in another folder")
 
 // write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
 // The bytes follow from these alone. Variables that are no numbers any more are refused: such a checkpoint would push out the good ones.
@@ -123,7 +119,7 @@ func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File,
 		if files, _ := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors")); len(files) > 1 {
 			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; put it back, or start anew in another folder", c.dir, len(files))
 		}
-		return nil, fmt.Errorf("resume %s: %w", filepath.Dir(c.dir), errNoCheckpoint)
+		return nil, fmt.Errorf("resume %s: %w", filepath.Dir(c.dir), ErrNoCheckpoint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("resume: %w", err)
@@ -171,7 +167,7 @@ type position struct {
 }
 
 func (p position) metadata() map[string]string {
-	return map[string]string{"format": "moco-checkpoint-1", "step": strconv.Itoa(p.step), "recipe": WriteRecipe(p.recipe), "data": p.fingerprint}
+	return map[string]string{"format": "moco-checkpoint-1", "step": strconv.Itoa(p.step), "recipe": recipe.Write(p.recipe), "data": p.fingerprint}
 }
 
 func readPosition(f *weights.File) (p position, err error) {
@@ -183,26 +179,13 @@ func readPosition(f *weights.File) (p position, err error) {
 		return p, fmt.Errorf("resume: the checkpoint's step is %q", m["step"])
 	}
 	p.fingerprint = m["data"]
-	p.recipe, err = ParseRecipe(m["recipe"])
+	p.recipe, err = recipe.Parse(m["recipe"])
 	return p, err
 }
 
-// differences names the keys in which two recipes differ, but for those that change nothing in what a step learns.
+// differences names the keys in which two recipes differ, but for those that change nothing in what a
+// step learns.
 func differences(began, now moco.Recipe) []string {
 	began.CheckpointEvery, began.MaxBad, began.Epochs = now.CheckpointEvery, now.MaxBad, now.Epochs
-	var keys []string
-	var compare func(a, b reflect.Value, prefix string)
-	compare = func(a, b reflect.Value, prefix string) {
-		for i := range a.NumField() {
-			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ",")
-			x, y := a.Field(i), b.Field(i)
-			if x.Kind() == reflect.Struct {
-				compare(x, y, prefix+name+".")
-			} else if fmt.Sprint(x) != fmt.Sprint(y) {
-				keys = append(keys, fmt.Sprintf("%s%s is %v and was %v", prefix, name, y, x))
-			}
-		}
-	}
-	compare(reflect.ValueOf(began), reflect.ValueOf(now), "")
-	return keys
+	return recipe.Differences(began, now)
 }

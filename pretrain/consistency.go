@@ -5,96 +5,89 @@ import (
 	"fmt"
 
 	"moco"
-	"moco/engine"
 )
 
-// consistency measures what Fig. 2 of the paper argues with: how alike the keys of a dictionary are to what the encoder would make of the same
-// views now, by their age. Views are a function of the seed and the step, so those of an old step can be made again, in the same batch
-// and order; what differs is the encoder alone.
+// consistency measures what Fig. 2 of the paper argues with: how alike the keys of a dictionary are to
+// what the encoder would make of the same views now, by their age. Views are a function of the seed
+// and the step, so those of an old step can be made again, in the same batch and order; what differs
+// is the encoder alone.
 func (r *run) consistency(ctx context.Context) (Consistency, error) {
-	event := Consistency{Event: "consistency", Epoch: r.epoch(), Step: r.step}
-	name := "queue"
-	switch {
-	case !r.hasQueue() && r.recipe.Dictionary == "batch": // keys are never older than the step
-		event.Age, event.Cosine = []int{0}, []float64{1}
-		return event, nil
-	case !r.hasQueue():
-		name = "bank"
-	}
-	stored, err := r.state.Read(name)
+	measured := Consistency{Epoch: r.epoch(), Step: r.step}
+	stored, err := r.mechanism.Stored(r.state)
 	if err != nil {
-		return event, fmt.Errorf("consistency: %w", err)
+		return measured, fmt.Errorf("consistency: %w", err)
 	}
-	pointer := 0
-	if name == "queue" {
-		at, err := r.state.Read("queue_pointer")
-		if err != nil {
-			return event, fmt.Errorf("consistency: %w", err)
-		}
-		pointer = int(at.Int32s()[0])
+	if stored == nil { // keys are never older than the step
+		measured.Age, measured.Cosine = []int{0}, []float64{1}
+		return measured, nil
 	}
-	programs := map[int]engine.Program{}
-	defer func() {
-		for _, p := range programs {
-			p.Close()
-		}
-	}()
-	dim, rows := r.recipe.Encoder.Dim, stored.Shape[0]
-	behind := 0 // keys enqueued after those of the step that is looked at
+	encoders := keyMaker{run: r, keys: map[int]*moco.Keys{}}
+	defer encoders.close()
+	at := moco.Earlier{}
 	for age, next := 0, 0; age < r.step; age++ {
 		step := r.step - 1 - age
-		epoch, inEpoch := step/r.stepsPerEpoch, step%r.stepsPerEpoch
-		n := r.loader.BatchSize(inEpoch)
-		enqueued := n
-		if r.recipe.Symmetric {
-			enqueued *= 2
-		}
-		// An old key must be there still: in the queue, or, in a bank, not replaced since, which an epoch never does.
-		if name == "queue" && behind+enqueued > rows || name == "bank" && epoch != (r.step-1)/r.stepsPerEpoch {
+		n := r.loader.BatchSize(step % r.stepsPerEpoch)
+		at.SameEpoch = step/r.stepsPerEpoch == (r.step-1)/r.stepsPerEpoch
+		if !stored.Holds(at, n) {
 			break
 		}
 		if age == next {
 			next = age + max(1, age/2)
-			p := programs[n]
-			if p == nil {
-				g, err := moco.Keys(r.recipe, n)
-				if err != nil {
-					return event, err
-				}
-				if p, err = r.o.Engine.Compile(g, r.state); err != nil {
-					return event, err
-				}
-				programs[n] = p
+			now, ids, err := encoders.make(ctx, step, n)
+			if err != nil {
+				return measured, fmt.Errorf("consistency: %w", err)
 			}
-			b := batchOf(p)
-			b.IDs = make([]int32, n)
-			if b.X1 == nil {
-				b.X1 = make([]float32, len(b.X2))
-			}
-			if err := r.loader.Fill(ctx, epoch, inEpoch, b); err != nil {
-				return event, err
-			}
-			if err := p.Run(); err != nil {
-				return event, err
-			}
-			now := p.Output("k").Float32s()
-			var sum, others float64
-			for i := range n {
-				row := int(b.IDs[i])
-				if name == "queue" { // the keys of the second views are the last of their step
-					row = ((pointer-behind-n+i)%rows + rows) % rows
-				}
-				for c, v := range now[i*dim : (i+1)*dim] {
-					sum += float64(v) * float64(stored.Float32s()[row*dim+c])
-					others += float64(v) * float64(now[(i+1)%n*dim+c])
-				}
-			}
+			cosine, others := compare(stored, at, now, ids)
 			if age == 0 {
-				event.Others = others / float64(n)
+				measured.Others = others
 			}
-			event.Age, event.Cosine = append(event.Age, age), append(event.Cosine, sum/float64(n))
+			measured.Age, measured.Cosine = append(measured.Age, age), append(measured.Cosine, cosine)
 		}
-		behind += enqueued
+		at.Newer += n
 	}
-	return event, nil
+	return measured, nil
+}
+
+// compare returns the mean cosine of a step's stored keys with the same keys made now, and of the
+// keys made now with those of other images. now is [N,C], one row for each of ids.
+func compare(stored moco.Stored, at moco.Earlier, now []float32, ids []int32) (same, others float64) {
+	n := len(ids)
+	dim := len(now) / n
+	for i, id := range ids {
+		old := stored.Key(at, n, i, id)
+		other := now[(i+1)%n*dim:]
+		for c, v := range now[i*dim : (i+1)*dim] {
+			same += float64(v) * float64(old[c])
+			others += float64(v) * float64(other[c])
+		}
+	}
+	return same / float64(n), others / float64(n)
+}
+
+// keyMaker makes the keys of earlier steps again, with the encoder as it is now.
+type keyMaker struct {
+	run  *run
+	keys map[int]*moco.Keys // by size of batch
+}
+
+func (m *keyMaker) make(ctx context.Context, step, n int) (keys []float32, ids []int32, err error) {
+	r := m.run
+	k := m.keys[n]
+	if k == nil {
+		if k, err = moco.CompileKeys(r.recipe, n, r.o.Engine, r.state); err != nil {
+			return nil, nil, err
+		}
+		m.keys[n] = k
+	}
+	if err := r.loader.Fill(ctx, step/r.stepsPerEpoch, step%r.stepsPerEpoch, k.Batch()); err != nil {
+		return nil, nil, err
+	}
+	keys, err = k.Run()
+	return keys, k.Batch().IDs, err
+}
+
+func (m *keyMaker) close() {
+	for _, k := range m.keys {
+		k.Close()
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"moco/data"
+	"moco/internal/event"
 )
 
 // dictionarySettings are recipes with each dictionary and loss.
@@ -34,7 +35,7 @@ func TestDictionariesResume(t *testing.T) {
 			o := options(t, 2, settings...)
 			for stop := 1; ; stop += 2 {
 				ctx, cancel := context.WithCancel(context.Background())
-				o.Events = func(e Event) {
+				o.Events = func(e event.Event) {
 					if s, ok := e.(Step); ok && s.Step >= stop {
 						cancel()
 					}
@@ -75,7 +76,7 @@ func TestSupervisedNeedsLabels(t *testing.T) {
 	}
 	defer flat.Close()
 	o.Data, o.DataPath = flat, "photos"
-	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "photos has no class folders") {
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "photos: objective: supervised training needs labels") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -100,7 +101,7 @@ func TestConsistency(t *testing.T) {
 			o := options(t, 2, append(settings, "queue=13")...)
 			o.Consistency = true
 			var events []Consistency
-			o.Events = func(e Event) {
+			o.Events = func(e event.Event) {
 				if c, ok := e.(Consistency); ok {
 					events = append(events, c)
 				}

@@ -1,19 +1,25 @@
 package pretrain
 
-// Event is something that happened in a run: one of the types below. As JSON each has its name under "event".
-type Event interface{ kind() string }
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"moco/internal/event"
+	"os"
+)
 
 // Start is the first event of a run.
 type Start struct {
-	Event         string  `json:"event"`
 	Out           string  `json:"out"`
 	Engine        string  `json:"engine"`
 	Images        int     `json:"images"`
 	Arch          string  `json:"arch"`
 	Parameters    int     `json:"parameters"` // of one encoder
 	Batch         int     `json:"batch"`
-	Loss          string  `json:"objective"` // "info_nce with queue", ..., or "supervised"
+	Mechanism     string  `json:"objective"` // for people: "info_nce with queue", ..., or "supervised"
 	Keys          int     `json:"keys"`      // negatives of a query, K, or classes
+	Filling       int     `json:"filling"`   // steps until the queue holds no key of its random start; 0: no queue
+	Labels        bool    `json:"labels"`    // the encoder learns from labels
 	StepsPerEpoch int     `json:"steps_per_epoch"`
 	Steps         int     `json:"steps"` // of the whole run
 	FirstStep     int     `json:"first_step"`
@@ -24,7 +30,6 @@ type Start struct {
 
 // Step is one step done.
 type Step struct {
-	Event    string  `json:"event"`
 	Step     int     `json:"step"`  // counted from 1
 	Epoch    int     `json:"epoch"` // counted from 1
 	Loss     float64 `json:"loss"`
@@ -37,7 +42,6 @@ type Step struct {
 
 // Epoch is the end of an epoch.
 type Epoch struct {
-	Event           string  `json:"event"`
 	Epoch           int     `json:"epoch"`
 	Step            int     `json:"step"`
 	Loss            float64 `json:"loss"`     // mean over the epoch's steps in this process
@@ -48,7 +52,6 @@ type Epoch struct {
 
 // Monitor is a kNN evaluation; epoch 0 is the encoder before training.
 type Monitor struct {
-	Event   string  `json:"event"`
 	Epoch   int     `json:"epoch"`
 	Step    int     `json:"step"`
 	KNNTop1 float64 `json:"knn_top1"` // percent
@@ -59,7 +62,6 @@ type Monitor struct {
 
 // Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine by age, in steps (0: the last step's).
 type Consistency struct {
-	Event  string    `json:"event"`
 	Epoch  int       `json:"epoch"`
 	Step   int       `json:"step"`
 	Age    []int     `json:"age"`
@@ -69,21 +71,18 @@ type Consistency struct {
 
 // Warning is something that the user should know; the run goes on.
 type Warning struct {
-	Event   string `json:"event"`
 	Step    int    `json:"step"`
 	Message string `json:"message"`
 }
 
 // Saved is a checkpoint written.
 type Saved struct {
-	Event string `json:"event"`
-	Step  int    `json:"step"`
-	File  string `json:"file"`
+	Step int    `json:"step"`
+	File string `json:"file"`
 }
 
 // Done is the last event.
 type Done struct {
-	Event           string  `json:"event"`
 	Step            int     `json:"step"`
 	Epoch           int     `json:"epoch"`
 	Loss            float64 `json:"loss"`
@@ -98,11 +97,102 @@ type Done struct {
 	Interrupted     bool    `json:"interrupted,omitempty"`
 }
 
-func (Start) kind() string       { return "start" }
-func (Step) kind() string        { return "step" }
-func (Epoch) kind() string       { return "epoch" }
-func (Monitor) kind() string     { return "monitor" }
-func (Warning) kind() string     { return "warning" }
-func (Saved) kind() string       { return "checkpoint" }
-func (Consistency) kind() string { return "consistency" }
-func (Done) kind() string        { return "done" }
+// Kind is the event's name under "event", as for the other types.
+func (Start) Kind() string       { return "start" }
+func (Step) Kind() string        { return "step" }        // see Start
+func (Epoch) Kind() string       { return "epoch" }       // see Start
+func (Monitor) Kind() string     { return "monitor" }     // see Start
+func (Warning) Kind() string     { return "warning" }     // see Start
+func (Saved) Kind() string       { return "checkpoint" }  // see Start
+func (Consistency) Kind() string { return "consistency" } // see Start
+func (Done) Kind() string        { return "done" }        // see Start
+
+// kinds makes an empty event of each kind, to read a log into.
+var kinds = map[string]func() event.Event{
+	Start{}.Kind():       func() event.Event { return new(Start) },
+	Step{}.Kind():        func() event.Event { return new(Step) },
+	Epoch{}.Kind():       func() event.Event { return new(Epoch) },
+	Monitor{}.Kind():     func() event.Event { return new(Monitor) },
+	Warning{}.Kind():     func() event.Event { return new(Warning) },
+	Saved{}.Kind():       func() event.Event { return new(Saved) },
+	Consistency{}.Kind(): func() event.Event { return new(Consistency) },
+	Done{}.Kind():        func() event.Event { return new(Done) },
+}
+
+// ReadLog reads the events of a run's log, each as a pointer to its type (*Step, ...). A log that is
+// not there has none; lines that are no events, cut short by a kill or written by another version,
+// are passed over.
+func ReadLog(path string) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
+		f, err := os.Open(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			yield(nil, fmt.Errorf("read the log: %w", err))
+			return
+		}
+		defer f.Close()
+		for line, err := range event.Lines(f) {
+			if err != nil {
+				yield(nil, fmt.Errorf("read the log %s: %w", path, err))
+				return
+			}
+			if of := kinds[line.Kind]; of != nil {
+				if e := of(); line.Into(e) == nil && !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// recorder writes a run's events to its log and passes them on.
+type recorder struct {
+	told    func(event.Event) // may be nil
+	log     *os.File
+	pending []event.Event // from before the log was open
+}
+
+// open opens the log for appending. A line that a kill cut short is closed.
+func (r *recorder) open(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		last := make([]byte, 1)
+		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
+			f.WriteString("\n")
+		}
+	}
+	r.log = f
+	return nil
+}
+
+// tell logs an event and passes it on.
+func (r *recorder) tell(e event.Event) {
+	if r.log != nil {
+		event.Write(r.log, e) // a log that cannot be written must not stop a run that can be saved
+	}
+	if r.told != nil {
+		r.told(e)
+	}
+}
+
+// later keeps an event until release.
+func (r *recorder) later(e event.Event) { r.pending = append(r.pending, e) }
+
+// release tells what was kept.
+func (r *recorder) release() {
+	for _, e := range r.pending {
+		r.tell(e)
+	}
+	r.pending = nil
+}
+
+func (r *recorder) close() {
+	if r.log != nil {
+		r.log.Close()
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"moco/internal/event"
+	"moco/recipe"
 	"moco/weights"
 )
 
@@ -44,7 +46,7 @@ func TestKilled(t *testing.T) {
 		if files, _ := filepath.Glob(filepath.Join(out, "checkpoints", "*")); len(files) != 1+2 {
 			t.Errorf("checkpoints and latest.json are %v, want those of two steps", files)
 		}
-		if raw, err := os.ReadFile(filepath.Join(out, logFile)); err != nil || !bytes.Contains(raw, []byte(`"event":"monitor","epoch":1,`)) {
+		if raw, err := os.ReadFile(LogPath(out)); err != nil || !bytes.Contains(raw, []byte(`"event":"monitor","epoch":1,`)) {
 			t.Errorf("the monitor is lost (%v)", err)
 		}
 	}
@@ -86,7 +88,7 @@ func killed(t *testing.T, at int, out string) bool {
 
 func killOptions(t *testing.T) Options {
 	o := options(t, 1, "epochs=1", "symmetric=false", "mask_same_image=false")
-	o.MonitorTrain, o.MonitorTest = o.Data, o.Data
+	o.Monitor.Train, o.Monitor.Test = o.Data, o.Data
 	return o
 }
 
@@ -110,7 +112,7 @@ func dies(t *testing.T, at, out string) {
 	o.Out = out
 	_, err = os.Stat(out)
 	o.Resume = err == nil
-	o.Events = func(Event) { place() }
+	o.Events = func(event.Event) { place() }
 	r := newRun(o)
 	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
 		sha, err := weights.SaveFunc(path, func(w io.Writer) error {
@@ -153,7 +155,7 @@ func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 		t.Errorf("another recipe gives %v", err)
 	}
 	told := ""
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if w, ok := e.(Warning); ok {
 			told += w.Message
 		}
@@ -173,10 +175,10 @@ func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 // TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor evaluates when it is resumed, once.
 func TestMonitorIsMadeUpFor(t *testing.T) {
 	o := options(t, 1, "epochs=1")
-	o.MonitorTrain, o.MonitorTest = o.Data, o.Data
+	o.Monitor.Train, o.Monitor.Test = o.Data, o.Data
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if _, ok := e.(Epoch); ok {
 			cancel()
 		}
@@ -186,7 +188,7 @@ func TestMonitorIsMadeUpFor(t *testing.T) {
 	}
 	monitors := 0
 	o.Resume = true
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if _, ok := e.(Monitor); ok {
 			monitors++
 		}
@@ -203,7 +205,7 @@ func TestLonger(t *testing.T) {
 	finish(t, o)
 	o.Recipe.Epochs, o.Resume = 2, true
 	told := ""
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if w, ok := e.(Warning); ok {
 			told += w.Message
 		}
@@ -211,7 +213,7 @@ func TestLonger(t *testing.T) {
 	if done := finish(t, o); done.Step != 6 || !strings.Contains(told, "schedule of 2") {
 		t.Errorf("the longer run ended at step %d, told %q", done.Step, told)
 	}
-	if r, err := LoadRecipe(filepath.Join(o.Out, configFile), nil); err != nil || r.Epochs != 2 {
+	if r, err := recipe.Load(folder(o.Out).config(), nil); err != nil || r.Epochs != 2 {
 		t.Errorf("config.yaml has %d epochs, want 2 (%v)", r.Epochs, err)
 	}
 }
@@ -220,9 +222,9 @@ func TestLonger(t *testing.T) {
 func TestDivergedWeightsAreNotSaved(t *testing.T) {
 	o := options(t, 1, "checkpoint_every=1")
 	finish(t, func() Options { o := o; o.Steps = 2; return o }())
-	r := newRun(o)
-	r.o.Resume = true
-	r.o.Events = func(e Event) {
+	var r *run
+	o.Resume = true
+	o.Events = func(e event.Event) {
 		if _, ok := e.(Step); ok {
 			w, err := r.state.Read("encoder_q.fc.weight")
 			if err != nil {
@@ -235,29 +237,12 @@ func TestDivergedWeightsAreNotSaved(t *testing.T) {
 			}
 		}
 	}
+	r = newRun(o)
 	_, err := r.run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "diverged: encoder_q.fc.weight") || !strings.Contains(err.Error(), "step 2 is kept") {
 		t.Errorf("infinite weights give %v", err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != 2 {
 		t.Errorf("checkpoints are %v, want those of steps 1 and 2", files)
-	}
-}
-
-func TestMemoryFields(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "stat")
-	if err := os.WriteFile(path, []byte("MemTotal:  9 kB\nanon 4096\nanon_thp 7\nMemAvailable:   12345 kB\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]int64{"anon": 4096, "MemAvailable:": 12345, "absent": 0, "": 0} {
-		if got := field(path, name); got != want {
-			t.Errorf("field %q is %d, want %d", name, got, want)
-		}
-	}
-	if err := os.WriteFile(path, []byte("8589934592\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got := field(path, ""); got != 8589934592 {
-		t.Errorf("a file of one number gives %d", got)
 	}
 }

@@ -20,13 +20,15 @@ import (
 	"moco"
 	"moco/data"
 	"moco/engine/cpu"
+	"moco/internal/event"
+	"moco/recipe"
 	"moco/weights"
 )
 
 // tiny is a recipe whose run takes a fraction of a second: 12 images, 3 steps an epoch, 4 epochs.
 func tiny(t *testing.T, settings ...string) moco.Recipe {
 	t.Helper()
-	r, err := LoadRecipe("cifar", append([]string{"encoder.width=0.125", "encoder.dim=8", "queue=10", "bn_splits=2", "views.size=8", "batch=4",
+	r, err := recipe.Load("cifar", append([]string{"encoder.width=0.125", "encoder.dim=8", "queue=10", "bn_splits=2", "views.size=8", "batch=4",
 		"epochs=4", "checkpoint_every=2", "mask_same_image=true", "symmetric=true"}, settings...))
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +79,7 @@ func TestSameBits(t *testing.T) {
 		o := options(t, 2)
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(context.Background())
-			o.Events = func(e Event) {
+			o.Events = func(e event.Event) {
 				if _, ok := e.(Step); ok {
 					cancel()
 				}
@@ -115,7 +117,7 @@ func TestSameBits(t *testing.T) {
 			os.WriteFile(filepath.Join(filepath.Dir(newest), ".step-8.safetensors.1.tmp"), []byte("a save that was killed"), 0o644)
 			var told []string
 			o.Steps, o.Resume = 0, true
-			o.Events = func(e Event) {
+			o.Events = func(e event.Event) {
 				switch e := e.(type) {
 				case Warning:
 					told = append(told, e.Message)
@@ -206,9 +208,9 @@ func TestFrames(t *testing.T) {
 
 func TestRunFolder(t *testing.T) {
 	o := options(t, 2)
-	o.MonitorTrain, o.MonitorTest, o.MonitorStart = o.Data, images(t, "builtin:test?n=20&size=10"), true
+	o.Monitor.Train, o.Monitor.Test, o.Monitor.Start = o.Data, images(t, "builtin:test?n=20&size=10"), true
 	var kinds []string
-	o.Events = func(e Event) { kinds = append(kinds, e.kind()) }
+	o.Events = func(e event.Event) { kinds = append(kinds, e.Kind()) }
 	done := finish(t, o)
 	if want := "start monitor step step checkpoint step checkpoint epoch monitor"; !strings.HasPrefix(strings.Join(kinds, " "), want) || kinds[len(kinds)-1] != "done" {
 		t.Errorf("events are %v, want %s ... done", kinds, want)
@@ -223,7 +225,7 @@ func TestRunFolder(t *testing.T) {
 			t.Errorf("line %d of the log is %s, want event %s (%v)", i, line, kinds[i], err)
 		}
 	}
-	if r, err := LoadRecipe(filepath.Join(o.Out, "config.yaml"), nil); err != nil || WriteRecipe(r) != WriteRecipe(o.Recipe) {
+	if r, err := recipe.Load(filepath.Join(o.Out, "config.yaml"), nil); err != nil || recipe.Write(r) != recipe.Write(o.Recipe) {
 		t.Errorf("config.yaml does not hold the recipe (%v)", err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != keepCheckpoints {
@@ -271,14 +273,15 @@ func TestRefusals(t *testing.T) {
 // TestMemoryRefusalNamesABatchThatFits runs with the batch that the refusal advises.
 func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
 	o := options(t, 1, "batch=12")
-	p, err := (&run{o: o, recipe: &o.Recipe}).compile(o.Engine.NewState(), 6)
+	p, err := moco.Compile(&o.Recipe, 6, o.Engine, o.Engine.NewState())
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.MemoryLimit = memory(p.Cost())
 	_, err = Run(context.Background(), o)
-	if err == nil || !strings.Contains(err.Error(), "--batch 6 would fit") {
-		t.Fatalf("the error is %v, want the advice to use 6", err)
+	var large *MemoryError
+	if !errors.As(err, &large) || large.Batch != 12 || large.Fits != 6 {
+		t.Fatalf("the error is %v, want a MemoryError which says that 6 would fit", err)
 	}
 	o.Recipe.Batch, o.Steps = 6, 1
 	finish(t, o)
@@ -298,7 +301,7 @@ func TestDiskFull(t *testing.T) {
 		return weights.Save(path, f)
 	}
 	_, err := r.run(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "disk is full") || !strings.Contains(err.Error(), "--resume") {
+	if err == nil || !strings.Contains(err.Error(), "disk is full") || !errors.As(err, new(*SaveError)) {
 		t.Fatalf("a full disk gives %v", err)
 	}
 	o.Resume = true
@@ -310,7 +313,7 @@ func TestDiskFull(t *testing.T) {
 func TestNaNStops(t *testing.T) {
 	o := options(t, 1, "lr=1e30")
 	var last int
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if s, ok := e.(Step); ok {
 			last = s.Step
 		}
@@ -332,7 +335,7 @@ func TestWarnings(t *testing.T) {
 	o := options(t, 1, "queue=100")
 	var told string
 	o.Steps = 1
-	o.Events = func(e Event) {
+	o.Events = func(e event.Event) {
 		if w, ok := e.(Warning); ok {
 			told += w.Message
 		}

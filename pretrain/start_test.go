@@ -8,17 +8,19 @@ import (
 	"strings"
 	"testing"
 
-	"moco"
+	"moco/encoder"
+	"moco/internal/event"
+	"moco/recipe"
 	"moco/weights"
 )
 
 // trained is an encoder after three steps of other images, and its file.
-func trained(t *testing.T, settings ...string) (*moco.Encoder, *weights.File) {
+func trained(t *testing.T, settings ...string) (*encoder.Encoder, *weights.File) {
 	t.Helper()
 	o := options(t, 1, append([]string{"seed=5"}, settings...)...)
 	o.Steps = 3
 	done := finish(t, o)
-	e, err := moco.OpenWith(done.Encoder, moco.OpenOptions{Batch: 1, Engine: o.Engine})
+	e, err := encoder.OpenWith(done.Encoder, encoder.Options{Batch: 1, Engine: o.Engine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func TestStartResumes(t *testing.T) {
 	o := with()
 	for stop := 1; ; stop++ {
 		ctx, cancel := context.WithCancel(context.Background())
-		o.Events = func(e Event) {
+		o.Events = func(e event.Event) {
 			if _, step := e.(Step); step {
 				cancel()
 			}
@@ -123,13 +125,13 @@ func TestStartResumes(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"a start that is missing": {func(o *Options) { o.Start, o.Recipe.Start = nil, start.SHA256 }, "--init"},
+		"a start that is missing": {func(o *Options) { o.Start, o.Recipe.Start = nil, start.SHA256 }, "which is not given"},
 		"another start":           {func(o *Options) { o.Recipe.Start = other.SHA256 }, "the recipe starts from"},
 		"another width":           {func(o *Options) { o.Recipe.Encoder.Width = 0.25 }, "width 0.125"},
 	} {
 		o := with()
 		c.change(&o)
-		var recipe *RecipeError
+		var recipe *recipe.Error
 		if _, err := Run(context.Background(), o); !errors.As(err, &recipe) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s gives %v", name, err)
 		}

@@ -1,7 +1,6 @@
 package study
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,9 @@ import (
 
 	"moco/data"
 	"moco/engine"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 	"moco/weights"
 )
 
@@ -32,7 +33,7 @@ type Options struct {
 	Engine  engine.Engine
 	Workers int
 	Started func(run Run, number, of int, left time.Duration) // may be nil; left is an estimate, 0 if there is none yet
-	Events  func(Run, pretrain.Event)                         // of the runs; may be nil
+	Events  func(Run, event.Event)                            // of the runs; may be nil
 	Ended   func(Run, Result)                                 // a run was done, or failed; may be nil
 	Log     *slog.Logger
 }
@@ -87,7 +88,7 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 			todo = append(todo, i)
 		case err != nil:
 			return nil, fmt.Errorf("read the result of %s: %w; remove the file to run it anew", run.Name, err)
-		case old.Recipe == pretrain.WriteRecipe(run.Recipe) && old.Data == fingerprint && (old.Monitor == "" || old.Monitor == monitor):
+		case old.Recipe == recipe.Write(run.Recipe) && old.Data == fingerprint && (old.Monitor == "" || old.Monitor == monitor):
 			results[i], done[i] = old, true
 		default:
 			return nil, fmt.Errorf("%s holds a run of another recipe or other data; give another --out, or remove that folder to run it anew", o.folder(run))
@@ -112,7 +113,7 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 			o.Started(runs[i], len(runs)-len(todo)+number+1, len(runs), left)
 		}
 		r, err := o.one(ctx, runs[i], Result{Series: o.Study.Series[runs[i].Series].Name, X: runs[i].X, Label: runs[i].Label, Seed: runs[i].Seed,
-			Recipe: pretrain.WriteRecipe(runs[i].Recipe), Data: fingerprint, Monitor: monitor})
+			Recipe: recipe.Write(runs[i].Recipe), Data: fingerprint, Monitor: monitor})
 		if err != nil {
 			_, unwritten := o.Study.Write(o.Out, soFar())
 			return soFar(), errors.Join(err, unwritten)
@@ -142,11 +143,10 @@ func (o Options) folder(run Run) string { return filepath.Join(o.Out, "runs", ru
 // one runs a cell of the grid, or goes on with it, and completes its result.
 func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
 	folder := o.folder(run)
-	_, err := os.Stat(filepath.Join(folder, "config.yaml"))
-	p := pretrain.Options{Recipe: run.Recipe, Data: o.Data, DataPath: o.DataPath, Out: folder, Resume: err == nil,
-		MonitorTrain: o.MonitorTrain, MonitorTest: o.MonitorTest, MonitorEvery: o.MonitorEvery, Consistency: true,
+	p := pretrain.Options{Recipe: run.Recipe, Data: o.Data, DataPath: o.DataPath, Out: folder, Resume: pretrain.IsRun(folder),
+		Monitor: pretrain.MonitorOptions{Train: o.MonitorTrain, Test: o.MonitorTest, Every: o.MonitorEvery}, Consistency: true,
 		Engine: o.Engine, Workers: o.Workers, Log: o.Log}
-	p.Events = func(e pretrain.Event) {
+	p.Events = func(e event.Event) {
 		if o.Events != nil {
 			o.Events(run, e)
 		}
@@ -164,7 +164,7 @@ func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
 		r.KNNTop1, r.Loss, r.ImagesPerSecond, r.Steps = done.KNNTop1, done.Loss, done.ImagesPerSecond, done.Step
 	}
 	r.Seconds = time.Since(began).Seconds()
-	if err := r.readLog(filepath.Join(folder, "log.jsonl"), run.Recipe.Epochs); err != nil {
+	if err := r.readLog(folder, run.Recipe.Epochs); err != nil {
 		return r, err
 	}
 	if again {
@@ -182,39 +182,23 @@ func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
 }
 
 // readLog takes the learning curve and the consistency in the middle of training from a run's log.
-func (r *Result) readLog(path string, epochs int) error {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the run's log: %w", err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<22)
+func (r *Result) readLog(folder string, epochs int) error {
 	accuracy, measured := map[int]float64{}, r.ImagesPerSecond
-	for lines.Scan() {
-		var e struct {
-			Event   string
-			Epoch   int
-			KNNTop1 float64 `json:"knn_top1"`
-			Age     []int
-			Cosine  []float64
-			Others  float64
-			Rate    float64 `json:"images_per_second"`
+	for e, err := range pretrain.ReadLog(pretrain.LogPath(folder)) {
+		if err != nil {
+			return err
 		}
-		if json.Unmarshal(lines.Bytes(), &e) != nil { // a line that a kill cut short
-			continue
-		}
-		if e.Rate > 0 && measured == 0 { // a run that only had its last monitor to do measured none
-			r.ImagesPerSecond = e.Rate
-		}
-		switch {
-		case e.Event == "monitor":
+		switch e := e.(type) {
+		case *pretrain.Monitor:
 			accuracy[e.Epoch] = e.KNNTop1
-		case e.Event == "consistency" && e.Epoch <= (epochs+1)/2:
-			r.Age, r.Cosine, r.Others = e.Age, e.Cosine, e.Others
+		case *pretrain.Consistency:
+			if e.Epoch <= (epochs+1)/2 {
+				r.Age, r.Cosine, r.Others = e.Age, e.Cosine, e.Others
+			}
+		case *pretrain.Epoch:
+			if measured == 0 && e.ImagesPerSecond > 0 { // a run that only had its last monitor to do measured none
+				r.ImagesPerSecond = e.ImagesPerSecond
+			}
 		}
 	}
 	for epoch := range epochs + 1 {
@@ -222,7 +206,7 @@ func (r *Result) readLog(path string, epochs int) error {
 			r.Epochs, r.Accuracy = append(r.Epochs, float64(epoch)), append(r.Accuracy, a)
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 func readResult(path string) (Result, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"moco/recipe"
 	"os"
 	"regexp"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"moco"
-	"moco/pretrain"
 )
 
 //go:embed studies/*.yaml
@@ -82,7 +82,7 @@ func Load(nameOrFile string) (*Study, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		raw, err = os.ReadFile(nameOrFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &pretrain.RecipeError{Err: fmt.Errorf("study %q is neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))}
+			return nil, &recipe.Error{Err: fmt.Errorf("study %q is neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))}
 		}
 		name = "study"
 	}
@@ -92,7 +92,7 @@ func Load(nameOrFile string) (*Study, error) {
 	s := &Study{Name: name, Recipe: "cifar", Seeds: 1, X: X{Axis: "linear"}}
 	if err := yaml.UnmarshalWithOptions(raw, s, yaml.Strict()); err != nil {
 		line, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, &pretrain.RecipeError{Err: fmt.Errorf("study %s: %s", nameOrFile, line)}
+		return nil, &recipe.Error{Err: fmt.Errorf("study %s: %s", nameOrFile, line)}
 	}
 	for i := range s.Series {
 		one := &s.Series[i]
@@ -102,7 +102,7 @@ func Load(nameOrFile string) (*Study, error) {
 		}
 	}
 	if err := s.check(); err != nil {
-		return nil, &pretrain.RecipeError{Err: fmt.Errorf("study %s: %w", nameOrFile, err)}
+		return nil, &recipe.Error{Err: fmt.Errorf("study %s: %w", nameOrFile, err)}
 	}
 	return s, nil
 }
@@ -147,12 +147,12 @@ func (s *Study) Runs(settings []string) ([]Run, error) {
 		for _, one := range s.Series {
 			for _, p := range one.Points {
 				if slices.ContainsFunc(slices.Concat(one.Set, p.Set), func(set string) bool { return strings.HasPrefix(set, key+"=") }) {
-					return nil, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: the study sets %s itself (series %q); write a study of your own for other values", setting, key, one.Name)}
+					return nil, &recipe.Error{Err: fmt.Errorf("--set %s: the study sets %s itself (series %q); write a study of your own for other values", setting, key, one.Name)}
 				}
 			}
 		}
 		if key == "seed" {
-			return nil, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: a study gives its runs the seeds 0, 1, ...; say how many with --seeds", setting)}
+			return nil, &recipe.Error{Err: fmt.Errorf("--set %s: a study gives its runs the seeds 0, 1, ...; say how many with --seeds", setting)}
 		}
 	}
 	var runs []Run
@@ -160,7 +160,7 @@ func (s *Study) Runs(settings []string) ([]Run, error) {
 		for i, one := range s.Series {
 			for j, p := range one.Points {
 				set := slices.Concat(s.Set, one.Set, p.Set, settings, []string{fmt.Sprint("seed=", seed)})
-				recipe, err := pretrain.LoadRecipe(s.Recipe, set)
+				recipe, err := recipe.Load(s.Recipe, set)
 				if err != nil {
 					return nil, fmt.Errorf("study %s, series %q, point %s: %w", s.Name, one.Name, p.label(), err)
 				}

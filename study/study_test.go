@@ -14,7 +14,9 @@ import (
 
 	"moco/data"
 	"moco/engine/cpu"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // write makes a study's file.
@@ -119,7 +121,7 @@ func TestRefusals(t *testing.T) {
 				}
 				_, err = s.Runs(settings)
 			}
-			var recipe *pretrain.RecipeError
+			var recipe *recipe.Error
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || !errors.As(err, &recipe) {
 				t.Errorf("the error is %v, which should say %q in one line", err, c.want)
 			}
@@ -212,7 +214,7 @@ func TestInterrupted(t *testing.T) {
 	o := options(t, tiny)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o.Events = func(r Run, e pretrain.Event) {
+	o.Events = func(r Run, e event.Event) {
 		if _, step := e.(pretrain.Step); step && r.Name == "queue-16-seed0" {
 			cancel()
 		}

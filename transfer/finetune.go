@@ -17,19 +17,22 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 	"moco/weights"
 )
 
 // Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where they are, below a new classifier.
 type Tuning struct {
-	Start    *moco.Encoder // nil: from scratch, random weights
-	Like     moco.Recipe   // its Encoder, Views and Precision are what is trained; those of Start if there is one
-	Settings []string      // change the recipe (TuningRecipe): key=value
-	Labels   data.Share    // of the training images
-	Seeds    int           // runs: each draws its own share of the labels, head, order and views, and from scratch its own weights
+	Start    *encoder.Encoder // nil: from scratch, random weights
+	Like     moco.Recipe      // its Encoder, Views and Precision are what is trained; those of Start if there is one
+	Settings []string         // change the recipe (TuningRecipe): key=value
+	Labels   data.Share       // of the training images
+	Seeds    int              // runs: each draws its own share of the labels, head, order and views, and from scratch its own weights
 
 	Train, Test *data.Set // labelled
 	TrainPath   string
@@ -37,9 +40,9 @@ type Tuning struct {
 
 	Engine  engine.Engine
 	Workers int
-	Started func(seed int)                   // of a run that is not done yet; may be nil
-	Events  func(seed int, e pretrain.Event) // may be nil
-	Ended   func(Tuned)                      // a seed is done, or was before; may be nil
+	Started func(seed int)                // of a run that is not done yet; may be nil
+	Events  func(seed int, e event.Event) // may be nil
+	Ended   func(Tuned)                   // a seed is done, or was before; may be nil
 	Log     *slog.Logger
 }
 
@@ -126,9 +129,9 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	for _, setting := range t.Settings {
 		switch key, _, _ := strings.Cut(setting, "="); key {
 		case "seed":
-			return moco.Recipe{}, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: the runs have the seeds 0, 1, ...; say how many with --seeds", setting)}
+			return moco.Recipe{}, &recipe.Error{Err: fmt.Errorf("--set %s: the runs have the seeds 0, 1, ...; say how many with --seeds", setting)}
 		case "objective", "start":
-			return moco.Recipe{}, &pretrain.RecipeError{Err: fmt.Errorf("--set %s: fine-tuning says itself what the %s is", setting, key)}
+			return moco.Recipe{}, &recipe.Error{Err: fmt.Errorf("--set %s: fine-tuning says itself what the %s is", setting, key)}
 		}
 	}
 	r := TuningRecipe(like, images)
@@ -136,10 +139,10 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	if t.Start != nil {
 		r.Start = t.Start.SHA256
 	}
-	r, err := pretrain.ChangeRecipe(r, t.Settings)
+	r, err := recipe.Change(r, t.Settings)
 	if err == nil && t.Start != nil {
-		if err = r.CheckStart(t.Start); err != nil {
-			err = &pretrain.RecipeError{Err: err}
+		if err = t.Start.CheckStart(&r); err != nil {
+			err = &recipe.Error{Err: err}
 		}
 	}
 	return r, err
@@ -164,13 +167,13 @@ func (t *Tuning) one(ctx context.Context, seed int) (*Tuned, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipe, err := t.recipe(seed, set.Len())
+	learned, err := t.recipe(seed, set.Len())
 	if err != nil {
 		return nil, err
 	}
 	folder := filepath.Join(t.Out, fmt.Sprint("seed-", seed))
-	r := &Tuned{Seed: seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: recipe.Epochs,
-		Recipe: pretrain.WriteRecipe(recipe), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
+	r := &Tuned{Seed: seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: learned.Epochs,
+		Recipe: recipe.Write(learned), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
 	var old Tuned
 	if done, err := readResult(folder, &old); err != nil {
 		return nil, err
@@ -180,16 +183,16 @@ func (t *Tuning) one(ctx context.Context, seed int) (*Tuned, error) {
 		return nil, fmt.Errorf("%s holds a run of another recipe or other images; give another --out, or remove that folder to run it anew", folder)
 	}
 	began, resume := pretrain.Began(folder)
-	if resume && began.Epochs != recipe.Epochs {
-		return nil, fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", folder, began.Epochs, recipe.Epochs)
+	if resume && began.Epochs != learned.Epochs {
+		return nil, fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", folder, began.Epochs, learned.Epochs)
 	}
 	if t.Started != nil {
 		t.Started(seed)
 	}
 	start := time.Now()
-	done, err := pretrain.Run(ctx, pretrain.Options{Recipe: recipe, Start: t.Start, Data: set, DataPath: t.TrainPath, Out: folder, Resume: resume,
-		SaveEvery: max(1, stepsASave/max(1, set.Len()/recipe.Batch)), Engine: t.Engine, Workers: t.Workers, Log: t.Log,
-		Events: func(e pretrain.Event) {
+	done, err := pretrain.Run(ctx, pretrain.Options{Recipe: learned, Start: t.Start, Data: set, DataPath: t.TrainPath, Out: folder, Resume: resume,
+		SaveEvery: max(1, stepsASave/max(1, set.Len()/learned.Batch)), Engine: t.Engine, Workers: t.Workers, Log: t.Log,
+		Events: func(e event.Event) {
 			if t.Events != nil {
 				t.Events(seed, e)
 			}
@@ -198,12 +201,12 @@ func (t *Tuning) one(ctx context.Context, seed int) (*Tuned, error) {
 		return nil, err
 	}
 	r.Steps, r.Bad, r.Loss, r.TrainAccuracy, r.ImagesPerSecond = done.Step, done.BadImages, done.Loss, 100*done.Accuracy, done.ImagesPerSecond
-	model, err := evaluate.OpenModel(done.Encoder, t.Engine, 256, "")
+	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: 256})
 	if err != nil {
 		return nil, err
 	}
 	defer model.Close()
-	logits, err := model.Embed(ctx, t.Test, evaluate.Head, nil)
+	logits, err := evaluate.Features(ctx, model, t.Test, encoder.Head, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,12 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/engine/cpu"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // quick makes training take no time.
@@ -38,10 +41,10 @@ func images(t *testing.T, path string) *data.Set {
 	return set
 }
 
-// encoder is one that MoCo has trained for a moment.
-func encoder(t *testing.T, e engine.Engine) *moco.Encoder {
+// testEncoder is one that MoCo has trained for a moment.
+func testEncoder(t *testing.T, e engine.Engine) *encoder.Encoder {
 	t.Helper()
-	r, err := pretrain.LoadRecipe("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4"}, quick...))
+	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4"}, quick...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,7 @@ func encoder(t *testing.T, e engine.Engine) *moco.Encoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, err := moco.OpenWith(done.Encoder, moco.OpenOptions{Batch: 1, Engine: e})
+	start, err := encoder.OpenWith(done.Encoder, encoder.Options{Batch: 1, Engine: e})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +63,7 @@ func encoder(t *testing.T, e engine.Engine) *moco.Encoder {
 func tuning(t *testing.T) Tuning {
 	t.Helper()
 	e := newEngine(t)
-	return Tuning{Start: encoder(t, e), Settings: []string{"epochs=2", "batch=4"}, Labels: data.Share{PerClass: 1}, Seeds: 2,
+	return Tuning{Start: testEncoder(t, e), Settings: []string{"epochs=2", "batch=4"}, Labels: data.Share{PerClass: 1}, Seeds: 2,
 		Train: images(t, "builtin:train?n=40&size=8"), Test: images(t, "builtin:test?n=20&size=8"), TrainPath: "builtin", Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
@@ -77,7 +80,7 @@ func facts(runs []Tuned) string {
 func encoders(t *testing.T, dir string) (all string) {
 	t.Helper()
 	for seed := range 2 {
-		raw, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("seed-", seed), moco.EncoderFile))
+		raw, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("seed-", seed), encoder.File))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +127,7 @@ func TestFinetune(t *testing.T) {
 		stopped.Out = t.TempDir()
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(ctx)
-			stopped.Events = func(_ int, e pretrain.Event) {
+			stopped.Events = func(_ int, e event.Event) {
 				if _, step := e.(pretrain.Step); step {
 					cancel()
 				}

@@ -14,9 +14,13 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
+	"moco/tensor"
 	"moco/weights"
 )
 
@@ -35,9 +39,9 @@ type Comparison struct {
 	Arms  []string // some of Arms, in its order
 	Seeds int      // each pretrains, draws labels and trains anew
 
-	Recipe             moco.Recipe   // of MoCo's pretraining, seed apart; its encoder, views and precision are those of all arms
-	Model              *moco.Encoder // stands for MoCo's pretraining with every seed; may be nil. The recipe's encoder must be its
-	SupervisedSettings []string      // change the recipe of supervised pretraining: TuningRecipe's, with as many epochs as Recipe
+	Recipe             moco.Recipe      // of MoCo's pretraining, seed apart; its encoder, views and precision are those of all arms
+	Model              *encoder.Encoder // stands for MoCo's pretraining with every seed; may be nil. The recipe's encoder must be its
+	SupervisedSettings []string         // change the recipe of supervised pretraining: TuningRecipe's, with as many epochs as Recipe
 	Linear             evaluate.Linear
 	Labels             []data.Share // with which each arm is fine-tuned
 	TuningSettings     []string     // change the recipe of fine-tuning
@@ -51,7 +55,7 @@ type Comparison struct {
 	Engine  engine.Engine
 	Workers int
 	Started func(p Part, number, of int)       // may be nil
-	Events  func(p Part, e pretrain.Event)     // of the runs; may be nil
+	Events  func(p Part, e event.Event)        // of the runs; may be nil
 	Probing func(p Part, at evaluate.Progress) // of the linear classifiers; may be nil
 	Ended   func(p Part, top1 float64)         // a classifier was measured, or had been before; may be nil
 	Log     *slog.Logger
@@ -88,7 +92,7 @@ func (c *Comparison) Check() error {
 	}
 	for _, arm := range c.Arms {
 		if !slices.Contains(Arms(), arm) {
-			return &pretrain.RecipeError{Err: fmt.Errorf("arm %q is not known; there are %s", arm, strings.Join(Arms(), ", "))}
+			return &recipe.Error{Err: fmt.Errorf("arm %q is not known; there are %s", arm, strings.Join(Arms(), ", "))}
 		}
 		if _, err := c.recipe(arm, 0); err != nil {
 			return err
@@ -103,8 +107,8 @@ func (c *Comparison) Check() error {
 		return fmt.Errorf("supervised pretraining needs labelled images, and %s holds none: give class folders, or leave that arm out", c.PretrainingPath)
 	}
 	if c.Model != nil {
-		if err := c.Recipe.CheckStart(c.Model); err != nil {
-			return &pretrain.RecipeError{Err: err}
+		if err := c.Model.CheckStart(&c.Recipe); err != nil {
+			return &recipe.Error{Err: err}
 		}
 	}
 	return c.Linear.Check()
@@ -122,11 +126,11 @@ func (c *Comparison) recipe(arm string, seed int) (moco.Recipe, error) {
 	if arm != Supervised {
 		return r, nil
 	}
-	return pretrain.ChangeRecipe(r, c.SupervisedSettings)
+	return recipe.Change(r, c.SupervisedSettings)
 }
 
 // tuning is how an arm is fine-tuned with one of the shares, from an encoder or, if that is nil, from scratch.
-func (c *Comparison) tuning(arm string, labels int, start *moco.Encoder) *Tuning {
+func (c *Comparison) tuning(arm string, labels int, start *encoder.Encoder) *Tuning {
 	return &Tuning{Start: start, Like: c.Recipe, Settings: c.TuningSettings, Labels: c.Labels[labels], Train: c.Train, Test: c.Test, TrainPath: c.TrainPath,
 		Out: filepath.Join(c.Out, arm, c.what(labels)), Engine: c.Engine, Workers: c.Workers, Log: c.Log}
 }
@@ -174,7 +178,7 @@ func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 // arm pretrains and measures one arm with one seed.
 func (c *Comparison) arm(ctx context.Context, arm string, seed int, began func(Part)) (*Outcome, error) {
 	part := Part{arm, seed, "pretrain"}
-	var start *moco.Encoder
+	var start *encoder.Encoder
 	if arm == MoCo {
 		start = c.Model
 	}
@@ -199,7 +203,7 @@ func (c *Comparison) arm(ctx context.Context, arm string, seed int, began func(P
 		part.What = c.what(i)
 		began(part)
 		t := c.tuning(arm, i, start)
-		t.Events = func(_ int, e pretrain.Event) {
+		t.Events = func(_ int, e event.Event) {
 			if c.Events != nil {
 				c.Events(part, e)
 			}
@@ -226,7 +230,7 @@ func (c *Comparison) pretrains(arm string) bool {
 }
 
 // pretrain runs an arm's pretraining, or goes on with it, and opens the encoder.
-func (c *Comparison) pretrain(ctx context.Context, p Part) (*moco.Encoder, error) {
+func (c *Comparison) pretrain(ctx context.Context, p Part) (*encoder.Encoder, error) {
 	recipe, err := c.recipe(p.Arm, p.Seed)
 	if err != nil {
 		return nil, err
@@ -238,7 +242,7 @@ func (c *Comparison) pretrain(ctx context.Context, p Part) (*moco.Encoder, error
 	}
 	done, err := pretrain.Run(ctx, pretrain.Options{Recipe: recipe, Data: c.Pretraining, DataPath: c.PretrainingPath, Out: folder, Resume: resume,
 		Engine: c.Engine, Workers: c.Workers, Log: c.Log,
-		Events: func(e pretrain.Event) {
+		Events: func(e event.Event) {
 			if c.Events != nil {
 				c.Events(p, e)
 			}
@@ -246,21 +250,21 @@ func (c *Comparison) pretrain(ctx context.Context, p Part) (*moco.Encoder, error
 	if err != nil {
 		return nil, err
 	}
-	return moco.OpenWith(done.Encoder, moco.OpenOptions{Engine: c.Engine, Batch: 1})
+	return encoder.OpenWith(done.Encoder, encoder.Options{Engine: c.Engine, Batch: 1})
 }
 
 // embeddingBatch is how many images are encoded at once for linear classifiers.
 const embeddingBatch = 256
 
 // linear trains linear classifiers on the features of an encoder, or of random weights if that is nil, unless that is done.
-func (c *Comparison) linear(ctx context.Context, p Part, start *moco.Encoder, result *Linear) error {
-	recipe, err := c.recipe(p.Arm, p.Seed)
+func (c *Comparison) linear(ctx context.Context, p Part, start *encoder.Encoder, result *Linear) error {
+	learned, err := c.recipe(p.Arm, p.Seed)
 	if err != nil {
 		return err
 	}
 	if start != nil {
-		recipe = start.Recipe
-		recipe.Start = start.SHA256
+		learned = start.Recipe
+		learned.Start = start.SHA256
 	}
 	l := c.Linear
 	l.Seed = uint64(p.Seed)
@@ -268,7 +272,7 @@ func (c *Comparison) linear(ctx context.Context, p Part, start *moco.Encoder, re
 	if err != nil {
 		return err
 	}
-	holds := strings.Join([]string{pretrain.WriteRecipe(recipe), string(settings), c.Train.Fingerprint(), c.Test.Fingerprint()}, "\n")
+	holds := strings.Join([]string{recipe.Write(learned), string(settings), c.Train.Fingerprint(), c.Test.Fingerprint()}, "\n")
 	folder := c.folder(p)
 	if done, err := readResult(folder, result); err != nil {
 		return err
@@ -277,24 +281,20 @@ func (c *Comparison) linear(ctx context.Context, p Part, start *moco.Encoder, re
 	} else if done {
 		return fmt.Errorf("%s holds the result of another encoder or other images; give another --out, or remove that folder to have it measured again", folder)
 	}
-	state := c.Engine.NewState()
-	model, err := evaluate.NewModel(recipe, c.Engine, state, embeddingBatch)
+	var trained map[string]*tensor.Tensor // nil: random weights
+	if start != nil {
+		if trained, err = start.Start(&learned); err != nil {
+			return err
+		}
+	}
+	model, err := encoder.Untrained(learned, trained, encoder.Options{Engine: c.Engine, Batch: embeddingBatch})
 	if err != nil {
 		return err
 	}
 	defer model.Close()
-	recipe.Objective = "supervised" // no dictionary to start
-	if start != nil {
-		err = moco.InitialiseFrom(&recipe, state, start)
-	} else {
-		err = moco.Initialise(&recipe, state)
-	}
-	if err != nil {
-		return err
-	}
 	var sets [2]*evaluate.Embedded
 	for i, set := range []*data.Set{c.Train, c.Test} {
-		if sets[i], err = model.Embed(ctx, set, evaluate.Backbone, nil); err != nil {
+		if sets[i], err = evaluate.Features(ctx, model, set, encoder.Backbone, nil); err != nil {
 			return err
 		}
 	}

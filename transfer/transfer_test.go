@@ -10,16 +10,18 @@ import (
 	"strings"
 	"testing"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/evaluate"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with other images.
 func small(t *testing.T) Comparison {
 	t.Helper()
-	r, err := pretrain.LoadRecipe("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4", "epochs=1"}, quick...))
+	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4", "epochs=1"}, quick...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +74,7 @@ func TestCompare(t *testing.T) {
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(ctx)
 			steps := 0
-			stopped.Events = func(_ Part, e pretrain.Event) {
+			stopped.Events = func(_ Part, e event.Event) {
 				if _, step := e.(pretrain.Step); step {
 					if steps++; steps == 8 {
 						cancel()
@@ -103,7 +105,7 @@ func TestCompare(t *testing.T) {
 	t.Run("an encoder that is there", func(t *testing.T) {
 		given := c
 		var err error
-		if given.Model, err = moco.OpenWith(filepath.Join(c.Out, MoCo, "pretrain", "seed-0"), moco.OpenOptions{Engine: c.Engine, Batch: 1}); err != nil {
+		if given.Model, err = encoder.OpenWith(filepath.Join(c.Out, MoCo, "pretrain", "seed-0"), encoder.Options{Engine: c.Engine, Batch: 1}); err != nil {
 			t.Fatal(err)
 		}
 		defer given.Model.Close()

@@ -14,7 +14,7 @@ import (
 	"moco/tensor"
 )
 
-// The files that PyTorch itself has made lie in testdata/import of the root package, whose tests hold them to PyTorch's features. Here are bytes that
+// The files that PyTorch itself has made lie in testdata/import of package encoder, whose tests hold them to PyTorch's features. Here are bytes that
 // PyTorch would not write.
 
 // p joins the operations of a pickle.

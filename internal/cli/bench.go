@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,8 +17,8 @@ import (
 	"moco/engine/cpu"
 	"moco/graph"
 	"moco/internal/rng"
-	"moco/pretrain"
-	"moco/tensor"
+	"moco/internal/sys"
+	"moco/recipe"
 )
 
 // benchSetup is what was measured, on what.
@@ -118,7 +117,7 @@ activations (half of them zero), weights and gradients. With --forward, only wha
 			if forward {
 				set = append(set, "bn_splits=1") // frozen batch norm has no splits, so any batch will do
 			}
-			r, err := pretrain.LoadRecipe(name, set)
+			r, err := recipe.Load(name, set)
 			if err != nil {
 				return err
 			}
@@ -175,38 +174,102 @@ func (b *bencher) graph() (*graph.Graph, error) {
 	if b.forward {
 		return moco.Features(b.recipe, b.recipe.Batch)
 	}
-	return moco.Step(b.recipe, b.recipe.Batch)
+	return moco.Graph(b.recipe, b.recipe.Batch)
 }
 
-// compile refuses what would not fit into memory: inputs, of which compiling makes copies for the caller, before it compiles, and
-// the rest before anything of that size is made.
-func (b *bencher) compile(g *graph.Graph, s engine.State) (engine.Program, error) {
-	limit := pretrain.FreeMemory() / 4 * 3
-	var need int64
-	for _, n := range g.Nodes {
-		if n.Op == graph.Input {
-			need += int64(n.Shape.Elements()) * int64(n.Type.Size())
-		}
+// benched is what is measured, ready to run.
+type benched interface {
+	Profile(on bool) []engine.NodeTime
+	Cost() engine.Cost
+	Close() error
+}
+
+// fits refuses what would not fit into memory.
+func (b *bencher) fits(need int64) error {
+	limit := sys.FreeMemory() / 4 * 3
+	if limit <= 0 || need <= limit {
+		return nil
 	}
-	tooLarge := func() error {
-		if limit <= 0 || need <= limit {
-			return nil
-		}
-		return fmt.Errorf("a batch of %d needs at least %d MB, and three quarters of the free memory are %d MB; use a smaller --batch", b.recipe.Batch, need>>20, limit>>20)
-	}
-	if err := tooLarge(); err != nil {
-		return nil, err
-	}
-	p, err := b.engine.Compile(g, s)
+	return fmt.Errorf("a batch of %d needs at least %d MB, and three quarters of the free memory are %d MB; use a smaller --batch",
+		b.recipe.Batch, need>>20, limit>>20)
+}
+
+// compile makes the step, or the encoder, with random weights and images. It refuses what would not
+// fit into memory: inputs, of which compiling makes copies for the caller, before it compiles, and the
+// rest before anything of that size is made.
+func (b *bencher) compile() (p benched, run func() error, err error) {
+	g, err := b.graph()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	need += p.Cost().PeakBytes()
-	if err := tooLarge(); err != nil {
+	inputs := inputBytes(g)
+	if err := b.fits(inputs); err != nil {
+		return nil, nil, err
+	}
+	compile := b.compileStep
+	if b.forward {
+		compile = b.compileForward
+	}
+	return compile(inputs)
+}
+
+// inputBytes is the memory of a graph's inputs.
+func inputBytes(g *graph.Graph) (n int64) {
+	for _, node := range g.Nodes {
+		if node.Op == graph.Input {
+			n += int64(node.Shape.Elements()) * int64(node.Type.Size())
+		}
+	}
+	return n
+}
+
+func (b *bencher) compileStep(inputs int64) (benched, func() error, error) {
+	s := b.engine.NewState()
+	step, err := moco.Compile(b.recipe, b.recipe.Batch, b.engine, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(b.fits(inputs+step.Cost().PeakBytes()), moco.Initialise(b.recipe, s, nil)); err != nil {
+		step.Close()
+		return nil, nil, err
+	}
+	b.randomBatch(step.Batch())
+	return step, func() error {
+		_, err := step.Run(moco.Progress{StepsPerEpoch: 1})
+		return err
+	}, nil
+}
+
+func (b *bencher) compileForward(inputs int64) (benched, func() error, error) {
+	s := b.engine.NewState()
+	p, err := moco.CompileFeatures(b.recipe, b.recipe.Batch, b.engine, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(b.fits(inputs+p.Cost().PeakBytes()), moco.InitialiseQuery(b.recipe, s, nil)); err != nil {
 		p.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return p, nil
+	b.randomBatch(moco.Batch{X1: p.Views})
+	return p, p.Run, nil
+}
+
+// randomBatch makes random pixels, images in order, and any class.
+func (b *bencher) randomBatch(batch moco.Batch) {
+	random := rng.New(b.recipe.Seed)
+	for _, x := range [][]float32{batch.X1, batch.X2} {
+		for i := range x {
+			x[i] = float32(random.Uniform(-2, 2))
+		}
+	}
+	for _, order := range [][]int32{batch.IDs, batch.Shuffle, batch.Unshuffle} {
+		for i := range order {
+			order[i] = int32(i)
+		}
+	}
+	for i := range batch.Labels {
+		batch.Labels[i] = int32(i % b.recipe.Encoder.Dim)
+	}
 }
 
 // whole measures the graph as it is.
@@ -252,21 +315,13 @@ func (m *benchMemory) String() string {
 }
 
 func (b *bencher) measure(ctx context.Context) (*benchReport, error) {
-	g, err := b.graph()
-	if err != nil {
-		return nil, err
-	}
-	s := b.engine.NewState()
-	p, err := b.compile(g, s)
+	p, run, err := b.compile()
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	if err := b.fill(g, s, p); err != nil {
-		return nil, err
-	}
 	b.measurePeak(peakTime)
-	if err := p.Run(); err != nil {
+	if err := run(); err != nil {
 		return nil, err
 	}
 	p.Profile(true)
@@ -277,7 +332,7 @@ func (b *bencher) measure(ctx context.Context) (*benchReport, error) {
 			return nil, err
 		}
 		start := time.Now()
-		if err := p.Run(); err != nil {
+		if err := run(); err != nil {
 			return nil, err
 		}
 		d := time.Since(start)
@@ -305,59 +360,6 @@ func (b *bencher) measure(ctx context.Context) (*benchReport, error) {
 	}
 	report.NotConvolutionShare = report.NotConvolutionSeconds / all.Seconds()
 	return report, nil
-}
-
-// fill gives the variables their start, images random pixels, and orders the identity.
-func (b *bencher) fill(g *graph.Graph, s engine.State, p engine.Program) error {
-	r := b.recipe
-	if !b.forward {
-		if err := moco.Initialise(r, s); err != nil {
-			return err
-		}
-	} else if err := initialiseEncoder(r, s); err != nil {
-		return err
-	}
-	random := rng.New(r.Seed)
-	for _, n := range g.Nodes {
-		if n.Op != graph.Input {
-			continue
-		}
-		t := p.Input(n.Name)
-		switch {
-		case n.Name == "lr":
-			t.Float32s()[0] = float32(r.LR)
-		case n.Type == tensor.Int32: // an order of the batch, or the images' ids
-			for i := range t.Int32s() {
-				t.Int32s()[i] = int32(i)
-			}
-		default:
-			for i := range t.Float32s() {
-				t.Float32s()[i] = float32(random.Uniform(-2, 2))
-			}
-		}
-	}
-	return nil
-}
-
-// initialiseEncoder writes the start of training to a state that has the query encoder alone.
-func initialiseEncoder(r *moco.Recipe, s engine.State) error {
-	for _, p := range r.Encoder.Parameters() {
-		t := tensor.New(tensor.Float32, p.Shape...)
-		p.Initialise(t, r.Seed)
-		if err := s.Write("encoder_q."+p.Name, t); err != nil {
-			return fmt.Errorf("initialise: %w", err)
-		}
-	}
-	for _, v := range r.Encoder.Buffers() {
-		t := tensor.New(tensor.Float32, v.Channels)
-		for i := range t.Float32s() {
-			t.Float32s()[i] = v.Start
-		}
-		if err := s.Write("encoder_q."+v.Name, t); err != nil {
-			return fmt.Errorf("initialise: %w", err)
-		}
-	}
-	return nil
 }
 
 // peakTime is how long the peak is looked for before the steps and after them.
@@ -416,20 +418,5 @@ func byKind(times []engine.NodeTime) []benchKind {
 }
 
 func memoryOf(c engine.Cost) benchMemory {
-	return benchMemory{c.PeakBytes(), c.VariableBytes, c.WorkBytes, residentPeak()}
-}
-
-// residentPeak is the largest memory that this process has had, in bytes; 0 where the system does not tell.
-func residentPeak() int64 {
-	raw, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(raw)) {
-		var kilobytes int64
-		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kilobytes); err == nil {
-			return kilobytes << 10
-		}
-	}
-	return 0
+	return benchMemory{c.PeakBytes(), c.VariableBytes, c.WorkBytes, sys.ResidentPeak()}
 }

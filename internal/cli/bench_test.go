@@ -11,8 +11,8 @@ import (
 	"moco"
 	"moco/graph"
 	"moco/internal/rng"
+	"moco/internal/sys"
 	"moco/nn"
-	"moco/pretrain"
 )
 
 // tiny is a recipe that takes no time: ResNet-18 with the CIFAR stem, so narrow that no row is full.
@@ -165,7 +165,7 @@ func TestBenchLayersInBFloat16(t *testing.T) {
 }
 
 func TestBenchBeyondMemory(t *testing.T) {
-	if pretrain.FreeMemory() == 0 {
+	if sys.FreeMemory() == 0 {
 		t.Skip("this system does not tell how much memory is free")
 	}
 	for _, more := range [][]string{nil, {"--forward"}, {"--layers"}} {
@@ -231,7 +231,7 @@ func TestConvolutionsOfResNet50(t *testing.T) {
 	r := moco.Default()
 	r.Encoder = nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"}
 	r.Batch = 8
-	g, err := moco.Step(&r, r.Batch)
+	g, err := moco.Graph(&r, r.Batch)
 	if err != nil {
 		t.Fatal(err)
 	}

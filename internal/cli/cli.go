@@ -20,7 +20,10 @@ import (
 
 	"moco/data"
 	"moco/engine/cpu"
+	"moco/internal/event"
+	"moco/internal/sys"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // The exit codes.
@@ -63,9 +66,9 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 		return exitDone
 	}
 	if !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
-		fmt.Fprintf(stderr, "moco: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintf(stderr, "moco: %s\n", told(err))
 	}
-	var recipe *pretrain.RecipeError
+	var recipe *recipe.Error
 	switch {
 	case errors.Is(err, pretrain.ErrInterrupted) || errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -179,7 +182,7 @@ func (a *app) open(ctx context.Context, path string, part data.Part) (*data.Set,
 // openWith is open with more to say about the data.
 func (a *app) openWith(ctx context.Context, path string, o data.Options) (*data.Set, error) {
 	o.CacheBytes = 2 << 30
-	if free := pretrain.FreeMemory(); free > 0 {
+	if free := sys.FreeMemory(); free > 0 {
 		o.CacheBytes = min(o.CacheBytes, free/4)
 	}
 	o.Progress = a.unpacking()
@@ -198,7 +201,12 @@ func (a *app) unpacking() func(done, total int) {
 }
 
 // print writes one JSON object.
-func (a *app) print(v any) error { return json.NewEncoder(a.out).Encode(v) }
+func (a *app) print(v any) error {
+	if e, ok := v.(event.Event); ok {
+		return event.Write(a.out, e)
+	}
+	return json.NewEncoder(a.out).Encode(v)
+}
 
 // say writes a line for people: on standard output, or nowhere with --json.
 func (a *app) say(format string, args ...any) {

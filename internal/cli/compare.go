@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco/data"
+	"moco/internal/event"
 	"moco/pretrain"
 	"moco/study"
 )
@@ -116,7 +117,7 @@ diverges or fails is a row with its reason.`,
 				}
 				a.say("Run %d of %d: %s%s", number, of, r.Name, about)
 			}
-			o.Events = func(r study.Run, e pretrain.Event) {
+			o.Events = func(r study.Run, e event.Event) {
 				switch e := e.(type) {
 				case pretrain.Start, pretrain.Saved, pretrain.Consistency, pretrain.Epoch, pretrain.Done:
 				default:

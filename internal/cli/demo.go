@@ -9,12 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
+	"moco/internal/event"
 	"moco/internal/report"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 func (a *app) demo() *cobra.Command {
@@ -54,7 +56,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty; give another folder with --out", out)
 	}
-	recipe, err := pretrain.LoadRecipe("demo", nil)
+	recipe, err := recipe.Load("demo", nil)
 	if err != nil {
 		return err
 	}
@@ -89,33 +91,20 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 	}
 
 	run := filepath.Join(out, "run")
-	before, beforeBank, beforeTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) {
-		s := e.NewState()
-		g, err := moco.Step(&recipe, recipe.Batch)
-		if err != nil {
-			return nil, err
-		}
-		p, err := e.Compile(g, s)
-		if err != nil {
-			return nil, err
-		}
-		defer p.Close()
-		if err := moco.Initialise(&recipe, s); err != nil {
-			return nil, err
-		}
-		return evaluate.NewModel(recipe, e, s, 128)
+	before, beforeBank, beforeTest, err := demoFeatures(ctx, e, knn, train, test, func() (*encoder.Encoder, error) {
+		return encoder.Untrained(recipe, nil, encoder.Options{Engine: e, Batch: 128})
 	})
 	if err != nil {
 		return err
 	}
 	var curves demoCurves
-	o := pretrain.Options{Recipe: recipe, Data: train, DataPath: "builtin:train", Out: run, Steps: steps, MonitorTrain: train, MonitorTest: test,
+	o := pretrain.Options{Recipe: recipe, Data: train, DataPath: "builtin:train", Out: run, Steps: steps, Monitor: pretrain.MonitorOptions{Train: train, Test: test},
 		Engine: e, Workers: a.workers(), Log: a.logger()}
 	done, err := a.pretrain(ctx, o, curves.event)
 	if err != nil {
 		return err
 	}
-	after, afterBank, afterTest, err := demoFeatures(ctx, e, knn, train, test, func() (*evaluate.Model, error) { return evaluate.OpenModel(run, e, 128, "") })
+	after, afterBank, afterTest, err := demoFeatures(ctx, e, knn, train, test, func() (*encoder.Encoder, error) { return encoder.OpenWith(run, encoder.Options{Engine: e, Batch: 128}) })
 	if err != nil {
 		return err
 	}
@@ -130,7 +119,7 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 			{"training", fmt.Sprintf("%d steps of %d pictures, %.0f pictures/s on %s", done.Step, recipe.Batch, done.ImagesPerSecond, e.Name())}},
 		Table: report.Table{Header: []string{"features", "kNN accuracy"}},
 		Plots: []report.Plot{
-			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []report.Curve{curves.loss}, Lines: []report.Level{{Name: "chance", Y: recipe.ChanceLoss(recipe.Batch)}}},
+			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []report.Curve{curves.loss}, Lines: []report.Level{{Name: "chance", Y: curves.chance}}},
 			{Title: "kNN accuracy", XLabel: "epoch", YLabel: "percent", Curves: []report.Curve{curves.knn}, Lines: []report.Level{{Name: "raw pixels", Y: pixels.Top1}, {Name: "untrained", Y: before.Top1}}},
 		},
 		Command: "moco demo",
@@ -170,17 +159,17 @@ func (a *app) runDemo(ctx context.Context, out string, steps int) error {
 func percent(x float64) string { return fmt.Sprintf("%.1f%%", x) }
 
 // demoFeatures embeds both sets with a model and classifies.
-func demoFeatures(ctx context.Context, e engine.Engine, knn evaluate.KNN, train, test *data.Set, open func() (*evaluate.Model, error)) (*evaluate.Result, *evaluate.Embedded, *evaluate.Embedded, error) {
+func demoFeatures(ctx context.Context, e engine.Engine, knn evaluate.KNN, train, test *data.Set, open func() (*encoder.Encoder, error)) (*evaluate.Result, *evaluate.Embedded, *evaluate.Embedded, error) {
 	m, err := open()
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer m.Close()
-	bank, err := m.Embed(ctx, train, evaluate.Head, nil)
+	bank, err := evaluate.Features(ctx, m, train, encoder.Head, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	queries, err := m.Embed(ctx, test, evaluate.Head, nil)
+	queries, err := evaluate.Features(ctx, m, test, encoder.Head, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -189,10 +178,15 @@ func demoFeatures(ctx context.Context, e engine.Engine, knn evaluate.KNN, train,
 }
 
 // demoCurves collects what the report plots.
-type demoCurves struct{ loss, knn report.Curve }
+type demoCurves struct {
+	loss, knn report.Curve
+	chance    float64
+}
 
-func (d *demoCurves) event(e pretrain.Event) {
+func (d *demoCurves) event(e event.Event) {
 	switch e := e.(type) {
+	case pretrain.Start:
+		d.chance = e.ChanceLoss
 	case pretrain.Step:
 		d.loss.Name = "loss"
 		d.loss.X, d.loss.Y = append(d.loss.X, float64(e.Step)), append(d.loss.Y, e.Loss)

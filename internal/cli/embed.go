@@ -7,9 +7,9 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"moco"
 	"moco/data"
 	"moco/embed"
+	"moco/encoder"
 	"moco/vectordb"
 	"moco/vectors"
 )
@@ -46,7 +46,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 			if batch < 1 {
 				return usageError{fmt.Errorf("--batch %d: must be at least 1", batch)}
 			}
-			if layer != string(moco.Head) && layer != string(moco.Backbone) {
+			if layer != string(encoder.Head) && layer != string(encoder.Backbone) {
 				return usageError{fmt.Errorf("--features %q: there are head and backbone", layer)}
 			}
 			if precision != "" && precision != "fp32" && precision != "bf16" {
@@ -63,7 +63,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 			if err != nil {
 				return err
 			}
-			if o.Encoder, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: batch, Precision: precision, Layer: moco.Layer(layer)}); err != nil {
+			if o.Encoder, err = a.openEncoder(model, encoder.Options{Engine: e, Batch: batch, Precision: precision, Layer: encoder.Layer(layer)}); err != nil {
 				return err
 			}
 			defer o.Encoder.Close()
@@ -72,7 +72,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 				return err
 			}
 			defer o.Data.Close()
-			o.Layer, o.Log = moco.Layer(layer), a.logger()
+			o.Layer, o.Log = encoder.Layer(layer), a.logger()
 			if to != "" {
 				db, err := vectordb.Open(c.Context(), to, o.Encoder.Dim())
 				if err != nil {
@@ -92,7 +92,7 @@ that is there, so a command that was stopped can be given again; it starts with 
 	c.Flags().StringVar(&images, "data", "", "images to encode (required)")
 	c.Flags().StringVar(&o.Out, "out", "", "file to write: .parquet, .npy or .jsonl")
 	c.Flags().StringVar(&to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
-	c.Flags().StringVar(&layer, "features", string(moco.Backbone), "backbone, or head: what the loss saw")
+	c.Flags().StringVar(&layer, "features", string(encoder.Backbone), "backbone, or head: what the loss saw")
 	c.Flags().IntVar(&batch, "batch", 64, "images encoded at once; memory grows with it")
 	c.Flags().StringVar(&precision, "precision", "", "fp32 or bf16; the encoder's own if not given")
 	c.Flags().Float64Var(&o.MaxBad, "max-bad", 0.01, "share of the images that may be unreadable")

@@ -13,6 +13,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
 	"moco/vectors"
@@ -211,7 +212,7 @@ func (f *evalFlags) check(c *cobra.Command) error {
 		return nil
 	}
 	for i, layer := range f.features {
-		if layer != string(moco.Head) && layer != string(moco.Backbone) || slices.Contains(f.features[:i], layer) {
+		if layer != string(encoder.Head) && layer != string(encoder.Backbone) || slices.Contains(f.features[:i], layer) {
 			return usageError{fmt.Errorf("--features %q: there are head and backbone, each once", layer)}
 		}
 	}
@@ -275,9 +276,9 @@ func (f *evalFlags) embed(ctx context.Context, a *app, e engine.Engine) ([]evalP
 		}
 		defer m.Close()
 		f.encoder = m.SHA256
-		var layers []evaluate.Layer
+		var layers []encoder.Layer
 		for _, l := range f.features {
-			layers = append(layers, evaluate.Layer(l))
+			layers = append(layers, encoder.Layer(l))
 		}
 		sources[0] = func(set *data.Set) ([]*evaluate.Embedded, error) { return a.embed(ctx, m, set, layers...) }
 		sources[1] = sources[0]
@@ -316,10 +317,10 @@ func (a *app) progress(total int, of string) (done func(int), clear func()) {
 }
 
 // embed makes features with a progress bar.
-func (a *app) embed(ctx context.Context, m *evaluate.Model, set *data.Set, layers ...evaluate.Layer) ([]*evaluate.Embedded, error) {
+func (a *app) embed(ctx context.Context, m *encoder.Encoder, set *data.Set, layers ...encoder.Layer) ([]*evaluate.Embedded, error) {
 	done, clear := a.progress(set.Len(), "features")
 	defer clear()
-	return m.EmbedLayers(ctx, set, layers, done)
+	return evaluate.FeaturesOf(ctx, m, set, layers, done)
 }
 
 // vectors reads the features of a set's images from a file, and tells what does not match.

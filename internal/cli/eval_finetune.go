@@ -8,10 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/evaluate"
 	"moco/pretrain"
+	"moco/recipe"
 	"moco/transfer"
 )
 
@@ -19,7 +20,7 @@ import (
 const scratch = "scratch"
 
 func (a *app) evalFinetune() *cobra.Command {
-	var model, recipe, train, test, labels, out string
+	var model, like, train, test, labels, out string
 	var settings []string
 	var seeds int
 	var hyper tuningFlags
@@ -59,11 +60,11 @@ the same bits, and does not repeat what is done. Without --out nothing is kept.`
 			}
 			t := transfer.Tuning{Settings: append(settings, hyper.settings(c)...), Labels: share, Seeds: seeds, TrainPath: train, Out: out, Engine: e, Workers: a.workers(), Log: a.logger()}
 			if model == scratch {
-				if t.Like, err = pretrain.LoadRecipe(recipe, nil); err != nil {
+				if t.Like, err = recipe.Load(like, nil); err != nil {
 					return err
 				}
 			} else {
-				if t.Start, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+				if t.Start, err = a.openEncoder(model, encoder.Options{Engine: e, Batch: 1}); err != nil {
 					return err
 				}
 				defer t.Start.Close()
@@ -110,14 +111,14 @@ the same bits, and does not repeat what is done. Without --out nothing is kept.`
 				a.sayConfusion(runs[0].Score)
 			}
 			if out != "" {
-				a.say("\nThe classifiers are %s", filepath.Join(out, "seed-*", moco.EncoderFile))
+				a.say("\nThe classifiers are %s", filepath.Join(out, "seed-*", encoder.File))
 			}
 			return nil
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "folder of a run, an encoder.safetensors, a checkpoint of PyTorch, or scratch (required)")
-	f.StringVar(&recipe, "recipe", "cifar", "for --model scratch: name of a recipe, or a YAML file, whose encoder, views and precision are taken")
+	f.StringVar(&like, "recipe", "cifar", "for --model scratch: name of a recipe, or a YAML file, whose encoder, views and precision are taken")
 	f.StringVar(&train, "train", "", "labelled images to learn from (required)")
 	f.StringVar(&test, "test", "", "labelled images to classify (required)")
 	f.StringVar(&labels, "labels", "all", "share of the training images to learn from: all, 1%, or a number of each class")

@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
 )
@@ -82,7 +83,7 @@ reported is that of the chosen rate on the test set; the table shows the others 
 				return err
 			}
 			if save != "" {
-				r.Probe.Features, r.Probe.Encoder = evaluate.Layer(f.features[0]), f.encoder
+				r.Probe.Features, r.Probe.Encoder = encoder.Layer(f.features[0]), f.encoder
 				if err := r.Probe.Save(save); err != nil {
 					return fmt.Errorf("--save: %w", err)
 				}
@@ -151,7 +152,7 @@ func (f *evalFlags) linearViews(ctx context.Context, a *app, e engine.Engine, l 
 		return nil, 0, err
 	}
 	defer closer()
-	layer := evaluate.Layer(f.features[0])
+	layer := encoder.Layer(f.features[0])
 	test, err := a.embed(ctx, m, sets[1], layer)
 	if err != nil {
 		return nil, 0, err

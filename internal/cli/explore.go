@@ -19,6 +19,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine/cpu"
 	"moco/evaluate"
 	"moco/explore"
@@ -177,7 +178,7 @@ func (x *exploration) open() error {
 	}
 	x.closer = func() { m.Close() }
 	x.encode = func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
-		all, err := x.a.embed(ctx, m, set, evaluate.Layer(x.features))
+		all, err := x.a.embed(ctx, m, set, encoder.Layer(x.features))
 		if err != nil {
 			return nil, err
 		}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco"
+	"moco/encoder"
 	"moco/exchange"
 	"moco/weights"
 )
@@ -76,7 +76,7 @@ float32; compare an encoder that was trained in bf16 with moco embed --precision
 			} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("export: %w", err)
 			}
-			t, err := moco.Load(model)
+			t, err := encoder.Open(model)
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ float32; compare an encoder that was trained in bf16 with moco embed --precision
 			}
 			if o.Format == exchange.ONNX {
 				done.Input, done.Output = input, o.ONNX.Output
-				if o.ONNX.Output == exchange.Logits && o.ONNX.Probe == nil && t.File.Metadata["objective"] != "supervised" {
+				if o.ONNX.Output == exchange.Logits && o.ONNX.Probe == nil && t.Weights.Metadata["objective"] != "supervised" {
 					a.warn("the logits are what this encoder's head gives; were it not trained with labels, they mean nothing, and --probe is what you want")
 				}
 			}
@@ -136,12 +136,12 @@ func onnxOptions(o *exchange.ONNXOptions, input, output, probe string, chosen bo
 		return usageError{fmt.Errorf("--probe makes logits, and --output asks for %s; leave out one of them", output)}
 	}
 	o.Output = exchange.Logits
-	o.Probe, err = moco.LoadProbe(probe)
+	o.Probe, err = encoder.LoadProbe(probe)
 	return err
 }
 
 // howToUse tells what the other side has to do with the file.
-func howToUse(t *moco.Trained, e exported) (string, error) {
+func howToUse(t *encoder.Encoder, e exported) (string, error) {
 	views := t.Recipe.Views
 	p, err := views.Drawn()
 	if err != nil {

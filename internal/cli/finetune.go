@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moco/internal/event"
 	"moco/pretrain"
 	"moco/transfer"
 )
@@ -46,7 +47,7 @@ func (a *app) finetune(ctx context.Context, t transfer.Tuning) ([]transfer.Tuned
 			}{"run", seed})
 		}
 	}
-	t.Events = func(seed int, e pretrain.Event) {
+	t.Events = func(seed int, e event.Event) {
 		switch e := e.(type) {
 		case pretrain.Start:
 			if seed == 0 || e.FirstStep > 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco"
+	"moco/encoder"
 	"moco/engine"
-	"moco/evaluate"
 	"moco/weights"
 )
 
@@ -21,13 +21,13 @@ type imported struct {
 	Path   string `json:"path"`
 	Out    string `json:"out"`
 	SHA256 string `json:"sha256"` // of out
-	*moco.ImportReport
+	*encoder.ImportReport
 }
 
 func (a *app) importCommand() *cobra.Command {
 	var out string
 	var force bool
-	var o moco.ImportOptions
+	var o encoder.ImportOptions
 	c := &cobra.Command{
 		Use:   "import FILE --out encoder.safetensors",
 		Short: "Make an encoder of weights that PyTorch has saved",
@@ -69,7 +69,7 @@ Commands with --model take such a file as it is, too; import is for the choices,
 			if err != nil {
 				return err
 			}
-			encoder, report, err := moco.Import(f, o)
+			encoder, report, err := encoder.Import(f, o)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -101,7 +101,7 @@ Commands with --model take such a file as it is, too; import is for the choices,
 }
 
 // sayReport tells people what was made of foreign weights.
-func (a *app) sayReport(r *moco.ImportReport) {
+func (a *app) sayReport(r *encoder.ImportReport) {
 	e := r.Encoder
 	head := map[string]string{"linear": fmt.Sprintf("a linear head of %d", e.Dim), "mlp": fmt.Sprintf("an MLP head of %d", e.Dim), "none": "no head"}[e.Head]
 	a.say("  names      %s's, %s side, after %q", r.Kind, r.Side, r.Prefix)
@@ -156,15 +156,15 @@ func folded(names []string) []string {
 }
 
 // warnImported says on standard error that a model is foreign, if it is, and what was made of it: whoever gives a checkpoint should see what is not used of it.
-func (a *app) warnImported(path string, r *moco.ImportReport) {
+func (a *app) warnImported(path string, r *encoder.ImportReport) {
 	if r != nil {
 		a.warn("%s: %s; views %s at %d pixels. `moco import` lists all and takes other choices.", path, r, r.Views.Policy, r.Views.Size)
 	}
 }
 
 // openEncoder opens the encoder of a --model; a foreign one is taken too.
-func (a *app) openEncoder(path string, o moco.OpenOptions) (*moco.Encoder, error) {
-	e, err := moco.OpenWith(path, o)
+func (a *app) openEncoder(path string, o encoder.Options) (*encoder.Encoder, error) {
+	e, err := encoder.OpenWith(path, o)
 	if err == nil {
 		a.warnImported(path, e.Imported)
 	}
@@ -172,10 +172,6 @@ func (a *app) openEncoder(path string, o moco.OpenOptions) (*moco.Encoder, error
 }
 
 // openModel is openEncoder for the features of whole sets.
-func (a *app) openModel(path string, e engine.Engine, batch int, precision string) (*evaluate.Model, error) {
-	encoder, err := a.openEncoder(path, moco.OpenOptions{Engine: e, Batch: batch, Precision: precision})
-	if err != nil {
-		return nil, err
-	}
-	return &evaluate.Model{Encoder: encoder}, nil
+func (a *app) openModel(path string, e engine.Engine, batch int, precision string) (*encoder.Encoder, error) {
+	return a.openEncoder(path, encoder.Options{Engine: e, Batch: batch, Precision: precision})
 }

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco"
+	"moco/encoder"
+	"moco/pretrain"
 	"moco/weights"
 )
 
@@ -27,8 +26,8 @@ type fileInfo struct {
 	List       []tensorInfo      `json:"list,omitempty"`
 	Run        *runInfo          `json:"run,omitempty"`
 
-	Import  *moco.ImportReport `json:"import,omitempty"`    // of weights that moco has not written
-	Problem string             `json:"no_import,omitempty"` // why they cannot be imported
+	Import  *encoder.ImportReport `json:"import,omitempty"`    // of weights that moco has not written
+	Problem string                `json:"no_import,omitempty"` // why they cannot be imported
 }
 
 type tensorInfo struct {
@@ -68,7 +67,7 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 				if info.Run, err = readRun(path); err != nil {
 					return err
 				}
-				path = filepath.Join(path, moco.EncoderFile)
+				path = filepath.Join(path, encoder.File)
 			}
 			f, sha, err := weights.Load(path)
 			if stat.IsDir() && errors.Is(err, os.ErrNotExist) {
@@ -86,8 +85,8 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 					info.List = append(info.List, tensorInfo{n.Name, n.Tensor.Type.String(), append([]int{}, n.Tensor.Shape...)})
 				}
 			}
-			if moco.Foreign(f) {
-				if _, info.Import, err = moco.Import(f, moco.ImportOptions{}); err != nil {
+			if encoder.Foreign(f) {
+				if _, info.Import, err = encoder.Import(f, encoder.ImportOptions{}); err != nil {
 					info.Problem = err.Error()
 				}
 			}
@@ -127,32 +126,21 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 
 // readRun takes the last step and monitor from a run's log.
 func readRun(dir string) (*runInfo, error) {
-	f, err := os.Open(filepath.Join(dir, "log.jsonl"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("info: %s is not the folder of a run: it holds no log.jsonl", dir)
+	log := pretrain.LogPath(dir)
+	if _, err := os.Stat(log); err != nil {
+		return nil, fmt.Errorf("info: %s is not the folder of a run: it holds no %s", dir, filepath.Base(log))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("info: %w", err)
-	}
-	defer f.Close()
 	var run runInfo
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var e struct {
-			Event string
-			runInfo
+	for e, err := range pretrain.ReadLog(log) {
+		if err != nil {
+			return nil, fmt.Errorf("info: %w", err)
 		}
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue // a line that a kill cut short
-		}
-		switch e.Event {
-		case "step":
-			knn := run.KNNTop1
-			run = e.runInfo
-			run.KNNTop1 = knn
-		case "monitor":
+		switch e := e.(type) {
+		case *pretrain.Step:
+			run.Step, run.Epoch, run.Loss = e.Step, e.Epoch, e.Loss
+		case *pretrain.Monitor:
 			run.KNNTop1 = e.KNNTop1
 		}
 	}
-	return &run, lines.Err()
+	return &run, nil
 }

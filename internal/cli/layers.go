@@ -240,11 +240,17 @@ func (b *bencher) alone(f form, op graph.Op, out *pass) (engine.Cost, error) {
 	}
 	g.Output("y", g.Detach(n)) // so that the copy to the caller is not the node's own time
 	s := b.engine.NewState()
-	p, err := b.compile(g, s)
+	if err := b.fits(inputBytes(g)); err != nil {
+		return engine.Cost{}, err
+	}
+	p, err := b.engine.Compile(g, s)
 	if err != nil {
 		return engine.Cost{}, err
 	}
 	defer p.Close()
+	if err := b.fits(inputBytes(g) + p.Cost().PeakBytes()); err != nil {
+		return engine.Cost{}, err
+	}
 	random := rng.New(b.recipe.Seed, uint64(op))
 	fill := func(t *tensor.Tensor, lowest float64) []float32 {
 		x := t.Float32s()

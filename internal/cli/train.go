@@ -10,9 +10,11 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // trainFlags are the flags of `moco train`.
@@ -37,7 +39,7 @@ func (a *app) train() *cobra.Command {
 		Long: `Train an encoder with Momentum Contrast. Labels are not needed, and not used if there are any.
 
 PATH is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one, CIFAR-10/100 binary files, IDX files, or
-builtin:train. The recipe is one of ` + strings.Join(pretrain.Recipes(), ", ") + `, or a YAML file; --set changes single keys of it.
+builtin:train. The recipe is one of ` + strings.Join(recipe.Names(), ", ") + `, or a YAML file; --set changes single keys of it.
 
 What counts as a positive pair is the recipe's choice. positives=views: two views of an image. positives=frames: two frames of a video, at most max_gap
 apart; a video is a folder of frames, an animated GIF, or with ffmpeg installed a video file. positives=pairs: two images of a group, as a CSV file
@@ -98,7 +100,7 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 	if f.monitorEvery < 1 {
 		return usageError{fmt.Errorf("--monitor-every %d: must be at least 1", f.monitorEvery)}
 	}
-	recipe, err := pretrain.LoadRecipe(name, f.set)
+	recipe, err := recipe.Load(name, f.set)
 	if err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 		o.DataArgs = fmt.Sprintf(" --fps %v", f.fps)
 	}
 	if f.init != "" {
-		if o.Start, err = a.openEncoder(f.init, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+		if o.Start, err = a.openEncoder(f.init, encoder.Options{Engine: e, Batch: 1}); err != nil {
 			return err
 		}
 		defer o.Start.Close()
@@ -138,19 +140,19 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 	}
 	defer o.Data.Close()
 	if f.monitorTrain != "" {
-		o.MonitorTrain = o.Data // the same images need not be kept twice
+		o.Monitor.Train = o.Data // the same images need not be kept twice
 		if f.monitorTrain != f.data {
-			if o.MonitorTrain, err = a.open(ctx, f.monitorTrain, data.Train); err != nil {
+			if o.Monitor.Train, err = a.open(ctx, f.monitorTrain, data.Train); err != nil {
 				return err
 			}
-			defer o.MonitorTrain.Close()
+			defer o.Monitor.Train.Close()
 		}
-		if o.MonitorTest, err = a.open(ctx, f.monitorTest, data.Test); err != nil {
+		if o.Monitor.Test, err = a.open(ctx, f.monitorTest, data.Test); err != nil {
 			return err
 		}
-		defer o.MonitorTest.Close()
-		o.MonitorStart, o.MonitorEvery = !f.resume, f.monitorEvery
-		for path, set := range map[string]*data.Set{f.monitorTrain: o.MonitorTrain, f.monitorTest: o.MonitorTest} {
+		defer o.Monitor.Test.Close()
+		o.Monitor.Start, o.Monitor.Every = !f.resume, f.monitorEvery
+		for path, set := range map[string]*data.Set{f.monitorTrain: o.Monitor.Train, f.monitorTest: o.Monitor.Test} {
 			if set.Classes() == nil {
 				return fmt.Errorf("the monitor needs labelled images, and %s holds none: give class folders", path)
 			}
@@ -161,9 +163,9 @@ func (a *app) runTrain(c *cobra.Command, f trainFlags) error {
 }
 
 // pretrain runs a recipe and shows it. also, if not nil, is told the events too.
-func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(pretrain.Event)) (*pretrain.Done, error) {
+func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(event.Event)) (*pretrain.Done, error) {
 	show := &trainView{app: a, part: also != nil}
-	o.Events = func(e pretrain.Event) {
+	o.Events = func(e event.Event) {
 		show.event(e)
 		if also != nil {
 			also(e)
@@ -188,7 +190,7 @@ type trainView struct {
 	line time.Time
 }
 
-func (v *trainView) event(e pretrain.Event) {
+func (v *trainView) event(e event.Event) {
 	a := v.app
 	if a.json {
 		if _, done := e.(pretrain.Done); !done || !v.part {
@@ -203,7 +205,7 @@ func (v *trainView) event(e pretrain.Event) {
 		if e.FirstStep > 0 {
 			a.say("Going on after step %d.", e.FirstStep)
 		}
-		a.say("Loss at chance: %.3f (%s, %d %s).%s", e.ChanceLoss, e.Loss, e.Keys, keysOf(e.Loss), rises(e.Loss))
+		a.say("Loss at chance: %.3f (%s, %d %s).%s", e.ChanceLoss, e.Mechanism, e.Keys, keysOf(e), rises(e))
 		if a.onTerminal() {
 			v.bar = progressbar.NewOptions(e.Steps, progressbar.OptionSetWriter(a.err), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(),
 				progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
@@ -266,17 +268,17 @@ func left(seconds float64) string {
 }
 
 // keysOf names what a loss tells apart.
-func keysOf(loss string) string {
-	if loss == "supervised" {
+func keysOf(e pretrain.Start) string {
+	if e.Labels {
 		return "classes"
 	}
 	return "negatives a query"
 }
 
 // rises warns of a loss that goes up before it goes down.
-func rises(loss string) string {
-	if strings.HasSuffix(loss, "queue") {
-		return " At first the loss rises, while the queue fills with real keys; then it should fall."
+func rises(e pretrain.Start) string {
+	if e.Filling == 0 {
+		return ""
 	}
-	return ""
+	return " At first the loss rises, while the queue fills with real keys; then it should fall."
 }

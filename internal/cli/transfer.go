@@ -8,16 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/evaluate"
+	"moco/internal/event"
 	"moco/pretrain"
+	"moco/recipe"
 	"moco/transfer"
 )
 
 func (a *app) transfer() *cobra.Command {
 	t := transfer.Comparison{Linear: evaluate.DefaultLinear()}
-	var recipe, model, test string
+	var learned, model, test string
 	var settings, labels []string
 	var epochs, tuningEpochs int
 	c := &cobra.Command{
@@ -59,11 +61,13 @@ at any time; the same command goes on and leaves out what is done.`,
 			if c.Flags().Changed("finetune-epochs") {
 				t.TuningSettings = append(t.TuningSettings, fmt.Sprint("epochs=", tuningEpochs))
 			}
-			if t.Recipe, err = pretrain.LoadRecipe(recipe, settings); err != nil {
+			if t.Recipe, err = recipe.Load(learned, settings); err != nil {
 				return err
 			}
-			if t.Recipe.Objective != "contrastive" {
-				return usageError{fmt.Errorf("--recipe %s is for %s training, and MoCo's arm learns without labels", recipe, t.Recipe.Objective)}
+			if m, err := t.Recipe.Mechanism(); err != nil {
+				return err
+			} else if m.Classifier() {
+				return usageError{fmt.Errorf("--recipe %s is for %s training, and MoCo's arm learns without labels", learned, m)}
 			}
 			ctx := c.Context()
 			e, err := a.engine()
@@ -72,7 +76,7 @@ at any time; the same command goes on and leaves out what is done.`,
 			}
 			t.Engine, t.Workers, t.Log = e, a.workers(), a.logger()
 			if model != "" {
-				if t.Model, err = a.openEncoder(model, moco.OpenOptions{Engine: e, Batch: 1}); err != nil {
+				if t.Model, err = a.openEncoder(model, encoder.Options{Engine: e, Batch: 1}); err != nil {
 					return err
 				}
 				defer t.Model.Close()
@@ -126,7 +130,7 @@ at any time; the same command goes on and leaves out what is done.`,
 	f.StringVar(&t.TrainPath, "train", "", "labelled images that the classifiers learn from (required)")
 	f.StringVar(&test, "test", "", "labelled images that they classify (required)")
 	f.StringVar(&t.Out, "out", "", "folder of the comparison (required)")
-	f.StringVar(&recipe, "recipe", "cifar", "of MoCo's pretraining: name of a recipe, or a YAML file")
+	f.StringVar(&learned, "recipe", "cifar", "of MoCo's pretraining: name of a recipe, or a YAML file")
 	f.StringArrayVar(&settings, "set", nil, "change a key of it: key=value (may be given several times)")
 	f.IntVar(&epochs, "epochs", 0, "length of pretraining, MoCo's and the supervised one; the recipe's if not given")
 	f.StringVar(&model, "model", "", "folder of a run, encoder.safetensors or checkpoint of PyTorch that stands for MoCo's pretraining")
@@ -168,7 +172,7 @@ func (a *app) showTransfer(t *transfer.Comparison) {
 		}
 		a.say("%d of %d: %v", number, of, p)
 	}
-	t.Events = func(_ transfer.Part, e pretrain.Event) {
+	t.Events = func(_ transfer.Part, e event.Event) {
 		switch e.(type) {
 		case pretrain.Start, pretrain.Step, pretrain.Warning:
 			show.event(e)

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"moco"
 	"slices"
 	"strings"
 	"sync"
@@ -90,17 +91,10 @@ func (l *Loader) Bad() int {
 	return len(l.bad)
 }
 
-// Batch is where a batch goes. Each slice has BatchSize images' worth; all but X1 may be nil.
-type Batch struct {
-	X1, X2             []float32 // [N,S,S,3], two views
-	IDs                []int32   // of each image: its index in the set, or with Grouped its group
-	Labels             []int32   // class of each image
-	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
-}
-
-// Fill makes batch number step of an epoch. An image that cannot be read is named in the log, once, and its place is given to the
+// Fill makes batch number step of an epoch. Each slice of b has BatchSize images' worth; all but X1 may
+// be nil. An image that cannot be read is named in the log, once, and its place is given to the
 // next readable image of the set; when more than MaxBad of the set are unreadable, that is an error.
-func (l *Loader) Fill(ctx context.Context, epoch, step int, b Batch) error {
+func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
 	if epoch != l.epoch {
 		r := rng.New(l.o.Seed, orderStream, uint64(epoch))
 		l.order = slices.Grow(l.order[:0], l.set.Len())[:l.set.Len()]

@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"moco"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,12 +55,12 @@ func policy(t *testing.T) augment.Policy {
 	return p
 }
 
-func batch(n int) Batch {
+func batch(n int) moco.Batch {
 	ints := func() []int32 { return make([]int32, n) }
-	return Batch{X1: make([]float32, n*192), X2: make([]float32, n*192), IDs: ints(), Shuffle: ints(), Unshuffle: ints()}
+	return moco.Batch{X1: make([]float32, n*192), X2: make([]float32, n*192), IDs: ints(), Shuffle: ints(), Unshuffle: ints()}
 }
 
-func fill(t *testing.T, l *Loader, epoch, step int) Batch {
+func fill(t *testing.T, l *Loader, epoch, step int) moco.Batch {
 	t.Helper()
 	b := batch(l.BatchSize(step))
 	if err := l.Fill(context.Background(), epoch, step, b); err != nil {

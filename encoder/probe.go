@@ -1,4 +1,4 @@
-package moco
+package encoder
 
 import (
 	"encoding/json"

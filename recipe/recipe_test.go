@@ -1,4 +1,4 @@
-package pretrain
+package recipe
 
 import (
 	"os"
@@ -8,20 +8,20 @@ import (
 )
 
 func TestRecipes(t *testing.T) {
-	for _, name := range Recipes() {
-		r, err := LoadRecipe(name, nil)
+	for _, name := range Names() {
+		r, err := Load(name, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if back, err := ParseRecipe(WriteRecipe(r)); err != nil || WriteRecipe(back) != WriteRecipe(r) {
+		if back, err := Parse(Write(r)); err != nil || Write(back) != Write(r) {
 			t.Errorf("%s does not come back as it was written: %v", name, err)
 		}
 	}
-	if r, err := LoadRecipe("moco-v1", nil); err != nil || r.WeightDecay != 1e-4 || r.Temperature != 0.07 || len(r.Milestones) != 2 {
+	if r, err := Load("moco-v1", nil); err != nil || r.WeightDecay != 1e-4 || r.Temperature != 0.07 || len(r.Milestones) != 2 {
 		t.Errorf("moco-v1 is %+v, %v", r, err)
 	}
-	if _, err := LoadRecipe("no-such-recipe", nil); err == nil || !strings.Contains(err.Error(), "moco-v2") {
+	if _, err := Load("no-such-recipe", nil); err == nil || !strings.Contains(err.Error(), "moco-v2") {
 		t.Errorf("an unknown recipe gives %v", err)
 	}
 }
@@ -64,11 +64,11 @@ func TestSettings(t *testing.T) {
 		"positives=crops":           "views, frames or pairs",
 		"max_gap=3":                 "goes with positives: frames, not with views",
 	} {
-		if _, err := LoadRecipe("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := Load("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("--set %s gives %v, want one line that says %q", setting, err, want)
 		}
 	}
-	r, err := LoadRecipe("cifar", []string{"queue=1e3", "lr=5e-2", "weight_decay=1E-4", "seed=18446744073709551615", "encoder.layers=[1, 1, 1, 1]", "encoder.width=0.5"})
+	r, err := Load("cifar", []string{"queue=1e3", "lr=5e-2", "weight_decay=1E-4", "seed=18446744073709551615", "encoder.layers=[1, 1, 1, 1]", "encoder.width=0.5"})
 	if err != nil || r.Queue != 1000 || r.LR != 0.05 || r.WeightDecay != 1e-4 || r.Seed != 1<<64-1 || len(r.Encoder.Layers) != 4 || r.Encoder.Width != 0.5 || r.Encoder.Arch != "resnet18" {
 		t.Errorf("good settings give %+v, %v", r, err)
 	}
@@ -92,14 +92,14 @@ func TestRecipeFiles(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := LoadRecipe(path, []string{"epochs=3"}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := Load(path, []string{"epochs=3"}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q gives %v, want one line that says %q", content, err, want)
 		}
 	}
 	if err := os.WriteFile(path, []byte("queue: 77\nviews: {policy: v2, size: 64}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LoadRecipe(path, []string{"batch=16"}); err != nil || r.Queue != 77 || r.Views.Size != 64 || r.Batch != 16 || r.Momentum != 0.999 {
+	if r, err := Load(path, []string{"batch=16"}); err != nil || r.Queue != 77 || r.Views.Size != 64 || r.Batch != 16 || r.Momentum != 0.999 {
 		t.Errorf("a file with few keys gives %+v, %v", r, err)
 	}
 }
@@ -111,12 +111,12 @@ func FuzzRecipe(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		r, err := ParseRecipe(raw)
+		r, err := Parse(raw)
 		if err != nil {
 			return
 		}
-		if back, err := ParseRecipe(WriteRecipe(r)); err != nil || len(differences(r, back)) > 0 {
-			t.Errorf("%q is read and then does not come back: %v\n%s", raw, err, WriteRecipe(r))
+		if back, err := Parse(Write(r)); err != nil || len(Differences(r, back)) > 0 {
+			t.Errorf("%q is read and then does not come back: %v\n%s", raw, err, Write(r))
 		}
 	})
 }

@@ -1,4 +1,5 @@
-package pretrain
+// Package sys tells what the machine has.
+package sys
 
 import (
 	"os"
@@ -43,3 +44,7 @@ func field(path, name string) int64 {
 	}
 	return 0
 }
+
+// ResidentPeak is the largest memory that this process has had, in bytes; 0 where the system does not
+// tell.
+func ResidentPeak() int64 { return 1024 * field("/proc/self/status", "VmHWM:") }

@@ -11,6 +11,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/nn"
 	"moco/tensor"
 	"moco/weights"
@@ -29,24 +30,20 @@ func saved(t *testing.T, change func(f *weights.File)) string {
 	t.Helper()
 	e := engines(t)[1]
 	r, s := small(), e.NewState()
-	g, err := moco.Step(&r, 8)
+	step, err := moco.Compile(&r, 8, e, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := e.Compile(g, s)
-	if err != nil {
+	defer step.Close()
+	if err := moco.Initialise(&r, s, nil); err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
-	if err := moco.Initialise(&r, s); err != nil {
-		t.Fatal(err)
-	}
-	f, err := moco.Export(&r, s, 3)
+	f, err := encoder.Export(&r, s, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	change(f)
-	path := filepath.Join(t.TempDir(), moco.EncoderFile)
+	path := filepath.Join(t.TempDir(), encoder.File)
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +69,14 @@ func TestOpenModelAndEmbed(t *testing.T) {
 		path  string
 		batch int
 	}{{path, 4}, {filepath.Dir(path), 11}} { // by file and by folder; with a short last batch and without
-		m, err := OpenModel(c.path, engines(t)[1], c.batch, "")
+		m, err := encoder.OpenWith(c.path, encoder.Options{Engine: engines(t)[1], Batch: c.batch})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		for layer, dim := range map[Layer]int{Head: 8, Backbone: 32} {
+		for layer, dim := range map[encoder.Layer]int{encoder.Head: 8, encoder.Backbone: 32} {
 			told := 0
-			e, err := m.Embed(context.Background(), set, layer, func(done int) { told = done })
+			e, err := Features(context.Background(), m, set, layer, func(done int) { told = done })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,18 +95,18 @@ func TestOpenModelAndEmbed(t *testing.T) {
 			if len(e.Images) != e.Len() || e.Images[10] != 10 {
 				t.Errorf("%s: the rows are of the images %v, want 0 to 10", layer, e.Images)
 			}
-			if layer == Head {
+			if layer == encoder.Head {
 				got[i] = e
 			}
 		}
-		both, err := m.EmbedLayers(context.Background(), set, []Layer{Backbone, Head}, nil)
+		both, err := FeaturesOf(context.Background(), m, set, []encoder.Layer{encoder.Backbone, encoder.Head}, nil)
 		if err != nil || !slices.Equal(both[1].Features, got[i].Features) || both[0].Dim != 32 || len(both[0].Features) != 11*32 {
 			t.Errorf("both layers at once, %v: the head's features are others than alone", err)
 		}
-		if m.EncodeViews(make([]float32, 5), 1, []Layer{Head}, [][]float32{make([]float32, 8)}) == nil {
+		if m.EncodeViews(make([]float32, 5), 1, []encoder.Layer{encoder.Head}, [][]float32{make([]float32, 8)}) == nil {
 			t.Error("a view of five numbers is no error")
 		}
-		if _, err := m.Embed(context.Background(), set, "neck", nil); err == nil {
+		if _, err := Features(context.Background(), m, set, "neck", nil); err == nil {
 			t.Error("an unknown layer is no error")
 		}
 	}
@@ -136,7 +133,7 @@ func TestOpenModelRefuses(t *testing.T) {
 		"a tensor of int":     {func(f *weights.File) { f.Tensors[1].Tensor = tensor.New(tensor.Int32, f.Tensors[1].Tensor.Shape...) }, "bn1.weight"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := OpenModel(saved(t, c.change), engines(t)[1], 4, "")
+			m, err := encoder.OpenWith(saved(t, c.change), encoder.Options{Engine: engines(t)[1], Batch: 4})
 			if err == nil {
 				m.Close()
 				t.Fatal("it opens")
@@ -147,13 +144,13 @@ func TestOpenModelRefuses(t *testing.T) {
 		})
 	}
 	empty := t.TempDir()
-	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
+	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
 		t.Errorf("an empty folder gives %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(empty, moco.EncoderFile), []byte("not weights"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(empty, encoder.File), []byte("not weights"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenModel(empty, engines(t)[1], 4, ""); err == nil {
+	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil {
 		t.Error("a file of text opens")
 	}
 }

@@ -1,4 +1,4 @@
-package moco_test
+package encoder_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine/cpu"
 	"moco/nn"
 	"moco/weights"
@@ -24,7 +25,7 @@ func Example() {
 	}
 	defer os.RemoveAll(run)
 
-	enc, err := moco.Open(run)
+	enc, err := encoder.Open(run)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -76,19 +77,15 @@ func untrained() (string, error) {
 		return "", err
 	}
 	state := engine.NewState()
-	step, err := moco.Step(&recipe, 2)
+	step, err := moco.Compile(&recipe, 2, engine, state)
 	if err != nil {
 		return "", err
 	}
-	program, err := engine.Compile(step, state)
-	if err != nil {
+	defer step.Close()
+	if err := moco.Initialise(&recipe, state, nil); err != nil {
 		return "", err
 	}
-	defer program.Close()
-	if err := moco.Initialise(&recipe, state); err != nil {
-		return "", err
-	}
-	f, err := moco.Export(&recipe, state, 0)
+	f, err := encoder.Export(&recipe, state, 0)
 	if err != nil {
 		return "", err
 	}
@@ -96,6 +93,6 @@ func untrained() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = weights.Save(filepath.Join(dir, moco.EncoderFile), f)
+	_, err = weights.Save(filepath.Join(dir, encoder.File), f)
 	return dir, err
 }

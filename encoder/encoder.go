@@ -1,4 +1,9 @@
-package moco
+// Package encoder is the trained encoder, and all that most programs need: Open what training wrote,
+// or weights that PyTorch has saved, and Embed images.
+//
+// Export and Metadata say what an encoder's file holds, Import makes one of foreign checkpoints, and a
+// Probe is a linear classifier on its features.
+package encoder
 
 import (
 	"cmp"
@@ -7,13 +12,14 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"moco"
 	"runtime"
 	"sync"
 
 	"moco/augment"
 	"moco/data"
 	"moco/engine"
-	"moco/engine/cpu" // the one place of this package that names an engine, so that Open needs nothing but a path
+	"moco/engine/cpu" // so that Open needs nothing but a path
 	"moco/internal/loader"
 	"moco/tensor"
 	"moco/weights"
@@ -28,132 +34,156 @@ const (
 	Backbone Layer = "backbone"
 )
 
-// OpenOptions tune OpenWith; the zero value is what Open takes.
-type OpenOptions struct {
+// Options say how an encoder computes; the zero value is what Open takes.
+type Options struct {
 	Layer     Layer         // what Embed gives; empty: Backbone
 	Engine    engine.Engine // what computes; nil: the CPU, on all processors that Go may use
 	Batch     int           // the most images encoded at once; 0: 64. Memory grows with it
 	Precision string        // of activations, fp32 or bf16; empty: that of the encoder's training
 }
 
-// Encoder is a trained encoder, ready to make features. It is safe for concurrent use; calls take turns at the engine, which uses all its
-// processors for each.
+// Encoder is a trained encoder: its weights, as they lie in its file, and the features that it makes.
+// It is safe for concurrent use; calls take turns at the engine, which uses all its processors for
+// each. The exported fields are not to be changed.
 type Encoder struct {
-	Recipe  Recipe   // its Encoder, Views and Precision are what counts
-	SHA256  string   // of the file that it was opened from; empty if there was none
-	Classes []string // of a classifier: what each of its head's features stands for
-
+	Recipe   moco.Recipe   // its Encoder, Views and Precision are what counts
+	SHA256   string        // of the file that it was opened from; empty if there was none
+	Classes  []string      // of a classifier: what each of its head's features stands for
 	Imported *ImportReport // what was made of foreign weights; nil for an encoder of moco's own
+
+	// Weights has the metadata and the tensors as torchvision's state_dict() has them: its names and
+	// order, with num_batches_tracked. It is nil for an encoder that follows a training.
+	Weights *weights.File
 
 	layer  Layer
 	policy augment.Policy // of the plain view: the middle of the image
 	engine engine.Engine
-	state  engine.State
 	batch  int
 
-	mu       sync.Mutex             // held while a program is filled, run and read: programs of one state share their memory
-	programs map[int]engine.Program // by size of batch; nil once closed
+	mu       sync.Mutex // held while a program is filled, run and read: programs of one state share their memory
+	state    engine.State
+	loaded   bool                    // the weights stand in the state
+	programs map[int]*moco.Inference // by size of batch; nil once closed
 }
 
-// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one; or the weights of a ResNet that PyTorch has saved, as Import
-// understands them.
-func Open(path string) (*Encoder, error) { return OpenWith(path, OpenOptions{}) }
+// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one; or
+// the weights of a ResNet that PyTorch has saved, as Import understands them.
+func Open(path string) (*Encoder, error) { return OpenWith(path, Options{}) }
 
 // OpenWith is Open with another engine, batch, precision or layer.
-func OpenWith(path string, o OpenOptions) (*Encoder, error) {
-	t, err := Load(path)
+func OpenWith(path string, o Options) (*Encoder, error) {
+	e, err := load(path)
 	if err != nil {
 		return nil, err
 	}
-	e, err := t.open(o)
-	if err != nil {
+	if err := e.prepare(o); err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
 	return e, nil
 }
 
-// FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the metadata that Export writes, or what Import
-// makes such from.
-func FromFile(f *weights.File, o OpenOptions) (*Encoder, error) {
-	t, err := newTrained(f)
+// FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the
+// metadata that Export writes, or what Import makes such from.
+func FromFile(f *weights.File, o Options) (*Encoder, error) {
+	e, err := fromFile(f)
 	if err != nil {
 		return nil, err
 	}
-	return t.open(o)
+	return e, e.prepare(o)
 }
 
-// open makes an encoder ready to compute.
-func (t *Trained) open(o OpenOptions) (*Encoder, error) {
-	r := t.Recipe
+// Following returns the query encoder of a training whose variables live in s, a state of o.Engine.
+// It changes as the training goes on.
+func Following(r moco.Recipe, s engine.State, o Options) (*Encoder, error) {
+	e := &Encoder{Recipe: r, state: s, loaded: true}
+	if err := e.prepare(o); err != nil {
+		return nil, err
+	}
+	_, err := e.program(e.batch)
+	return e, err
+}
+
+// Untrained returns an encoder with random weights, by torchvision's rule and the recipe's seed. Those of
+// trained, which may be nil, stand in their place under their names.
+func Untrained(r moco.Recipe, trained map[string]*tensor.Tensor, o Options) (*Encoder, error) {
+	e := &Encoder{Recipe: r, loaded: true}
+	if err := e.prepare(o); err != nil {
+		return nil, err
+	}
+	if _, err := e.program(e.batch); err != nil { // declares the variables
+		return nil, err
+	}
+	return e, moco.InitialiseQuery(&e.Recipe, e.state, trained)
+}
+
+// prepare settles how the encoder computes. Nothing is compiled before the first features are asked
+// for, so that opening an encoder only to pass it on is cheap.
+func (e *Encoder) prepare(o Options) error {
 	if o.Precision != "" {
-		r.Precision = o.Precision
-		if err := r.Check(); err != nil {
-			return nil, err
+		e.Recipe.Precision = o.Precision
+		if err := e.Recipe.Check(); err != nil {
+			return err
 		}
 	}
-	if o.Engine == nil {
-		var err error
-		if o.Engine, err = cpu.New(cpu.Options{}); err != nil {
-			return nil, err
-		}
+	if o.Batch < 0 {
+		return fmt.Errorf("a batch of %d images cannot be encoded; give 1 or more", o.Batch)
 	}
-	s := o.Engine.NewState()
-	e, err := NewEncoder(r, s, o)
+	policy, err := e.Recipe.Views.Drawn()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	e.SHA256, e.Classes, e.Imported = t.SHA256, t.Classes, t.Imported
-	for _, n := range t.File.Tensors {
-		if n.Tensor.Type != tensor.Float32 { // the number of batches seen is for PyTorch
-			continue
-		}
-		if err := s.Write("encoder_q."+n.Name, n.Tensor); err != nil {
-			e.Close()
-			return nil, err
+	e.layer, e.batch = cmp.Or(o.Layer, Backbone), cmp.Or(o.Batch, 64)
+	e.policy, e.programs = policy.ForEvaluation(), map[int]*moco.Inference{}
+	if _, err := e.DimOf(e.layer); err != nil {
+		return err
+	}
+	if e.engine = o.Engine; e.engine == nil {
+		if e.engine, err = cpu.New(cpu.Options{}); err != nil {
+			return err
 		}
 	}
-	return e, nil
+	if e.state == nil {
+		e.state = e.engine.NewState()
+	}
+	return nil
 }
 
-// NewEncoder returns the encoder whose variables ("encoder_q.") live in s, a state of o.Engine, such as a training step's: it follows the training.
-func NewEncoder(r Recipe, s engine.State, o OpenOptions) (*Encoder, error) {
-	o.Layer, o.Batch = cmp.Or(o.Layer, Backbone), cmp.Or(o.Batch, 64)
-	if o.Batch < 1 {
-		return nil, fmt.Errorf("a batch of %d images cannot be encoded; give 1 or more", o.Batch)
-	}
-	policy, err := r.Views.Drawn()
-	if err != nil {
-		return nil, err
-	}
-	e := &Encoder{Recipe: r, layer: o.Layer, policy: policy.ForEvaluation(), engine: o.Engine, state: s, batch: o.Batch, programs: map[int]engine.Program{}}
-	if _, err := e.DimOf(o.Layer); err != nil {
-		return nil, err
-	}
-	if _, err := e.program(o.Batch); err != nil { // all variables are known to s from here on
-		return nil, err
-	}
-	return e, nil
-}
-
-// program returns the features graph for batches of n. The caller holds mu, or nobody else has e yet.
-func (e *Encoder) program(n int) (engine.Program, error) {
+// program returns the encoder compiled for batches of n. The caller holds mu, or nobody else has e
+// yet.
+func (e *Encoder) program(n int) (*moco.Inference, error) {
 	if e.programs == nil {
 		return nil, errors.New("this encoder is closed")
 	}
 	if p := e.programs[n]; p != nil {
 		return p, nil
 	}
-	g, err := Features(&e.Recipe, n)
-	if err != nil {
-		return nil, err
-	}
-	p, err := e.engine.Compile(g, e.state)
+	p, err := moco.CompileFeatures(&e.Recipe, n, e.engine, e.state)
 	if err != nil {
 		return nil, err
 	}
 	e.programs[n] = p
-	return p, nil
+	return p, e.load()
 }
+
+// load writes the weights to the state, once a program has declared its variables.
+func (e *Encoder) load() error {
+	if e.loaded {
+		return nil
+	}
+	for _, n := range e.Weights.Tensors {
+		if n.Tensor.Type != tensor.Float32 { // the number of batches seen is for PyTorch
+			continue
+		}
+		if err := moco.WriteQuery(e.state, n.Name, n.Tensor); err != nil {
+			return err
+		}
+	}
+	e.loaded = true
+	return nil
+}
+
+// Layer is what Embed gives.
+func (e *Encoder) Layer() Layer { return e.layer }
 
 // Dim is the length of the rows that Embed gives.
 func (e *Encoder) Dim() int {
@@ -179,14 +209,14 @@ func (e *Encoder) Engine() string { return e.engine.Name() }
 func (e *Encoder) Batch() int { return e.batch }
 
 // Cost is what the features of one whole batch take.
-func (e *Encoder) Cost() engine.Cost {
+func (e *Encoder) Cost() (engine.Cost, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, err := e.program(e.batch)
 	if err != nil {
-		return engine.Cost{}
+		return engine.Cost{}, err
 	}
-	return p.Cost()
+	return p.Cost(), nil
 }
 
 // Close frees the encoder's programs; later calls fail.
@@ -267,27 +297,32 @@ func (e *Encoder) run(x []float32, n, size int, layers []Layer, out [][]float32)
 	if err != nil {
 		return err
 	}
-	in := p.Input("x").Float32s()
-	clear(in[copy(in, x):]) // what stands there from an earlier batch must not slow this one down, were it denormal
+	// Denormal numbers left from an earlier batch would slow this one down.
+	clear(p.Views[copy(p.Views, x):])
 	if err := p.Run(); err != nil {
 		return err
 	}
 	for l, layer := range layers {
 		rows := out[l]
-		copy(rows, p.Output(outputs[layer]).Float32s())
+		copy(rows, features(p, layer))
 		dim := len(rows) / n
 		for i := range n {
-			normalise(rows[i*dim : (i+1)*dim])
+			Normalise(rows[i*dim : (i+1)*dim])
 		}
 	}
 	return nil
 }
 
-// outputs are the layers' names in the graph that Features makes.
-var outputs = map[Layer]string{Head: "features", Backbone: "backbone"}
+// features is what a run of p left of a layer.
+func features(p *moco.Inference, layer Layer) []float32 {
+	if layer == Head {
+		return p.Head
+	}
+	return p.Backbone
+}
 
-// normalise scales a row to length one, in place.
-func normalise(row []float32) {
+// Normalise scales a row to length one, in place, and returns it. A row of zeros stays.
+func Normalise(row []float32) []float32 {
 	var square float64
 	for _, v := range row {
 		square += float64(v) * float64(v)
@@ -298,6 +333,7 @@ func normalise(row []float32) {
 			row[i] *= inverse
 		}
 	}
+	return row
 }
 
 // Walk says how EmbedSet goes through a set.

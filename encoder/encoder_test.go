@@ -1,4 +1,4 @@
-package moco_test
+package encoder_test
 
 import (
 	"bytes"
@@ -15,19 +15,19 @@ import (
 	"sync"
 	"testing"
 
-	"moco"
 	"moco/data"
+	"moco/encoder"
 )
 
 // encoderOf opens an untrained encoder.
-func encoderOf(t *testing.T, o moco.OpenOptions) *moco.Encoder {
+func encoderOf(t *testing.T, o encoder.Options) *encoder.Encoder {
 	t.Helper()
 	run, err := untrained()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(run)
-	e, err := moco.OpenWith(run, o)
+	e, err := encoder.OpenWith(run, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func drawn(t *testing.T, path string) (*data.Set, []image.Image) {
 
 func TestEmbed(t *testing.T) {
 	ctx := context.Background()
-	e := encoderOf(t, moco.OpenOptions{Batch: 8})
+	e := encoderOf(t, encoder.Options{Batch: 8})
 	_, images := drawn(t, "builtin:test?n=19&size=24")
 	images[4] = image.NewRGBA(image.Rect(-3, 5, 40, 90)) // any image.Image will do
 	all, err := e.Embed(ctx, images)
@@ -105,7 +105,7 @@ func TestEmbed(t *testing.T) {
 // TestEmbedAtOnce: calls at the same time, of several sizes, give what each gives alone.
 func TestEmbedAtOnce(t *testing.T) {
 	ctx := context.Background()
-	e := encoderOf(t, moco.OpenOptions{Batch: 4, Layer: moco.Head})
+	e := encoderOf(t, encoder.Options{Batch: 4, Layer: encoder.Head})
 	_, images := drawn(t, "builtin:test?n=12&size=16")
 	want := make([][][]float32, len(images)+1)
 	for n := 1; n <= len(images); n++ {
@@ -151,8 +151,8 @@ func TestEmbedSet(t *testing.T) {
 		}
 	}
 	set, _ := drawn(t, dir)
-	e := encoderOf(t, moco.OpenOptions{Batch: 4})
-	walk := func(w moco.Walk) (rows []float32, places, nexts, bad []int) {
+	e := encoderOf(t, encoder.Options{Batch: 4})
+	walk := func(w encoder.Walk) (rows []float32, places, nexts, bad []int) {
 		w.Skipped = func(i int, err error) error {
 			if !strings.Contains(err.Error(), set.Name(i)) {
 				t.Errorf("%v does not name %s", err, set.Name(i))
@@ -160,7 +160,7 @@ func TestEmbedSet(t *testing.T) {
 			bad = append(bad, i)
 			return nil
 		}
-		err := e.EmbedSet(ctx, set, w, func(b moco.Embedding) error {
+		err := e.EmbedSet(ctx, set, w, func(b encoder.Embedding) error {
 			rows, places, nexts = append(rows, b.Rows...), append(places, b.Images...), append(nexts, b.Next)
 			return nil
 		})
@@ -169,7 +169,7 @@ func TestEmbedSet(t *testing.T) {
 		}
 		return
 	}
-	rows, places, nexts, bad := walk(moco.Walk{})
+	rows, places, nexts, bad := walk(encoder.Walk{})
 	if !slices.Equal(places, []int{0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12}) || !slices.Equal(bad, []int{3, 4, 13}) || nexts[len(nexts)-1] != 14 {
 		t.Fatalf("images %v, unreadable %v, positions %v", places, bad, nexts)
 	}
@@ -183,17 +183,17 @@ func TestEmbedSet(t *testing.T) {
 		}
 	}
 	for _, next := range nexts {
-		rest, more, _, _ := walk(moco.Walk{From: next})
+		rest, more, _, _ := walk(encoder.Walk{From: next})
 		done := len(places) - len(more)
 		if !slices.Equal(more, places[done:]) || !slices.Equal(rest, rows[done*e.Dim():]) {
 			t.Errorf("from image %d on, the walk gives images %v or other features", next, more)
 		}
 	}
 	enough := errors.New("enough")
-	if err := e.EmbedSet(ctx, set, moco.Walk{Skipped: func(int, error) error { return enough }}, func(moco.Embedding) error { return nil }); !errors.Is(err, enough) {
+	if err := e.EmbedSet(ctx, set, encoder.Walk{Skipped: func(int, error) error { return enough }}, func(encoder.Embedding) error { return nil }); !errors.Is(err, enough) {
 		t.Errorf("the walk ends with %v, want what Skipped said", err)
 	}
-	if err := e.EmbedSet(ctx, set, moco.Walk{Layer: "neck"}, nil); err == nil {
+	if err := e.EmbedSet(ctx, set, encoder.Walk{Layer: "neck"}, nil); err == nil {
 		t.Error("an unknown layer is no error")
 	}
 }

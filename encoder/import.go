@@ -1,10 +1,11 @@
-package moco
+package encoder
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"moco"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,14 +26,14 @@ type ImportOptions struct {
 
 // ImportReport says what was made of foreign weights. Every tensor of the file is in Used or in LeftOut.
 type ImportReport struct {
-	Kind    string    `json:"kind"` // whose names these are: MoCo, lightly, solo-learn, or torchvision
-	Prefix  string    `json:"prefix"`
-	Side    string    `json:"side"` // query or key
-	Encoder nn.Config `json:"encoder"`
-	Views   Views     `json:"views"`
-	Used    []string  `json:"used"`     // under their foreign names, in the order of the file
-	LeftOut []string  `json:"left_out"` // likewise
-	Notes   []string  `json:"notes"`    // what the weights alone cannot tell, and what was taken instead
+	Kind    string     `json:"kind"` // whose names these are: MoCo, lightly, solo-learn, or torchvision
+	Prefix  string     `json:"prefix"`
+	Side    string     `json:"side"` // query or key
+	Encoder nn.Config  `json:"encoder"`
+	Views   moco.Views `json:"views"`
+	Used    []string   `json:"used"`     // under their foreign names, in the order of the file
+	LeftOut []string   `json:"left_out"` // likewise
+	Notes   []string   `json:"notes"`    // what the weights alone cannot tell, and what was taken instead
 }
 
 // String is the report in one sentence.
@@ -61,7 +62,7 @@ func Foreign(f *weights.File) bool {
 // belongs to no encoder (queue, projectors, optimizer, the other side) is listed in the report.
 func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, error) {
 	if f.Metadata["recipe"] != "" {
-		return nil, nil, fmt.Errorf("import: the file is a checkpoint of a moco run; give the run's folder, or its %s", EncoderFile)
+		return nil, nil, fmt.Errorf("import: the file is a checkpoint of a moco run; give the run's folder, or its %s", File)
 	}
 	if !Foreign(f) {
 		return nil, nil, errors.New("import: the file is an encoder of moco's own; it needs no import")
@@ -86,13 +87,13 @@ func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, err
 			encoder[name], foreignName[name] = n.Tensor, n.Name
 		}
 	}
-	r := Default()
+	r := moco.Default()
 	if r.Encoder, report.Notes, err = deduce(encoder, found.first); err != nil {
 		return nil, nil, fmt.Errorf("import: %w", err)
 	}
-	r.Views = Views{Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, 224)}
+	r.Views = moco.Views{Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, 224)}
 	if r.Encoder.Stem == "cifar" {
-		r.Views = Views{Policy: cmp.Or(o.Policy, "cifar"), Size: cmp.Or(o.Size, 32)}
+		r.Views = moco.Views{Policy: cmp.Or(o.Policy, "cifar"), Size: cmp.Or(o.Size, 32)}
 	}
 	if err := r.Check(); err != nil {
 		return nil, nil, fmt.Errorf("import: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -113,7 +114,7 @@ func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, err
 			report.LeftOut = append(report.LeftOut, n.Name)
 		}
 	}
-	out.Metadata = EncoderMetadata(&r)
+	out.Metadata = Metadata(&r)
 	out.Metadata["imported"] = fmt.Sprintf("%s, %s side, %q", report.Kind, report.Side, report.Prefix)
 	return out, report, nil
 }

@@ -1,4 +1,4 @@
-package moco_test
+package encoder_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"moco"
+	"moco/encoder"
 	"moco/tensor"
 	"moco/weights"
 )
@@ -22,7 +22,7 @@ import (
 type checkpoint struct {
 	File, Policy, Kind, Arch, Stem, Head string
 	Size                                 int
-	Sides                                map[string]map[moco.Layer][][]float64
+	Sides                                map[string]map[encoder.Layer][][]float64
 }
 
 func checkpoints(t *testing.T) []checkpoint {
@@ -69,7 +69,7 @@ func TestImport(t *testing.T) {
 		for side, layers := range c.Sides {
 			t.Run(c.File+"/"+side, func(t *testing.T) {
 				f := loaded(t, c.File)
-				out, report, err := moco.Import(f, moco.ImportOptions{Side: side, Policy: c.Policy, Size: c.Size})
+				out, report, err := encoder.Import(f, encoder.ImportOptions{Side: side, Policy: c.Policy, Size: c.Size})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,7 +80,7 @@ func TestImport(t *testing.T) {
 				if len(report.Used)+len(report.LeftOut) != len(f.Tensors) || len(report.Used) != len(out.Tensors) {
 					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used), len(report.LeftOut), len(f.Tensors), len(out.Tensors))
 				}
-				_, report, err = moco.Import(&weights.File{Tensors: out.Tensors}, moco.ImportOptions{}) // nothing to leave out
+				_, report, err = encoder.Import(&weights.File{Tensors: out.Tensors}, encoder.ImportOptions{}) // nothing to leave out
 				if told, _ := json.Marshal(report); err != nil || !strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
 					t.Errorf("a bare state dict: %s, %v", told, err)
 				}
@@ -89,7 +89,7 @@ func TestImport(t *testing.T) {
 					t.Fatal(err)
 				}
 				for layer, want := range layers {
-					e, err := moco.OpenWith(path, moco.OpenOptions{Layer: layer})
+					e, err := encoder.OpenWith(path, encoder.Options{Layer: layer})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -113,7 +113,7 @@ func TestImport(t *testing.T) {
 
 // TestOpenForeign: a checkpoint opens as it is, as the query side and with the views that its stem suggests.
 func TestOpenForeign(t *testing.T) {
-	e, err := moco.Open("testdata/import/moco_v2_legacy.pth.tar")
+	e, err := encoder.Open("testdata/import/moco_v2_legacy.pth.tar")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,16 +133,16 @@ func TestImportNames(t *testing.T) {
 	plain := func() *weights.File { f := loaded(t, "old.tar"); return f }
 	for name, c := range map[string]struct {
 		rename  func(string) string
-		options moco.ImportOptions
+		options encoder.ImportOptions
 		prefix  string
 		side    string
 	}{
-		"DistributedDataParallel":     {func(n string) string { return "module." + n }, moco.ImportOptions{}, "module.", "query"},
-		"key side by name":            {func(n string) string { return "momentum_backbone." + n }, moco.ImportOptions{Side: "key"}, "momentum_backbone.", "key"},
-		"strip":                       {func(n string) string { return "a.b." + n }, moco.ImportOptions{Strip: "b"}, "a.b.", "query"},
-		"strip of the key side":       {func(n string) string { return "teacher." + n }, moco.ImportOptions{Strip: "teacher."}, "teacher.", "key"},
-		"shortcut and linear":         {strings.NewReplacer("downsample", "shortcut", "fc.", "linear.").Replace, moco.ImportOptions{}, "", "query"},
-		"a Sequential without a pool": {strings.NewReplacer("conv1.", "conv1.", "layer1.", "3.", "layer2.", "4.", "layer3.", "5.", "layer4.", "6.").Replace, moco.ImportOptions{}, "", "query"},
+		"DistributedDataParallel":     {func(n string) string { return "module." + n }, encoder.ImportOptions{}, "module.", "query"},
+		"key side by name":            {func(n string) string { return "momentum_backbone." + n }, encoder.ImportOptions{Side: "key"}, "momentum_backbone.", "key"},
+		"strip":                       {func(n string) string { return "a.b." + n }, encoder.ImportOptions{Strip: "b"}, "a.b.", "query"},
+		"strip of the key side":       {func(n string) string { return "teacher." + n }, encoder.ImportOptions{Strip: "teacher."}, "teacher.", "key"},
+		"shortcut and linear":         {strings.NewReplacer("downsample", "shortcut", "fc.", "linear.").Replace, encoder.ImportOptions{}, "", "query"},
+		"a Sequential without a pool": {strings.NewReplacer("conv1.", "conv1.", "layer1.", "3.", "layer2.", "4.", "layer3.", "5.", "layer4.", "6.").Replace, encoder.ImportOptions{}, "", "query"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := plain()
@@ -156,7 +156,7 @@ func TestImportNames(t *testing.T) {
 					}
 				}
 			}
-			_, report, err := moco.Import(f, c.options)
+			_, report, err := encoder.Import(f, c.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,38 +189,38 @@ func TestImportRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change  func(*weights.File)
-		options moco.ImportOptions
+		options encoder.ImportOptions
 		want    string
 	}{
-		"a shape":        {reshape("layer2.0.conv1.weight", 2, 2, 3, 3), moco.ImportOptions{}, "layer2.0.conv1.weight is float32 2x2x3x3 and should be float32 2x1x3x3"},
-		"a type":         {func(f *weights.File) { f.Get("bn1.bias").Type = tensor.Int32 }, moco.ImportOptions{}, "bn1.bias is int32 1"},
-		"a scalar":       {reshape("layer1.0.conv1.weight"), moco.ImportOptions{}, "scalar"},
-		"a head's axes":  {reshape("fc.weight", 6), moco.ImportOptions{}, "where a head has two axes"},
-		"an empty head":  {reshape("fc.weight", 0, 8), moco.ImportOptions{}, "encoder.dim"},
-		"an empty stem":  {reshape("conv1.weight", 0, 3, 3, 3), moco.ImportOptions{}, "encoder.width"},
-		"a missing one":  {without("layer3.1.bn2.running_var"), moco.ImportOptions{}, "it lacks layer3.1.bn2.running_var"},
-		"a missing bias": {without("layer3.1.bn2.bias"), moco.ImportOptions{}, "it lacks layer3.1.bn2.bias"},
-		"no block":       {without("layer3.1"), moco.ImportOptions{}, "stages of [2 2 1 2] blocks"},
-		"many missing":   {without("running"), moco.ImportOptions{}, "and 30 more"},
-		"something more": {add("layer1.0.se.fc1.weight", 1), moco.ImportOptions{}, "that encoder has no layer1.0.se.fc1.weight"},
-		"a bias":         {add("conv1.bias", 1), moco.ImportOptions{}, "that encoder has no conv1.bias"},
-		"another stem":   {reshape("conv1.weight", 1, 3, 5, 5), moco.ImportOptions{}, "neither ImageNet's"},
-		"no ResNet":      {without("layer"), moco.ImportOptions{}, "no ResNet is found"},
-		"no tensors":     {without(""), moco.ImportOptions{}, "no ResNet is found"},
-		"two encoders":   {func(f *weights.File) { add("b.conv1.weight", 1, 3, 3, 3)(f); add("b.layer1.0.conv1.weight", 1)(f) }, moco.ImportOptions{}, `several encoders, after "", "b."`},
-		"no key side":    {add("x", 1), moco.ImportOptions{Side: "key"}, "no encoder of the key side"},
-		"a side":         {add("x", 1), moco.ImportOptions{Side: "left"}, `side "left" is not known`},
-		"a prefix":       {add("x", 1), moco.ImportOptions{Strip: "b"}, `no ResNet stands after "b", but after ""`},
-		"a policy":       {add("x", 1), moco.ImportOptions{Policy: "v7"}, "v7"},
-		"a size":         {add("x", 1), moco.ImportOptions{Size: -4}, "size"},
+		"a shape":        {reshape("layer2.0.conv1.weight", 2, 2, 3, 3), encoder.ImportOptions{}, "layer2.0.conv1.weight is float32 2x2x3x3 and should be float32 2x1x3x3"},
+		"a type":         {func(f *weights.File) { f.Get("bn1.bias").Type = tensor.Int32 }, encoder.ImportOptions{}, "bn1.bias is int32 1"},
+		"a scalar":       {reshape("layer1.0.conv1.weight"), encoder.ImportOptions{}, "scalar"},
+		"a head's axes":  {reshape("fc.weight", 6), encoder.ImportOptions{}, "where a head has two axes"},
+		"an empty head":  {reshape("fc.weight", 0, 8), encoder.ImportOptions{}, "encoder.dim"},
+		"an empty stem":  {reshape("conv1.weight", 0, 3, 3, 3), encoder.ImportOptions{}, "encoder.width"},
+		"a missing one":  {without("layer3.1.bn2.running_var"), encoder.ImportOptions{}, "it lacks layer3.1.bn2.running_var"},
+		"a missing bias": {without("layer3.1.bn2.bias"), encoder.ImportOptions{}, "it lacks layer3.1.bn2.bias"},
+		"no block":       {without("layer3.1"), encoder.ImportOptions{}, "stages of [2 2 1 2] blocks"},
+		"many missing":   {without("running"), encoder.ImportOptions{}, "and 30 more"},
+		"something more": {add("layer1.0.se.fc1.weight", 1), encoder.ImportOptions{}, "that encoder has no layer1.0.se.fc1.weight"},
+		"a bias":         {add("conv1.bias", 1), encoder.ImportOptions{}, "that encoder has no conv1.bias"},
+		"another stem":   {reshape("conv1.weight", 1, 3, 5, 5), encoder.ImportOptions{}, "neither ImageNet's"},
+		"no ResNet":      {without("layer"), encoder.ImportOptions{}, "no ResNet is found"},
+		"no tensors":     {without(""), encoder.ImportOptions{}, "no ResNet is found"},
+		"two encoders":   {func(f *weights.File) { add("b.conv1.weight", 1, 3, 3, 3)(f); add("b.layer1.0.conv1.weight", 1)(f) }, encoder.ImportOptions{}, `several encoders, after "", "b."`},
+		"no key side":    {add("x", 1), encoder.ImportOptions{Side: "key"}, "no encoder of the key side"},
+		"a side":         {add("x", 1), encoder.ImportOptions{Side: "left"}, `side "left" is not known`},
+		"a prefix":       {add("x", 1), encoder.ImportOptions{Strip: "b"}, `no ResNet stands after "b", but after ""`},
+		"a policy":       {add("x", 1), encoder.ImportOptions{Policy: "v7"}, "v7"},
+		"a size":         {add("x", 1), encoder.ImportOptions{Size: -4}, "size"},
 		"a ResNeXt": {func(f *weights.File) {
 			add("layer1.0.conv3.weight", 4, 1, 1, 1)(f)
 			add("layer1.2.conv1.weight", 1)(f)
 			stages(f)
-		}, moco.ImportOptions{}, "wide ResNet or a ResNeXt"},
-		"moco's own":   {func(f *weights.File) { f.Metadata = map[string]string{"stem": "cifar"} }, moco.ImportOptions{}, "moco's own"},
-		"a checkpoint": {func(f *weights.File) { f.Metadata = map[string]string{"recipe": "x"} }, moco.ImportOptions{}, "encoder.safetensors"},
-		"twice":        {add("linear.weight", 6, 8), moco.ImportOptions{}, "are both fc.weight"},
+		}, encoder.ImportOptions{}, "wide ResNet or a ResNeXt"},
+		"moco's own":   {func(f *weights.File) { f.Metadata = map[string]string{"stem": "cifar"} }, encoder.ImportOptions{}, "moco's own"},
+		"a checkpoint": {func(f *weights.File) { f.Metadata = map[string]string{"recipe": "x"} }, encoder.ImportOptions{}, "encoder.safetensors"},
+		"twice":        {add("linear.weight", 6, 8), encoder.ImportOptions{}, "are both fc.weight"},
 		"a taken-apart one": {func(f *weights.File) {
 			for i, n := range f.Tensors {
 				for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1.", "layer1.": "2.", "layer2.": "3.", "layer3.": "4.", "layer4.": "5."} {
@@ -229,12 +229,12 @@ func TestImportRefuses(t *testing.T) {
 					}
 				}
 			}
-		}, moco.ImportOptions{}, "lost the ReLU"},
+		}, encoder.ImportOptions{}, "lost the ReLU"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := loaded(t, "old.tar")
 			c.change(f)
-			if _, _, err := moco.Import(f, c.options); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if _, _, err := encoder.Import(f, c.options); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("the error is %v, want one that says %q", err, c.want)
 			}
 		})
@@ -255,7 +255,7 @@ func stages(f *weights.File) {
 func TestImportHeads(t *testing.T) {
 	f := loaded(t, "old.tar")
 	f.Tensors = append(f.Tensors, weights.Named{Name: "fc.3.weight", Tensor: tensor.New(tensor.Float32, 2)})
-	_, report, err := moco.Import(f, moco.ImportOptions{})
+	_, report, err := encoder.Import(f, encoder.ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

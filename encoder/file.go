@@ -1,9 +1,10 @@
-package moco
+package encoder
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"moco"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,75 +16,68 @@ import (
 	"moco/weights"
 )
 
-// EncoderFile is the name of the trained encoder in a run's folder.
-const EncoderFile = "encoder.safetensors"
+// File is the name of the trained encoder in a run's folder.
+const File = "encoder.safetensors"
 
-// Trained is a trained encoder as it lies in its file, for those who pass it on instead of using it.
-type Trained struct {
-	Recipe   Recipe        // its Encoder, Views and Precision are what counts
-	Classes  []string      // of a classifier: what each of its head's features stands for
-	Imported *ImportReport // what was made of foreign weights; nil for an encoder of moco's own
-	// File has the encoder's metadata and its tensors as torchvision's state_dict() has them: their names and order, with num_batches_tracked.
-	File   *weights.File
-	SHA256 string // of the file that was read; empty if there was none
-}
-
-// Load reads the encoder that Open would open, and holds it to its metadata, but makes nothing ready to compute.
-func Load(path string) (*Trained, error) {
+// load reads the file of an encoder, which path names or holds in it as the folder of a run.
+func load(path string) (*Encoder, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	} else if info.IsDir() {
 		run := path
-		path = filepath.Join(path, EncoderFile)
+		path = filepath.Join(path, File)
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?", run, EncoderFile)
+			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?",
+				run, File)
 		}
 	}
 	f, sha, err := weights.Load(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}
-	t, err := newTrained(f)
+	e, err := fromFile(f)
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
-	t.SHA256 = sha
-	return t, nil
+	e.SHA256 = sha
+	return e, nil
 }
 
-// newTrained is the encoder in a file, imported first if it is foreign. Shapes are held to what the metadata claim before anything of that size is made.
-func newTrained(f *weights.File) (*Trained, error) {
-	t := &Trained{}
+// fromFile is the encoder in a file, imported first if it is foreign. Shapes are held to what the
+// metadata claim before anything of that size is made.
+func fromFile(f *weights.File) (*Encoder, error) {
+	e := &Encoder{}
 	var err error
 	if Foreign(f) || f.Metadata["recipe"] != "" {
-		if f, t.Imported, err = Import(f, ImportOptions{}); err != nil {
+		if f, e.Imported, err = Import(f, ImportOptions{}); err != nil {
 			return nil, err
 		}
 	}
-	if t.Recipe, err = recipeOf(f); err != nil {
+	if e.Recipe, err = recipeOf(f); err != nil {
 		return nil, err
 	}
-	t.File = &weights.File{Metadata: f.Metadata}
-	c := t.Recipe.Encoder
-	for _, e := range stateDict(c) {
-		n := f.Get(e.name)
+	e.Weights = &weights.File{Metadata: f.Metadata}
+	c := e.Recipe.Encoder
+	for _, entry := range stateDict(c) {
+		n := f.Get(entry.name)
 		switch {
-		case e.fits(n):
-		case e.counts(): // a file of other origin may lack it
+		case entry.fits(n):
+		case entry.counts(): // a file of other origin may lack it
 			n = tensor.New(tensor.Int64)
 		case n == nil:
-			return nil, fmt.Errorf("it lacks the tensor %q of a %s", e.name, c.Arch)
+			return nil, fmt.Errorf("it lacks the tensor %q of a %s", entry.name, c.Arch)
 		default:
-			return nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there", e.name, n.Type, n.Shape, c.Arch, c.Width, e.shape)
+			return nil, fmt.Errorf("%q is %v %v, and a %s of width %v has float32 %v there",
+				entry.name, n.Type, n.Shape, c.Arch, c.Width, entry.shape)
 		}
-		t.File.Tensors = append(t.File.Tensors, weights.Named{Name: e.name, Tensor: n})
+		e.Weights.Tensors = append(e.Weights.Tensors, weights.Named{Name: entry.name, Tensor: n})
 	}
 	if raw := f.Metadata["classes"]; raw != "" {
-		if err := json.Unmarshal([]byte(raw), &t.Classes); err != nil || len(t.Classes) != c.Dim {
+		if err := json.Unmarshal([]byte(raw), &e.Classes); err != nil || len(e.Classes) != c.Dim {
 			return nil, fmt.Errorf("its metadata give %q for the names of %d classes; want a JSON array", raw, c.Dim)
 		}
 	}
-	return t, nil
+	return e, nil
 }
 
 // entry is a tensor of an encoder's file.
@@ -93,7 +87,7 @@ type entry struct {
 	shape  tensor.Shape
 }
 
-// counts is true of batch norm's num_batches_tracked, which is for PyTorch alone.
+// counts tells whether it is batch norm's num_batches_tracked, which only PyTorch uses.
 func (e entry) counts() bool { return e.typeOf == tensor.Int64 }
 
 // fits tells whether t, which may be nil, is such a tensor.
@@ -119,9 +113,9 @@ func stateDict(c nn.Config) []entry {
 	return all
 }
 
-// EncoderMetadata describes an encoder well enough to build it again and to give it what it was trained on: "mean" and "std" are those that a
-// pixel of 0 to 1 is normalised by, for red, green and blue.
-func EncoderMetadata(r *Recipe) map[string]string {
+// Metadata describes an encoder well enough to build it again and to give it what it was trained on:
+// "mean" and "std" are those that a pixel of 0 to 1 is normalised by, for red, green and blue.
+func Metadata(r *moco.Recipe) map[string]string {
 	c := r.Encoder
 	m := map[string]string{
 		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
@@ -130,8 +124,8 @@ func EncoderMetadata(r *Recipe) map[string]string {
 	if r.Start != "" {
 		m["start"] = r.Start
 	}
-	if r.Objective == "supervised" {
-		m["objective"] = r.Objective // the head is a classifier
+	if mechanism, err := r.Mechanism(); err == nil && mechanism.Classifier() {
+		m["objective"] = mechanism.String() // the head is a classifier
 	}
 	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
@@ -144,29 +138,29 @@ func triple(v [3]float32) string {
 	return strings.Trim(fmt.Sprint(v), "[]")
 }
 
-// Export returns the query encoder in s under torchvision's names, with steps as batch norm's num_batches_tracked. OpenWith reads what
-// weights.Save makes of it.
-func Export(r *Recipe, s engine.State, steps int) (*weights.File, error) {
-	f := &weights.File{Metadata: EncoderMetadata(r)}
-	for _, e := range stateDict(r.Encoder) {
+// Export returns the query encoder of a training's state under torchvision's names, with steps as
+// batch norm's num_batches_tracked. Open reads what weights.Save makes of it.
+func Export(r *moco.Recipe, s engine.State, steps int) (*weights.File, error) {
+	f := &weights.File{Metadata: Metadata(r)}
+	for _, entry := range stateDict(r.Encoder) {
 		var t *tensor.Tensor
-		if e.counts() {
+		if entry.counts() {
 			t = tensor.New(tensor.Int64)
 			t.Int64s()[0] = int64(steps)
 		} else {
 			var err error
-			if t, err = s.Read("encoder_q." + e.name); err != nil {
+			if t, err = moco.ReadQuery(s, entry.name); err != nil {
 				return nil, err
 			}
 		}
-		f.Tensors = append(f.Tensors, weights.Named{Name: e.name, Tensor: t})
+		f.Tensors = append(f.Tensors, weights.Named{Name: entry.name, Tensor: t})
 	}
 	return f, nil
 }
 
-// recipeOf reads EncoderMetadata back.
-func recipeOf(f *weights.File) (Recipe, error) {
-	r := Default()
+// recipeOf reads Metadata back.
+func recipeOf(f *weights.File) (moco.Recipe, error) {
+	r := moco.Default()
 	m := f.Metadata
 	var err error
 	number := func(key string) float64 {
@@ -177,7 +171,7 @@ func recipeOf(f *weights.File) (Recipe, error) {
 		return v
 	}
 	r.Encoder = nn.Config{Arch: m["arch"], Stem: m["stem"], Head: m["head"], Width: number("width"), Dim: int(number("dim"))}
-	r.Views = Views{Policy: m["policy"], Size: int(number("size"))}
+	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size"))}
 	if p := m["precision"]; p != "" {
 		r.Precision = p
 	}

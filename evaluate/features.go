@@ -4,63 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 
 	"moco"
 	"moco/data"
-	"moco/engine"
+	"moco/encoder"
 	"moco/internal/loader"
 )
 
-// Layer names what an encoder gives as features.
-type Layer = moco.Layer
-
-// The layers: see package moco.
-const (
-	Head     = moco.Head
-	Backbone = moco.Backbone
-)
-
-// Model is an encoder whose features of whole sets are kept in memory, for classifiers.
-type Model struct{ *moco.Encoder }
-
-// NewModel returns the encoder whose variables ("encoder_q.") live in s.
-func NewModel(r moco.Recipe, e engine.Engine, s engine.State, batch int) (*Model, error) {
-	encoder, err := moco.NewEncoder(r, s, moco.OpenOptions{Engine: e, Batch: batch})
-	if err != nil {
-		return nil, err
-	}
-	return &Model{encoder}, nil
-}
-
-// OpenModel loads an encoder as moco.OpenWith does. precision is fp32 or bf16, or empty for that of the encoder's training.
-func OpenModel(path string, e engine.Engine, batch int, precision string) (*Model, error) {
-	encoder, err := moco.OpenWith(path, moco.OpenOptions{Engine: e, Batch: batch, Precision: precision})
-	if err != nil {
-		return nil, err
-	}
-	return &Model{encoder}, nil
-}
-
-// Embed makes the features of all images of a set, in its order; those that cannot be read are left out and counted. progress, if not nil, is
-// told how many are done.
-func (m *Model) Embed(ctx context.Context, set *data.Set, layer Layer, progress func(done int)) (*Embedded, error) {
-	all, err := m.EmbedLayers(ctx, set, []Layer{layer}, progress)
+// Features makes a layer's features of all images of a set, in its order; images that cannot be read
+// are left out and counted. progress, if not nil, is told how many are done.
+func Features(ctx context.Context, e *encoder.Encoder, set *data.Set, layer encoder.Layer, progress func(done int)) (*Embedded, error) {
+	all, err := FeaturesOf(ctx, e, set, []encoder.Layer{layer}, progress)
 	if err != nil {
 		return nil, err
 	}
 	return all[0], nil
 }
 
-// EmbedLayers is Embed for several layers, from one pass over the images.
-func (m *Model) EmbedLayers(ctx context.Context, set *data.Set, layers []Layer, progress func(done int)) ([]*Embedded, error) {
+// FeaturesOf is Features of several layers, from one pass over the images.
+func FeaturesOf(ctx context.Context, e *encoder.Encoder, set *data.Set, layers []encoder.Layer, progress func(done int)) ([]*Embedded, error) {
 	if len(layers) == 0 {
 		return nil, errors.New("features of no layer are asked for; there are head and backbone")
 	}
 	all := make([]*Embedded, len(layers))
 	for l, layer := range layers {
-		dim, err := m.DimOf(layer)
+		dim, err := e.DimOf(layer)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +39,7 @@ func (m *Model) EmbedLayers(ctx context.Context, set *data.Set, layers []Layer, 
 	var images, labels []int
 	bad := 0
 	skipped := func(int, error) error { bad++; return nil }
-	err := m.EmbedSet(ctx, set, moco.Walk{Layer: layers[0], More: layers[1:], Skipped: skipped}, func(b moco.Embedding) error {
+	err := e.EmbedSet(ctx, set, encoder.Walk{Layer: layers[0], More: layers[1:], Skipped: skipped}, func(b encoder.Embedding) error {
 		images = append(images, b.Images...)
 		for _, i := range b.Images {
 			labels = append(labels, set.Label(i))
@@ -90,8 +59,8 @@ func (m *Model) EmbedLayers(ctx context.Context, set *data.Set, layers []Layer, 
 	if len(images) == 0 {
 		return nil, unreadable(set)
 	}
-	for _, e := range all {
-		e.Images, e.Labels, e.Bad = images, labels, bad
+	for _, f := range all {
+		f.Images, f.Labels, f.Bad = images, labels, bad
 	}
 	return all, nil
 }
@@ -114,7 +83,7 @@ func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error)
 			for i := range row {
 				row[i] -= float32(mean[i%3])
 			}
-			e.Features = append(e.Features, normalised(row)...)
+			e.Features = append(e.Features, encoder.Normalise(row)...)
 		}
 		return nil
 	})
@@ -160,19 +129,4 @@ func chunks(x []float32, n int) [][]float32 {
 		rows = append(rows, x[lo:lo+n])
 	}
 	return rows
-}
-
-// normalised scales a row to length one, in place.
-func normalised(row []float32) []float32 {
-	var square float64
-	for _, v := range row {
-		square += float64(v) * float64(v)
-	}
-	if square > 0 {
-		inverse := float32(1 / math.Sqrt(square))
-		for i := range row {
-			row[i] *= inverse
-		}
-	}
-	return row
 }

@@ -1,4 +1,6 @@
-package pretrain
+// Package recipe reads and writes recipes as YAML: the built-in ones by name, files, and single keys
+// changed by settings of the form key=value. What a recipe says is moco.Recipe.
+package recipe
 
 import (
 	"embed"
@@ -20,43 +22,43 @@ import (
 	"moco"
 )
 
-//go:embed recipes/*.yaml
+//go:embed builtin/*.yaml
 var embedded embed.FS
 
-// Recipes lists the names of the embedded recipes.
-func Recipes() []string {
+// Names lists the names of the embedded recipes.
+func Names() []string {
 	var names []string
-	files, _ := fs.Glob(embedded, "recipes/*.yaml")
+	files, _ := fs.Glob(embedded, "builtin/*.yaml")
 	for _, f := range files {
-		names = append(names, strings.TrimSuffix(strings.TrimPrefix(f, "recipes/"), ".yaml"))
+		names = append(names, strings.TrimSuffix(strings.TrimPrefix(f, "builtin/"), ".yaml"))
 	}
 	return names
 }
 
-// RecipeError is the error of a recipe that cannot be used as it is: the user must change it.
-type RecipeError struct{ Err error }
+// Error is the error of a recipe that cannot be used as it is: the user must change it.
+type Error struct{ Err error }
 
-func (e *RecipeError) Error() string { return e.Err.Error() }
+func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns what is wrong.
-func (e *RecipeError) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error { return e.Err }
 
-// LoadRecipe reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of the form key=value
-// ("encoder.width=0.25"), and checks it. What a recipe leaves out is moco.Default's. Errors are of type *RecipeError.
-func LoadRecipe(nameOrFile string, settings []string) (moco.Recipe, error) {
-	r, err := loadRecipe(nameOrFile, settings)
+// Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of the form key=value
+// ("encoder.width=0.25"), and checks it. What a recipe leaves out is moco.Default's. Errors are of type *Error.
+func Load(nameOrFile string, settings []string) (moco.Recipe, error) {
+	r, err := load(nameOrFile, settings)
 	if err != nil {
-		return r, &RecipeError{err}
+		return r, &Error{err}
 	}
 	return r, nil
 }
 
-func loadRecipe(nameOrFile string, settings []string) (moco.Recipe, error) {
-	raw, err := embedded.ReadFile("recipes/" + nameOrFile + ".yaml")
+func load(nameOrFile string, settings []string) (moco.Recipe, error) {
+	raw, err := embedded.ReadFile("builtin/" + nameOrFile + ".yaml")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		raw, err = os.ReadFile(nameOrFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return moco.Recipe{}, fmt.Errorf("recipe %q is neither a file nor one of %s", nameOrFile, strings.Join(Recipes(), ", "))
+			return moco.Recipe{}, fmt.Errorf("recipe %q is neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))
 		}
 	}
 	if err != nil {
@@ -84,8 +86,8 @@ func loadRecipe(nameOrFile string, settings []string) (moco.Recipe, error) {
 	return fromTree(tree)
 }
 
-// ParseRecipe reads a recipe as WriteRecipe made it.
-func ParseRecipe(raw string) (moco.Recipe, error) {
+// Parse reads a recipe as Write made it.
+func Parse(raw string) (moco.Recipe, error) {
 	tree, err := parse([]byte(raw))
 	if err != nil {
 		return moco.Recipe{}, fmt.Errorf("recipe: %w", err)
@@ -93,9 +95,9 @@ func ParseRecipe(raw string) (moco.Recipe, error) {
 	return fromTree(tree)
 }
 
-// ChangeRecipe changes a recipe by settings as LoadRecipe does.
-func ChangeRecipe(r moco.Recipe, settings []string) (moco.Recipe, error) {
-	tree, err := parse([]byte(WriteRecipe(r)))
+// Change changes a recipe by settings as Load does.
+func Change(r moco.Recipe, settings []string) (moco.Recipe, error) {
+	tree, err := parse([]byte(Write(r)))
 	for i := 0; i < len(settings) && err == nil; i++ {
 		err = set(tree, settings[i])
 	}
@@ -103,7 +105,7 @@ func ChangeRecipe(r moco.Recipe, settings []string) (moco.Recipe, error) {
 		r, err = fromTree(tree)
 	}
 	if err != nil {
-		return r, &RecipeError{err}
+		return r, &Error{err}
 	}
 	return r, nil
 }
@@ -153,13 +155,32 @@ func lineOf(raw []byte, key string) int {
 	return found(file.Docs[0].Body, "")
 }
 
-// WriteRecipe is a recipe as YAML, every key spelled out.
-func WriteRecipe(r moco.Recipe) string {
+// Write is a recipe as YAML, every key spelled out.
+func Write(r moco.Recipe) string {
 	raw, err := yaml.Marshal(r)
 	if err != nil {
 		panic(err) // a struct of numbers, strings and lists has no reason to fail
 	}
 	return string(raw)
+}
+
+// Differences names the keys in which two recipes differ: "t is 0.3 and was 0.1".
+func Differences(was, is moco.Recipe) []string {
+	var keys []string
+	var compare func(a, b reflect.Value, prefix string)
+	compare = func(a, b reflect.Value, prefix string) {
+		for i := range a.NumField() {
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ",")
+			x, y := a.Field(i), b.Field(i)
+			if x.Kind() == reflect.Struct {
+				compare(x, y, prefix+name+".")
+			} else if fmt.Sprint(x) != fmt.Sprint(y) {
+				keys = append(keys, fmt.Sprintf("%s%s is %v and was %v", prefix, name, y, x))
+			}
+		}
+	}
+	compare(reflect.ValueOf(was), reflect.ValueOf(is), "")
+	return keys
 }
 
 // fromTree is a recipe from its keys, checked.

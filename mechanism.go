@@ -1,0 +1,129 @@
+package moco
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"moco/engine"
+	"moco/graph"
+)
+
+// Mechanism is what the query encoder learns from: one of the three dictionaries of Fig. 2 with one
+// of its losses, or labels. A recipe chooses it once (Recipe.Mechanism); whatever depends on the
+// choice is asked of it, and nobody else compares the recipe's words.
+//
+// Adding one is a file with a type that has these methods, and a line in mechanisms.
+type Mechanism interface {
+	// String says what the loss compares with what: "info_nce with queue".
+	String() string
+	// Negatives is the number of keys, K, that a query is told apart from in a batch of n; of a
+	// classifier, the number of classes.
+	Negatives(n int) int
+	// Chance is the loss of an encoder that cannot tell the positive key from the others.
+	Chance(n int) float64
+	// KeyEncoder tells whether there is a second network, the momentum encoder, for keys.
+	KeyEncoder() bool
+	// Classifier tells whether the head's outputs are classes, learned from labels.
+	Classifier() bool
+	// Filling is the number of steps until no key of the random start is left in the dictionary.
+	Filling() int
+	// Fit completes the recipe by what the data are, and refuses what they cannot give.
+	Fit(d DataSize) error
+	// Stored opens the keys that earlier steps left in s; nil where no key outlives its step.
+	Stored(s engine.State) (Stored, error)
+
+	check(wrong func(bad bool, format string, a ...any)) // says what in the recipe makes no sense with it
+	ready() error                                        // the error of a recipe that Fit has yet to complete
+	build(g *builder)                                    // builds the step
+	keys(g *builder) *graph.Node                         // builds what a step does to make keys, and no more
+	initialise(s engine.State) error                     // writes what the dictionary starts with
+	draw(draws, ids []int32, step int)                   // fills the step's drawn keys, if it has any
+}
+
+// DataSize is what a mechanism needs to know of the images.
+type DataSize struct{ Images, Classes int }
+
+// Stored is a dictionary's keys of earlier steps, for comparison with what the encoder makes of the
+// same views now.
+type Stored interface {
+	// Holds tells whether the keys of an earlier step on n images are still there.
+	Holds(at Earlier, n int) bool
+	// Key is the stored key [C] of image i, whose number is id, of that step's n images.
+	Key(at Earlier, n, i int, id int32) []float32
+}
+
+// Earlier is the place of an earlier step: the images that were learned from after it, and whether
+// it belongs to the epoch of the last step.
+type Earlier struct {
+	Newer     int
+	SameEpoch bool
+}
+
+// mechanisms are the contrastive ones that there are, by dictionary and loss.
+var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
+	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
+	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
+	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
+}
+
+// Mechanism is the recipe's mechanism, which works on r itself.
+func (r *Recipe) Mechanism() (Mechanism, error) {
+	switch r.Objective {
+	case "contrastive":
+	case "supervised":
+		return supervised{r}, nil
+	default:
+		return nil, fmt.Errorf("objective: %q is not known; there are contrastive, supervised", r.Objective)
+	}
+	var errs []error
+	ofDictionary, known := mechanisms[r.Dictionary]
+	if !known {
+		errs = append(errs, fmt.Errorf("dictionary: %q is not known; there are %s", r.Dictionary, names(mechanisms)))
+	}
+	l, ok := losses[r.Loss]
+	if !ok {
+		errs = append(errs, fmt.Errorf("loss: %q is not known; there are %s", r.Loss, names(losses)))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	of, ok := ofDictionary[r.Loss]
+	if !ok {
+		return nil, fmt.Errorf("loss: %s needs dictionary: %s, not %s: %s", r.Loss, l.only, r.Dictionary, l.why)
+	}
+	return of(r), nil
+}
+
+func names[T any](table map[string]T) string {
+	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
+}
+
+// contrastive is what the mechanisms with keys have in common.
+type contrastive struct{ *Recipe }
+
+func (c contrastive) String() string         { return c.Loss + " with " + c.Dictionary }
+func (contrastive) KeyEncoder() bool         { return false }
+func (contrastive) Classifier() bool         { return false }
+func (contrastive) Filling() int             { return 0 }
+func (contrastive) Fit(DataSize) error       { return nil }
+func (contrastive) ready() error             { return nil }
+func (contrastive) draw(_, _ []int32, _ int) {}
+
+func (contrastive) initialise(engine.State) error       { return nil }
+func (contrastive) Stored(engine.State) (Stored, error) { return nil, nil }
+
+func (contrastive) keys(g *builder) *graph.Node {
+	return newEncoder(g, query).forward(g.view(firstViews))
+}
+
+// chance is the loss at chance of K negatives, for each half of a symmetric loss.
+func (c contrastive) chance(negatives int) float64 {
+	chance := losses[c.Loss].chance(float64(negatives))
+	if c.Symmetric {
+		chance *= 2
+	}
+	return chance
+}

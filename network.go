@@ -1,0 +1,192 @@
+package moco
+
+import (
+	"maps"
+
+	"moco/engine"
+	"moco/graph"
+	"moco/nn"
+	"moco/tensor"
+)
+
+const (
+	float  = tensor.Float32
+	int32s = tensor.Int32
+)
+
+// side is one of the two networks, f_q or f_k: the first part of its variables' names, before
+// torchvision's. These names are part of the checkpoint format.
+type side string
+
+const (
+	query side = "encoder_q"
+	key   side = "encoder_k"
+)
+
+// variable is the name of a parameter or statistic: "encoder_q.conv1.weight".
+func (s side) variable(name string) string { return string(s) + "." + name }
+
+// velocity is the name of the optimizer's variable for a parameter.
+func velocity(parameter string) string { return "sgd." + parameter }
+
+// ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name, from
+// a state that a Step, or Inference, was compiled against.
+func ReadQuery(s engine.State, name string) (*tensor.Tensor, error) {
+	return s.Read(query.variable(name))
+}
+
+// WriteQuery writes what ReadQuery reads.
+func WriteQuery(s engine.State, name string, t *tensor.Tensor) error {
+	return s.Write(query.variable(name), t)
+}
+
+// encoder is one of the two networks on a step's graph.
+type encoder struct {
+	nn.Encoder
+	g    *builder
+	side side
+}
+
+// newEncoder declares the variables of an encoder in training: batch norm takes its statistics from
+// each of the recipe's splits.
+func newEncoder(g *builder, s side) *encoder {
+	r := g.recipe
+	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.BNSplits}, g, s}
+	for _, p := range r.Encoder.Parameters() {
+		e.Values[p.Name] = e.variable(p.Name, p.Shape)
+	}
+	for _, b := range r.Encoder.Buffers() {
+		e.Values[b.Name] = e.variable(b.Name, tensor.Shape{b.Channels})
+	}
+	return e
+}
+
+func (e *encoder) variable(name string, shape tensor.Shape) *graph.Node {
+	return e.g.Variable(e.side.variable(name), float, shape...)
+}
+
+// forward makes the head's features of images.
+func (e *encoder) forward(x *graph.Node) *graph.Node {
+	features, _ := e.Encode(e.g.Graph, x)
+	return features
+}
+
+// momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2):
+// theta_k = m*theta_k + (1-m)*theta_q. It stands before the keys are encoded, as in the authors'
+// code; the paper's listing has it at the end of the step, which is the same but for the last step.
+// Batch norm's statistics are not averaged: they are e's own.
+func (e *encoder) momentumUpdate(q *encoder) {
+	r := e.g.recipe
+	for _, p := range e.Config.Parameters() {
+		k := e.Values[p.Name]
+		old := graph.Term{Coefficient: r.Momentum, X: k}
+		new := graph.Term{Coefficient: 1 - r.Momentum, X: q.Values[p.Name]}
+		if r.MomentumEnd != 0 {
+			old = graph.Term{Coefficient: 1, Scalar: e.g.scalar(inMomentum), X: k}
+			new = graph.Term{Coefficient: 1, Scalar: e.g.scalar(inRest), X: new.X}
+		}
+		next := e.g.WeightedSum(old, new)
+		e.g.Assign(k, next)
+		e.Values[p.Name] = next
+	}
+}
+
+// update trains the parameters down the gradient of the loss, which goes through the given batches
+// if they were encoded in parts.
+func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
+	e.g.Output(outLoss, loss)
+	lr := e.g.scalar(inRate)
+	parameters := e.Config.Parameters()
+	var nodes []*graph.Node
+	for _, p := range parameters {
+		nodes = append(nodes, e.Values[p.Name])
+	}
+	var gradients []*graph.Node
+	if len(batches) == 0 || batches[0].parts == 1 {
+		gradients = e.g.Gradients(loss, e.g.Fill(1), nodes)
+	} else {
+		gradients = e.gradientsInParts(loss, nodes, batches)
+	}
+	optimizer := e.g.recipe.optimizer()
+	for i, gradient := range gradients {
+		v := e.g.Variable(velocity(parameters[i].Name), float, parameters[i].Shape...)
+		optimizer.Update(e.g.Graph, nodes[i], v, gradient, lr)
+	}
+	e.keepStatistics()
+}
+
+// keepStatistics assigns the running statistics that the forward passes made.
+func (e *encoder) keepStatistics() {
+	for _, b := range e.Config.Buffers() {
+		e.g.Assign(e.variable(b.Name, tensor.Shape{b.Channels}), e.Values[b.Name])
+	}
+}
+
+// encoded is a batch of images as normalised features, and what it takes to send a gradient back
+// through them.
+type encoded struct {
+	images, features *graph.Node
+	parts            int
+	start            map[string]*graph.Node // the encoder's values before
+}
+
+// encode makes normalised features of images, in the recipe's number of parts.
+func (e *encoder) encode(images *graph.Node) *encoded {
+	b := &encoded{images: images, parts: max(1, e.g.recipe.Accumulate), start: maps.Clone(e.Values)}
+	if b.parts == 1 {
+		b.features = e.g.L2Normalise(e.forward(images))
+		return b
+	}
+	ends := map[string]*graph.Node{}
+	for part := range b.parts {
+		z := e.g.Detach(e.encodePart(b, part))
+		if b.features == nil {
+			b.features = z
+		} else {
+			b.features = e.g.Concat(b.features, z)
+		}
+		for _, s := range e.Config.Buffers() { // running statistics: the mean of what each part makes of the same start
+			share := graph.Term{Coefficient: 1 / float64(b.parts), X: e.Values[s.Name]}
+			if ends[s.Name] == nil {
+				ends[s.Name] = e.g.WeightedSum(share)
+			} else {
+				ends[s.Name] = e.g.WeightedSum(graph.Term{Coefficient: 1, X: ends[s.Name]}, share)
+			}
+		}
+	}
+	maps.Copy(e.Values, ends)
+	return b
+}
+
+// encodePart encodes one part of a batch, from where the encoder's statistics stood before it.
+func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
+	maps.Copy(e.Values, b.start)
+	splits := e.Splits
+	e.Splits = max(1, splits/b.parts)
+	defer func() { e.Splits = splits }()
+	n := b.images.Shape[0] / b.parts
+	return e.g.L2Normalise(e.forward(e.g.Rows(b.images, part*n, n)))
+}
+
+// gradientsInParts encodes each part again and takes the gradient of its features to the parameters.
+func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, batches []*encoded) []*graph.Node {
+	g := e.g
+	var features []*graph.Node
+	for _, b := range batches {
+		features = append(features, b.features)
+	}
+	dFeatures := g.Gradients(loss, g.Fill(1), features)
+	ends := maps.Clone(e.Values)
+	total := make([]*graph.Node, len(parameters))
+	for i, b := range batches {
+		n := b.images.Shape[0] / b.parts
+		for part := range b.parts {
+			z := e.encodePart(b, part)
+			for j, d := range g.Gradients(z, g.Rows(dFeatures[i], part*n, n), parameters) {
+				total[j] = g.sum(total[j], d)
+			}
+		}
+	}
+	maps.Copy(e.Values, ends)
+	return total
+}

@@ -1,0 +1,62 @@
+package pretrain
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"moco/data"
+	"moco/encoder"
+	"moco/evaluate"
+)
+
+// MonitorOptions say how a run is watched: by the accuracy of a nearest-neighbour classifier.
+type MonitorOptions struct {
+	Train, Test *data.Set // labelled; both or none
+	Start       bool      // also before the first step
+	Every       int       // epochs from one to the next; 0 is 1; the last epoch always is
+}
+
+func (o MonitorOptions) every() int { return max(1, o.Every) }
+
+// monitorKNN is the classifier of the monitor.
+var monitorKNN = evaluate.KNN{K: 200, T: 0.1}
+
+// monitor measures the encoder of a run.
+type monitor struct {
+	run     *run
+	encoder *encoder.Encoder // follows the training
+	top1    float64          // the last
+}
+
+func newMonitor(r *run) (*monitor, error) {
+	layer := encoder.Head
+	if r.mechanism.Classifier() { // its head has the classes for features
+		layer = encoder.Backbone
+	}
+	e, err := encoder.Following(*r.recipe, r.state, encoder.Options{Engine: r.o.Engine, Batch: min(r.recipe.Batch, 256), Layer: layer})
+	if err != nil {
+		return nil, err
+	}
+	return &monitor{run: r, encoder: e}, nil
+}
+
+// measure classifies the test set by its neighbours in the training set.
+func (m *monitor) measure(ctx context.Context, epoch int) error {
+	start, r := time.Now(), m.run
+	bank, err := evaluate.Features(ctx, m.encoder, r.o.Monitor.Train, m.encoder.Layer(), nil)
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	queries, err := evaluate.Features(ctx, m.encoder, r.o.Monitor.Test, m.encoder.Layer(), nil)
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	result, err := monitorKNN.Classify(ctx, r.o.Engine, bank, queries)
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	m.top1 = result.Top1
+	r.events.tell(Monitor{Epoch: epoch, Step: r.step, KNNTop1: result.Top1, K: result.K, T: result.T, Seconds: time.Since(start).Seconds()})
+	return nil
+}

@@ -1,0 +1,231 @@
+package pretrain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"moco"
+	"moco/encoder"
+)
+
+// rate is how fast a run goes: views and steps, without compilation, the first step of a process,
+// which also makes buffers, monitors and checkpoints.
+type rate struct {
+	warm   bool
+	images int
+	spent  time.Duration
+}
+
+func (r *rate) add(images int, d time.Duration) {
+	if r.warm {
+		r.images, r.spent = r.images+images, r.spent+d
+	}
+	r.warm = true
+}
+
+// perSecond is the number of images a second so far, 0 before there is a figure.
+func (r *rate) perSecond() float64 {
+	if r.spent == 0 {
+		return 0
+	}
+	return float64(r.images) / r.spent.Seconds()
+}
+
+// epochMean is the mean of an epoch's metrics, over the steps in this process.
+type epochMean struct {
+	loss, accuracy float64
+	steps          int
+}
+
+func (m *epochMean) add(s moco.Metrics) {
+	m.loss, m.accuracy, m.steps = m.loss+s.Loss, m.accuracy+s.Accuracy, m.steps+1
+}
+
+// train is the loop.
+func (r *run) train(ctx context.Context) error {
+	if err := r.catchUp(ctx); err != nil {
+		return r.stopped(ctx, err)
+	}
+	for r.step < r.last {
+		if ctx.Err() != nil {
+			return r.stopped(ctx, ctx.Err())
+		}
+		if err := r.one(ctx); err != nil {
+			return r.stopped(ctx, err)
+		}
+		if err := r.after(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.saved() { // resumed at its end, or a run of no steps
+		return r.save()
+	}
+	return nil
+}
+
+// catchUp makes the monitor that a run was stopped before, or the one before the first step.
+func (r *run) catchUp(ctx context.Context) error {
+	monitored, err := r.recall()
+	if err != nil || r.monitor == nil || monitored {
+		return err
+	}
+	switch {
+	case r.step == 0 && r.o.Monitor.Start:
+		return r.monitor.measure(ctx, 0)
+	case r.step > 0 && (r.step%(r.stepsPerEpoch*r.o.Monitor.every()) == 0 || r.step >= r.last):
+		return r.monitor.measure(ctx, r.epoch())
+	}
+	return nil
+}
+
+// one is a single step.
+func (r *run) one(ctx context.Context) error {
+	start := time.Now()
+	epoch, inEpoch := r.step/r.stepsPerEpoch, r.step%r.stepsPerEpoch
+	n := r.loader.BatchSize(inEpoch)
+	s := r.steps[n]
+	if err := r.loader.Fill(ctx, epoch, inEpoch, s.Batch()); err != nil {
+		return err
+	}
+	m, err := s.Run(moco.Progress{Step: r.step, StepsPerEpoch: r.stepsPerEpoch})
+	if err != nil {
+		return err
+	}
+	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
+		return r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1))
+	}
+	r.step++
+	r.rate.add(n, time.Since(start))
+	r.metrics = m
+	r.epochMean.add(m)
+	left := 0.0
+	if rate := r.rate.perSecond(); rate > 0 {
+		left = float64((r.last-r.step)*r.recipe.Batch) / rate
+	}
+	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
+		ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
+	r.watch.step(r, s, m)
+	return nil
+}
+
+// after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the consistency
+// of the keys, and the monitor.
+func (r *run) after(ctx context.Context) error {
+	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
+	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	if ended {
+		n := float64(r.epochMean.steps)
+		r.events.tell(Epoch{Epoch: epoch, Step: r.step, Loss: r.epochMean.loss / n, Accuracy: r.epochMean.accuracy / n,
+			ImagesPerSecond: r.rate.perSecond(), BadImages: r.loader.Bad()})
+		r.epochMean = epochMean{}
+	}
+	if ended && r.o.Consistency && !r.mechanism.Classifier() {
+		measured, err := r.consistency(ctx)
+		if err != nil {
+			return r.stopped(ctx, err)
+		}
+		r.events.tell(measured)
+	}
+	if r.monitor != nil && (ended && epoch%r.o.Monitor.every() == 0 || r.step == r.last) {
+		if err := r.monitor.measure(ctx, epoch); err != nil {
+			return r.stopped(ctx, err)
+		}
+	}
+	return nil
+}
+
+// stopped saves a run that is ending early because it was interrupted; any other error is passed on.
+func (r *run) stopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	if !r.saved() {
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	return ErrInterrupted
+}
+
+// saved tells whether the newest checkpoint is of the last step.
+func (r *run) saved() bool { return r.kept() == r.step && len(r.checkpoints.list) > 0 }
+
+// kept is the step of the newest checkpoint, 0 if there is none.
+func (r *run) kept() int {
+	if len(r.checkpoints.list) == 0 {
+		return 0
+	}
+	return r.checkpoints.list[0].Step
+}
+
+// save writes a checkpoint, and the encoder as of now.
+func (r *run) save() error {
+	at := position{r.step, *r.recipe, r.fingerprint}
+	if err := r.checkpoints.write(r.state, r.step, at.metadata()); errors.Is(err, errDiverged) {
+		return r.diverged(fmt.Sprintf("%v at step %d", err, r.step))
+	} else if err != nil {
+		return &SaveError{What: fmt.Sprintf("step %d", r.step), Kept: r.kept(), Err: err}
+	}
+	if err := r.saveEncoder(); err != nil {
+		return err
+	}
+	r.events.tell(Saved{Step: r.step, File: r.checkpoints.list[0].File})
+	return nil
+}
+
+// diverged is the error of a run that no longer computes with numbers.
+func (r *run) diverged(what string) error {
+	kept := "there is no checkpoint yet"
+	if len(r.checkpoints.list) > 0 {
+		kept = fmt.Sprintf("the checkpoint of step %d is kept", r.kept())
+	}
+	return &DivergedError{fmt.Errorf("%s; %s; lower lr (it is %.4g) or raise t, and start anew", what, kept, r.recipe.LR)}
+}
+
+// saveEncoder writes the query encoder of the step that the newest checkpoint holds.
+func (r *run) saveEncoder() error {
+	f, err := encoder.Export(r.recipe, r.state, r.step)
+	if err != nil {
+		return err
+	}
+	if r.mechanism.Classifier() { // what the head tells apart
+		classes, err := json.Marshal(r.o.Data.Classes())
+		if err != nil {
+			return err
+		}
+		f.Metadata["classes"] = string(classes)
+	}
+	if _, err := r.checkpoints.save(r.folder.encoder(), f); err != nil {
+		return &SaveError{What: fmt.Sprintf("the encoder of step %d", r.step), Kept: r.kept(), Err: err}
+	}
+	return nil
+}
+
+// recall reads what the log knows of the step that the run stands at, and tells whether that was
+// monitored.
+func (r *run) recall() (monitored bool, err error) {
+	for e, err := range ReadLog(r.folder.log()) {
+		if err != nil {
+			return false, err
+		}
+		switch e := e.(type) {
+		case *Step:
+			if e.Step == r.step {
+				r.metrics.Loss, r.metrics.Accuracy = e.Loss, e.Accuracy
+			}
+		case *Monitor:
+			if e.Step == r.step && r.monitor != nil {
+				r.monitor.top1, monitored = e.KNNTop1, true
+			}
+		}
+	}
+	return monitored, nil
+}

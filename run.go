@@ -1,0 +1,196 @@
+package moco
+
+import (
+	"moco/engine"
+	"moco/graph"
+	"moco/tensor"
+)
+
+// The names of a step's inputs and outputs on its graph. Nobody else writes them: a mechanism asks
+// the builder, whoever trains fills a Batch and reads Metrics.
+const (
+	inFirst     = "x1"        // [N,S,S,3] the first views
+	inSecond    = "x2"        // [N,S,S,3] the second views
+	inViews     = "x"         // [2N,S,S,3] the first views above the second; or the only ones [N,S,S,3]
+	inIDs       = "ids"       // int32 [N], each image's number
+	inLabels    = "labels"    // int32 [N], each image's class
+	inShuffle   = "shuffle"   // int32 [N], the order in which keys are encoded
+	inUnshuffle = "unshuffle" // int32 [N], its inverse
+	inDraws     = "draws"     // int32, the bank's keys to compare with
+	inRate      = "lr"        // the learning rate
+	inMomentum  = "m"         // a ramped momentum
+	inRest      = "rest"      // 1-m: the graph has no subtraction of scalars
+	inSharpen   = "sharpen"   // t over the ramped temperature
+
+	outLoss     = "loss"
+	outAccuracy = "accuracy"
+	outQueries  = "q" // [N,C]
+	outKeys     = "k" // [N,C]
+)
+
+// The views of an image.
+const (
+	firstViews  = inFirst
+	secondViews = inSecond
+)
+
+// builder is the graph of one step while it is built, with the recipe and the size of the batch.
+type builder struct {
+	*graph.Graph
+	recipe *Recipe
+	n      int
+	inputs map[string]*graph.Node // declared so far
+}
+
+// newBuilder begins a graph of the recipe's precision for batches of n images.
+func newBuilder(r *Recipe, n int) *builder {
+	g := graph.New()
+	if r.Precision == "bf16" {
+		g.Precision = graph.BFloat16
+	}
+	return &builder{Graph: g, recipe: r, n: n, inputs: map[string]*graph.Node{}}
+}
+
+// input declares an input, or finds the one of that name.
+func (g *builder) input(name string, t tensor.Type, shape ...int) *graph.Node {
+	if g.inputs[name] == nil {
+		g.inputs[name] = g.Input(name, t, shape...)
+	}
+	return g.inputs[name]
+}
+
+func (g *builder) images(name string, n int) *graph.Node {
+	return g.input(name, float, n, g.recipe.Views.Size, g.recipe.Views.Size, 3)
+}
+
+func (g *builder) view(name string) *graph.Node          { return g.images(name, g.n) }
+func (g *builder) bothViews() *graph.Node                { return g.images(inViews, 2*g.n) }
+func (g *builder) onlyView() *graph.Node                 { return g.images(inViews, g.n) }
+func (g *builder) int32s(name string, n int) *graph.Node { return g.input(name, int32s, n) }
+func (g *builder) ids() *graph.Node                      { return g.int32s(inIDs, g.n) }
+func (g *builder) labels() *graph.Node                   { return g.int32s(inLabels, g.n) }
+func (g *builder) draws(n int) *graph.Node               { return g.int32s(inDraws, n) }
+func (g *builder) scalar(name string) *graph.Node        { return g.input(name, float) }
+
+// Batch is what a step learns from: n images, in the step's own memory. A slice that the mechanism
+// does not take is nil.
+type Batch struct {
+	X1, X2             []float32 // [N,S,S,3], two views
+	IDs                []int32   // of each image: its index in the set, or its group's where a positive pair is of two images
+	Labels             []int32   // class of each image
+	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
+}
+
+// Progress is where training stands before a step.
+type Progress struct {
+	Step          int // steps done
+	StepsPerEpoch int
+}
+
+// epochs is the time that schedules count in.
+func (p Progress) epochs() float64 { return float64(p.Step) / float64(p.StepsPerEpoch) }
+
+// Metrics is what a step tells.
+type Metrics struct {
+	Loss     float64
+	Accuracy float64 // share of queries whose positive key is the nearest, or of images that get their label
+	LR       float64 // the learning rate that was used
+}
+
+// Step is a training step, compiled. It is not safe for concurrent use, nor are several steps of one
+// state, which share their memory.
+type Step struct {
+	recipe    *Recipe
+	mechanism Mechanism
+	program   engine.Program
+	batch     Batch
+}
+
+// Compile makes the step of a recipe on batches of n images. Its variables live in s, a state of e:
+// Initialise or a checkpoint gives them their values.
+func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
+	g, err := Graph(r, n)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.Mechanism()
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.Compile(g, s)
+	if err != nil {
+		return nil, err
+	}
+	return &Step{recipe: r, mechanism: m, program: p, batch: batchOf(p)}, nil
+}
+
+// batchOf is whatever of a batch a program takes.
+func batchOf(p engine.Program) Batch {
+	b := Batch{X1: floats(p, inFirst), X2: floats(p, inSecond), IDs: ints(p, inIDs), Labels: ints(p, inLabels),
+		Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
+	if x := floats(p, inViews); x != nil && b.Labels != nil {
+		b.X1 = x
+	} else if x != nil { // both views in one
+		b.X1, b.X2 = x[:len(x)/2], x[len(x)/2:]
+	}
+	return b
+}
+
+func floats(p engine.Program, input string) []float32 {
+	if in := p.Input(input); in != nil {
+		return in.Float32s()
+	}
+	return nil
+}
+
+func ints(p engine.Program, input string) []int32 {
+	if in := p.Input(input); in != nil {
+		return in.Int32s()
+	}
+	return nil
+}
+
+// Batch is where the images of the next Run go. It stays the same memory.
+func (s *Step) Batch() Batch { return s.batch }
+
+// Run learns from what stands in the Batch. The rate, a ramped momentum and temperature, and the keys
+// that a bank draws follow from at and the recipe.
+func (s *Step) Run(at Progress) (Metrics, error) {
+	if draws := ints(s.program, inDraws); draws != nil {
+		s.mechanism.draw(draws, s.batch.IDs, at.Step)
+	}
+	epochs, r := at.epochs(), s.recipe
+	share := epochs / float64(r.Epochs)
+	lr, m := r.Rate(epochs), r.MomentumAt(share)
+	s.set(inRate, lr)
+	s.set(inMomentum, m)
+	s.set(inRest, 1-m)
+	s.set(inSharpen, r.Temperature/r.TemperatureAt(share))
+	if err := s.program.Run(); err != nil {
+		return Metrics{}, err
+	}
+	return Metrics{Loss: s.output(outLoss), Accuracy: s.output(outAccuracy), LR: lr}, nil
+}
+
+// set fills an input of one number, where the step has it.
+func (s *Step) set(input string, v float64) {
+	if x := floats(s.program, input); x != nil {
+		x[0] = float32(v)
+	}
+}
+
+func (s *Step) output(name string) float64 { return float64(s.program.Output(name).Float32s()[0]) }
+
+// Queries are the features [N,C] that the last Run made of the first views: of length one, or a
+// classifier's logits. They are valid until the next Run.
+func (s *Step) Queries() []float32 { return s.program.Output(outQueries).Float32s() }
+
+// Cost is what a Run takes.
+func (s *Step) Cost() engine.Cost { return s.program.Cost() }
+
+// Profile makes later Runs measure each operation, until it is called with false, and returns what
+// was measured so far.
+func (s *Step) Profile(on bool) []engine.NodeTime { return s.program.Profile(on) }
+
+// Close frees what only this step uses.
+func (s *Step) Close() error { return s.program.Close() }
