@@ -10,7 +10,9 @@ import (
 )
 
 // foreign is a checkpoint that PyTorch has saved.
-func foreign(name string) string { return filepath.Join("..", "..", "encoder", "testdata", "import", name) }
+func foreign(name string) string {
+	return filepath.Join("..", "..", "encoder", "testdata", "import", name)
+}
 
 // TestImport imports as a user does: what is told, what is refused, and that a checkpoint is a model as it is.
 func TestImport(t *testing.T) {
