@@ -26,21 +26,42 @@ type probe struct {
 	filled  int     // rows of the next step's batch that are there
 }
 
-func name(kind string, rate int) string { return fmt.Sprintf("%s%d", kind, rate) }
+// The variables and output of the classifier of one rate.
+func weightName(rate int) string { return fmt.Sprint("weight", rate) }
+func biasName(rate int) string   { return fmt.Sprint("bias", rate) }
+func logitsName(rate int) string { return fmt.Sprint("logits", rate) }
 
 // logits declares the classifier of one rate and applies it.
 func (p *probe) logits(g *graph.Graph, x *graph.Node, rate int) (logits, weights, bias *graph.Node) {
-	weights = g.Variable(name("weight", rate), tensor.Float32, p.classes, p.dim)
-	bias = g.Variable(name("bias", rate), tensor.Float32, p.classes)
+	weights = g.Variable(weightName(rate), tensor.Float32, p.classes, p.dim)
+	bias = g.Variable(biasName(rate), tensor.Float32, p.classes)
 	return g.BiasAdd(g.MatMul(x, weights, false, true), bias), weights, bias
 }
 
-func (l Linear) probe(e engine.Engine, dim, classes, images int) (*probe, error) {
+func (l Linear) probe(e engine.Engine, dim, classes, images int) (_ *probe, err error) {
 	p := &probe{l: l, state: e.NewState(), dim: dim, classes: classes, batch: min(l.Batch, images), scale: float32(math.Sqrt(float64(dim)))}
+	defer func() {
+		if err != nil {
+			p.close()
+			err = fmt.Errorf("linear classifier: %w", err)
+		}
+	}()
+	if p.step, err = e.Compile(p.training(), p.state); err != nil {
+		return nil, err
+	}
+	if p.predict, err = e.Compile(p.prediction(), p.state); err != nil {
+		return nil, err
+	}
+	return p, p.start()
+}
+
+// training is a step of all rates side by side, each with its own gradient.
+func (p *probe) training() *graph.Graph {
 	g := graph.New()
-	x, labels, lr := g.Input("x", tensor.Float32, p.batch, dim), g.Input("labels", tensor.Int32, p.batch), g.Input("lr", tensor.Float32)
+	x, labels := g.Input("x", tensor.Float32, p.batch, p.dim), g.Input("labels", tensor.Int32, p.batch)
+	lr := g.Input("lr", tensor.Float32)
 	sgd := optim.SGD{Momentum: 0.9}
-	for i, rate := range l.Rates {
+	for i, rate := range p.l.Rates {
 		logits, weights, bias := p.logits(g, x, i)
 		own := g.WeightedSum(graph.Term{Coefficient: rate, X: lr})
 		for j, d := range g.Gradients(g.CrossEntropy(logits, labels), g.Fill(1), []*graph.Node{weights, bias}) {
@@ -48,32 +69,30 @@ func (l Linear) probe(e engine.Engine, dim, classes, images int) (*probe, error)
 			sgd.Update(g, v, g.Variable("sgd."+v.Name, tensor.Float32, v.Shape...), d, own)
 		}
 	}
-	var err error
-	if p.step, err = e.Compile(g, p.state); err != nil {
-		return nil, fmt.Errorf("linear classifier: %w", err)
-	}
-	g = graph.New()
-	x = g.Input("x", tensor.Float32, p.batch, dim)
-	for i := range l.Rates {
+	return g
+}
+
+// prediction is the logits of all rates.
+func (p *probe) prediction() *graph.Graph {
+	g := graph.New()
+	x := g.Input("x", tensor.Float32, p.batch, p.dim)
+	for i := range p.l.Rates {
 		logits, _, _ := p.logits(g, x, i)
-		g.Output(name("logits", i), logits)
+		g.Output(logitsName(i), logits)
 	}
-	if p.predict, err = e.Compile(g, p.state); err != nil {
-		return nil, fmt.Errorf("linear classifier: %w", err)
-	}
-	if err := p.start(); err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
+	return g
 }
 
 func (p *probe) close() {
-	p.step.Close()
-	p.predict.Close()
+	for _, program := range []engine.Program{p.step, p.predict} {
+		if program != nil {
+			program.Close()
+		}
+	}
 }
 
-// start writes the start of training: zero, momenta too, but weights small and random, as in the authors' code.
+// start writes the start of training: zero, momenta too, but weights small and random, as in the
+// authors' code. All rates start from the same weights.
 func (p *probe) start() error {
 	for _, variable := range p.state.Names() {
 		t, err := p.state.Read(variable)
@@ -81,14 +100,16 @@ func (p *probe) start() error {
 			return err
 		}
 		clear(t.Float32s())
-		var i int
-		if n, _ := fmt.Sscanf(variable, "weight%d", &i); n == 1 {
-			random := rng.New(p.l.Seed, linearStream) // all rates from the same place
-			for j := range t.Float32s() {
-				t.Float32s()[j] = float32(0.01 * random.Normal())
-			}
-		}
 		if err := p.state.Write(variable, t); err != nil {
+			return err
+		}
+	}
+	random, w := rng.New(p.l.Seed, linearStream), tensor.New(tensor.Float32, p.classes, p.dim)
+	for j := range w.Float32s() {
+		w.Float32s()[j] = float32(0.01 * random.Normal())
+	}
+	for i := range p.l.Rates {
+		if err := p.state.Write(weightName(i), w); err != nil {
 			return err
 		}
 	}
@@ -102,7 +123,8 @@ func (p *probe) fill(x []float32, row int, features []float32) {
 	}
 }
 
-// begin begins an epoch: rows that made no whole batch in the last one are forgotten. All rates are multiplied by rate.
+// begin begins an epoch: rows of the last one that filled no batch are dropped. All rates are
+// multiplied by rate.
 func (p *probe) begin(rate float32) {
 	p.filled = 0
 	p.step.Input("lr").Float32s()[0] = rate
@@ -119,8 +141,8 @@ func (p *probe) learn(features []float32, label int) error {
 	return p.step.Run()
 }
 
-// accuracy is the share of images (all of them if nil) that each rate's classifier gets right, in percent; top5, if not nil, takes the share of those
-// whose label is among the five largest logits.
+// accuracy is the share of images (all of them if nil) that each rate's classifier gets right, in
+// percent; top5, if not nil, takes the share of those whose label is among the five largest logits.
 func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []int, top5 []float64) ([]float64, error) {
 	if images == nil {
 		images = make([]int, set.Len())
@@ -142,7 +164,7 @@ func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []in
 			return nil, err
 		}
 		for rate := range p.l.Rates {
-			logits := p.predict.Output(name("logits", rate)).Float32s()
+			logits := p.predict.Output(logitsName(rate)).Float32s()
 			for row, i := range batch {
 				switch above := rank(logits[row*p.classes:(row+1)*p.classes], labels[i]); {
 				case above == 0:

@@ -26,7 +26,8 @@ func newScore(classes []string) Score {
 	return s
 }
 
-// count adds an image of a class with how much speaks for each class; ties go to the lower one. Top1 and Top5 are numbers of images until finish.
+// count adds an image of a class, by the votes for each class; ties go to the lower class. Top1 and
+// Top5 are numbers of images until finish.
 func (s *Score) count(votes []float64, label int) {
 	best := 0
 	for c, v := range votes {
@@ -45,8 +46,9 @@ func (s *Score) count(votes []float64, label int) {
 	}
 }
 
-// rank is the number of classes for which more speaks than for the label; of equals the lower comes first. Numbers that are none speak for every class but their
-// own: a classifier that has diverged is right about nothing.
+// rank is the number of classes with more votes than the label. Ties go to the lower class. A NaN
+// counts as more than any number, and a label whose votes are NaN comes last: a classifier that has
+// diverged is right about nothing.
 func rank[F float32 | float64](votes []F, label int) int {
 	if label < 0 || label >= len(votes) || votes[label] != votes[label] {
 		return len(votes)
@@ -69,8 +71,8 @@ func (s *Score) finish() {
 	}
 }
 
-// Classified is how the head of a classifier does whose features are logits of classes; their length says nothing of which is the largest. Test may have fewer classes,
-// in another order.
+// Classified scores a classifier whose head's features are logits of classes. That the rows have length
+// one does not matter: the largest stays the largest. Test may have fewer classes, in another order.
 func Classified(classes []string, test *Embedded) (Score, error) {
 	switch {
 	case test.Dim != len(classes):
@@ -78,7 +80,7 @@ func Classified(classes []string, test *Embedded) (Score, error) {
 	case test.Len() == 0 || slices.Min(test.Labels) < 0:
 		return Score{}, errors.New("a classifier needs labelled test images; give class folders")
 	}
-	labels, err := sameClasses(&Embedded{Classes: classes}, test)
+	labels, err := test.labelsAs(classes)
 	if err != nil {
 		return Score{}, err
 	}

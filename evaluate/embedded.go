@@ -1,0 +1,48 @@
+package evaluate
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Embedded is the features of a set of images.
+type Embedded struct {
+	Features []float32 // [N,Dim], each row of length one
+	Labels   []int     // [N]; -1: none
+	Images   []int     // [N]; each row's place in the set that it was made from; nil where there is no such set
+	Dim      int
+	Classes  []string
+	Bad      int // images that could not be read; they are not among the rows
+}
+
+// Len is the number of images.
+func (e *Embedded) Len() int { return len(e.Labels) }
+
+// Row is the features of image i.
+func (e *Embedded) Row(i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
+
+// Part is the rows first up to last, without a copy.
+func (e *Embedded) Part(first, last int) *Embedded {
+	p := &Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
+	if e.Images != nil {
+		p.Images = e.Images[first:last]
+	}
+	return p
+}
+
+// labelsAs returns the images' labels as places in another list of classes: two sets may number the
+// same names differently.
+func (e *Embedded) labelsAs(classes []string) ([]int, error) {
+	if e.Classes == nil || slices.Equal(classes, e.Classes) {
+		return e.Labels, nil
+	}
+	labels := make([]int, len(e.Labels))
+	for i, l := range e.Labels {
+		name := e.Classes[l]
+		if labels[i] = slices.Index(classes, name); labels[i] < 0 {
+			return nil, fmt.Errorf("the class %q of the test images is not among those of the training images (%d classes, %q first)",
+				name, len(classes), classes[0])
+		}
+	}
+	return labels, nil
+}
