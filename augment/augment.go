@@ -1,5 +1,6 @@
-// Package augment makes views: random crops of an image, flipped, recoloured and blurred, as the two MoCo papers draw them. Every
-// operation gives the 8-bit values that torchvision gives on PIL images, rounding included, and works without allocating.
+// Package augment makes views: random crops of an image, flipped, recoloured and blurred, as the
+// two MoCo papers draw them. Every operation gives the 8-bit values that torchvision gives on PIL
+// images, rounding included, and works without allocating.
 package augment
 
 import (
@@ -12,7 +13,8 @@ import (
 	"moco/internal/rng"
 )
 
-// Policy says how a view is drawn. The order of the operations is the one in which the fields stand, but for GrayFirst.
+// Policy says how a view is drawn. The order of the operations is the one in which the fields
+// stand, but for GrayFirst.
 type Policy struct {
 	Name string
 	Size int // pixels a side
@@ -39,8 +41,9 @@ var (
 	cifarMean, cifarStd       = [3]float32{0.4914, 0.4822, 0.4465}, [3]float32{0.2023, 0.1994, 0.2010}
 )
 
-// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and one for the built-in set, whose pictures
-// colour would tell apart all too easily. "flip" changes next to nothing: it is for positives that bring their own variation, as frames do.
+// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and
+// one for the built-in set, whose pictures colour alone would tell apart. "flip" changes
+// next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
 	{Name: "v1", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
 		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
@@ -67,22 +70,24 @@ func Named(name string, size int) (Policy, error) {
 	return Policy{}, fmt.Errorf("views.policy: %q is not known; there are %s", name, strings.Join(names, ", "))
 }
 
-// ForEvaluation is the same policy without randomness: the shorter side is resized to 8/7 of Size (256 for 224) and the middle is cut
-// out; an image of Size x Size stays as it is.
+// ForEvaluation is the same policy without randomness: the shorter side is resized to 8/7 of Size
+// (256 for 224) and the middle is cut out; an image of Size x Size stays as it is.
 func (p Policy) ForEvaluation() Policy {
 	p.Plain = true
 	return p
 }
 
-// CropAndFlip is the same policy without changes of colour and blur: the kind of views that classifiers are trained on. With v1 and v2 crops go down to 8% of the image then, as in
-// the authors' main_lincls.py, where their main_moco.py has 20%.
+// CropAndFlip is the same policy without changes of colour and blur: the kind of views that
+// classifiers are trained on. With v1 and v2 crops go down to 8% of the image then, as in the
+// authors' main_lincls.py, where their main_moco.py has 20%.
 func (p Policy) CropAndFlip() Policy {
 	p.Jitter, p.Gray, p.Blur = 0, 0, 0
 	p.MinScale = p.MinLabelled
 	return p
 }
 
-// Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is ready.
+// Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is
+// ready.
 type Scratch struct {
 	pixels, other []uint8
 	resize        resizer
@@ -90,7 +95,8 @@ type Scratch struct {
 	of            *Policy
 }
 
-// View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 - Mean) / Std.
+// View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
+// Mean) / Std.
 func (p *Policy) View(dst []float32, img *data.Image, r *rng.Source, s *Scratch) {
 	s.pixels = slices.Grow(s.pixels[:0], 3*p.Size*p.Size)[:3*p.Size*p.Size]
 	flip := p.draw(s.pixels, img, r, s)
@@ -135,7 +141,8 @@ func mirror(pix []uint8, width int) {
 	}
 }
 
-// draw makes everything but the flip, which it returns: the caller's last pass over the pixels does it for nothing.
+// draw makes everything but the flip, which it returns: the caller's last pass over the pixels does
+// it for nothing.
 func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (flip bool) {
 	if p.Plain {
 		p.middle(dst, img, s)

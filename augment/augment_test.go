@@ -14,8 +14,9 @@ import (
 	"moco/internal/rng"
 )
 
-// TestColour compares every operation with torchvision on PIL images: testdata/colour.json, or the same file in MOCO_REFERENCE_DIR. The keys
-// say what was done: "contrast_1.4", "crop_TOP_LEFT_HEIGHT_WIDTH_to_SIZE".
+// TestColour compares every operation with torchvision on PIL images: testdata/colour.json, or the
+// same file in MOCO_REFERENCE_DIR. The keys say what was done: "contrast_1.4",
+// "crop_TOP_LEFT_HEIGHT_WIDTH_to_SIZE".
 func TestColour(t *testing.T) {
 	dir := os.Getenv("MOCO_REFERENCE_DIR")
 	if dir == "" {
@@ -108,7 +109,8 @@ func picture(w, h int) *data.Image {
 	return img
 }
 
-// TestViewOfEverySize: each view is written fully, follows from its key alone, and allocates nothing once the scratch has grown.
+// TestViewOfEverySize: each view is written fully, follows from its key alone, and allocates
+// nothing once the scratch has grown.
 func TestViewOfEverySize(t *testing.T) {
 	for _, base := range policies {
 		for _, plain := range []bool{false, true} {
@@ -201,7 +203,8 @@ func TestCropAndFlipKeepsColours(t *testing.T) {
 	}
 }
 
-// TestCropAndFlipCrops: labelled views are cropped as far as main_lincls.py does, or as the policy itself where that is no paper's.
+// TestCropAndFlipCrops: labelled views are cropped as far as main_lincls.py does, or as the policy
+// itself where that is no paper's.
 func TestCropAndFlipCrops(t *testing.T) {
 	for name, want := range map[string]float64{"v1": 0.08, "v2": 0.08, "cifar": 0.08, "shapes": 0.4, "flip": 1} {
 		p, err := Named(name, 8)

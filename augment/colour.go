@@ -136,8 +136,8 @@ func hue(pix []uint8, turn float64) {
 	}
 }
 
-// gaussianBlur is PIL's: three passes each way of a box whose borders count for a part, so that the variance is sigma's
-// (Gwosdek et al. 2011). other is memory of the same size.
+// gaussianBlur is PIL's: three passes each way of a box whose borders count for a part, so that the
+// variance is sigma's (Gwosdek et al. 2011). other is memory of the same size.
 func gaussianBlur(pix, other []uint8, width, height int, sigma float64) {
 	const passes = 3
 	variance := float32(sigma) * float32(sigma) / passes
@@ -155,7 +155,8 @@ func gaussianBlur(pix, other []uint8, width, height int, sigma float64) {
 	}
 }
 
-// box averages along lines of n pixels, `step` bytes apart; the lines are `next` bytes apart. Pixels beyond the ends are those at the ends.
+// box averages along lines of n pixels, `step` bytes apart; the lines are `next` bytes apart.
+// Pixels beyond the ends are those at the ends.
 func box(dst, src []uint8, n, lines, step, next int, radius float32) {
 	reach := int(radius)
 	whole := uint32(float32(1<<24) / (radius*2 + 1))

@@ -7,8 +7,9 @@ import (
 	"moco/data"
 )
 
-// resizer is PIL's bilinear resize with antialiasing: each output is a weighted mean, with a triangle as wide as the scale, first along
-// rows, then along columns, with 8-bit values in between.
+// resizer is PIL's bilinear resize with antialiasing: each output is a weighted mean, with a
+// triangle as wide as the scale, first along rows, then along columns, with 8-bit values in
+// between.
 type resizer struct {
 	columns, rows weights
 	lines         []uint8 // rows after the first pass
@@ -21,7 +22,8 @@ type weights struct {
 	width        int
 }
 
-// precision is the number of fractional bits of a weight: 32 less 8 for the value and 2 for the sum.
+// precision is the number of fractional bits of a weight: 32 less 8 for the value and 2 for the
+// sum.
 const precision = 32 - 8 - 2
 
 // prepare computes the weights for `out` outputs over `in` inputs.

@@ -1,9 +1,10 @@
-// Package loader makes batches: which images, in which order, as which views. A batch is a function of the recipe's seed, the epoch and
-// the step alone, so that neither workers nor restarts change it.
+// Package loader makes batches: which images, in which order, as which views. A batch is a function
+// of the recipe's seed, the epoch and the step alone, so that neither workers nor restarts change
+// it.
 //
-// Views are made between the engine's steps, on all cores, and not by threads in the background. Either way they take the same
-// processor time from the same cores; in the background they would also interrupt the engine's workers in the middle of a phase for which
-// the others then wait.
+// Views are made between the engine's steps, on all cores, and not by threads in the background.
+// Either way they take the same processor time from the same cores; in the background they would
+// also interrupt the engine's workers in the middle of a phase for which the others then wait.
 package loader
 
 import (
@@ -25,12 +26,14 @@ import (
 // Options say how batches are made.
 type Options struct {
 	Batch    int
-	DropLast bool    // leave out what of an epoch fills no batch
+	DropLast bool    // leave out the images at an epoch's end that do not fill a batch
 	Seed     uint64  // of the order and the views
 	Workers  int     // goroutines that decode and draw
 	MaxBad   float64 // share of the set that may be unreadable
-	Grouped  bool    // the second view is of another image of the first one's group (Set.Group), which the set must have; ids are then the groups'
-	MaxGap   int     // with Grouped: that image lies at most so many places away in the group; 0: anywhere
+	// Grouped draws the second view from another image of the first one's group (Set.Group), which the
+	// set must have. A batch's ids are then the groups'.
+	Grouped bool
+	MaxGap  int // with Grouped: the most places in the group from one image to the other; 0: anywhere
 	Log      *slog.Logger
 }
 
@@ -91,9 +94,10 @@ func (l *Loader) Bad() int {
 	return len(l.bad)
 }
 
-// Fill makes batch number step of an epoch. Each slice of b has BatchSize images' worth; all but X1 may
-// be nil. An image that cannot be read is named in the log, once, and its place is given to the
-// next readable image of the set; when more than MaxBad of the set are unreadable, that is an error.
+// Fill makes batch number step of an epoch. Each slice of b has BatchSize images' worth; all but X1
+// may be nil. An image that cannot be read is named in the log, once, and its place is given to the
+// next readable image of the set; when more than MaxBad of the set are unreadable, that is an
+// error.
 func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
 	if epoch != l.epoch {
 		r := rng.New(l.o.Seed, orderStream, uint64(epoch))
@@ -150,8 +154,9 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error 
 	return nil
 }
 
-// spread sorts the order so that the images of a group lie as far from each other in an epoch as they can: the j-th of n comes at (j + phase)/n of its
-// length, the phase being the group's own. So a batch holds two of a group only where a group has more images than the epoch steps.
+// spread sorts the order so that the images of a group lie as far from each other in an epoch as
+// they can: the j-th of n comes at (j + phase)/n of its length, the phase being the group's own. So
+// a batch holds two of a group only where a group has more images than the epoch steps.
 func (l *Loader) spread(epoch int) {
 	seen := make([]int, l.set.Groups())
 	phase := make([]float64, len(seen))
@@ -168,8 +173,9 @@ func (l *Loader) spread(epoch int) {
 	slices.SortStableFunc(l.order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
 }
 
-// readPartner decodes the image that is positive to image i in an epoch: one of the others of its group, within MaxGap. One that cannot be read gives its place to the
-// next; where none can, image i is its own partner, as with views.
+// readPartner decodes the image that is positive to image i in an epoch: one of the others of its
+// group, within MaxGap. One that cannot be read gives its place to the next; where none can, image
+// i is its own partner, as with views.
 func (l *Loader) readPartner(epoch, i int, dst *data.Image) error {
 	members, at := l.set.Members(l.set.Group(i)), l.set.Place(i)
 	from, to := 0, len(members)-1
@@ -194,7 +200,8 @@ func (l *Loader) readPartner(epoch, i int, dst *data.Image) error {
 	return err
 }
 
-// try decodes image i unless it is known, or found, to be unreadable. Too many of those are an error.
+// try decodes image i unless it is known, or found, to be unreadable. Too many of those are an
+// error.
 func (l *Loader) try(i int, dst *data.Image) (bool, error) {
 	l.mu.Lock()
 	_, known := l.bad[i]
@@ -246,7 +253,9 @@ func (l *Loader) parallel(ctx context.Context, n int, f func(w *worker, i int) e
 	return Parallel(ctx, n, len(l.workers), func(w, i int) error { return f(&l.workers[w], i) })
 }
 
-// Parallel runs f(worker, i) for every i below n on some goroutines, until one fails or the context ends, and returns the first error.
+// Parallel runs f(worker, i) for every i below n on some goroutines, until one fails or the context
+// ends, and returns the first error. It is not an errgroup, because each worker has memory of its own,
+// which its number finds.
 func Parallel(ctx context.Context, n, workers int, f func(worker, i int) error) error {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]

@@ -146,7 +146,8 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// videos is a set of three videos of 5, 3 and 4 frames. Frame k of a video is of a colour that tells both; those named broken are none.
+// videos is a set of three videos of 5, 3 and 4 frames. Frame k of a video is of a colour that
+// tells both; those named broken are none.
 func videos(t *testing.T, broken ...string) *data.Set {
 	t.Helper()
 	dir := t.TempDir()

@@ -7,10 +7,13 @@ import (
 	"moco/data"
 )
 
-// Plain goes once through a set in its order, for evaluation. Images that cannot be read are left out and counted.
+// Plain goes once through a set in its order, for evaluation. Images that cannot be read are left
+// out and counted.
 type Plain struct {
 	Bad     int
-	Skipped func(image int, err error) error // told of each image that cannot be read, in the set's order; its error ends the walk. May be nil
+	// Skipped, if not nil, is told of each image that cannot be read, in the set's order. Its error ends
+	// the walk.
+	Skipped func(image int, err error) error
 
 	set    *data.Set
 	policy augment.Policy
@@ -23,11 +26,12 @@ func NewPlain(set *data.Set, policy augment.Policy, from, workers int) *Plain {
 	return &Plain{set: set, policy: policy, next: from, pool: make([]worker, max(1, workers))}
 }
 
-// Position is the first image that Next has not looked at yet: a walk that begins there makes the same batches as this one will.
+// Position is the first image that Next has not looked at yet: a walk that begins there makes the
+// same batches as this one will.
 func (p *Plain) Position() int { return p.next }
 
-// Next makes views of the next images, as many as images has room for, into x; it returns how many, and leaves their places in the set in images.
-// 0 means the end.
+// Next makes views of the next images, as many as images has room for, into x; it returns how many,
+// and leaves their places in the set in images. 0 means the end.
 func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error) {
 	each := len(x) / len(images)
 	for n := 0; ; {

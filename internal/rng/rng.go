@@ -1,5 +1,5 @@
-// Package rng makes counter-based random numbers: a stream is a pure function of its key (seed, epoch,
-// image, view, ...), so neither the number of workers nor a restart changes what is drawn.
+// Package rng makes counter-based random numbers: a stream is a pure function of its key (seed,
+// epoch, image, view, ...), so neither the number of workers nor a restart changes what is drawn.
 package rng
 
 import (
@@ -12,7 +12,8 @@ type Source struct {
 	key, counter uint64
 }
 
-// New returns the stream for a key. Keys that differ in any word, or in length, give unrelated streams.
+// New returns the stream for a key. Keys that differ in any word, or in length, give unrelated
+// streams.
 func New(key ...uint64) Source {
 	h := uint64(len(key))
 	for _, k := range key {
@@ -21,8 +22,8 @@ func New(key ...uint64) Source {
 	return Source{key: h}
 }
 
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every input bit
-// reaches every output bit.
+// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every input
+// bit reaches every output bit.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
 	z = (z ^ z>>27) * 0x94D049BB133111EB
