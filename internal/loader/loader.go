@@ -34,7 +34,7 @@ type Options struct {
 	// set must have. A batch's ids are then the groups'.
 	Grouped bool
 	MaxGap  int // with Grouped: the most places in the group from one image to the other; 0: anywhere
-	Log      *slog.Logger
+	Log     *slog.Logger
 }
 
 // Loader makes the batches of a set. It is not safe for concurrent use.

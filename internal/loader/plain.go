@@ -10,7 +10,7 @@ import (
 // Plain goes once through a set in its order, for evaluation. Images that cannot be read are left
 // out and counted.
 type Plain struct {
-	Bad     int
+	Bad int
 	// Skipped, if not nil, is told of each image that cannot be read, in the set's order. Its error ends
 	// the walk.
 	Skipped func(image int, err error) error
