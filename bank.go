@@ -90,7 +90,7 @@ var bankVariables = map[string]func(g *builder) *graph.Node{
 		return g.Variable(bankKeys, float, g.recipe.Images, g.recipe.Encoder.Dim)
 	},
 	"bf16": func(g *builder) *graph.Node {
-		return g.HalfVariable(bankKeys, g.recipe.Images, g.recipe.Encoder.Dim)
+		return g.BFloat16Variable(bankKeys, g.recipe.Images, g.recipe.Encoder.Dim)
 	},
 }
 

@@ -1,51 +1,43 @@
 package graph
 
-// Cost is what a node does: floating-point operations (a multiply and an add are two) and the bytes of the values that it
-// reads and writes once each.
+import "moco/tensor"
+
+// Cost is what a node does: floating-point operations, of which a multiply and an add are two, and
+// the bytes of the values that it reads and writes once each.
 type Cost struct {
 	FLOPs, Bytes int64
 }
 
-// Cost counts one node as its definition states it (a direct convolution, border taps included), whatever an engine makes of it.
+// Cost counts one node as its definition states it, whatever an engine makes of it: a convolution
+// is a direct one, with the border's taps.
 func (n *Node) Cost() Cost {
-	c := Cost{}
-	if n.Op == Input || n.Op == Variable || n.Op == Fill || n.Op == Detach {
-		return c
+	kind, ok := kinds[n.Op]
+	switch {
+	case !ok: // an Input or Variable is there already
+		return Cost{}
+	case kind.cost != nil:
+		return kind.cost(n, n.Attr)
 	}
-	size := int64(n.Shape.Elements())
-	c.Bytes = size * int64(n.Type.Size())
+	size := elements(n.Shape)
 	for _, in := range n.In {
-		c.Bytes += int64(in.Shape.Elements() * in.Type.Size())
+		size = max(size, elements(in.Shape))
 	}
-	switch n.Op {
-	case Conv: // each output is a dot product over the weights of its channel
-		c.FLOPs = 2 * size * int64(n.In[1].Shape[1:].Elements())
-	case ConvGradInput:
-		c.FLOPs = 2 * int64(n.In[0].Shape.Elements()) * int64(n.In[1].Shape[1:].Elements())
-	case ConvGradWeight:
-		c.FLOPs = 2 * int64(n.In[0].Shape.Elements()) * int64(n.Shape[1:].Elements())
-	case MatMul:
-		inner := n.In[0].Shape[1]
-		if n.Attr.TransposeA {
-			inner = n.In[0].Shape[0]
-		}
-		c.FLOPs = 2 * size * int64(inner)
-	case GatherDot, GatherDotGrad: // a row of the bank is read for each index
-		rows := int64(n.In[2].Shape[0]) * int64(n.In[1].Shape[1])
-		c.FLOPs, c.Bytes = 2*rows, 4*rows
-	case GatherRows, WriteRows, Advance, MaxPoolGrad, Rows, RowsGrad, Concat, ReplaceRows:
-	case MaxPool:
-		c.FLOPs = size * int64(n.Attr.Kernel*n.Attr.Kernel)
-	case WeightedSum:
-		c.FLOPs = size * int64(2*len(n.Attr.Coefficients)-1)
-	default: // a few operations an element of the largest operand
-		for _, in := range n.In {
-			size = max(size, int64(in.Shape.Elements()))
-		}
-		c.FLOPs = 2 * size
-	}
-	return c
+	return n.costs(2 * size)
 }
+
+// costs is a cost of so many operations, and each value read or written once.
+func (n *Node) costs(flops int64) Cost {
+	bytes := elements(n.Shape) * int64(n.Type.Size())
+	for _, in := range n.In {
+		bytes += elements(in.Shape) * int64(in.Type.Size())
+	}
+	return Cost{FLOPs: flops, Bytes: bytes}
+}
+
+// moves is the cost of a kind that only moves values.
+func moves[A any](n *Node, _ A) Cost { return n.costs(0) }
+
+func elements(s tensor.Shape) int64 { return int64(s.Elements()) }
 
 // Cost adds up the nodes.
 func (g *Graph) Cost() Cost {

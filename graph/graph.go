@@ -1,12 +1,13 @@
-// Package graph describes a computation as data: nodes with shapes, what they read, and which variables
-// they change. It does no arithmetic; an engine compiles a graph and runs it.
+// Package graph describes a computation as data: nodes with shapes, what they read, and which
+// variables they change. It does no arithmetic; an engine compiles a graph and runs it.
 //
-// A graph is built through methods named after the node kinds (g.Conv, g.ReLU, ...), each documented with
-// its equation in ops.go. Build errors (shapes that do not fit) are collected: build everything, then
-// call Check once.
+// A graph is built through methods named after the kinds of nodes (g.Conv, g.ReLU, ...). Each
+// stands in the file of its family, with its equation, and beside it the kind's attribute, check,
+// gradient and cost: adding a kind is adding to one such file. Errors of building, such as shapes
+// that do not fit, are collected: build everything, then call Check once.
 //
-// All nodes are pure: a node that reads a variable sees the value from before the run. Assign names the
-// value that a variable takes when the run is over.
+// All nodes are pure: a node that reads a variable sees the value from before the run. Assign names
+// the value that a variable takes when the run is over.
 package graph
 
 import (
@@ -16,6 +17,12 @@ import (
 	"moco/tensor"
 )
 
+// Input and Variable are the kinds of nodes that compute nothing.
+const (
+	Input    Op = "Input"
+	Variable Op = "Variable"
+)
+
 // Node is one value of the computation. Nodes are immutable once built.
 type Node struct {
 	Op    Op
@@ -23,23 +30,21 @@ type Node struct {
 	Type  tensor.Type
 	Shape tensor.Shape
 	In    []*Node
-	Attr  Attr
-	ID    int // position in Graph.Nodes
+	// Attr holds the constants of the node. Its type is the one that the kind's file says: a
+	// ConvAttr for Conv, NoAttr for kinds without constants. Check makes sure of the type, so
+	// n.Attr.(ConvAttr) is safe in a checked graph.
+	Attr any
+	// Activation is true of a value that has a row of channels for each of several places of an
+	// example, and was computed from inputs: what a layer gives to the next one, or its gradient.
+	// Inputs, variables, statistics, weights' gradients, features and losses are none. See
+	// Precision.
+	Activation bool
+	ID         int // position in Graph.Nodes
 }
 
-// Attr holds the constants of a node; ops.go says which kind uses which.
-type Attr struct {
-	Kernel, Stride, Pad    int
-	Splits                 int
-	Height, Width          int
-	TransposeA, TransposeB bool
-	By, Modulo             int
-	From, Count            int
-	Epsilon, Temperature   float64
-	Value, Keep, Decay     float64
-	Half                   bool      // Variable: kept as bfloat16
-	Coefficients           []float64 // WeightedSum: one a term
-	Scalars                []int     // WeightedSum: index into In of each term's scalar factor, or -1
+// VariableAttr belongs to Variable.
+type VariableAttr struct {
+	Stored Precision // how the engine keeps the values
 }
 
 // String names the node in errors and tables: its kind, its name or that of its weights, its shape.
@@ -69,7 +74,8 @@ type Output struct {
 	Node *Node
 }
 
-// Graph is a computation: nodes in an order in which they can run, and what becomes of their values.
+// Graph is a computation: nodes in an order in which they can run, and what becomes of their
+// values.
 type Graph struct {
 	Nodes       []*Node // every node stands behind those that it reads
 	Assignments []Assignment
@@ -81,14 +87,15 @@ type Graph struct {
 	wanted map[*Node]bool // while Gradients runs: the nodes whose gradient is needed
 }
 
-// Precision is how exact an engine has to be with activations: the values of rank 4 that are computed from images. Everything else (inputs, variables and what
-// becomes of them, statistics, features, losses) is float32 either way.
+// Precision is how exact an engine has to be with activations (see Node.Activation). Everything
+// else is float32 either way.
 type Precision int
 
 const (
 	// Float32 keeps activations in float32 and adds up products in it.
 	Float32 Precision = iota
-	// BFloat16 lets an engine keep activations as bfloat16, and multiply them so; products are added up in float32.
+	// BFloat16 lets an engine keep activations as bfloat16, and multiply them so; products are
+	// added up in float32.
 	BFloat16
 )
 
@@ -97,47 +104,60 @@ func New() *Graph { return &Graph{} }
 
 // Input is a value that the caller supplies at each run.
 func (g *Graph) Input(name string, t tensor.Type, shape ...int) *Node {
-	return g.leaf(Input, name, t, shape)
+	return g.leaf(&Node{Op: Input, Name: name, Type: t, Shape: shape, Attr: NoAttr{}})
 }
 
-// Variable is a value that the engine keeps between runs, zero until it is written. A variable of rank 4 is
-// a convolution's weights (OIHW) or something of their form.
+// Variable is a value that the engine keeps between runs, zero until it is written. Weights of a
+// convolution are OIHW.
 func (g *Graph) Variable(name string, t tensor.Type, shape ...int) *Node {
-	return g.leaf(Variable, name, t, shape)
+	return g.leaf(&Node{Op: Variable, Name: name, Type: t, Shape: shape, Attr: VariableAttr{}})
 }
 
-// HalfVariable is a float32 matrix that the engine keeps as bfloat16: what is assigned or written is rounded. It halves the memory of a
-// large one.
-func (g *Graph) HalfVariable(name string, shape ...int) *Node {
-	n := g.leaf(Variable, name, tensor.Float32, shape)
-	if n == g.broken {
-		return n
-	}
-	if len(shape) != 2 {
-		return g.fail(fmt.Errorf("variable %q: only a matrix is kept as bfloat16", name))
-	}
-	n.Attr.Half = true
-	return n
+// BFloat16Variable is a float32 variable that the engine keeps as bfloat16: what is assigned or
+// written is rounded. It halves the memory of a large one.
+func (g *Graph) BFloat16Variable(name string, shape ...int) *Node {
+	return g.leaf(&Node{Op: Variable, Name: name, Type: tensor.Float32, Shape: shape, Attr: VariableAttr{BFloat16}})
 }
 
-func (g *Graph) leaf(op Op, name string, t tensor.Type, shape []int) *Node {
+// leaf adds an input or variable. A variable may be asked for again by its name.
+func (g *Graph) leaf(leaf *Node) *Node {
 	for _, n := range g.Nodes {
-		if n.Op == op && n.Name == name {
-			if op == Variable && n.Type == t && n.Shape.Equal(shape) {
-				return n // a variable may be asked for again by its name
-			}
-			return g.fail(fmt.Errorf("%v %q is declared twice", op, name))
+		if n.Op != leaf.Op || n.Name != leaf.Name {
+			continue
 		}
+		if n.Op == Variable && n.Type == leaf.Type && n.Shape.Equal(leaf.Shape) && n.Attr == leaf.Attr {
+			return n
+		}
+		return g.fail(fmt.Errorf("%v %q is declared twice", leaf.Op, leaf.Name))
 	}
-	if t != tensor.Float32 && t != tensor.Int32 {
-		return g.fail(fmt.Errorf("%v %q: type %v is not one that graphs compute with", op, name, t))
+	if err := checkLeaf(leaf); err != nil {
+		return g.fail(fmt.Errorf("%v %q: %w", leaf.Op, leaf.Name, err))
 	}
-	for _, d := range shape {
+	leaf.Shape = append(tensor.Shape(nil), leaf.Shape...)
+	return g.append(leaf)
+}
+
+// checkLeaf states the rules of inputs and variables.
+func checkLeaf(n *Node) error {
+	if n.Type != tensor.Float32 && n.Type != tensor.Int32 {
+		return fmt.Errorf("type %v is not one that graphs compute with", n.Type)
+	}
+	for _, d := range n.Shape {
 		if d <= 0 {
-			return g.fail(fmt.Errorf("%v %q: shape %v has an empty axis", op, name, tensor.Shape(shape)))
+			return fmt.Errorf("shape %v has an empty axis", n.Shape)
 		}
 	}
-	return g.append(&Node{Op: op, Name: name, Type: t, Shape: append(tensor.Shape(nil), shape...)})
+	switch a := n.Attr.(type) {
+	case NoAttr:
+		if n.Op == Input {
+			return nil
+		}
+	case VariableAttr:
+		if n.Op == Variable && (a.Stored == Float32 || n.Type == tensor.Float32) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the attribute %v is not that of a %v", n.Attr, n.Type)
 }
 
 // Assign makes variable take value's value when the run is over.
@@ -172,8 +192,8 @@ func (g *Graph) Output(name string, n *Node) {
 	}
 }
 
-// Check returns every error made while building, and states the rules of a legal graph: operands stand
-// before their users, shapes are those that the kind's rule gives.
+// Check returns every error made while building, and states the rules of a legal graph: operands
+// stand before their users, and types, shapes and attributes are those that the kind's rule gives.
 func (g *Graph) Check() error {
 	errs := append([]error(nil), g.errs...)
 	for i, n := range g.Nodes {
@@ -186,12 +206,19 @@ func (g *Graph) Check() error {
 			}
 		}
 		if n.Op == Input || n.Op == Variable {
+			if err := checkLeaf(n); err != nil {
+				errs = append(errs, fmt.Errorf("%v: %w", n, err))
+			}
 			continue
 		}
-		if t, s, err := infer(n.Op, n.Attr, n.In); err != nil {
+		t, s, err := infer(n.Op, n.Attr, n.In)
+		switch {
+		case err != nil:
 			errs = append(errs, err)
-		} else if t != n.Type || !s.Equal(n.Shape) {
+		case t != n.Type || !s.Equal(n.Shape):
 			errs = append(errs, fmt.Errorf("%v should have shape %v and type %v", n, s, t))
+		case n.Activation != activation(n.Op, n.In, s):
+			errs = append(errs, fmt.Errorf("%v is taken for an activation, or not for one", n))
 		}
 	}
 	return errors.Join(errs...)
@@ -206,43 +233,8 @@ func (g *Graph) fail(err error) *Node {
 	return g.broken
 }
 
-// add builds a node of the given kind; its type and shape follow from the kind's rule.
-func (g *Graph) add(op Op, attr Attr, in ...*Node) *Node {
-	for i, n := range in {
-		if n == nil {
-			return g.fail(fmt.Errorf("%v: operand %d is missing", op, i))
-		}
-		if n == g.broken {
-			return g.broken // the first error is enough
-		}
-	}
-	t, s, err := infer(op, attr, in)
-	if err != nil {
-		return g.fail(err)
-	}
-	return g.append(&Node{Op: op, Type: t, Shape: s, In: in, Attr: attr})
-}
-
 func (g *Graph) append(n *Node) *Node {
 	n.ID = len(g.Nodes)
 	g.Nodes = append(g.Nodes, n)
 	return n
-}
-
-func infer(op Op, attr Attr, in []*Node) (tensor.Type, tensor.Shape, error) {
-	if int(op) >= len(kinds) || kinds[op].shape == nil {
-		return 0, nil, fmt.Errorf("%v has no rule", op)
-	}
-	t, s, err := kinds[op].shape(in, attr)
-	if err != nil {
-		shapes := ""
-		for i, n := range in {
-			if i > 0 {
-				shapes += ", "
-			}
-			shapes += fmt.Sprintf("%v %v", n.Type, n.Shape)
-		}
-		err = fmt.Errorf("%v(%s): %w", op, shapes, err)
-	}
-	return t, s, err
 }

@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,10 +25,21 @@ func TestErrors(t *testing.T) {
 		},
 		"equal parts": func(g *Graph) *Node { return g.BatchMean(g.Input("x", f32, 5, 2, 2, 3), 2) },
 		"statistics": func(g *Graph) *Node {
-			return g.Normalise(g.Input("x", f32, 5, 2, 2, 3), g.Input("m", f32, 2, 3), g.Input("v", f32, 2, 3), g.Input("g", f32, 3), g.Input("b", f32, 3), 0)
+			return g.Normalise(batchNorm(g, g.Input("x", f32, 5, 2, 2, 3), 2))
 		},
-		"shapes differ":   func(g *Graph) *Node { return g.Add(g.Input("x", f32, 5), g.Input("y", f32, 6)) },
-		"inner lengths":   func(g *Graph) *Node { return g.MatMul(g.Input("x", f32, 5, 2), g.Input("y", f32, 5, 2), false, false) },
+		"shapes differ": func(g *Graph) *Node { return g.Add(g.Input("x", f32, 5), g.Input("y", f32, 6)) },
+		"inner lengths": func(g *Graph) *Node {
+			return g.MatMul(g.Input("x", f32, 5, 2), g.Input("y", f32, 5, 2), false, false)
+		},
+		"leading axes": func(g *Graph) *Node {
+			return g.MatMul(g.Input("x", f32, 3, 5, 2), g.Input("y", f32, 4, 2, 5), false, false)
+		},
+		"takes matrices": func(g *Graph) *Node {
+			return g.MatMul(g.Input("x", f32, 3, 5, 2), g.Input("y", f32, 2), false, false)
+		},
+		"two batches": func(g *Graph) *Node {
+			return g.MatMulSum(g.Input("x", f32, 3, 5, 2), g.Input("y", f32, 2, 5), false, false)
+		},
 		"must be float32": func(g *Graph) *Node { return g.RowDot(g.Input("x", f32, 5, 2), g.Input("y", i32, 5, 2)) },
 		"temperature": func(g *Graph) *Node {
 			return g.InfoNCE(Contrast{Positive: g.Input("p", f32, 5), Negatives: g.Input("n", f32, 5, 2)})
@@ -35,7 +48,9 @@ func TestErrors(t *testing.T) {
 			return g.InfoNCE(Contrast{Positive: g.Input("p", f32, 5), Negatives: nil, Temperature: 1})
 		},
 		"operand 3 is miss": func(g *Graph) *Node {
-			return g.InfoNCE(Contrast{Positive: g.Input("p", f32, 5), Negatives: g.Input("n", f32, 5, 2), QueryIDs: g.Input("q", i32, 5), Temperature: 1})
+			c := Contrast{Positive: g.Input("p", f32, 5), Negatives: g.Input("n", f32, 5, 2), Temperature: 1}
+			c.QueryIDs = g.Input("q", i32, 5)
+			return g.InfoNCE(c)
 		},
 		"rows and an int32": func(g *Graph) *Node { return g.GatherRows(g.Input("x", f32, 5, 2), g.Input("i", f32, 5)) },
 		"the rows differ": func(g *Graph) *Node {
@@ -60,7 +75,7 @@ func TestErrors(t *testing.T) {
 		},
 		"own batch's": func(g *Graph) *Node {
 			x := g.Input("x", f32, 2, 2, 2, 3)
-			y := g.Normalise(x, g.Input("m", f32, 1, 3), g.Input("v", f32, 1, 3), g.Input("g", f32, 3), g.Input("b", f32, 3), 0)
+			y := g.Normalise(batchNorm(g, x, 1))
 			return g.Gradients(y, x, []*Node{x})[0]
 		},
 	} {
@@ -74,6 +89,99 @@ func TestErrors(t *testing.T) {
 				t.Errorf("the error is %v, want one that says %q", err, want)
 			}
 		})
+	}
+}
+
+// batchNorm has statistics of two splits of x [N,..,3].
+func batchNorm(g *Graph, x *Node, splits int) BatchNorm {
+	return BatchNorm{
+		X: x, Mean: g.Input("m", f32, splits, 3), Variance: g.Input("v", f32, splits, 3),
+		Gamma: g.Input("g", f32, 3), Beta: g.Input("b", f32, 3),
+	}
+}
+
+// TestAttributes: what a kind's attribute says is checked like a shape, and so is its type.
+func TestAttributes(t *testing.T) {
+	for want, change := range map[string]func(n *Node){
+		"the attribute is a graph.NoAttr, not a graph.ConvAttr": func(n *Node) { n.Attr = NoAttr{} },
+		"the attribute is a <nil>":                              func(n *Node) { n.Attr = nil },
+		"another convolution":                                   func(n *Node) { n.Attr = ConvAttr{Window{3, 1, 1}, 9, 8} },
+		"should have shape":                                     func(n *Node) { n.Attr = ConvAttr{Window{3, 1, 0}, 8, 8} },
+		"taken for an activation":                               func(n *Node) { n.Activation = false },
+		"Variable w (4x3x3x3): the attribute":                   func(n *Node) { n.In[1].Attr = NoAttr{} },
+		"has no rule":                                           func(n *Node) { n.Op = "Softmax" },
+	} {
+		g := New()
+		n := g.Conv(g.Input("x", f32, 2, 8, 8, 3), g.Variable("w", f32, 4, 3, 3, 3), 1, 1)
+		if err := g.Check(); err != nil {
+			t.Fatal(err)
+		}
+		change(n)
+		if err := g.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want one that says %q", err, want)
+		}
+	}
+}
+
+// TestActivations: what an engine may keep as bfloat16 follows from what a value is, not from its rank.
+func TestActivations(t *testing.T) {
+	g := New()
+	images, labels := g.Input("x", f32, 2, 8, 8, 3), g.Input("labels", i32, 2)
+	w, v := g.Variable("w", f32, 4, 3, 3, 3), g.Variable("v", f32, 4, 5)
+	y := g.ReLU(g.Conv(images, w, 1, 1))
+	mean, variance := g.BatchMean(y, 2), g.BatchVariance(y, 2)
+	gamma, beta := g.Variable("gamma", f32, 4), g.Variable("beta", f32, 4)
+	normal := g.Normalise(BatchNorm{X: y, Mean: mean, Variance: variance, Gamma: gamma, Beta: beta, Epsilon: 1e-5})
+	pooled := g.AveragePool(g.Add(normal, y))
+	logits := g.MatMul(pooled, v, false, false)
+	loss := g.CrossEntropy(logits, labels)
+	d := g.Gradients(loss, g.Fill(1), []*Node{w, v, gamma, normal, pooled})
+	tokens := g.MatMul(g.Input("tokens", f32, 2, 7, 3), g.Variable("u", f32, 3, 5), false, false)
+	scores := g.MatMul(tokens, tokens, false, true)
+	du := g.Gradients(scores, g.Input("ds", f32, 2, 7, 7), []*Node{g.Variable("u", f32, 3, 5)})[0]
+	next := g.WeightedSum(Term{Coefficient: 1, X: w}, Term{Coefficient: -1, X: d[0]})
+	for _, n := range []*Node{y, normal, d[3], tokens, scores, g.Rows(y, 0, 1), g.Detach(y), g.MaxPool(y, 3, 2, 1)} {
+		if !n.Activation {
+			t.Errorf("%v is no activation", n)
+		}
+	}
+	for _, n := range []*Node{images, w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next, g.Rows(images, 0, 1)} {
+		if n.Activation {
+			t.Errorf("%v is an activation", n)
+		}
+	}
+	if err := g.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStoredVariables: a variable has one storage, and only float32 is rounded to bfloat16.
+func TestStoredVariables(t *testing.T) {
+	g := New()
+	for _, shape := range [][]int{{5}, {3, 5}, {2, 3, 5}} {
+		n := g.BFloat16Variable(fmt.Sprint(shape), shape...)
+		if n.Attr.(VariableAttr).Stored != BFloat16 || g.BFloat16Variable(fmt.Sprint(shape), shape...) != n {
+			t.Errorf("%v is not the variable that is kept as bfloat16", n)
+		}
+	}
+	if err := g.Check(); err != nil {
+		t.Error(err)
+	}
+	g.Variable("[5]", f32, 5)
+	if err := g.Check(); err == nil || !strings.Contains(err.Error(), "declared twice") {
+		t.Errorf("a variable with two storages: %v", err)
+	}
+}
+
+// TestTable: each kind has a check, and Ops and Differentiable list the table.
+func TestTable(t *testing.T) {
+	for _, op := range Ops() {
+		if kinds[op].check == nil {
+			t.Errorf("%v has no check", op)
+		}
+	}
+	if d := Differentiable(); !slices.Contains(d, Conv) || slices.Contains(d, ConvGradInput) || !slices.IsSorted(d) {
+		t.Errorf("the differentiable kinds are %v", d)
 	}
 }
 
@@ -104,7 +212,8 @@ func TestCost(t *testing.T) {
 	if got, want := y.Cost().Bytes, int64(4*(2*8*8*3+4*27+2*4*4*4)); got != want {
 		t.Errorf("a convolution moves %d bytes, want %d", got, want)
 	}
-	for _, d := range []*Node{g.ConvGradInput(y, w, 2, 1, 8, 8), g.ConvGradWeight(y, x, 3, 2, 1)} {
+	a := y.Attr.(ConvAttr)
+	for _, d := range []*Node{g.ConvGradInput(y, w, a), g.ConvGradWeight(y, x, a)} {
 		if got := d.Cost().FLOPs; got != 2*products {
 			t.Errorf("%v costs %d operations, want %d", d, got, 2*products)
 		}
@@ -113,31 +222,90 @@ func TestCost(t *testing.T) {
 	if got := m.Cost().FLOPs; got != 2*3*5*7 {
 		t.Errorf("a 3x5x7 matrix product costs %d operations", got)
 	}
+	batch, other := g.Input("batch", f32, 6, 4, 3, 5), g.Input("other", f32, 6, 4, 3, 7)
+	for n, products := range map[*Node]int64{
+		g.MatMul(batch, g.Input("c", f32, 5, 7), false, false): 6 * 4 * 3 * 5 * 7,
+		g.MatMul(batch, other, true, false):                    6 * 4 * 3 * 5 * 7,
+		g.MatMulSum(batch, other, true, false):                 6 * 4 * 3 * 5 * 7,
+	} {
+		if got := n.Cost().FLOPs; got != 2*products {
+			t.Errorf("%v costs %d operations, want %d", n, got, 2*products)
+		}
+	}
 }
 
-// FuzzBuilder builds nodes of every kind on whatever there is: nothing may panic, and a graph without complaints passes Check again.
+// fuzzed are attributes of small numbers, for each kind that has some.
+func fuzzed(op Op, small int) any {
+	window := Window{Kernel: small, Stride: small, Pad: small / 2}
+	estimate := EstimateAttr{Temperature: float64(small), Population: small}
+	switch op {
+	case Fill:
+		return FillAttr{Value: float64(small)}
+	case WeightedSum:
+		return WeightedSumAttr{Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
+	case Conv, ConvGradInput, ConvGradWeight:
+		return ConvAttr{Window: window, Height: 4, Width: 4}
+	case MaxPool, MaxPoolGrad:
+		return PoolAttr{window}
+	case AveragePoolGrad:
+		return AveragePoolGradAttr{Height: 4, Width: small}
+	case BatchMean, BatchVariance, ChannelSum:
+		return SplitAttr{Splits: small}
+	case Normalise, ChannelDot, BatchNormGradInput:
+		return NormAttr{Epsilon: float64(small)}
+	case MatMul:
+		return MatMulAttr{TransposeA: small%2 == 1, TransposeB: small > 1, SumBatch: small > 2}
+	case InfoNCE, InfoNCEGrad, ContrastAccuracy:
+		return ContrastAttr{Temperature: float64(small)}
+	case NCE, NCEGrad:
+		return estimate
+	case Partition:
+		return PartitionAttr{estimate, 0.5}
+	case Advance:
+		return AdvanceAttr{By: small, Modulo: small}
+	case Rows:
+		return RowsAttr{From: small - 1, Count: small}
+	case RowsGrad:
+		return RowsGradAttr{From: small - 1, Total: 2 * small}
+	case TrustRatio:
+		return TrustAttr{Trust: 1, Decay: float64(small)}
+	}
+	return NoAttr{}
+}
+
+// FuzzBuilder builds nodes of every kind on whatever there is: nothing may panic, and Check gives the
+// same answer twice.
 func FuzzBuilder(f *testing.F) {
 	f.Add([]byte{5, 0, 1, 6, 1, 0, 7, 2, 1})
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+	ops := append(Ops(), Variable)
 	f.Fuzz(func(t *testing.T, program []byte) {
 		g := New()
-		pool := []*Node{g.Input("x", f32, 2, 4, 4, 3), g.Variable("w", f32, 3, 3, 3, 3), g.Input("a", f32, 2, 3), g.Input("v", f32, 3), g.Input("i", i32, 2), g.Variable("at", i32, 1)}
+		pool := []*Node{
+			g.Input("x", f32, 2, 4, 4, 3), g.Variable("w", f32, 3, 3, 3, 3), g.Input("a", f32, 2, 3),
+			g.Input("v", f32, 3), g.Input("i", i32, 2), g.Variable("at", i32, 1), g.Fill(1), g.Input("b", f32, 2, 3, 3),
+		}
+		pick := func(b byte) *Node { return pool[int(b)%len(pool)] }
 		for len(program) >= 3 && len(pool) < 60 {
-			op := Op(int(program[0])%int(Advance) + 1)
-			a, b := pool[int(program[1])%len(pool)], pool[int(program[2])%len(pool)]
-			small := int(program[2]) % 5
-			attr := Attr{Kernel: small, Stride: small, Pad: small / 2, Splits: small, Height: 4, Width: small, By: small, Modulo: small, Temperature: float64(small), Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
+			op := ops[int(program[0])%len(ops)]
+			a, b := pick(program[1]), pick(program[2])
+			attr := fuzzed(op, int(program[2])%5)
 			var n *Node
 			switch {
-			case op == Input || op == Variable:
+			case op == Variable:
 				n = g.Variable("w", f32, 3, 3, 3, 3)
-			case program[1]%3 == 0:
+			case program[1]%5 == 0:
 				n = g.add(op, attr, a)
-			case program[1]%3 == 1:
+			case program[1]%5 == 1:
 				n = g.add(op, attr, a, b)
+			case program[1]%5 == 2:
+				n = g.add(op, attr, a, b, pick(program[0]))
+			case program[1]%5 == 3:
+				n = g.add(op, attr, a, b, b, pick(program[0]), pick(program[0]/5))
 			default:
 				n = g.Gradients(a, b, []*Node{pool[0]})[0]
 			}
+			n.Cost()
 			pool = append(pool, n)
 			program = program[3:]
 		}

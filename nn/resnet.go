@@ -290,8 +290,11 @@ func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 	}
 	g, e := b.g, b.encoder
 	runningMean, runningVar := e.Values[name+".running_mean"], e.Values[name+".running_var"]
+	norm := graph.BatchNorm{
+		X: x, Mean: runningMean, Variance: runningVar, Gamma: gamma, Beta: beta, Epsilon: epsilon,
+	}
 	if e.Splits == 0 {
-		return g.Normalise(x, runningMean, runningVar, gamma, beta, epsilon)
+		return g.Normalise(norm)
 	}
 	mean, variance := g.BatchMean(x, e.Splits), g.BatchVariance(x, e.Splits)
 	count := float64(x.Shape[:3].Elements() / e.Splits)
@@ -302,7 +305,8 @@ func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 	}
 	e.Values[name+".running_mean"] = toward(runningMean, mean, 1)
 	e.Values[name+".running_var"] = toward(runningVar, variance, unbiased)
-	return g.Normalise(x, mean, variance, gamma, beta, epsilon)
+	norm.Mean, norm.Variance = mean, variance
+	return g.Normalise(norm)
 }
 
 // parameter lists a parameter, and returns its node if there is a graph.

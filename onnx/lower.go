@@ -30,13 +30,15 @@ func init() { // the rules lower their operands by them
 		graph.Input:    (*lowering).input,
 		graph.Variable: (*lowering).variable,
 		graph.Conv: func(l *lowering, n *graph.Node) {
-			k, s, p := n.In[1].Shape[2], n.Attr.Stride, n.Attr.Pad
+			a := n.Attr.(graph.ConvAttr)
+			k, s, p := a.Kernel, a.Stride, a.Pad
 			l.node(n, "Conv", l.values(n.In...), ints("kernel_shape", k, k), ints("strides", s, s), ints("pads", p, p, p, p))
 		},
 		graph.Normalise: (*lowering).normalise,
 		graph.ReLU:      func(l *lowering, n *graph.Node) { l.node(n, "Relu", l.values(n.In...)) },
 		graph.MaxPool: func(l *lowering, n *graph.Node) {
-			k, s, p := n.Attr.Kernel, n.Attr.Stride, n.Attr.Pad
+			a := n.Attr.(graph.PoolAttr)
+			k, s, p := a.Kernel, a.Stride, a.Pad
 			l.node(n, "MaxPool", l.values(n.In...), ints("kernel_shape", k, k), ints("strides", s, s), ints("pads", p, p, p, p))
 		},
 		graph.AveragePool: func(l *lowering, n *graph.Node) { // [N,C,1,1], and that flat
@@ -154,10 +156,11 @@ func real(name string, v float64) []byte {
 
 // transposes are Gemm's attributes for a product.
 func transposes(n *graph.Node) (attributes [][]byte) {
-	if n.Attr.TransposeA {
+	at := n.Attr.(graph.MatMulAttr)
+	if at.TransposeA {
 		attributes = append(attributes, integer("transA", 1))
 	}
-	if n.Attr.TransposeB {
+	if at.TransposeB {
 		attributes = append(attributes, integer("transB", 1))
 	}
 	return attributes
@@ -243,21 +246,22 @@ func (l *lowering) normalise(n *graph.Node) {
 		l.fail(fmt.Errorf("%v takes its statistics from splits of the batch; only running statistics have a place in a model for inference", n))
 		return
 	}
-	l.node(n, "BatchNormalization", l.values(x, gamma, beta, mean, variance), real("epsilon", n.Attr.Epsilon))
+	l.node(n, "BatchNormalization", l.values(x, gamma, beta, mean, variance), real("epsilon", n.Attr.(graph.NormAttr).Epsilon))
 }
 
 // weightedSum scales the terms that have a coefficient and adds them up, in order.
 func (l *lowering) weightedSum(n *graph.Node) {
-	if len(n.In) > len(n.Attr.Coefficients) {
+	a := n.Attr.(graph.WeightedSumAttr)
+	if len(n.In) > len(a.Coefficients) {
 		l.fail(fmt.Errorf("%v has a factor that is computed, which has no place in a model for inference", n))
 		return
 	}
 	terms := l.values(n.In...)
 	if len(terms) == 1 {
-		l.node(n, "Mul", []string{terms[0], l.constant(n.Attr.Coefficients[0])})
+		l.node(n, "Mul", []string{terms[0], l.constant(a.Coefficients[0])})
 		return
 	}
-	for i, c := range n.Attr.Coefficients {
+	for i, c := range a.Coefficients {
 		if c != 1 {
 			terms[i] = l.step("Mul", []string{terms[i], l.constant(c)})
 		}

@@ -102,7 +102,10 @@ func network() *graph.Graph {
 	g := graph.New()
 	v := func(name string, shape ...int) *graph.Node { return g.Variable(name, tensor.Float32, shape...) }
 	x := g.Conv(g.Input("images", tensor.Float32, 2, 8, 8, 3), v("conv1.weight", 4, 3, 3, 3), 2, 1)
-	x = g.ReLU(g.Normalise(x, v("bn1.running_mean", 4), v("bn1.running_var", 4), v("bn1.weight", 4), v("bn1.bias", 4), 1e-5))
+	x = g.ReLU(g.Normalise(graph.BatchNorm{
+		X: x, Mean: v("bn1.running_mean", 4), Variance: v("bn1.running_var", 4),
+		Gamma: v("bn1.weight", 4), Beta: v("bn1.bias", 4), Epsilon: 1e-5,
+	}))
 	x = g.MaxPool(x, 3, 2, 1)
 	x = g.AveragePool(g.ReLU(g.Add(x, g.Conv(x, v("conv2.weight", 4, 4, 1, 1), 1, 0))))
 	g.Output("unread", g.ReLU(x))
@@ -253,7 +256,7 @@ func TestRefused(t *testing.T) {
 		"only running statistics": func(g *graph.Graph) *graph.Node {
 			x := image(g)
 			v := g.Variable("v", tensor.Float32, 3)
-			return g.Normalise(x, g.BatchMean(x, 1), g.BatchVariance(x, 1), v, v, 1e-5)
+			return g.Normalise(graph.BatchNorm{X: x, Mean: g.BatchMean(x, 1), Variance: g.BatchVariance(x, 1), Gamma: v, Beta: v, Epsilon: 1e-5})
 		},
 		"a factor that is computed": func(g *graph.Graph) *graph.Node {
 			x := image(g)
@@ -261,7 +264,8 @@ func TestRefused(t *testing.T) {
 		},
 		"takes 5 operands": func(g *graph.Graph) *graph.Node { // what graph.Check finds
 			x := image(g)
-			y := *g.Normalise(x, g.Variable("v", tensor.Float32, 3), g.Variable("v", tensor.Float32, 3), g.Variable("v", tensor.Float32, 3), g.Variable("v", tensor.Float32, 3), 1)
+			v := g.Variable("v", tensor.Float32, 3)
+			y := *g.Normalise(graph.BatchNorm{X: x, Mean: v, Variance: v, Gamma: v, Beta: v, Epsilon: 1})
 			y.In, y.ID = y.In[:4], y.ID+1
 			g.Nodes = append(g.Nodes, &y)
 			return &y

@@ -36,16 +36,17 @@ func benchmarkConvolution(b *testing.B, in, out, size, kernel, stride int, direc
 	x := g.Input("x", tensor.Float32, batch, size, size, in)
 	if in > 3 { // an activation, not an image
 		one := g.Variable("one", tensor.Float32, in)
-		x = g.ReLU(g.Normalise(g.Conv(x, g.Variable("first", tensor.Float32, in, in, 1, 1), 1, 0), one, one, one, one, 1e-5))
+		x = g.Conv(x, g.Variable("first", tensor.Float32, in, in, 1, 1), 1, 0)
+		x = g.ReLU(g.Normalise(graph.BatchNorm{X: x, Mean: one, Variance: one, Gamma: one, Beta: one, Epsilon: 1e-5}))
 	}
 	y := g.Conv(x, w, stride, kernel/2)
 	switch direction {
 	case graph.Conv:
 		g.Output("out", g.AveragePool(y))
 	case graph.ConvGradInput:
-		g.Output("out", g.AveragePool(g.ConvGradInput(g.ReLU(y), w, stride, kernel/2, size, size)))
+		g.Output("out", g.AveragePool(g.ConvGradInput(g.ReLU(y), w, y.Attr.(graph.ConvAttr))))
 	default:
-		g.Output("out", g.ConvGradWeight(g.ReLU(y), x, kernel, stride, kernel/2))
+		g.Output("out", g.ConvGradWeight(g.ReLU(y), x, y.Attr.(graph.ConvAttr)))
 	}
 	e, err := newEngine(Options{})
 	if err != nil {

@@ -129,13 +129,13 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 // declare finds or makes the variable of a node.
 func (c *compiler) declare(n *graph.Node) *buffer {
 	if v := c.state.variables[n.Name]; v != nil {
-		if v.node.Type != n.Type || !v.node.Shape.Equal(n.Shape) || v.node.Attr.Half != n.Attr.Half {
+		if v.node.Type != n.Type || !v.node.Shape.Equal(n.Shape) || v.node.Attr != n.Attr {
 			c.fail(fmt.Errorf("variable %q is %v %v in another program of this state, and %v %v here", n.Name, v.node.Type, v.node.Shape, n.Type, n.Shape))
 		}
 		return v.buffer
 	}
 	b := c.newBuffer(n)
-	if n.Attr.Half {
+	if n.Attr.(graph.VariableAttr).Stored == graph.BFloat16 {
 		b.half, b.words = true, b.words/2
 	}
 	b.pinned = true
@@ -212,7 +212,7 @@ func (c *compiler) storedLike(n *graph.Node, like *buffer) *buffer {
 
 // activations makes the buffer of a node's value, in bfloat16 if the graph asks for that. Values that are no activations stay float32: see graph.Precision.
 func (c *compiler) activations(n *graph.Node) *buffer {
-	return c.resultLike(n, &buffer{half: c.graph.Precision == graph.BFloat16 && len(n.Shape) == 4})
+	return c.resultLike(n, &buffer{half: c.graph.Precision == graph.BFloat16 && n.Activation})
 }
 
 // resultLike makes the buffer of a node's value, stored like another one.
@@ -321,7 +321,7 @@ func (c *compiler) lower(p *program, n *graph.Node) {
 		b := c.newBuffer(n)
 		b.pinned = true
 		c.values[n] = b
-		c.fixed = append(c.fixed, constant{b, float32(n.Attr.Value)})
+		c.fixed = append(c.fixed, constant{b, float32(n.Attr.(graph.FillAttr).Value)})
 		return
 	case graph.Detach:
 		c.values[n] = c.values[n.In[0]]

@@ -17,7 +17,7 @@ type contrast struct {
 	scale               float32 // 1/t
 }
 
-func (c *compiler) contrastOf(in []*graph.Node, a graph.Attr) (k contrast, reads []*buffer) {
+func (c *compiler) contrastOf(in []*graph.Node, a graph.ContrastAttr) (k contrast, reads []*buffer) {
 	k = contrast{positive: c.value(in[0]), negatives: c.value(in[1]), rows: in[1].Shape[0], keys: in[1].Shape[1], scale: float32(1 / a.Temperature)}
 	reads = []*buffer{k.positive, k.negatives}
 	if len(in) == 4 {
@@ -53,7 +53,7 @@ func (c *compiler) softmax(k contrast, dst []float32, r int) (positive, sum floa
 
 // meanOfRows makes an operation that averages one value for each query.
 func (c *compiler) meanOfRows(n *graph.Node, f func(k contrast, w *worker, r int) float32) {
-	k, reads := c.contrastOf(n.In, n.Attr)
+	k, reads := c.contrastOf(n.In, n.Attr.(graph.ContrastAttr))
 	y := c.result(n)
 	each := &buffer{words: channels(k.rows)}
 	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y, each}, phases: []phase{
@@ -90,7 +90,7 @@ func (c *compiler) contrastAccuracy(n *graph.Node) {
 
 func (c *compiler) infoNCEGrad(n *graph.Node) {
 	dy := c.value(n.In[0])
-	k, reads := c.contrastOf(n.In[1:], n.Attr)
+	k, reads := c.contrastOf(n.In[1:], n.Attr.(graph.ContrastAttr))
 	y := c.result(n)
 	c.emit(&op{node: n, cost: n.Cost(), reads: append(reads, dy), writes: []*buffer{y}, reuse: []*buffer{k.negatives}, phases: []phase{
 		rowsPhase(k.rows, k.keys, func(_ *worker, r int) {

@@ -270,7 +270,7 @@ func (s segment) clear(t *tiling, y *buffer, first int) {
 }
 
 func (c *compiler) conv(n *graph.Node) {
-	g := geometryOf(n, n.In[0], n.Attr, n.In[1].Shape[2])
+	g := geometryOf(n, n)
 	p := c.engine.packingOf(n.In[1].Shape)
 	w := c.packed(n.In[1])
 	if c.engine.inParts(g, p.inPad, p.outPad) {
@@ -322,10 +322,14 @@ func (c *compiler) input(n *graph.Node) input {
 	return input{x: c.stored(n)}
 }
 
-// geometryOf is the geometry of the convolution from input to output.
-func geometryOf(output, input *graph.Node, a graph.Attr, kernel int) geometry {
-	in, out := input.Shape, output.Shape
-	return geometry{images: in[0], height: in[1], width: in[2], outH: out[1], outW: out[2], kernel: kernel, stride: a.Stride, pad: a.Pad}
+// geometryOf is the geometry of a convolution, or of one of its gradients. The output is the value that
+// has the size of the convolution's.
+func geometryOf(n, output *graph.Node) geometry {
+	a, out := n.Attr.(graph.ConvAttr), output.Shape
+	return geometry{
+		images: out[0], height: a.Height, width: a.Width, outH: out[1], outW: out[2],
+		kernel: a.Kernel, stride: a.Stride, pad: a.Pad,
+	}
 }
 
 func (c *compiler) convGradInput(n *graph.Node) { c.dataGradient(n, n, nil) }
@@ -347,7 +351,7 @@ func (c *compiler) dataGradient(n, grad, other *graph.Node) {
 	if other != nil {
 		add = c.storedLike(other, dx)
 	}
-	g := geometryOf(grad.In[0], grad, grad.Attr, grad.In[1].Shape[2])
+	g := geometryOf(grad, grad.In[0])
 	p := c.engine.packingOf(grad.In[1].Shape)
 	out := channels(p.in) // the gradient's rows are as wide as any activation's
 	transposed, turn := c.transposeWeights(p, out, w)
@@ -464,7 +468,7 @@ func newPixelLists(in [][]int32, outStride int) pixelLists {
 // read where it lies. bfloat16 is laid side by side first, in pairs of pixels if the processor multiplies those, else widened, with zeros for what is outside of the image.
 // The work is cut into groups of output blocks, ranges of input channels and, where that gives too few parts, ranges of images, whose sums are then added in order.
 func (c *compiler) convGradWeight(n *graph.Node) {
-	g := geometryOf(n.In[0], n.In[1], n.Attr, n.Attr.Kernel)
+	g := geometryOf(n, n.In[0])
 	p := c.engine.packingOf(n.Shape)
 	dy, dw := c.stored(n.In[0]), c.result(n)
 	if v := c.winogradFor(n, g, p.inPad, p.outPad); v != nil {

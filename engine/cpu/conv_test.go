@@ -43,8 +43,9 @@ func TestEveryWeightHasAGradient(t *testing.T) {
 					one := g.Variable("one", tensor.Float32, shape.in)
 					first := g.Variable("first", tensor.Float32, shape.in, shape.in, 1, 1)
 					w := g.Variable("w", tensor.Float32, shape.out, shape.in, shape.kernel, shape.kernel)
-					h := g.Normalise(g.Conv(x, first, 1, 0), one, one, one, one, 1e-5)
-					dw := g.ConvGradWeight(g.Conv(h, w, shape.stride, shape.kernel/2), h, shape.kernel, shape.stride, shape.kernel/2)
+					h := g.Normalise(graph.BatchNorm{X: g.Conv(x, first, 1, 0), Mean: one, Variance: one, Gamma: one, Beta: one, Epsilon: 1e-5})
+					y := g.Conv(h, w, shape.stride, shape.kernel/2)
+					dw := g.ConvGradWeight(y, h, y.Attr.(graph.ConvAttr))
 					g.Output("dw", dw)
 					e, err := newEngine(Options{Path: path, Workers: 1})
 					if err != nil {

@@ -9,15 +9,16 @@ func (c *compiler) weightedSum(n *graph.Node) {
 		c.addConvGradInput(n, grad)
 		return
 	}
-	terms := len(n.Attr.Coefficients)
+	a := n.Attr.(graph.WeightedSumAttr)
+	terms := len(a.Coefficients)
 	var x, s [3]*buffer
 	var k [3]float32
 	o := &op{node: n, cost: n.Cost()}
 	for i := range terms {
 		x[i] = c.as(n, n.In[i])
-		k[i] = float32(n.Attr.Coefficients[i])
+		k[i] = float32(a.Coefficients[i])
 		o.reads = append(o.reads, x[i])
-		if j := n.Attr.Scalars[i]; j >= 0 {
+		if j := a.Scalars[i]; j >= 0 {
 			s[i] = c.value(n.In[j])
 			o.reads = append(o.reads, s[i])
 		}

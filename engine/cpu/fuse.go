@@ -1,6 +1,10 @@
 package cpu
 
-import "moco/graph"
+import (
+	"slices"
+
+	"moco/graph"
+)
 
 // fusion is what findFusions decided: passes over memory that one operation makes for several nodes.
 type fusion struct {
@@ -45,8 +49,8 @@ func (c *compiler) only(n *graph.Node) bool { return len(c.users[n]) == 1 && !c.
 
 // isSum is true of x + y.
 func isSum(n *graph.Node) bool {
-	return n.Op == graph.WeightedSum && len(n.In) == 2 && len(n.Attr.Coefficients) == 2 &&
-		n.Attr.Coefficients[0] == 1 && n.Attr.Coefficients[1] == 1
+	a, ok := n.Attr.(graph.WeightedSumAttr)
+	return ok && len(n.In) == 2 && slices.Equal(a.Coefficients, []float64{1, 1})
 }
 
 // fuseNormalise finds relu(normalise(x)) and relu(normalise(x) + residual): one pass over x instead of two or three.
@@ -139,12 +143,12 @@ func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
 		switch {
 		case u.Op == graph.Conv && u.In[0] == relu && u.In[1] != relu:
 			p := c.engine.packingOf(u.In[1].Shape)
-			if !c.engine.inParts(geometryOf(u, relu, u.Attr, u.In[1].Shape[2]), p.inPad, p.outPad) {
+			if !c.engine.inParts(geometryOf(u, u), p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ConvGradWeight && u.In[1] == relu && u.In[0] != relu:
 			p := c.engine.packingOf(u.Shape)
-			if !c.engine.inParts(geometryOf(u.In[0], relu, u.Attr, u.Attr.Kernel), p.inPad, p.outPad) {
+			if !c.engine.inParts(geometryOf(u, u.In[0]), p.inPad, p.outPad) {
 				return
 			}
 		case u.Op == graph.ReLUGrad && f.masked[u] != nil:

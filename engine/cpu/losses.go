@@ -85,9 +85,9 @@ type estimate struct {
 	population      float64
 }
 
-func (c *compiler) estimate(in []*graph.Node, a graph.Attr) (estimate, []*buffer) {
-	s := in[0].Shape
-	e := estimate{c.value(in[0]), c.value(in[1]), s[0], s[1], 1 / a.Temperature, float64(s[1]-1) / a.Value, a.Value}
+func (c *compiler) estimate(in []*graph.Node, a graph.EstimateAttr) (estimate, []*buffer) {
+	s, population := in[0].Shape, float64(a.Population)
+	e := estimate{c.value(in[0]), c.value(in[1]), s[0], s[1], 1 / a.Temperature, float64(s[1]-1) / population, population}
 	return e, []*buffer{e.similarities, e.z}
 }
 
@@ -100,7 +100,7 @@ func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 func (c *compiler) nce(n *graph.Node) {
-	e, reads := c.estimate(n.In, n.Attr)
+	e, reads := c.estimate(n.In, n.Attr.(graph.EstimateAttr))
 	c.mean(n, e.rows, 4*e.columns, reads, func(_ *worker, r int) float64 {
 		odds, row := e.odds(), e.similarities.row(r)[:e.columns]
 		sum := softplus(odds - float64(row[0])*e.scale) // -log h
@@ -113,7 +113,7 @@ func (c *compiler) nce(n *graph.Node) {
 
 func (c *compiler) nceGrad(n *graph.Node) {
 	dy := c.value(n.In[0])
-	e, reads := c.estimate(n.In[1:], n.Attr)
+	e, reads := c.estimate(n.In[1:], n.Attr.(graph.EstimateAttr))
 	y := c.result(n)
 	c.emit(&op{node: n, cost: n.Cost(), reads: append(reads, dy), writes: []*buffer{y}, reuse: []*buffer{e.similarities}, phases: []phase{
 		rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
@@ -129,13 +129,14 @@ func (c *compiler) nceGrad(n *graph.Node) {
 }
 
 func (c *compiler) partition(n *graph.Node) {
-	e, reads := c.estimate(n.In, n.Attr)
+	a := n.Attr.(graph.PartitionAttr)
+	e, reads := c.estimate(n.In, a.EstimateAttr)
 	y := c.result(n)
 	each := make([]float64, e.rows)
 	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y}, phases: []phase{
 		rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
 			each[r] = 0
-			if e.z.f[0] != 0 && n.Attr.Keep == 1 {
+			if e.z.f[0] != 0 && a.Keep == 1 {
 				return
 			}
 			for _, s := range e.similarities.row(r)[:e.columns] {
@@ -149,7 +150,7 @@ func (c *compiler) partition(n *graph.Node) {
 			}
 			now := e.population * sum / float64(e.rows*e.columns)
 			if z := float64(e.z.f[0]); z != 0 {
-				now = n.Attr.Keep*z + (1-n.Attr.Keep)*now
+				now = a.Keep*z + (1-a.Keep)*now
 			}
 			clear(y.f)
 			y.f[0] = float32(now)
@@ -159,6 +160,7 @@ func (c *compiler) partition(n *graph.Node) {
 
 // trustRatio adds up squares in parts of a fixed size, so that the sum does not depend on the workers.
 func (c *compiler) trustRatio(n *graph.Node) {
+	a := n.Attr.(graph.TrustAttr)
 	like := n.In[0]
 	if isWeights(n.In[1]) {
 		like = n.In[1]
@@ -180,7 +182,7 @@ func (c *compiler) trustRatio(n *graph.Node) {
 			weights, gradient := math.Sqrt(sums[0]), math.Sqrt(sums[1])
 			y.f[0] = 1
 			if weights > 0 && gradient > 0 {
-				y.f[0] = float32(n.Attr.Value * weights / (gradient + n.Attr.Decay*weights))
+				y.f[0] = float32(a.Trust * weights / (gradient + a.Decay*weights))
 			}
 		}),
 	}})

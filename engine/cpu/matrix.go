@@ -11,6 +11,7 @@ import (
 // matMul packs its right operand in the tile's order and runs the tiles over the rows of the left one, as a
 // convolution of one tap over an image one pixel wide.
 func (c *compiler) matMul(n *graph.Node) {
+	at := n.Attr.(graph.MatMulAttr)
 	a, b := c.value(n.In[0]), c.value(n.In[1])
 	rows, out := n.Shape[0], channels(n.Shape[1])
 	inner := n.In[0].Shape[1]
@@ -18,7 +19,7 @@ func (c *compiler) matMul(n *graph.Node) {
 	var phases []phase
 	var writes []*buffer
 	left := a
-	if n.Attr.TransposeA {
+	if at.TransposeA {
 		inner = n.In[0].Shape[0]
 		left = &buffer{words: rows * channels(inner), stride: channels(inner)}
 		writes = append(writes, left)
@@ -38,7 +39,7 @@ func (c *compiler) matMul(n *graph.Node) {
 	phases = append(phases, phase{t.blocks, func(_ *worker, part int) {
 		panel := right.f[part*depth*block : (part+1)*depth*block]
 		width := min(block, columns-part*block)
-		if n.Attr.TransposeB { // b is [columns][inner]
+		if at.TransposeB { // b is [columns][inner]
 			if width < block || inner < depth {
 				clear(panel)
 			}

@@ -157,7 +157,7 @@ func (c *compiler) affineOf(n *graph.Node) *affine {
 	ch, splits := mean.stride, graph.StatisticSplits(n.In[1])
 	a := &affine{&buffer{words: 3 * splits * ch}, ch, splits}
 	c.affine[n] = a
-	epsilon := n.Attr.Epsilon
+	epsilon := n.Attr.(graph.NormAttr).Epsilon
 	c.emit(&op{node: n, label: "Normalise (scale)", reads: reads, writes: []*buffer{a.buffer},
 		phases: []phase{serial(func(*worker) {
 			for s := range splits {
@@ -342,7 +342,7 @@ func (c *compiler) channelDot(n *graph.Node) {
 		sp = maker.pixels
 	}
 	partial := &buffer{words: sp.splits * sp.parts * 2 * ch}
-	epsilon := n.Attr.Epsilon
+	epsilon := n.Attr.(graph.NormAttr).Epsilon
 	path := c.engine.path
 	sums := func(_ *worker, part, k, lo, hi int) {
 		sums := partial.f[part*2*ch : (part+1)*2*ch]
@@ -411,7 +411,7 @@ func (c *compiler) batchNormGradInput(n *graph.Node) {
 	sp := splitRows(x.floats()/ch, splits, ch)
 	dx := c.resultLike(n, x)
 	factors := &buffer{words: splits * 3 * ch}
-	epsilon := n.Attr.Epsilon
+	epsilon := n.Attr.(graph.NormAttr).Epsilon
 	label := "BatchNormGradInput"
 	if g.affine != nil {
 		label = "ReLUGrad+" + label

@@ -13,17 +13,18 @@ func bands(n *graph.Node, f func(image, y int)) phase {
 }
 
 func (c *compiler) maxPool(n *graph.Node) {
+	window := n.Attr.(graph.PoolAttr).Window
 	x := c.value(n.In[0])
 	y := c.result(n)
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, phases: []phase{bands(n, func(image, oy int) {
 		for ox := range n.Shape[2] {
-			c.largest(y.row((image*n.Shape[1]+oy)*n.Shape[2]+ox), x, n.In[0].Shape, n.Attr, image, oy, ox)
+			c.largest(y.row((image*n.Shape[1]+oy)*n.Shape[2]+ox), x, n.In[0].Shape, window, image, oy, ox)
 		}
 	})}})
 }
 
 // largest leaves the largest values of a window in dst.
-func (c *compiler) largest(dst []float32, x *buffer, in []int, a graph.Attr, image, oy, ox int) {
+func (c *compiler) largest(dst []float32, x *buffer, in []int, a graph.Window, image, oy, ox int) {
 	first := true
 	eachTap(a, in, oy, ox, func(iy, ix int) {
 		src := x.row((image*in[1]+iy)*in[2] + ix)
@@ -37,7 +38,7 @@ func (c *compiler) largest(dst []float32, x *buffer, in []int, a graph.Attr, ima
 }
 
 // eachTap calls f for the pixels of a window that lie inside of the image, row by row.
-func eachTap(a graph.Attr, in []int, oy, ox int, f func(iy, ix int)) {
+func eachTap(a graph.Window, in []int, oy, ox int, f func(iy, ix int)) {
 	y, x := oy*a.Stride-a.Pad, ox*a.Stride-a.Pad
 	for iy := max(y, 0); iy < min(y+a.Kernel, in[1]); iy++ {
 		for ix := max(x, 0); ix < min(x+a.Kernel, in[2]); ix++ {
@@ -50,7 +51,7 @@ func eachTap(a graph.Attr, in []int, oy, ox int, f func(iy, ix int)) {
 // is one part.
 func (c *compiler) maxPoolGrad(n *graph.Node) {
 	dy, x := c.value(n.In[0]), c.value(n.In[1])
-	out, in, a := n.In[0].Shape, n.Shape, n.Attr
+	out, in, a := n.In[0].Shape, n.Shape, n.Attr.(graph.PoolAttr).Window
 	dx := c.result(n)
 	size := in[1] * in[2] * dx.stride
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dx}, phases: []phase{cut(in[0], 1, func(w *worker, image, _ int) {

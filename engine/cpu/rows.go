@@ -59,10 +59,11 @@ func (c *compiler) writeRows(n *graph.Node) {
 }
 
 func (c *compiler) advance(n *graph.Node) {
+	a := n.Attr.(graph.AdvanceAttr)
 	x := c.value(n.In[0])
 	y := c.result(n)
 	c.emit(&op{node: n, reads: []*buffer{x}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
-		serial(func(*worker) { y.i[0] = int32((int(x.i[0]) + n.Attr.By) % n.Attr.Modulo) }),
+		serial(func(*worker) { y.i[0] = int32((int(x.i[0]) + a.By) % a.Modulo) }),
 	}})
 }
 
@@ -77,7 +78,7 @@ func (c *compiler) rows(n *graph.Node) {
 	if n.Type == float {
 		each = wordsOfRow(n, x)
 	}
-	from := n.Attr.From * each
+	from := n.Attr.(graph.RowsAttr).From * each
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, phases: []phase{
 		cut(n.Shape[0]*each, elementsEach, func(_ *worker, lo, hi int) { copy(y.i[lo:hi], x.i[from+lo:from+hi]) }),
 	}})
@@ -86,7 +87,7 @@ func (c *compiler) rows(n *graph.Node) {
 func (c *compiler) rowsGrad(n *graph.Node) {
 	dy := c.value(n.In[0])
 	dx := c.result(n)
-	from, count := n.Attr.From, n.In[0].Shape[0]
+	from, count := n.Attr.(graph.RowsGradAttr).From, n.In[0].Shape[0]
 	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy}, writes: []*buffer{dx}, phases: []phase{
 		rowsPhase(n.Shape[0], dx.stride, func(_ *worker, r int) {
 			if r < from || r >= from+count {

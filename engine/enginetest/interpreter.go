@@ -1,5 +1,6 @@
-// Package enginetest says what every engine must do: an interpreter of graphs in float64 that defines each node kind, plain
-// enough to be checked by eye, and a suite (Run) that compares an engine with it.
+// Package enginetest says what every engine must do: an interpreter that runs graphs by the float64
+// definitions of package define, and a suite (Run) that compares an engine with it. The suite's cases
+// stand in a file for each family of operations.
 package enginetest
 
 import (
@@ -7,11 +8,12 @@ import (
 	"fmt"
 
 	"moco/engine"
+	"moco/engine/define"
 	"moco/graph"
 	"moco/tensor"
 )
 
-// Interpreter is the engine that defines the node kinds. It computes in float64, node by node, and makes no attempt at speed.
+// Interpreter is the engine that runs every node by its definition, in float64, one after the other.
 type Interpreter struct{}
 
 // New returns the interpreter.
@@ -21,43 +23,12 @@ func New() engine.Engine { return Interpreter{} }
 func (Interpreter) Name() string { return "interpreter" }
 
 // NewState returns an empty set of variables.
-func (Interpreter) NewState() engine.State { return &State{values: map[string]*value{}} }
-
-// value is an array in float64; integers are exact in it.
-type value struct {
-	t     tensor.Type
-	shape tensor.Shape
-	x     []float64
-}
-
-func newValue(t tensor.Type, shape tensor.Shape) *value {
-	return &value{t, shape, make([]float64, shape.Elements())}
-}
-
-func (v *value) read(t *tensor.Tensor) {
-	for i := range v.x {
-		if v.t == tensor.Int32 {
-			v.x[i] = float64(t.Int32s()[i])
-		} else {
-			v.x[i] = float64(t.Float32s()[i])
-		}
-	}
-}
-
-func (v *value) write(t *tensor.Tensor) {
-	for i, x := range v.x {
-		if v.t == tensor.Int32 {
-			t.Int32s()[i] = int32(x)
-		} else {
-			t.Float32s()[i] = float32(x)
-		}
-	}
-}
+func (Interpreter) NewState() engine.State { return &State{values: map[string]*define.Value{}} }
 
 // State is the interpreter's variables, kept in float64 between runs.
 type State struct {
 	names  []string
-	values map[string]*value
+	values map[string]*define.Value
 }
 
 // Names lists the variables in the order of their declaration.
@@ -69,15 +40,16 @@ func (s *State) Read(name string) (*tensor.Tensor, error) {
 	if v == nil {
 		return nil, fmt.Errorf("no variable %q", name)
 	}
-	t := tensor.New(v.t, v.shape...)
-	v.write(t)
+	t := tensor.New(v.Type, v.Shape...)
+	v.Write(t)
 	return t, nil
 }
 
-// Float64s is a variable's own storage; nil if there is no such variable. Reference tests read and write it, to compare in full precision.
+// Float64s is a variable's own storage; nil if there is no such variable. Reference tests read and write
+// it, to compare in full precision.
 func (s *State) Float64s(name string) []float64 {
 	if v := s.values[name]; v != nil {
-		return v.x
+		return v.X
 	}
 	return nil
 }
@@ -88,10 +60,10 @@ func (s *State) Write(name string, t *tensor.Tensor) error {
 	if v == nil {
 		return fmt.Errorf("no variable %q", name)
 	}
-	if v.t != t.Type || !v.shape.Equal(t.Shape) {
-		return fmt.Errorf("variable %q is %v %v, but was given %v %v", name, v.t, v.shape, t.Type, t.Shape)
+	if v.Type != t.Type || !v.Shape.Equal(t.Shape) {
+		return fmt.Errorf("variable %q is %v %v, but was given %v %v", name, v.Type, v.Shape, t.Type, t.Shape)
 	}
-	v.read(t)
+	v.Read(t)
 	return nil
 }
 
@@ -102,7 +74,7 @@ type Program struct {
 	inputs  map[string]*tensor.Tensor
 	wide    map[string][]float64 // inputs in full precision, where given
 	outputs map[string]*tensor.Tensor
-	last    map[*graph.Node]*value
+	last    map[*graph.Node]*define.Value
 	cost    engine.Cost
 }
 
@@ -115,7 +87,10 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 	if err := g.Check(); err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
-	p := &Program{graph: g, state: st, inputs: map[string]*tensor.Tensor{}, wide: map[string][]float64{}, outputs: map[string]*tensor.Tensor{}}
+	p := &Program{
+		graph: g, state: st,
+		inputs: map[string]*tensor.Tensor{}, wide: map[string][]float64{}, outputs: map[string]*tensor.Tensor{},
+	}
 	p.cost.FLOPs = g.Cost().FLOPs
 	for _, n := range g.Nodes {
 		size := int64(8 * n.Shape.Elements())
@@ -127,9 +102,10 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 			p.cost.VariableBytes += size
 			if v := st.values[n.Name]; v == nil {
 				st.names = append(st.names, n.Name)
-				st.values[n.Name] = newValue(n.Type, n.Shape)
-			} else if v.t != n.Type || !v.shape.Equal(n.Shape) {
-				return nil, fmt.Errorf("compile: variable %q is %v %v in another program, and %v here", n.Name, v.t, v.shape, n)
+				st.values[n.Name] = define.New(n.Type, n.Shape)
+			} else if v.Type != n.Type || !v.Shape.Equal(n.Shape) {
+				return nil, fmt.Errorf("compile: variable %q is %v %v in another program, and %v here",
+					n.Name, v.Type, v.Shape, n)
 			}
 		default:
 			p.cost.WorkBytes += size
@@ -154,7 +130,7 @@ func (p *Program) Output(name string) *tensor.Tensor { return p.outputs[name] }
 func (p *Program) Float64s(name string) []float64 {
 	for _, o := range p.graph.Outputs {
 		if o.Name == name && p.last != nil {
-			return p.last[o.Node].x
+			return p.last[o.Node].X
 		}
 	}
 	return nil
@@ -162,43 +138,36 @@ func (p *Program) Float64s(name string) []float64 {
 
 // Run interprets the graph.
 func (p *Program) Run() error {
-	values := map[*graph.Node]*value{}
+	values := map[*graph.Node]*define.Value{}
 	for _, n := range p.graph.Nodes {
+		v := define.New(n.Type, n.Shape)
+		values[n] = v
 		switch n.Op {
 		case graph.Input:
-			v := newValue(n.Type, n.Shape)
 			if x, ok := p.wide[n.Name]; ok {
-				copy(v.x, x)
+				copy(v.X, x)
 			} else {
-				v.read(p.inputs[n.Name])
+				v.Read(p.inputs[n.Name])
 			}
-			values[n] = v
 		case graph.Variable:
-			old := p.state.values[n.Name]
-			v := newValue(old.t, old.shape) // assignments come later, all at once
-			copy(v.x, old.x)
-			values[n] = v
+			copy(v.X, p.state.values[n.Name].X) // assignments come later, all at once
 		default:
-			define, ok := definitions[n.Op]
-			if !ok {
-				return fmt.Errorf("%v has no definition", n)
-			}
-			in := make([]*value, len(n.In))
+			in := make([]*define.Value, len(n.In))
 			for i, x := range n.In {
 				in[i] = values[x]
 			}
-			v := newValue(n.Type, n.Shape)
-			define(n, in, v)
-			values[n] = v
+			if err := define.Evaluate(n, in, v); err != nil {
+				return err
+			}
 		}
 	}
 	for _, a := range p.graph.Assignments {
-		copy(p.state.values[a.Variable.Name].x, values[a.Value].x)
+		copy(p.state.values[a.Variable.Name].X, values[a.Value].X)
 	}
-	p.last = map[*graph.Node]*value{}
+	p.last = map[*graph.Node]*define.Value{}
 	for _, o := range p.graph.Outputs {
 		p.last[o.Node] = values[o.Node]
-		values[o.Node].write(p.outputs[o.Name])
+		values[o.Node].Write(p.outputs[o.Name])
 	}
 	return nil
 }

@@ -174,7 +174,11 @@ func convolutions(g *graph.Graph) []*layer {
 	var layers []*layer
 	places := map[form]*layer{}
 	for _, n := range g.Nodes {
-		f := form{images: n.Shape[:min(1, len(n.Shape))].Elements(), Stride: n.Attr.Stride, Pad: n.Attr.Pad}
+		a, ok := n.Attr.(graph.ConvAttr)
+		if !ok {
+			continue
+		}
+		f := form{Stride: a.Stride, Pad: a.Pad}
 		var x, w *graph.Node // something with the input's shape, and with the weights'
 		switch n.Op {
 		case graph.Conv:
@@ -185,8 +189,6 @@ func convolutions(g *graph.Graph) []*layer {
 		case graph.ConvGradWeight:
 			x, w = n.In[1], n
 			f.leaf = readsImages(x)
-		default:
-			continue
 		}
 		f.images, f.Height, f.Width = x.Shape[0], x.Shape[1], x.Shape[2]
 		f.Out, f.In, f.Kernel = w.Shape[0], w.Shape[1], w.Shape[2]
@@ -229,14 +231,15 @@ func (b *bencher) alone(f form, op graph.Op, out *pass) (engine.Cost, error) {
 	images := func() *graph.Node { return operand("x", f.leaf, f.images, f.Height, f.Width, f.In) }
 	gradient := func() *graph.Node { return operand("dy", false, f.images, outH, outW, f.Out) }
 	weights := func() *graph.Node { return g.Variable("w", tensor.Float32, f.Out, f.In, f.Kernel, f.Kernel) }
+	a := graph.ConvAttr{Window: graph.Window{Kernel: f.Kernel, Stride: f.Stride, Pad: f.Pad}, Height: f.Height, Width: f.Width}
 	var n *graph.Node
 	switch op {
 	case graph.Conv:
 		n = g.Conv(images(), weights(), f.Stride, f.Pad)
 	case graph.ConvGradInput:
-		n = g.ConvGradInput(gradient(), weights(), f.Stride, f.Pad, f.Height, f.Width)
+		n = g.ConvGradInput(gradient(), weights(), a)
 	default:
-		n = g.ConvGradWeight(gradient(), images(), f.Kernel, f.Stride, f.Pad)
+		n = g.ConvGradWeight(gradient(), images(), a)
 	}
 	g.Output("y", g.Detach(n)) // so that the copy to the caller is not the node's own time
 	s := b.engine.NewState()
@@ -251,7 +254,7 @@ func (b *bencher) alone(f form, op graph.Op, out *pass) (engine.Cost, error) {
 	if err := b.fits(inputBytes(g) + p.Cost().PeakBytes()); err != nil {
 		return engine.Cost{}, err
 	}
-	random := rng.New(b.recipe.Seed, uint64(op))
+	random := rng.New(b.recipe.Seed)
 	fill := func(t *tensor.Tensor, lowest float64) []float32 {
 		x := t.Float32s()
 		for i := range x {

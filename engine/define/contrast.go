@@ -1,0 +1,72 @@
+package define
+
+import (
+	"math"
+
+	"moco/graph"
+)
+
+func init() {
+	register(graph.InfoNCE, with(infoNCE))
+	register(graph.InfoNCEGrad, with(infoNCEGrad))
+	register(graph.ContrastAccuracy, with(contrastAccuracy))
+}
+
+func infoNCE(a graph.ContrastAttr, in []*Value, y *Value) {
+	rows := in[1].Shape[0]
+	for r := range rows {
+		p, negatives := logits(a, in, r)
+		y.X[0] += (logSum(p, negatives) - p) / float64(rows)
+	}
+}
+
+func infoNCEGrad(a graph.ContrastAttr, in []*Value, y *Value) {
+	rows, keys := y.Shape[0], y.Shape[1]
+	for r := range rows {
+		p, negatives := logits(a, in[1:], r)
+		all := logSum(p, negatives)
+		for j, l := range negatives {
+			y.X[r*keys+j] = in[0].X[0] * math.Exp(l-all) / (a.Temperature * float64(rows))
+		}
+	}
+}
+
+func contrastAccuracy(a graph.ContrastAttr, in []*Value, y *Value) {
+	rows := in[1].Shape[0]
+	for r := range rows {
+		p, negatives := logits(a, in, r)
+		right := 1.0
+		for _, l := range negatives {
+			if l > p {
+				right = 0
+			}
+		}
+		y.X[0] += right / float64(rows)
+	}
+}
+
+// logits is the similarity of query r to its positive and to the negatives, each over t. A negative with
+// the query's own id is minus infinity.
+func logits(a graph.ContrastAttr, in []*Value, r int) (positive float64, negatives []float64) {
+	keys := in[1].Shape[1]
+	for j, x := range in[1].X[r*keys : (r+1)*keys] {
+		if len(in) == 4 && in[2].X[r] == in[3].X[j] {
+			x = math.Inf(-1)
+		}
+		negatives = append(negatives, x/a.Temperature)
+	}
+	return in[0].X[r] / a.Temperature, negatives
+}
+
+// logSum is log(exp(p) + sum exp(l)), without overflow.
+func logSum(p float64, logits []float64) float64 {
+	largest := p
+	for _, l := range logits {
+		largest = max(largest, l)
+	}
+	sum := math.Exp(p - largest)
+	for _, l := range logits {
+		sum += math.Exp(l - largest)
+	}
+	return largest + math.Log(sum)
+}

@@ -1,0 +1,108 @@
+// Package define says what each operation of a graph computes: one function in float64 for each kind of
+// node, plain enough to be checked by eye. The equations stand in package graph. Engines are tested
+// against these definitions, and may run an operation by its definition where they have no kernel.
+package define
+
+import (
+	"fmt"
+	"slices"
+
+	"moco/graph"
+	"moco/tensor"
+)
+
+// Value is an array in float64, in row-major order. Integers are exact in it.
+type Value struct {
+	Type  tensor.Type
+	Shape tensor.Shape
+	X     []float64
+}
+
+// New returns a value of zeros.
+func New(t tensor.Type, shape tensor.Shape) *Value {
+	return &Value{Type: t, Shape: slices.Clone(shape), X: make([]float64, shape.Elements())}
+}
+
+// Read takes the elements of t, which must be a float32 or int32 tensor of v's type and size.
+func (v *Value) Read(t *tensor.Tensor) {
+	if v.Type == tensor.Int32 {
+		for i, x := range t.Int32s() {
+			v.X[i] = float64(x)
+		}
+		return
+	}
+	for i, x := range t.Float32s() {
+		v.X[i] = float64(x)
+	}
+}
+
+// Write rounds the elements to t, which must be a float32 or int32 tensor of v's type and size.
+func (v *Value) Write(t *tensor.Tensor) {
+	if v.Type == tensor.Int32 {
+		to := t.Int32s()
+		for i, x := range v.X {
+			to[i] = int32(x)
+		}
+		return
+	}
+	to := t.Float32s()
+	for i, x := range v.X {
+		to[i] = float32(x)
+	}
+}
+
+// definition computes a node's value from those of its operands. y is zero when it begins.
+type definition func(n *graph.Node, in []*Value, y *Value)
+
+// definitions holds the definition of every kind. The files of the families fill it.
+var definitions = map[graph.Op]definition{}
+
+func register(op graph.Op, d definition) { definitions[op] = d }
+
+// plain is the definition of a kind without constants.
+func plain(f func(in []*Value, y *Value)) definition {
+	return func(_ *graph.Node, in []*Value, y *Value) { f(in, y) }
+}
+
+// with is the definition of a kind whose attribute is an A.
+func with[A any](f func(a A, in []*Value, y *Value)) definition {
+	return func(n *graph.Node, in []*Value, y *Value) { f(n.Attr.(A), in, y) }
+}
+
+// UndefinedError is returned for a kind of node that has no definition.
+type UndefinedError struct {
+	Node *graph.Node
+}
+
+func (e *UndefinedError) Error() string { return fmt.Sprintf("%v has no definition", e.Node) }
+
+// Has reports whether a kind has a definition. Every kind in graph.Ops has one.
+func Has(op graph.Op) bool { return definitions[op] != nil }
+
+// Evaluate computes the value of n into y, from the values of its operands in their order. The node must
+// be one of a graph that passed Check, and the values must have the types and shapes of their nodes.
+// An input or variable has no definition.
+func Evaluate(n *graph.Node, in []*Value, y *Value) error {
+	define, ok := definitions[n.Op]
+	if !ok {
+		return &UndefinedError{n}
+	}
+	clear(y.X)
+	define(n, in, y)
+	return nil
+}
+
+// eachRow calls f for each row of a matrix, with its number and where it lies.
+func eachRow(m *Value, f func(r, lo, hi int)) {
+	for r := range m.Shape[0] {
+		f(r, r*m.Shape[1], (r+1)*m.Shape[1])
+	}
+}
+
+func dot(a, b []float64) float64 {
+	var s float64
+	for i := range a {
+		s += a[i] * b[i]
+	}
+	return s
+}

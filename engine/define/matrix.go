@@ -1,0 +1,98 @@
+package define
+
+import (
+	"math"
+
+	"moco/graph"
+)
+
+func init() {
+	register(graph.MatMul, matMul)
+	register(graph.BiasAdd, plain(func(in []*Value, y *Value) {
+		for i, x := range in[0].X {
+			y.X[i] = x + in[1].X[i%len(in[1].X)]
+		}
+	}))
+	register(graph.L2Normalise, plain(l2Normalise))
+	register(graph.L2NormaliseGrad, plain(l2NormaliseGrad))
+	register(graph.RowDot, plain(func(in []*Value, y *Value) {
+		eachRow(in[0], func(r, lo, hi int) { y.X[r] = dot(in[0].X[lo:hi], in[1].X[lo:hi]) })
+	}))
+	register(graph.RowSum, plain(func(in []*Value, y *Value) {
+		eachRow(in[0], func(r, lo, hi int) {
+			for _, x := range in[0].X[lo:hi] {
+				y.X[r] += x
+			}
+		})
+	}))
+	register(graph.ScaleRows, plain(func(in []*Value, y *Value) {
+		eachRow(y, func(r, lo, hi int) {
+			for i := lo; i < hi; i++ {
+				y.X[i] = in[0].X[i] * in[1].X[r]
+			}
+		})
+	}))
+}
+
+func matMul(n *graph.Node, in []*Value, y *Value) {
+	at, p := n.Attr.(graph.MatMulAttr), graph.ProductOf(n)
+	for b := range p.Batch {
+		left, right, result := matrix(in[0], p.Batch, b), matrix(in[1], p.Batch, b), y.X
+		if !at.SumBatch {
+			result = matrix(y, p.Batch, b)
+		}
+		for i := range p.Rows {
+			for j := range p.Columns {
+				var s float64
+				for k := range p.Inner {
+					s += left[place(i, k, p.Rows, p.Inner, at.TransposeA)] * right[place(k, j, p.Inner, p.Columns, at.TransposeB)]
+				}
+				result[i*p.Columns+j] += s
+			}
+		}
+	}
+}
+
+// matrix is matrix b of a batch. A value without a batch is the same matrix for each.
+func matrix(v *Value, batch, b int) []float64 {
+	if len(v.Shape) == 2 {
+		return v.X
+	}
+	size := len(v.X) / batch
+	return v.X[b*size : (b+1)*size]
+}
+
+// place is the place of row i, column j of a matrix that is stored as it is, or transposed.
+func place(i, j, rows, columns int, transposed bool) int {
+	if transposed {
+		return j*rows + i
+	}
+	return i*columns + j
+}
+
+// smallestNorm is what a row is divided by at least: the eps of F.normalize.
+const smallestNorm = 1e-12
+
+func l2Normalise(in []*Value, y *Value) {
+	x := in[0].X
+	eachRow(y, func(_, lo, hi int) {
+		norm := max(math.Sqrt(dot(x[lo:hi], x[lo:hi])), smallestNorm)
+		for i := lo; i < hi; i++ {
+			y.X[i] = x[i] / norm
+		}
+	})
+}
+
+func l2NormaliseGrad(in []*Value, dx *Value) {
+	dy, x := in[0].X, in[1].X
+	eachRow(dx, func(_, lo, hi int) {
+		norm := math.Sqrt(dot(x[lo:hi], x[lo:hi]))
+		along := dot(dy[lo:hi], x[lo:hi]) / (norm * norm)
+		if norm < smallestNorm {
+			norm, along = smallestNorm, 0 // the norm is a constant there
+		}
+		for i := lo; i < hi; i++ {
+			dx.X[i] = (dy[i] - along*x[i]) / norm
+		}
+	})
+}
