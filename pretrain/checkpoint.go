@@ -13,6 +13,7 @@ import (
 	"moco"
 	"moco/engine"
 	"moco/recipe"
+	"moco/tensor"
 	"moco/weights"
 )
 
@@ -46,6 +47,19 @@ func newCheckpoints(run string) *checkpoints {
 // errDiverged says that a variable is infinite or not a number.
 var errDiverged = errors.New("the weights have diverged")
 
+// notFinite finds an infinity or NaN among the elements of a float tensor.
+func notFinite(t *tensor.Tensor) (float32, bool) {
+	if t.Type != tensor.Float32 {
+		return 0, false
+	}
+	for _, v := range t.Float32s() {
+		if v-v != 0 {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
 // write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
 // The bytes follow from these alone. Variables that are no numbers any more are refused: such a checkpoint would push out the good ones.
 func (c *checkpoints) write(s engine.State, step int, metadata map[string]string) error {
@@ -55,10 +69,8 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		if err != nil {
 			return err
 		}
-		for _, v := range t.Float32s() {
-			if v-v != 0 { // infinite or not a number
-				return fmt.Errorf("%w: %s holds %v", errDiverged, name, v)
-			}
+		if v, ok := notFinite(t); ok {
+			return fmt.Errorf("%w: %s holds %v", errDiverged, name, v)
 		}
 		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
 	}

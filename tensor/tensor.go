@@ -89,9 +89,12 @@ func New(t Type, shape ...int) *Tensor {
 	return &Tensor{Type: t, Shape: s, bytes: Aligned(s.Elements() * t.Size())}
 }
 
-// FromFloat32s returns a tensor with a copy of v, which must have as many values as the shape has elements.
+// FromFloat32s returns a tensor with a copy of v. It panics if the shape has not as many elements.
 func FromFloat32s(v []float32, shape ...int) *Tensor {
 	t := New(Float32, shape...)
+	if n := t.Shape.Elements(); n != len(v) {
+		panic(fmt.Sprintf("tensor: %d values for the %d elements of %v", len(v), n, t.Shape))
+	}
 	copy(t.Float32s(), v)
 	return t
 }
@@ -99,18 +102,32 @@ func FromFloat32s(v []float32, shape ...int) *Tensor {
 // Bytes is the storage itself, little-endian on every machine that this module supports.
 func (t *Tensor) Bytes() []byte { return t.bytes }
 
-// Float32s is the storage of a Float32 tensor; it shares memory with t.
+// Float32s is the storage of a Float32 tensor; it shares memory with t. Like an index out of range,
+// asking a tensor for elements that it does not have is a mistake of the program: Float32s, Int32s and
+// Int64s panic with a *TypeError. Look at t.Type first where the tensor comes from a file.
 func (t *Tensor) Float32s() []float32 { return view[float32](t, Float32) }
 
-// Int32s is the storage of an Int32 tensor; it shares memory with t.
+// Int32s is the storage of an Int32 tensor, as Float32s is.
 func (t *Tensor) Int32s() []int32 { return view[int32](t, Int32) }
 
-// Int64s is the storage of an Int64 tensor; it shares memory with t.
+// Int64s is the storage of an Int64 tensor, as Float32s is.
 func (t *Tensor) Int64s() []int64 { return view[int64](t, Int64) }
 
-// view casts the storage; asking for another type than the tensor has is a bug of the caller, and gives nil.
+// TypeError says that a tensor was asked for elements of another type than its own.
+type TypeError struct {
+	Have, Want Type
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("tensor: the elements are %v, not %v", e.Have, e.Want)
+}
+
+// view casts the storage.
 func view[T any](t *Tensor, want Type) []T {
-	if t.Type != want || len(t.bytes) == 0 {
+	if t.Type != want {
+		panic(&TypeError{Have: t.Type, Want: want})
+	}
+	if len(t.bytes) == 0 {
 		return nil
 	}
 	return unsafe.Slice((*T)(unsafe.Pointer(&t.bytes[0])), t.Shape.Elements())

@@ -15,8 +15,18 @@ func TestStorage(t *testing.T) {
 			if len(x.Bytes()) > 0 && uintptr(unsafe.Pointer(&x.Bytes()[0]))%Alignment != 0 {
 				t.Errorf("%v of %v is not aligned", shape, typ)
 			}
-			if got := len(x.Float32s()); typ == Float32 && got != shape.Elements() || typ != Float32 && got != 0 {
-				t.Errorf("%v of %v gives %d float32 values", shape, typ, got)
+			for want, view := range map[Type]func() int{
+				Float32: func() int { return len(x.Float32s()) },
+				Int32:   func() int { return len(x.Int32s()) },
+				Int64:   func() int { return len(x.Int64s()) },
+			} {
+				n, err := elements(view)
+				if typ == want && (err != nil || n != shape.Elements()) {
+					t.Errorf("%v of %v gives %d values, %v", shape, typ, n, err)
+				}
+				if typ != want && (err == nil || *err != TypeError{Have: typ, Want: want}) {
+					t.Errorf("%v of %v gives %d elements of type %v, %v", shape, typ, n, want, err)
+				}
 			}
 		}
 	}
@@ -24,4 +34,20 @@ func TestStorage(t *testing.T) {
 	if x.Float32s()[3] != 4 || x.Shape.String() != "2x2" || Shape(nil).String() != "scalar" || Float32.String() != "float32" {
 		t.Errorf("unexpected contents or names: %v %v", x.Float32s(), x.Shape)
 	}
+}
+
+// elements is the number of elements that a view has, or what it panics with.
+func elements(view func() int) (n int, err *TypeError) {
+	defer func() { err, _ = recover().(*TypeError) }()
+	return view(), nil
+}
+
+// TestFromFloat32s: values that do not fill the shape are not taken for a tensor.
+func TestFromFloat32s(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("three values for four elements are accepted")
+		}
+	}()
+	FromFloat32s([]float32{1, 2, 3}, 2, 2)
 }

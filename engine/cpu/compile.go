@@ -136,6 +136,9 @@ func (c *compiler) declare(n *graph.Node) *buffer {
 	}
 	b := c.newBuffer(n)
 	if n.Attr.(graph.VariableAttr).Stored == graph.BFloat16 {
+		if isWeights(n) {
+			c.fail(fmt.Errorf("the cpu engine cannot keep %v as bfloat16", n))
+		}
 		b.half, b.words = true, b.words/2
 	}
 	b.pinned = true

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 
 	"moco/graph"
@@ -11,6 +12,10 @@ import (
 // matMul packs its right operand in the tile's order and runs the tiles over the rows of the left one, as a
 // convolution of one tap over an image one pixel wide.
 func (c *compiler) matMul(n *graph.Node) {
+	if len(n.In[0].Shape) != 2 || len(n.In[1].Shape) != 2 {
+		c.fail(fmt.Errorf("the cpu engine cannot run %v: there is no kernel for batches of matrices", n))
+		return
+	}
 	at := n.Attr.(graph.MatMulAttr)
 	a, b := c.value(n.In[0]), c.value(n.In[1])
 	rows, out := n.Shape[0], channels(n.Shape[1])
