@@ -99,6 +99,14 @@ const (
 	BFloat16
 )
 
+// String is the precision's name: "float32" or "bfloat16".
+func (p Precision) String() string {
+	if p == BFloat16 {
+		return "bfloat16"
+	}
+	return "float32"
+}
+
 // New returns an empty graph.
 func New() *Graph { return &Graph{} }
 

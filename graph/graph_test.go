@@ -123,7 +123,8 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// TestActivations: what an engine may keep as bfloat16 follows from what a value is, not from its rank.
+// TestActivations: what an engine may keep as bfloat16 follows from what a value is, not from its
+// rank.
 func TestActivations(t *testing.T) {
 	g := New()
 	images, labels := g.Input("x", f32, 2, 8, 8, 3), g.Input("labels", i32, 2)
@@ -145,7 +146,9 @@ func TestActivations(t *testing.T) {
 			t.Errorf("%v is no activation", n)
 		}
 	}
-	for _, n := range []*Node{images, w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next, g.Rows(images, 0, 1)} {
+	for _, n := range []*Node{
+		images, g.Rows(images, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
+	} {
 		if n.Activation {
 			t.Errorf("%v is an activation", n)
 		}
@@ -273,8 +276,8 @@ func fuzzed(op Op, small int) any {
 	return NoAttr{}
 }
 
-// FuzzBuilder builds nodes of every kind on whatever there is: nothing may panic, and Check gives the
-// same answer twice.
+// FuzzBuilder builds nodes of every kind on whatever there is: nothing may panic, and Check gives
+// the same answer twice.
 func FuzzBuilder(f *testing.F) {
 	f.Add([]byte{5, 0, 1, 6, 1, 0, 7, 2, 1})
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})

@@ -1,4 +1,5 @@
-// Package nn builds encoders as graphs: ResNets with torchvision's parameter names, shapes and initialisation.
+// Package nn builds encoders as graphs: ResNets with torchvision's parameter names, shapes and
+// initialisation.
 package nn
 
 import (
@@ -15,13 +16,19 @@ import (
 
 // Config is an encoder: a ResNet (He et al. 2016) and the head that projects its features.
 type Config struct {
-	Arch  string  `yaml:"arch" json:"arch"`   // resnet18, resnet34, resnet50, resnet101, resnet152
-	Stem  string  `yaml:"stem" json:"stem"`   // imagenet: 7x7 stride 2 and max pooling; cifar: 3x3 stride 1, no pooling
-	Width float64 `yaml:"width" json:"width"` // multiplies every channel count
-	Dim   int     `yaml:"dim" json:"dim"`     // of the features (C in the paper)
-	Head  string  `yaml:"head" json:"head"`   // linear (MoCo v1), mlp (two layers, MoCo v2) or none (the pooled features themselves; Dim is then FeatureDim)
-
-	// Layers overrides the number of blocks in each of the four stages; nil is the architecture's own.
+	// Arch is resnet18, resnet34, resnet50, resnet101 or resnet152.
+	Arch string `yaml:"arch" json:"arch"`
+	// Stem is imagenet (7x7 with stride 2, then max pooling) or cifar (3x3 with stride 1, no
+	// pooling).
+	Stem string `yaml:"stem" json:"stem"`
+	// Width multiplies every count of channels.
+	Width float64 `yaml:"width" json:"width"`
+	// Dim is the number of features (C in the paper).
+	Dim int `yaml:"dim" json:"dim"`
+	// Head is linear (MoCo v1), mlp (two layers, MoCo v2) or none. Without a head the features are
+	// the pooled ones, and Dim is FeatureDim.
+	Head string `yaml:"head" json:"head"`
+	// Layers is the number of blocks in each of the four stages; nil is the architecture's own.
 	Layers []int `yaml:"layers,omitempty" json:"layers,omitempty"`
 }
 
@@ -39,7 +46,8 @@ var architectures = map[string]architecture{
 	"resnet152": {true, []int{3, 8, 36, 3}},
 }
 
-// Blocks is the number of blocks in each of an architecture's four stages, and whether they are bottlenecks; nil for one that is not known.
+// Blocks is the number of blocks in each of an architecture's four stages, and whether they are
+// bottlenecks. An unknown architecture has nil.
 func Blocks(arch string) (layers []int, bottleneck bool) {
 	a := architectures[arch]
 	return slices.Clone(a.layers), a.bottleneck
@@ -48,10 +56,10 @@ func Blocks(arch string) (layers []int, bottleneck bool) {
 // Batch norm's constants, as in torchvision.
 const (
 	epsilon  = 1e-5
-	momentum = 0.1 // share of a batch in the running statistics
+	momentum = 0.1 // the share that a batch gets in the running statistics
 )
 
-// Check says what in c no encoder can be built from, each with the key it concerns.
+// Check returns what is wrong with c, each error with the key that it concerns.
 func (c Config) Check() error {
 	var errs []error
 	a, ok := architectures[c.Arch]
@@ -73,7 +81,8 @@ func (c Config) Check() error {
 	case "linear", "mlp":
 	case "none":
 		if ok && c.Dim != c.FeatureDim() {
-			errs = append(errs, fmt.Errorf("encoder.dim: without a head the features are the %d pooled ones; set encoder.dim to that, not %d", c.FeatureDim(), c.Dim))
+			errs = append(errs, fmt.Errorf("encoder.dim: without a head the features are the %d pooled ones;"+
+				" set encoder.dim to that, not %d", c.FeatureDim(), c.Dim))
 		}
 	default:
 		errs = append(errs, fmt.Errorf("encoder.head: %q is not known; there are linear, mlp and none", c.Head))
@@ -87,12 +96,12 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// Parameter is a tensor that is learned, under torchvision's name, and how it starts.
+// Parameter is a tensor that is learned: torchvision's name, the shape, and how it starts.
 type Parameter struct {
 	Name  string
 	Shape tensor.Shape
 	start start
-	fan   int // what the spread of the start follows from
+	fan   int // inputs or outputs of a unit, which the spread of the start follows from
 }
 
 type start uint8
@@ -111,26 +120,27 @@ type Buffer struct {
 	Start    float32
 }
 
-// Parameters lists the encoder's parameters in the order of torchvision's named_parameters().
+// Parameters lists the encoder's parameters in the order of torchvision's named_parameters.
 func (c Config) Parameters() []Parameter {
 	b := c.describe()
 	return b.parameters
 }
 
-// Buffers lists the running statistics in the order of torchvision's named_buffers(), num_batches_tracked left out.
+// Buffers lists the running statistics in the order of torchvision's named_buffers, without
+// num_batches_tracked.
 func (c Config) Buffers() []Buffer {
 	b := c.describe()
 	return b.buffers
 }
 
-// describe walks through the network without building it.
+// describe lists what the network is made of, without building it.
 func (c Config) describe() *builder {
 	b := &builder{config: c}
 	b.network(nil)
 	return b
 }
 
-// FeatureDim is the number of features that pooling gives, before the head.
+// FeatureDim is the number of pooled features, which the head takes.
 func (c Config) FeatureDim() int {
 	if architectures[c.Arch].bottleneck {
 		return 4 * c.planes(512)
@@ -140,7 +150,8 @@ func (c Config) FeatureDim() int {
 
 func (c Config) planes(n int) int { return max(1, int(math.Round(float64(n)*c.Width))) }
 
-// Initialise fills t with the parameter's start, torchvision's rule, as a function of the seed and the parameter's name alone.
+// Initialise fills t with the parameter's start, by torchvision's rule. The values follow from the
+// seed and the parameter's name alone.
 func (p Parameter) Initialise(t *tensor.Tensor, seed uint64) {
 	key := []uint64{seed}
 	for _, b := range []byte(p.Name) {
@@ -163,25 +174,28 @@ func (p Parameter) Initialise(t *tensor.Tensor, seed uint64) {
 	}
 }
 
-// Encoder is an encoder on a graph: its values by torchvision's names, and how it treats batch norm.
+// Encoder is an encoder on a graph: its values by torchvision's names, and how it treats batch
+// norm.
 type Encoder struct {
 	Config Config
-	// Values maps the name of each parameter and running statistic to a node. After a pass in training, the running statistics
-	// are those that include its batch, so that a second pass goes on from them.
+	// Values maps the name of each parameter and running statistic to a node. A pass in training
+	// replaces the running statistics by those that include its batch, so that a second pass goes
+	// on from them.
 	Values map[string]*graph.Node
-	// Splits is the number of equal parts of a batch over which batch norm takes its statistics one by one, as if each were
-	// on a device of its own. 0 uses the running statistics: evaluation.
+	// Splits is the number of equal parts of a batch that have statistics of their own in batch
+	// norm, as if each were on its own device. 0 is evaluation: the running statistics are used.
 	Splits int
 }
 
-// Encode appends the encoder's computation for images x [N,H,W,3]. features is what the head makes, [N,Dim]; backbone is what
-// it was made from, the pooled output of the last stage, [N,FeatureDim].
+// Encode appends the encoder's computation for images x [N,H,W,3]. The backbone's value is the
+// pooled output of the last stage, [N,FeatureDim]; the features are what the head makes of it,
+// [N,Dim].
 func (e *Encoder) Encode(g *graph.Graph, x *graph.Node) (features, backbone *graph.Node) {
 	b := &builder{config: e.Config, g: g, encoder: e}
 	return b.network(x)
 }
 
-// builder walks through a network; with a graph it builds, without one it lists parameters and buffers.
+// builder goes through a network. It lists parameters and buffers, and with a graph it builds, too.
 type builder struct {
 	config     Config
 	g          *graph.Graph
@@ -233,7 +247,8 @@ func (b *builder) network(x *graph.Node) (features, backbone *graph.Node) {
 	return b.linear(x, "fc", channels, c.Dim), backbone
 }
 
-// block is BasicBlock or Bottleneck (with the stride on the 3x3 convolution, as torchvision has it).
+// block is torchvision's BasicBlock, or its Bottleneck, which has the stride on the 3x3
+// convolution.
 func (b *builder) block(x *graph.Node, name string, in, planes, stride int, bottleneck bool) (*graph.Node, int) {
 	out := planes
 	y := x
@@ -280,8 +295,8 @@ func (b *builder) relu(x *graph.Node) *graph.Node {
 	return b.g.ReLU(x)
 }
 
-// norm is batch norm. In training, running statistics move by a tenth towards the mean, over the splits, of the batch's; the
-// variance that they see is the unbiased one.
+// norm is batch norm. In training, the running statistics move a tenth of the way to the batch's:
+// the mean over the splits, of the means and of the unbiased variances.
 func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 	gamma, beta := b.parameter(name+".weight", ones, 0, channels), b.parameter(name+".bias", zeros, 0, channels)
 	b.buffers = append(b.buffers, Buffer{name + ".running_mean", channels, 0}, Buffer{name + ".running_var", channels, 1})

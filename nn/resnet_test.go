@@ -9,7 +9,8 @@ import (
 	"moco/tensor"
 )
 
-// TestNames compares with the names that torchvision gives, at the places where they are easy to get wrong.
+// TestNames compares with the names that torchvision gives, at the places where they are easy to
+// get wrong.
 func TestNames(t *testing.T) {
 	names := func(c Config) (out []string) {
 		for _, p := range c.Parameters() {
@@ -18,14 +19,18 @@ func TestNames(t *testing.T) {
 		return out
 	}
 	basic := names(Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 1000, Head: "linear"})
-	if len(basic) != 62 || !slices.Equal(basic[:5], []string{"conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer1.0.bn1.weight"}) {
+	first := []string{"conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer1.0.bn1.weight"}
+	if len(basic) != 62 || !slices.Equal(basic[:5], first) {
 		t.Errorf("resnet18 has %d parameters, first %v", len(basic), basic[:5])
 	}
-	if i := slices.Index(basic, "layer2.0.downsample.0.weight"); i < 0 || basic[i-1] != "layer2.0.bn2.bias" || basic[i+1] != "layer2.0.downsample.1.weight" {
+	shortcut := []string{"layer2.0.bn2.bias", "layer2.0.downsample.0.weight", "layer2.0.downsample.1.weight"}
+	if i := slices.Index(basic, shortcut[1]); i < 0 || !slices.Equal(basic[i-1:i+2], shortcut) {
 		t.Errorf("the projection stands at %d of %v", i, basic)
 	}
 	deep := names(Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "mlp"})
-	if !slices.Contains(deep, "layer1.0.downsample.0.weight") || !slices.Contains(deep, "layer4.2.bn3.bias") || !slices.Equal(deep[len(deep)-4:], []string{"fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"}) {
+	head := []string{"fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"}
+	if !slices.Contains(deep, "layer1.0.downsample.0.weight") || !slices.Contains(deep, "layer4.2.bn3.bias") ||
+		!slices.Equal(deep[len(deep)-4:], head) {
 		t.Errorf("resnet50's names end with %v", deep[len(deep)-4:])
 	}
 }
@@ -50,7 +55,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestInitialise: convolutions N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in), batch norm 1 and 0; and a function of seed and name.
+// TestInitialise: convolutions are N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in),
+// batch norm 1 and 0; and all values follow from seed and name.
 func TestInitialise(t *testing.T) {
 	c := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
 	for _, p := range c.Parameters() {

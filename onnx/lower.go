@@ -14,64 +14,23 @@ import (
 // lowering collects what the values of a graph become.
 type lowering struct {
 	options      Options
-	graph        []byte   // the fields of the GraphProto, but for
+	rules        map[graph.Op]func(l *lowering, n *graph.Node)
+	graph        []byte   // the fields of the GraphProto, without the weights
 	initialisers [][]byte // the weights, in pieces
 	outputs      map[*graph.Node]string
-	names        map[*graph.Node]string // of values that are there already
-	taken        map[string]bool
-	err          error // the first
+	names        map[*graph.Node]string // of the values that have been written
+	taken        map[string]bool        // names that values have, or will have
+	err          error                  // the first one
 }
 
-// rules has an entry for each kind of node that inference is made of.
-var rules map[graph.Op]func(l *lowering, n *graph.Node)
-
-func init() { // the rules lower their operands by them
-	rules = map[graph.Op]func(l *lowering, n *graph.Node){
-		graph.Input:    (*lowering).input,
-		graph.Variable: (*lowering).variable,
-		graph.Conv: func(l *lowering, n *graph.Node) {
-			a := n.Attr.(graph.ConvAttr)
-			k, s, p := a.Kernel, a.Stride, a.Pad
-			l.node(n, "Conv", l.values(n.In...), ints("kernel_shape", k, k), ints("strides", s, s), ints("pads", p, p, p, p))
-		},
-		graph.Normalise: (*lowering).normalise,
-		graph.ReLU:      func(l *lowering, n *graph.Node) { l.node(n, "Relu", l.values(n.In...)) },
-		graph.MaxPool: func(l *lowering, n *graph.Node) {
-			a := n.Attr.(graph.PoolAttr)
-			k, s, p := a.Kernel, a.Stride, a.Pad
-			l.node(n, "MaxPool", l.values(n.In...), ints("kernel_shape", k, k), ints("strides", s, s), ints("pads", p, p, p, p))
-		},
-		graph.AveragePool: func(l *lowering, n *graph.Node) { // [N,C,1,1], and that flat
-			pooled := l.step("GlobalAveragePool", l.values(n.In...))
-			l.node(n, "Flatten", []string{pooled}, integer("axis", 1))
-		},
-		graph.WeightedSum: (*lowering).weightedSum,
-		graph.MatMul: func(l *lowering, n *graph.Node) {
-			l.node(n, "Gemm", l.values(n.In...), transposes(n)...)
-		},
-		graph.BiasAdd: func(l *lowering, n *graph.Node) {
-			if product := n.In[0]; product.Op == graph.MatMul {
-				l.node(n, "Gemm", l.values(product.In[0], product.In[1], n.In[1]), transposes(product)...)
-				return
-			}
-			l.node(n, "Add", l.values(n.In...))
-		},
-		graph.L2Normalise: func(l *lowering, n *graph.Node) {
-			x := l.value(n.In[0])
-			norm := l.step("ReduceL2", []string{x}, ints("axes", 1), integer("keepdims", 1))
-			l.node(n, "Div", []string{x, l.step("Max", []string{norm, l.constant(1e-12)})})
-		},
-	}
-}
-
-// value is the name of n's value, which is computed where it is not yet.
+// value is the name of n's value, which is written first if it has not been.
 func (l *lowering) value(n *graph.Node) string {
 	if name, ok := l.names[n]; ok {
 		return name
 	}
-	rule, ok := rules[n.Op]
+	rule, ok := l.rules[n.Op]
 	if !ok {
-		l.fail(fmt.Errorf("%v has no place in a model for inference", n))
+		l.refuse(n, "")
 		return ""
 	}
 	rule(l, n)
@@ -92,7 +51,7 @@ func (l *lowering) fail(err error) {
 	}
 }
 
-// free is a name like want that no value has yet.
+// free takes a name that no value has yet: the wanted one, with a number behind it if need be.
 func (l *lowering) free(want string) string {
 	name := want
 	for i := 2; l.taken[name]; i++ {
@@ -102,7 +61,8 @@ func (l *lowering) free(want string) string {
 	return name
 }
 
-// node writes a node whose value is n's. Its name is that of the output, or of the layer whose weights it reads, or of its operator.
+// node writes a node whose value is n's. It is named after the output that it is, or the layer
+// whose weights it reads, or its operator.
 func (l *lowering) node(n *graph.Node, op string, in []string, attributes ...[]byte) {
 	name, ok := l.outputs[n]
 	if !ok {
@@ -118,7 +78,7 @@ func (l *lowering) node(n *graph.Node, op string, in []string, attributes ...[]b
 	l.write(op, in, name, attributes)
 }
 
-// step writes a node whose value is none of the graph's, and returns its name.
+// step writes a node whose value the graph does not have, and returns its name.
 func (l *lowering) step(op string, in []string, attributes ...[]byte) string {
 	name := l.free(op)
 	l.write(op, in, name, attributes)
@@ -154,19 +114,7 @@ func real(name string, v float64) []byte {
 	return number(protowire.AppendFixed32(b, math.Float32bits(float32(v))), attributeType, typeFloat)
 }
 
-// transposes are Gemm's attributes for a product.
-func transposes(n *graph.Node) (attributes [][]byte) {
-	at := n.Attr.(graph.MatMulAttr)
-	if at.TransposeA {
-		attributes = append(attributes, integer("transA", 1))
-	}
-	if at.TransposeB {
-		attributes = append(attributes, integer("transB", 1))
-	}
-	return attributes
-}
-
-// axes are those of a batch, with the channels where ONNX has them.
+// axes are those of a batch in ONNX's order: channels before height and width.
 func (l *lowering) axes(n *graph.Node) []axis {
 	if len(n.Shape) == 0 {
 		l.fail(fmt.Errorf("%v has no axis for the batch", n))
@@ -183,12 +131,13 @@ func (l *lowering) axes(n *graph.Node) []axis {
 	return out
 }
 
-// input declares an input, and makes of bytes what the graph takes, in the order of augment's Policy.View, so that it is the same to the last bit.
+// input declares an input. Bytes become what the graph takes in the steps of augment's Policy.View,
+// and in their order, so that pixels are the same to the last bit.
 func (l *lowering) input(n *graph.Node) {
 	name := l.free(n.Name)
 	p := l.options.Pixels
 	if n.Type != tensor.Float32 || p != nil && (len(n.Shape) != 4 || n.Shape[3] != 3) {
-		l.fail(fmt.Errorf("%v cannot be an input: those are features, or images of three channels", n))
+		l.fail(fmt.Errorf("%v cannot be an input: inputs are features, or images of three channels", n))
 		return
 	}
 	if p == nil {
@@ -238,36 +187,4 @@ func (l *lowering) channels(name string, v [3]float32) string {
 	name = l.free(name)
 	l.initialiser(name, tensor.FromFloat32s(v[:], 3, 1, 1))
 	return name
-}
-
-func (l *lowering) normalise(n *graph.Node) {
-	x, mean, variance, gamma, beta := n.In[0], n.In[1], n.In[2], n.In[3], n.In[4]
-	if len(mean.Shape) != 1 {
-		l.fail(fmt.Errorf("%v takes its statistics from splits of the batch; only running statistics have a place in a model for inference", n))
-		return
-	}
-	l.node(n, "BatchNormalization", l.values(x, gamma, beta, mean, variance), real("epsilon", n.Attr.(graph.NormAttr).Epsilon))
-}
-
-// weightedSum scales the terms that have a coefficient and adds them up, in order.
-func (l *lowering) weightedSum(n *graph.Node) {
-	a := n.Attr.(graph.WeightedSumAttr)
-	if len(n.In) > len(a.Coefficients) {
-		l.fail(fmt.Errorf("%v has a factor that is computed, which has no place in a model for inference", n))
-		return
-	}
-	terms := l.values(n.In...)
-	if len(terms) == 1 {
-		l.node(n, "Mul", []string{terms[0], l.constant(a.Coefficients[0])})
-		return
-	}
-	for i, c := range a.Coefficients {
-		if c != 1 {
-			terms[i] = l.step("Mul", []string{terms[i], l.constant(c)})
-		}
-	}
-	for len(terms) > 2 {
-		terms = append([]string{l.step("Add", terms[:2])}, terms[2:]...)
-	}
-	l.node(n, "Add", terms)
 }

@@ -1,7 +1,9 @@
 // Package onnx writes graphs of inference as ONNX models, for runtimes that know nothing of moco.
 //
-// It is a lowering like an engine's, to nodes of opset 17. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution weights are OIHW in
-// both, and nothing else has pixels. The first axis of inputs and outputs is free and named N, whatever batch the graph was built for.
+// It is a lowering like an engine's, to nodes of opset 17; rules.go has a line for each kind of
+// node. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution weights
+// are OIHW in both, and no other value that is written has pixels. The first axis of inputs and
+// outputs is free and named N, whatever batch the graph was built for.
 package onnx
 
 import (
@@ -28,7 +30,8 @@ const irVersion = 8
 type Options struct {
 	// Weights returns the value of a variable of the graph; names are kept.
 	Weights func(name string) *tensor.Tensor
-	// Pixels, if not nil, makes images come as bytes: each pixel's channel is divided by 255, less Mean, divided by Std.
+	// Pixels, if not nil, makes images come as bytes: each pixel's channel is divided by 255, less
+	// Mean, divided by Std.
 	Pixels   *Pixels
 	Doc      string            // what the model is, for people
 	Metadata map[string]string // what it is, for programs
@@ -37,13 +40,17 @@ type Options struct {
 // Pixels is how bytes become what the graph takes, for each channel.
 type Pixels struct{ Mean, Std [3]float32 }
 
-// Write writes the outputs of g, and no more than they need, as an ONNX model. The same graph, weights and options give the same bytes. A node that has no place
-// in inference is an error that names it.
+// Write writes the outputs of g, and no more than they need, as an ONNX model. The same graph,
+// weights and options give the same bytes. A node that has no place in inference gives an
+// *UnsupportedError.
 func Write(w io.Writer, g *graph.Graph, o Options) error {
 	if err := g.Check(); err != nil {
 		return fmt.Errorf("ONNX: %w", err)
 	}
-	l := &lowering{options: o, outputs: map[*graph.Node]string{}, names: map[*graph.Node]string{}, taken: map[string]bool{}}
+	l := &lowering{
+		options: o, rules: rules,
+		outputs: map[*graph.Node]string{}, names: map[*graph.Node]string{}, taken: map[string]bool{},
+	}
 	for _, out := range g.Outputs {
 		if l.outputs[out.Node] != "" {
 			return fmt.Errorf("ONNX: outputs %q and %q are one value; write one of them", l.outputs[out.Node], out.Name)
@@ -87,19 +94,26 @@ func Write(w io.Writer, g *graph.Graph, o Options) error {
 
 // The numbers of the fields that are written, from onnx.proto3 (github.com/onnx/onnx), by message.
 const (
-	modelIRVersion, modelProducer, modelDoc, modelGraph, modelOpset, modelMetadata = 1, 2, 6, 7, 8, 14 // ModelProto
-
-	opsetVersion       = 2    // OperatorSetIdProto; no domain is ONNX's own
-	pairKey, pairValue = 1, 2 // StringStringEntryProto
-
-	graphNode, graphName, graphInitialiser, graphInput, graphOutput = 1, 2, 5, 11, 12                // GraphProto
-	nodeInput, nodeOutput, nodeName, nodeOp, nodeAttribute          = 1, 2, 3, 4, 5                  // NodeProto
-	attributeName, attributeFloat, attributeInt, attributeInts      = 1, 2, 3, 8                     // AttributeProto
-	attributeType, typeFloat, typeInt, typeInts                     = 20, 1, 2, 7                    // its type, and that enum's values
-	tensorDims, tensorType, tensorName, tensorRaw                   = 1, 2, 8, 9                     // TensorProto
-	valueName, valueType, typeTensor, tensorElement, tensorShape    = 1, 2, 1, 1, 2                  // ValueInfoProto, TypeProto, TypeProto.Tensor
-	shapeAxis, axisValue, axisName                                  = 1, 1, 2                        // TensorShapeProto, its Dimension
-	float, uint8s                                                   = elementType(1), elementType(2) // TensorProto.DataType
+	// ModelProto
+	modelIRVersion, modelProducer, modelDoc, modelGraph, modelOpset, modelMetadata = 1, 2, 6, 7, 8, 14
+	// OperatorSetIdProto; without a domain it is ONNX's own
+	opsetVersion = 2
+	// StringStringEntryProto
+	pairKey, pairValue = 1, 2
+	// GraphProto
+	graphNode, graphName, graphInitialiser, graphInput, graphOutput = 1, 2, 5, 11, 12
+	// NodeProto
+	nodeInput, nodeOutput, nodeName, nodeOp, nodeAttribute = 1, 2, 3, 4, 5
+	// AttributeProto, and the values of its type
+	attributeName, attributeFloat, attributeInt, attributeInts = 1, 2, 3, 8
+	attributeType, typeFloat, typeInt, typeInts                = 20, 1, 2, 7
+	// TensorProto, and the values of its DataType
+	tensorDims, tensorType, tensorName, tensorRaw = 1, 2, 8, 9
+	float, uint8s                                 = elementType(1), elementType(2)
+	// ValueInfoProto, TypeProto and TypeProto.Tensor
+	valueName, valueType, typeTensor, tensorElement, tensorShape = 1, 2, 1, 1, 2
+	// TensorShapeProto and its Dimension
+	shapeAxis, axisValue, axisName = 1, 1, 2
 )
 
 // elementType is ONNX's number of a tensor's type.

@@ -14,7 +14,8 @@ import (
 	"moco/tensor"
 )
 
-// fields is a message without its schema: the values of each field, in order; numbers as uint64, anything else as bytes.
+// fields is a message without its schema: the values of each field, in order; numbers as uint64,
+// anything else as bytes.
 type fields map[protowire.Number][]any
 
 func parse(t *testing.T, raw []byte) fields {
@@ -74,7 +75,12 @@ func describe(t *testing.T, node fields) string {
 		for _, v := range a[attributeFloat] {
 			values = append(values, fmt.Sprint(math.Float32frombits(uint32(v.(uint64)))))
 		}
-		want := map[bool]uint64{len(a[attributeInt]) > 0: typeInt, len(a[attributeInts]) > 0: typeInts, len(a[attributeFloat]) > 0: typeFloat}[true]
+		want := uint64(typeFloat)
+		if len(a[attributeInt]) > 0 {
+			want = typeInt
+		} else if len(a[attributeInts]) > 0 {
+			want = typeInts
+		}
 		if a[attributeType][0] != want {
 			t.Errorf("%s: attribute %s has type %v, want %d", out, a.text(attributeName), a[attributeType], want)
 		}
@@ -83,7 +89,7 @@ func describe(t *testing.T, node fields) string {
 	return out
 }
 
-// info is an input or output as text: "images: 2 [N 3 8 8]", the number being the type.
+// info is an input or output as text, with the number of its type: "images: 2 [N 3 8 8]".
 func info(t *testing.T, value fields) string {
 	typed := parse(t, value.messages(t, valueType)[0][typeTensor][0].([]byte))
 	var axes []string
@@ -97,7 +103,7 @@ func info(t *testing.T, value fields) string {
 	return fmt.Sprintf("%s: %v %v", value.text(valueName), typed[tensorElement][0], axes)
 }
 
-// network has each kind of node that inference has.
+// network has every kind of node that inference is made of.
 func network() *graph.Graph {
 	g := graph.New()
 	v := func(name string, shape ...int) *graph.Node { return g.Variable(name, tensor.Float32, shape...) }
@@ -129,10 +135,15 @@ func weightsOf(g *graph.Graph) func(string) *tensor.Tensor {
 	return func(name string) *tensor.Tensor { return all[name] }
 }
 
-// TestModel walks through a model as a runtime does. scripts/interop/onnx.js runs such models.
+// TestModel reads a model as a runtime does. scripts/interop/onnx.js runs such models.
 func TestModel(t *testing.T) {
 	g := network()
-	o := Options{Weights: weightsOf(g), Doc: "what it is", Metadata: map[string]string{"b": "2", "a": "1"}, Pixels: &Pixels{Mean: [3]float32{0.5, 0.25, 0}, Std: [3]float32{1, 2, 4}}}
+	o := Options{
+		Weights:  weightsOf(g),
+		Doc:      "what it is",
+		Metadata: map[string]string{"b": "2", "a": "1"},
+		Pixels:   &Pixels{Mean: [3]float32{0.5, 0.25, 0}, Std: [3]float32{1, 2, 4}},
+	}
 	var b, again bytes.Buffer
 	if err := Write(&b, g, o); err != nil {
 		t.Fatal(err)
@@ -141,8 +152,11 @@ func TestModel(t *testing.T) {
 		t.Errorf("the same model is written as other bytes, %v", err)
 	}
 	m := parse(t, b.Bytes())
-	if m[modelIRVersion][0] != uint64(8) || m.messages(t, modelOpset)[0][opsetVersion][0] != uint64(17) || m.text(modelProducer) != "moco" || m.text(modelDoc) != "what it is" {
-		t.Errorf("the model's head is %v", m)
+	if m[modelIRVersion][0] != uint64(8) || m.messages(t, modelOpset)[0][opsetVersion][0] != uint64(17) {
+		t.Errorf("the model's versions are %v and %v", m[modelIRVersion], m.messages(t, modelOpset))
+	}
+	if m.text(modelProducer) != "moco" || m.text(modelDoc) != "what it is" {
+		t.Errorf("the model is of %s, and is %s", m.text(modelProducer), m.text(modelDoc))
 	}
 	var pairs []string
 	for _, p := range m.messages(t, modelMetadata) {
@@ -223,12 +237,14 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestSums: terms with coefficients, three of them, and a matrix product without a bias or with one behind it.
+// TestSums: terms with coefficients, three of them, and a matrix product without a bias or with one
+// behind it.
 func TestSums(t *testing.T) {
 	g := graph.New()
 	x := g.Input("x", tensor.Float32, 2, 3)
 	a := g.MatMul(x, g.Variable("a", tensor.Float32, 3, 3), false, false)
-	sum := g.WeightedSum(graph.Term{Coefficient: 1, X: x}, graph.Term{Coefficient: -2, X: a}, graph.Term{Coefficient: 3, X: x})
+	sum := g.WeightedSum(
+		graph.Term{Coefficient: 1, X: x}, graph.Term{Coefficient: -2, X: a}, graph.Term{Coefficient: 3, X: x})
 	g.Output("y", g.BiasAdd(sum, g.Variable("b", tensor.Float32, 3)))
 	var b bytes.Buffer
 	if err := Write(&b, g, Options{Weights: weightsOf(g)}); err != nil {
@@ -238,13 +254,15 @@ func TestSums(t *testing.T) {
 	for _, n := range parse(t, b.Bytes()).messages(t, modelGraph)[0].messages(t, graphNode) {
 		nodes = append(nodes, describe(t, n))
 	}
-	want := "[Gemm: Gemm(x a) Mul: Mul(Gemm constant) Mul_2: Mul(x constant_2) Add: Add(x Mul) Add_2: Add(Add Mul_2) y: Add(Add_2 b)]"
+	want := "[Gemm: Gemm(x a) Mul: Mul(Gemm constant) Mul_2: Mul(x constant_2)" +
+		" Add: Add(x Mul) Add_2: Add(Add Mul_2) y: Add(Add_2 b)]"
 	if fmt.Sprint(nodes) != want {
 		t.Errorf("the nodes are %v, want %s", nodes, want)
 	}
 }
 
-// TestRefused: what has no place in a model for inference is an error with its name, and nothing is written.
+// TestRefused: what has no place in a model for inference is an error with its name, and nothing is
+// written.
 func TestRefused(t *testing.T) {
 	image := func(g *graph.Graph) *graph.Node { return g.Input("x", tensor.Float32, 2, 4, 4, 3) }
 	for want, build := range map[string]func(g *graph.Graph) *graph.Node{
@@ -253,10 +271,19 @@ func TestRefused(t *testing.T) {
 			return g.Conv(image(g), g.Variable("absent", tensor.Float32, 4, 3, 3, 3), 1, 1)
 		},
 		"cannot be an input": func(g *graph.Graph) *graph.Node { return g.ReLU(g.Input("x", tensor.Float32, 2, 3)) },
+		"only products of two": func(g *graph.Graph) *graph.Node {
+			x := g.Input("x", tensor.Float32, 2, 5, 3)
+			return g.MatMul(x, x, false, true)
+		},
+		"products of two matrices are": func(g *graph.Graph) *graph.Node {
+			x := g.Input("x", tensor.Float32, 2, 5, 3)
+			return g.BiasAdd(g.MatMulSum(x, x, true, false), g.Variable("v", tensor.Float32, 3))
+		},
 		"only running statistics": func(g *graph.Graph) *graph.Node {
 			x := image(g)
 			v := g.Variable("v", tensor.Float32, 3)
-			return g.Normalise(graph.BatchNorm{X: x, Mean: g.BatchMean(x, 1), Variance: g.BatchVariance(x, 1), Gamma: v, Beta: v, Epsilon: 1e-5})
+			mean, variance := g.BatchMean(x, 1), g.BatchVariance(x, 1)
+			return g.Normalise(graph.BatchNorm{X: x, Mean: mean, Variance: variance, Gamma: v, Beta: v, Epsilon: 1e-5})
 		},
 		"a factor that is computed": func(g *graph.Graph) *graph.Node {
 			x := image(g)
@@ -280,13 +307,22 @@ func TestRefused(t *testing.T) {
 			}
 			return tensor.New(tensor.Float32, 3)
 		}
-		if err := Write(&b, g, Options{Weights: absent, Pixels: &Pixels{Std: [3]float32{1, 1, 1}}}); err == nil || !strings.Contains(err.Error(), want) || b.Len() > 0 {
+		err := Write(&b, g, Options{Weights: absent, Pixels: &Pixels{Std: [3]float32{1, 1, 1}}})
+		if err == nil || !strings.Contains(err.Error(), want) || b.Len() > 0 {
 			t.Errorf("want %q and nothing written: %v, %d bytes", want, err, b.Len())
 		}
 	}
-	g := network()
+	g := graph.New()
+	sum := g.RowSum(g.Input("x", tensor.Float32, 2, 3))
+	g.Output("y", sum)
+	var unsupported *UnsupportedError
+	if err := Write(&bytes.Buffer{}, g, Options{}); !errors.As(err, &unsupported) || unsupported.Node != sum {
+		t.Errorf("a kind without a rule gives %v", err)
+	}
+	g = network()
 	g.Output("again", g.Outputs[0].Node)
-	if err := Write(&bytes.Buffer{}, g, Options{Weights: weightsOf(g)}); err == nil || !strings.Contains(err.Error(), "one value") {
+	err := Write(&bytes.Buffer{}, g, Options{Weights: weightsOf(g)})
+	if err == nil || !strings.Contains(err.Error(), "one value") {
 		t.Errorf("two names of one output give %v", err)
 	}
 	g = network()

@@ -11,7 +11,7 @@ import (
 
 // Optimizer turns a gradient into a step of one parameter.
 type Optimizer interface {
-	// Update appends one step: parameter and velocity are variables of one shape, lr a scalar.
+	// Update appends one step: parameter and velocity are variables of one shape, lr is a scalar.
 	Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node)
 }
 
@@ -20,44 +20,46 @@ type Optimizer interface {
 //	v = Momentum*v + (gradient + WeightDecay*p)
 //	p = p - lr*v
 //
-// Weight decay is applied to every parameter, batch norm's and biases too, as the MoCo authors' code does.
+// Every parameter decays, batch norm's and biases too, as in the MoCo authors' code.
 type SGD struct {
 	Momentum, WeightDecay float64
 }
 
-// Update appends one step: parameter and velocity are the variables p and v, lr a scalar.
+// Update appends one step: parameter and velocity are the variables p and v, lr is a scalar.
 func (s SGD) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node) {
-	next := g.WeightedSum(
+	descend(g, parameter, velocity, lr, g.WeightedSum(
 		graph.Term{Coefficient: s.Momentum, X: velocity},
 		graph.Term{Coefficient: 1, X: gradient},
-		graph.Term{Coefficient: s.WeightDecay, X: parameter})
-	g.Assign(velocity, next)
-	g.Assign(parameter, g.WeightedSum(
-		graph.Term{Coefficient: 1, X: parameter},
-		graph.Term{Coefficient: -1, Scalar: lr, X: next}))
+		graph.Term{Coefficient: s.WeightDecay, X: parameter}))
 }
 
 // LARS is SGD with a rate for each layer, for large batches (You et al. 2017):
 //
-//	v = Momentum*v + ratio*(gradient + WeightDecay*p),  ratio = Trust*|p| / (|gradient| + WeightDecay*|p|)
+//	ratio = Trust*|p| / (|gradient| + WeightDecay*|p|)
+//	v = Momentum*v + ratio*(gradient + WeightDecay*p)
 //	p = p - lr*v
 //
-// As in SimCLR, batch norm's parameters and biases (whatever has one axis) are trained by plain momentum, without decay.
+// As in SimCLR, parameters of one axis, which are batch norm's and biases, are trained by plain
+// momentum and do not decay.
 type LARS struct {
 	Momentum, WeightDecay, Trust float64
 }
 
-// Update appends one step: parameter and velocity are the variables p and v, lr a scalar.
+// Update appends one step: parameter and velocity are the variables p and v, lr is a scalar.
 func (l LARS) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node) {
 	if len(parameter.Shape) < 2 {
 		SGD{Momentum: l.Momentum}.Update(g, parameter, velocity, gradient, lr)
 		return
 	}
 	ratio := g.TrustRatio(parameter, gradient, l.Trust, l.WeightDecay)
-	next := g.WeightedSum(
+	descend(g, parameter, velocity, lr, g.WeightedSum(
 		graph.Term{Coefficient: l.Momentum, X: velocity},
 		graph.Term{Coefficient: 1, Scalar: ratio, X: gradient},
-		graph.Term{Coefficient: l.WeightDecay, Scalar: ratio, X: parameter})
+		graph.Term{Coefficient: l.WeightDecay, Scalar: ratio, X: parameter}))
+}
+
+// descend gives the velocity its next value, and moves the parameter against it.
+func descend(g *graph.Graph, parameter, velocity, lr, next *graph.Node) {
 	g.Assign(velocity, next)
 	g.Assign(parameter, g.WeightedSum(
 		graph.Term{Coefficient: 1, X: parameter},
@@ -68,16 +70,16 @@ func (l LARS) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.No
 type Schedule struct {
 	Kind       string  // "cosine" or "step"
 	Epochs     float64 // length of training
-	Warmup     float64 // epochs during which the rate rises linearly to its base
-	Milestones []int   // "step": epochs at which the rate is multiplied by Factor
-	Factor     float64 // "step"; 0 is 0.1
+	Warmup     float64 // epochs in which the rate rises linearly to its base
+	Milestones []int   // of "step": the epochs at which the rate is multiplied by Factor
+	Factor     float64 // of "step"; 0 is 0.1
 }
 
-// Kinds are the schedules there are.
+// Kinds are the kinds of schedules.
 var Kinds = []string{"cosine", "step"}
 
-// Rate is the learning rate at a time counted in epochs, with fractions: each step has its own. For "cosine" it is
-// base * (1 + cos(pi * epoch/Epochs)) / 2.
+// Rate is the learning rate at a time in epochs, with fractions, so that each step has its own. For
+// "cosine" it is base * (1 + cos(pi * epoch/Epochs)) / 2.
 func (s Schedule) Rate(base, epoch float64) float64 {
 	if epoch < s.Warmup {
 		return base * epoch / s.Warmup
@@ -97,7 +99,7 @@ func (s Schedule) Rate(base, epoch float64) float64 {
 	return base * 0.5 * (1 + math.Cos(math.Pi*min(epoch/s.Epochs, 1)))
 }
 
-// Check says what is wrong with the schedule.
+// Check returns what is wrong with the schedule.
 func (s Schedule) Check() error {
 	if !slices.Contains(Kinds, s.Kind) {
 		return fmt.Errorf("schedule: %q is not known; there are cosine and step", s.Kind)

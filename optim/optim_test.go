@@ -21,7 +21,9 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("%s at epoch %v: %v, want %v", c.s.Kind, c.epoch, got, c.want)
 		}
 	}
-	for _, bad := range []Schedule{{Kind: "linear"}, {Kind: "step", Milestones: []int{3, 2}}, {Kind: "cosine", Warmup: -1}} {
+	for _, bad := range []Schedule{
+		{Kind: "linear"}, {Kind: "step", Milestones: []int{3, 2}}, {Kind: "cosine", Warmup: -1},
+	} {
 		if bad.Check() == nil {
 			t.Errorf("%+v passes", bad)
 		}

@@ -1,8 +1,8 @@
 // Package tensor holds dense arrays: an element type, a shape, and storage aligned to 64 bytes.
 //
-// Images and activations are NHWC everywhere: batch, height, width, channels, the last varying fastest.
-// Convolution weights are OIHW (out, in, height, width), as PyTorch stores them; an engine is free to
-// keep another order inside.
+// Images and activations are NHWC everywhere: batch, height, width, channels, the last varying
+// fastest. Convolution weights are OIHW (out, in, height, width), as PyTorch stores them; an engine
+// is free to keep another order inside.
 package tensor
 
 import (
@@ -103,8 +103,8 @@ func FromFloat32s(v []float32, shape ...int) *Tensor {
 func (t *Tensor) Bytes() []byte { return t.bytes }
 
 // Float32s is the storage of a Float32 tensor; it shares memory with t. Like an index out of range,
-// asking a tensor for elements that it does not have is a mistake of the program: Float32s, Int32s and
-// Int64s panic with a *TypeError. Look at t.Type first where the tensor comes from a file.
+// asking a tensor for elements that it does not have is a mistake of the program: Float32s, Int32s
+// and Int64s panic with a *TypeError. Look at t.Type first where the tensor comes from a file.
 func (t *Tensor) Float32s() []float32 { return view[float32](t, Float32) }
 
 // Int32s is the storage of an Int32 tensor, as Float32s is.

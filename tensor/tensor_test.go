@@ -31,8 +31,15 @@ func TestStorage(t *testing.T) {
 		}
 	}
 	x := FromFloat32s([]float32{1, 2, 3, 4}, 2, 2)
-	if x.Float32s()[3] != 4 || x.Shape.String() != "2x2" || Shape(nil).String() != "scalar" || Float32.String() != "float32" {
-		t.Errorf("unexpected contents or names: %v %v", x.Float32s(), x.Shape)
+	if x.Float32s()[3] != 4 {
+		t.Errorf("the values are %v", x.Float32s())
+	}
+	for got, want := range map[string]string{
+		x.Shape.String(): "2x2", Shape(nil).String(): "scalar", Float32.String(): "float32",
+	} {
+		if got != want {
+			t.Errorf("a name is %q, want %q", got, want)
+		}
 	}
 }
 

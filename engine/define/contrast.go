@@ -45,8 +45,8 @@ func contrastAccuracy(a graph.ContrastAttr, in []*Value, y *Value) {
 	}
 }
 
-// logits is the similarity of query r to its positive and to the negatives, each over t. A negative with
-// the query's own id is minus infinity.
+// logits is the similarity of query r to its positive and to the negatives, each over t. A negative
+// with the query's own id is minus infinity.
 func logits(a graph.ContrastAttr, in []*Value, r int) (positive float64, negatives []float64) {
 	keys := in[1].Shape[1]
 	for j, x := range in[1].X[r*keys : (r+1)*keys] {

@@ -67,8 +67,8 @@ func tapsFirst(w *Value) []float64 {
 	return t
 }
 
-// eachTap calls f for every pair of an input pixel (of x) and an output pixel (of y) that a tap of the
-// window joins.
+// eachTap calls f for every pair of an input pixel (of x) and an output pixel (of y) that a tap of
+// the window joins.
 func eachTap(w graph.Window, x, y tensor.Shape, f func(tap, xi, yi int)) {
 	for n := range y[0] {
 		for oy := range y[1] {

@@ -1,6 +1,7 @@
-// Package define says what each operation of a graph computes: one function in float64 for each kind of
-// node, plain enough to be checked by eye. The equations stand in package graph. Engines are tested
-// against these definitions, and may run an operation by its definition where they have no kernel.
+// Package define says what each operation of a graph computes: one function in float64 for each
+// kind of node, plain enough to be checked by eye. The equations stand in package graph. Engines
+// are tested against these definitions, and may run an operation by its definition where they have
+// no kernel.
 package define
 
 import (
@@ -79,9 +80,9 @@ func (e *UndefinedError) Error() string { return fmt.Sprintf("%v has no definiti
 // Has reports whether a kind has a definition. Every kind in graph.Ops has one.
 func Has(op graph.Op) bool { return definitions[op] != nil }
 
-// Evaluate computes the value of n into y, from the values of its operands in their order. The node must
-// be one of a graph that passed Check, and the values must have the types and shapes of their nodes.
-// An input or variable has no definition.
+// Evaluate computes the value of n into y, from the values of its operands in their order. The node
+// must be one of a graph that passed Check, and the values must have the types and shapes of their
+// nodes. An input or variable has no definition.
 func Evaluate(n *graph.Node, in []*Value, y *Value) error {
 	define, ok := definitions[n.Op]
 	if !ok {

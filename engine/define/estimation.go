@@ -56,14 +56,15 @@ func partition(a graph.PartitionAttr, in []*Value, y *Value) {
 	}
 }
 
-// dataProbability is h of Wu et al. 2018, Eq. 6: how likely a similarity is to come from the data and
-// not from noise.
+// dataProbability is h of Wu et al. 2018, Eq. 6: how likely a similarity is to come from the data
+// and not from noise.
 func dataProbability(a graph.EstimateAttr, similarity, z float64, noise int) float64 {
 	p := math.Exp(similarity/a.Temperature) / z
 	return p / (p + float64(noise)/float64(a.Population))
 }
 
-// eachDraw calls f with the place of each draw in [N,M], its row of x, and the key that the index names.
+// eachDraw calls f with the place of each draw in [N,M], its row of x, and the key that the index
+// names.
 func eachDraw(draws, index, bank, x *Value, f func(i int, x, key []float64)) {
 	each, width := draws.Shape[1], bank.Shape[1]
 	for i, k := range index.X {

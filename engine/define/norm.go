@@ -61,8 +61,8 @@ func batchNormGradInput(a graph.NormAttr, in []*Value, dx *Value) {
 	})
 }
 
-// eachChannel calls f for every element i of x, with the place of its split and channel in [S,C] and
-// the number of elements that share it.
+// eachChannel calls f for every element i of x, with the place of its split and channel in [S,C]
+// and the number of elements that share it.
 func eachChannel(x *Value, splits int, f func(i, sc, count int)) {
 	channels := x.Shape[len(x.Shape)-1]
 	each := len(x.X) / splits

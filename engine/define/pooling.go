@@ -34,8 +34,8 @@ func init() {
 // pooled is the place in [N,C] of element i of [N,H,W,C].
 func pooled(s tensor.Shape, i int) int { return i/(s[1]*s[2]*s[3])*s[3] + i%s[3] }
 
-// firstLargest is, for every element of a pooling's output of shape y, the index of the first largest
-// of its window in x.
+// firstLargest is, for every element of a pooling's output of shape y, the index of the first
+// largest of its window in x.
 func firstLargest(w graph.Window, x *Value, y tensor.Shape) []int {
 	channels := x.Shape[3]
 	from := make([]int, y.Elements())

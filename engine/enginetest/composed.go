@@ -1,9 +1,16 @@
 package enginetest
 
-import "moco/graph"
+import (
+	"fmt"
+	"slices"
 
-// residualStep is a small network's whole step: stem, a residual block with a projection, pooling, a head, InfoNCE against a queue, the
-// gradient, SGD with momentum, running statistics, a momentum encoder's first layer, and the queue's update.
+	"moco/graph"
+	"moco/tensor"
+)
+
+// residualStep is a small network's whole step: stem, pooling, residual blocks, one of them with a
+// projection, a head, InfoNCE against a queue, the gradients, SGD with momentum, and the queue's
+// update.
 func residualStep(g *graph.Graph, batch, size, splits int) {
 	lr := g.Input("lr", f32)
 	var parameters []*graph.Node
@@ -32,7 +39,8 @@ func residualStep(g *graph.Graph, batch, size, splits int) {
 		block := g.ReLU(g.Add(b, shortcut))
 		c := g.ReLU(norm("bn5", g.Conv(block, parameter("conv5", 20, 20, 3, 3), 1, 1)))
 		last := g.ReLU(g.Add(norm("bn6", g.Conv(c, parameter("conv6", 20, 20, 3, 3), 1, 1)), block))
-		hidden := g.ReLU(g.BiasAdd(g.MatMul(g.AveragePool(last), parameter("fc0", 20, 20), false, true), parameter("fc0.bias", 20)))
+		hidden := g.MatMul(g.AveragePool(last), parameter("fc0", 20, 20), false, true)
+		hidden = g.ReLU(g.BiasAdd(hidden, parameter("fc0.bias", 20)))
 		return g.L2Normalise(g.BiasAdd(g.MatMul(hidden, parameter("fc2", 7, 20), false, true), parameter("fc2.bias", 7)))
 	}
 	queue, at := g.Variable("queue", f32, 13, 7), g.Variable("at", i32, 1)
@@ -46,7 +54,8 @@ func residualStep(g *graph.Graph, batch, size, splits int) {
 	for i, d := range g.Gradients(loss, g.Fill(1), parameters) {
 		p := parameters[i]
 		v := g.Variable("sgd."+p.Name, f32, p.Shape...)
-		next := g.WeightedSum(graph.Term{Coefficient: 0.9, X: v}, graph.Term{Coefficient: 1, X: d}, graph.Term{Coefficient: 5e-4, X: p})
+		next := g.WeightedSum(
+			graph.Term{Coefficient: 0.9, X: v}, graph.Term{Coefficient: 1, X: d}, graph.Term{Coefficient: 5e-4, X: p})
 		g.Assign(v, next)
 		g.Assign(p, g.WeightedSum(graph.Term{Coefficient: 1, X: p}, graph.Term{Coefficient: -1, Scalar: lr, X: next}))
 		if p.Name == "conv2" || p.Name == "bn3.weight" {
@@ -57,8 +66,8 @@ func residualStep(g *graph.Graph, batch, size, splits int) {
 	g.Assign(at, g.Advance(at, batch, 13))
 }
 
-// bottlenecks is the gradient of two bottleneck blocks, in which 1x1 convolutions stand between a 3x3 convolution, batch norms and a shortcut; frozen, it is their value with
-// running statistics.
+// bottlenecks is the gradient of two bottleneck blocks, in which 1x1 convolutions stand between a
+// 3x3 convolution, batch norms and a shortcut. Frozen, it is their value with running statistics.
 func bottlenecks(g *graph.Graph, batch, splits int, frozen bool) {
 	const wide, narrow = 48, 16
 	var parameters []*graph.Node
@@ -93,33 +102,44 @@ func bottlenecks(g *graph.Graph, batch, splits int, frozen bool) {
 	}
 }
 
-// composedCases has the patterns on which an engine's fusion, reuse of memory and order of assignments could go wrong.
+// composedCases has the patterns on which an engine's fusion, reuse of memory and order of assignments
+// could go wrong.
 func composedCases() []Case {
+	return slices.Concat(networkCases(), fusionCases(), assignmentCases())
+}
+
+func networkCases() []Case {
 	small := func(i int) float64 { return float64(i*31%17-8) / 20 }
-	step := map[string]func(int) float64{"lr": func(int) float64 { return 0.05 }, "at": func(int) float64 { return 11 },
-		"shuffle": func(i int) float64 { return float64(i ^ 1) }, "bn3.weight": func(i int) float64 { return 1 + small(i) }}
+	step := setting{
+		"lr":         func(int) float64 { return 0.05 },
+		"at":         func(int) float64 { return 11 },
+		"shuffle":    func(i int) float64 { return float64(i ^ 1) },
+		"bn3.weight": func(i int) float64 { return 1 + small(i) },
+	}
 	zeros := func(int) float64 { return 0 }
 	for _, p := range []string{"conv1", "bn1.weight", "bn1.bias"} {
 		step["sgd."+p] = zeros
 	}
-	variances := map[string]func(int) float64{}
+	variances := setting{}
 	for _, name := range []string{"bn0", "a.bn1", "a.bn2", "a.bn3", "b.bn1", "b.bn2", "b.bn3"} {
 		variances[name+".variance"] = func(i int) float64 { return 0.5 + small(i) }
 	}
+	frozen := setting{
+		"1.v": func(i int) float64 { return 0.5 + small(i)/2 },
+		"2.v": func(i int) float64 { return 0.4 + small(i)/3 },
+		"3.v": func(int) float64 { return 0.3 },
+	}
 	return []Case{
 		{Name: "a network's step", Loose: 0.4, Runs: 3, Set: step, Build: func(g *graph.Graph) { residualStep(g, 4, 8, 2) }},
-		{Name: "a network's step at an odd size", Loose: 0.4, Runs: 2, Set: step, Build: func(g *graph.Graph) { residualStep(g, 6, 11, 1) }},
-		{Name: "bottlenecks", Loose: 0.4, Build: func(g *graph.Graph) { bottlenecks(g, 6, 2, false) }},
-		{Name: "bottlenecks with Winograd's convolution", Loose: 0.4, Build: func(g *graph.Graph) { bottlenecks(g, 32, 1, false) }},
-		{Name: "frozen bottlenecks", Loose: 0.1, Set: variances, Build: func(g *graph.Graph) { bottlenecks(g, 3, 1, true) }},
-		{Name: "a ReLU used twice", Build: func(g *graph.Graph) {
-			x := g.Input("x", f32, 2, 3, 3, 5)
-			y := g.ReLU(normOf(g, x, 1, ""))
-			g.Output("sum", g.Add(y, y))
-			g.Output("y", y)
-			g.Output("dx", g.Gradients(g.Add(y, y), g.Input("dy", f32, 2, 3, 3, 5), []*graph.Node{x})[0])
+		{Name: "a network's step at an odd size", Loose: 0.4, Runs: 2, Set: step, Build: func(g *graph.Graph) {
+			residualStep(g, 6, 11, 1)
 		}},
-		{Name: "a frozen network", Loose: 0.05, Set: map[string]func(int) float64{"1.v": func(i int) float64 { return 0.5 + small(i)/2 }, "2.v": func(i int) float64 { return 0.4 + small(i)/3 }, "3.v": func(int) float64 { return 0.3 }},
+		{Name: "bottlenecks", Loose: 0.4, Build: func(g *graph.Graph) { bottlenecks(g, 6, 2, false) }},
+		{Name: "bottlenecks with Winograd's convolution", Loose: 0.4, Build: func(g *graph.Graph) {
+			bottlenecks(g, 32, 1, false)
+		}},
+		{Name: "frozen bottlenecks", Loose: 0.1, Set: variances, Build: func(g *graph.Graph) { bottlenecks(g, 3, 1, true) }},
+		{Name: "a frozen network", Loose: 0.05, Set: frozen,
 			Build: func(g *graph.Graph) {
 				layer := func(name string, x *graph.Node) *graph.Node {
 					y := g.Conv(x, g.Variable(name+".w", f32, 16, 16, 3, 3), 1, 1)
@@ -132,6 +152,19 @@ func composedCases() []Case {
 				g.Output("y", last)
 				g.Output("plain", layer("3", last))
 			}},
+	}
+}
+
+// fusionCases stand close to what an engine runs as one pass over memory.
+func fusionCases() []Case {
+	return []Case{
+		{Name: "a ReLU used twice", Build: func(g *graph.Graph) {
+			x := g.Input("x", f32, 2, 3, 3, 5)
+			y := g.ReLU(normOf(g, x, 1, ""))
+			g.Output("sum", g.Add(y, y))
+			g.Output("y", y)
+			g.Output("dx", g.Gradients(g.Add(y, y), g.Input("dy", f32, 2, 3, 3, 5), []*graph.Node{x})[0])
+		}},
 		{Name: "a masked gradient that somebody else wants too", Build: func(g *graph.Graph) {
 			x := g.Input("x", f32, 2, 3, 3, 5)
 			gamma := g.Variable("g", f32, 5)
@@ -152,10 +185,30 @@ func composedCases() []Case {
 		{Name: "a data gradient added in place to a value that lives on", Build: func(g *graph.Graph) {
 			w := g.Variable("w", f32, 16, 16, 3, 3)
 			dy, other := g.Input("dy", f32, 2, 4, 4, 16), g.Input("other", f32, 2, 4, 4, 16)
-			sum := g.Add(other, g.ConvGradInput(dy, w, graph.ConvAttr{Window: graph.Window{Kernel: 3, Stride: 1, Pad: 1}, Height: 4, Width: 4}))
+			a := graph.ConvAttr{Window: graph.Window{Kernel: 3, Stride: 1, Pad: 1}, Height: 4, Width: 4}
+			sum := g.Add(other, g.ConvGradInput(dy, w, a))
 			g.Output("sum", sum)
 			g.Output("both", g.Add(sum, other))
 		}},
+		{Name: "running statistics", Runs: 3, Build: func(g *graph.Graph) {
+			x := g.Input("x", f32, 4, 3, 3, 5)
+			mean := g.BatchMean(x, 2)
+			r := g.Variable("mean", f32, 5)
+			g.Assign(r, g.WeightedSum(graph.Term{Coefficient: 0.9, X: r}, graph.Term{Coefficient: 0.05, X: g.SplitSum(mean)}))
+		}},
+		{Name: "images summed, gathered and convolved", Build: func(g *graph.Graph) {
+			x := g.Input("x", f32, 3, 4, 4, 3)
+			y := g.GatherRows(x, g.Input("i", i32, 3))
+			g.Output("sum", g.Add(x, y))
+			g.Output("mean", g.BatchMean(y, 3))
+			g.Output("conv", g.Conv(y, g.Variable("w", f32, 5, 3, 3, 3), 1, 1))
+		}, Set: setting{"i": func(i int) float64 { return float64(2 - i) }}},
+	}
+}
+
+// assignmentCases read values that lie where others are written.
+func assignmentCases() []Case {
+	cases := []Case{
 		{Name: "two variables change places", Runs: 3, Build: func(g *graph.Graph) {
 			a, b := g.Variable("a", f32, 7), g.Variable("b", f32, 7)
 			g.Assign(a, b)
@@ -188,18 +241,20 @@ func composedCases() []Case {
 			g.Output("y", g.Conv(g.Input("x", f32, 2, 5, 5, 3), next, 1, 1))
 			g.Assign(q, g.WeightedSum(graph.Term{Coefficient: 0.5, X: q}))
 		}},
-		{Name: "running statistics", Runs: 3, Build: func(g *graph.Graph) {
-			x := g.Input("x", f32, 4, 3, 3, 5)
-			mean := g.BatchMean(x, 2)
-			r := g.Variable("mean", f32, 5)
-			g.Assign(r, g.WeightedSum(graph.Term{Coefficient: 0.9, X: r}, graph.Term{Coefficient: 0.05, X: g.SplitSum(mean)}))
-		}},
-		{Name: "images summed, gathered and convolved", Build: func(g *graph.Graph) {
-			x := g.Input("x", f32, 3, 4, 4, 3)
-			y := g.GatherRows(x, g.Input("i", i32, 3))
-			g.Output("sum", g.Add(x, y))
-			g.Output("mean", g.BatchMean(y, 3))
-			g.Output("conv", g.Conv(y, g.Variable("w", f32, 5, 3, 3, 3), 1, 1))
-		}, Set: map[string]func(int) float64{"i": func(i int) float64 { return float64(2 - i) }}},
 	}
+	for _, shape := range [][]int{{5}, {3, 17}, {2, 3, 5}} {
+		eighths := func(i int) float64 { return float64(i*7%17-8) / 8 } // exact in bfloat16
+		cases = append(cases, Case{
+			Name: fmt.Sprintf("a variable of %v kept as bfloat16", tensor.Shape(shape)),
+			Runs: 2,
+			Set:  setting{"v": eighths, "x": eighths},
+			Build: func(g *graph.Graph) {
+				v, x := g.BFloat16Variable("v", shape...), g.Input("x", f32, shape...)
+				g.Output("sum", g.WeightedSum(graph.Term{Coefficient: 0.5, X: v}, graph.Term{Coefficient: 2, X: x}))
+				g.Output("v", v)
+				g.Assign(v, x)
+			},
+		})
+	}
+	return cases
 }

@@ -30,7 +30,7 @@ func bankCases() (cases []Case) {
 		eighths := func(i int) float64 { return float64(i*7%17-8) / 8 } // exact in bfloat16
 		index := func(i int) float64 { return float64(i * 5 % s.bank) }
 		cases = append(cases, Case{
-			Name: fmt.Sprintf("bank of %dx%d, bfloat16 %v, %d draws for %d", s.bank, s.dim, s.stored == graph.BFloat16, s.draws, s.n),
+			Name: fmt.Sprintf("bank of %dx%d in %v, %d draws for %d", s.bank, s.dim, s.stored, s.draws, s.n),
 			Runs: 2,
 			Set:  setting{"index": index, "own": index, "bank": eighths, "new": eighths, "copy": eighths},
 			Build: func(g *graph.Graph) {

@@ -10,12 +10,12 @@ import (
 
 // family is what the tests know of the operations of one file in package graph.
 type family struct {
-	// cases hold an engine to the definitions, over shapes that fit no vector. Every kind of the family
-	// is in one of them.
+	// cases hold an engine to the definitions, over shapes that fit no vector. Every kind of the
+	// family is in one of them.
 	cases func() []Case
-	// differentiable has graphs y(x, ...) whose gradients are compared with finite differences, some for
-	// each kind that has a gradient. Of the inputs, those named i... are integers, and those named d...
-	// get no gradient.
+	// differentiable has graphs y(x, ...) whose gradients are compared with finite differences,
+	// some for each kind that has a gradient. Of the inputs, those named i... are integers, and
+	// those named d... get no gradient.
 	differentiable map[graph.Op][]func(g *graph.Graph) *graph.Node
 }
 
@@ -44,8 +44,8 @@ func unary(name string, shape []int, build func(g *graph.Graph, x *graph.Node) *
 	}}
 }
 
-// outputGradients makes outputs of the gradients of y, named "d" and the operand's name, given an input
-// "dy". It leaves y itself to the caller.
+// outputGradients makes outputs of the gradients of y, named "d" and the operand's name, given an
+// input "dy". It leaves y itself to the caller.
 func outputGradients(g *graph.Graph, y *graph.Node, wrt ...*graph.Node) {
 	dy := g.Input("dy", f32, slices.Clone(y.Shape)...)
 	for i, d := range g.Gradients(y, dy, wrt) {

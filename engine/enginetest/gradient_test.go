@@ -16,8 +16,8 @@ func TestInterpreter(t *testing.T) {
 	Run(t, func() engine.Engine { return New() })
 }
 
-// TestEveryKindHasACase: an operation cannot be added to graphs without a case that holds engines to
-// its definition.
+// TestEveryKindHasACase: an operation cannot be added to graphs without a case that holds engines
+// to its definition.
 func TestEveryKindHasACase(t *testing.T) {
 	covered := map[graph.Op]bool{}
 	for _, c := range kindCases() {

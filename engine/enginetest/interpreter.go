@@ -1,6 +1,6 @@
 // Package enginetest says what every engine must do: an interpreter that runs graphs by the float64
-// definitions of package define, and a suite (Run) that compares an engine with it. The suite's cases
-// stand in a file for each family of operations.
+// definitions of package define, and a suite (Run) that compares an engine with it. The suite's
+// cases stand in a file for each family of operations.
 package enginetest
 
 import (
@@ -13,7 +13,8 @@ import (
 	"moco/tensor"
 )
 
-// Interpreter is the engine that runs every node by its definition, in float64, one after the other.
+// Interpreter is the engine that runs every node by its definition, in float64, one after the
+// other.
 type Interpreter struct{}
 
 // New returns the interpreter.
@@ -45,8 +46,8 @@ func (s *State) Read(name string) (*tensor.Tensor, error) {
 	return t, nil
 }
 
-// Float64s is a variable's own storage; nil if there is no such variable. Reference tests read and write
-// it, to compare in full precision.
+// Float64s is a variable's own storage; nil if there is no such variable. Reference tests read and
+// write it, to compare in full precision.
 func (s *State) Float64s(name string) []float64 {
 	if v := s.values[name]; v != nil {
 		return v.X

@@ -33,7 +33,8 @@ func normOf(g *graph.Graph, x *graph.Node, splits int, prefix string) *graph.Nod
 	})
 }
 
-// frozenNormOf is batch norm with running statistics, which are the variables prefix+"m" and prefix+"v".
+// frozenNormOf is batch norm with running statistics, which are the variables prefix+"m" and
+// prefix+"v".
 func frozenNormOf(g *graph.Graph, x *graph.Node, prefix string) *graph.Node {
 	c := x.Shape[len(x.Shape)-1]
 	return g.Normalise(graph.BatchNorm{

@@ -23,7 +23,8 @@ func poolingCases() (cases []Case) {
 		{2, 9, 9, 3, 3, 2, 1}, {1, 8, 6, 17, 3, 2, 1}, {3, 4, 4, 16, 2, 2, 0}, {1, 1, 1, 5, 3, 1, 1}, {2, 7, 5, 64, 3, 1, 0},
 	} {
 		shape := []int{s.n, s.h, s.w, s.c}
-		name := fmt.Sprintf("MaxPool of %dx%dx%dx%d by %d, stride %d, pad %d, ties ", s.n, s.h, s.w, s.c, s.k, s.stride, s.pad)
+		name := fmt.Sprintf("MaxPool of %dx%dx%dx%d by %d, stride %d, pad %d, ties ",
+			s.n, s.h, s.w, s.c, s.k, s.stride, s.pad)
 		build := func(g *graph.Graph) {
 			x := g.Input("x", f32, shape...)
 			y := g.MaxPool(x, s.k, s.stride, s.pad)

@@ -11,15 +11,18 @@ import (
 	"moco/tensor"
 )
 
-// Case is one graph that an engine must compute as the interpreter does. Build declares inputs and variables, and outputs
-// everything worth comparing. The suite fills float inputs and variables with numbers between -1 and 1, and int32 ones
-// with 0..n-1 unless Set says otherwise.
+// Case is one graph that an engine must compute as the interpreter does. Build declares inputs and
+// variables, and makes everything worth comparing an output. The suite fills float inputs and
+// variables with numbers between -1 and 1, and int32 ones with 0..n-1, unless Set says otherwise.
 type Case struct {
 	Name  string
 	Build func(g *graph.Graph)
-	Runs  int                            // 0 is 1; variables change between runs
-	Set   map[string]func(i int) float64 // values of an input or variable, by index
-	Loose float64                        // how far a result may be off in bfloat16, as a share of its size; 0 is 0.02
+	// Runs is how often the graph runs, 0 for once. Variables change between runs.
+	Runs int
+	// Set gives inputs and variables their values, by the index of the element.
+	Set map[string]func(i int) float64
+	// Loose is how far a result may be off in bfloat16, as a share of its size; 0 is 0.02.
+	Loose float64
 }
 
 // Run is the suite that every engine must pass. newEngine is called often.
@@ -52,7 +55,8 @@ func fill(c Case, n *graph.Node, run int, t *tensor.Tensor) {
 	}
 }
 
-// outcome is all that a case leaves: the outputs of each run, and the variables after the last.
+// outcome is all that a case leaves behind: the outputs of each run, and the variables after the
+// last.
 type outcome struct {
 	names  []string
 	values []*tensor.Tensor
@@ -107,39 +111,53 @@ func execute(t *testing.T, c Case, e engine.Engine, precision graph.Precision) o
 	return out
 }
 
+// compare holds an engine to the interpreter, and to the bits of a second engine.
 func compare(t *testing.T, c Case, newEngine func() engine.Engine, precision graph.Precision) {
-	want, got, again := execute(t, c, New(), precision), execute(t, c, newEngine(), precision), execute(t, c, newEngine(), precision)
+	want := execute(t, c, New(), precision)
+	got, again := execute(t, c, newEngine(), precision), execute(t, c, newEngine(), precision)
 	for k, w := range want.values {
 		g := got.values[k]
 		if string(g.Bytes()) != string(again.values[k].Bytes()) {
 			t.Errorf("%s: a second engine gives other bits", want.names[k])
 		}
-		if w.Type == tensor.Int32 {
-			for i, v := range w.Int32s() {
-				if g.Int32s()[i] != v {
-					t.Fatalf("%s (%v): value %d is %d, want %d", want.names[k], w.Shape, i, g.Int32s()[i], v)
-				}
-			}
-			continue
-		}
-		var scale float64
-		for _, v := range w.Float32s() {
-			scale = max(scale, math.Abs(float64(v)))
-		}
-		if precision == graph.BFloat16 {
-			compareLoosely(t, want.names[k], g.Float32s(), w.Float32s(), c.Loose)
-			continue
-		}
-		for i, v := range w.Float32s() {
-			if d := math.Abs(float64(g.Float32s()[i]) - float64(v)); !(d <= 1e-4*max(scale, 1e-3)) {
-				t.Fatalf("%s (%v): value %d is %v, want %v (the largest is %v)", want.names[k], w.Shape, i, g.Float32s()[i], v, scale)
-			}
+		name := fmt.Sprintf("%s (%v)", want.names[k], w.Shape)
+		switch {
+		case w.Type == tensor.Int32:
+			compareInts(t, name, g.Int32s(), w.Int32s())
+		case precision == graph.BFloat16:
+			compareLoosely(t, name, g.Float32s(), w.Float32s(), c.Loose)
+		default:
+			compareFloats(t, name, g.Float32s(), w.Float32s())
 		}
 	}
 }
 
-// compareLoosely holds bfloat16 to a share of the values' size, both as root mean squares: single activations may differ by more, where rounding turned a ReLU or the order of two candidates of
-// a pooling.
+func compareInts(t *testing.T, name string, got, want []int32) {
+	t.Helper()
+	for i, v := range want {
+		if got[i] != v {
+			t.Fatalf("%s: value %d is %d, want %d", name, i, got[i], v)
+		}
+	}
+}
+
+// compareFloats holds each float32 to a share of the largest one.
+func compareFloats(t *testing.T, name string, got, want []float32) {
+	t.Helper()
+	var scale float64
+	for _, v := range want {
+		scale = max(scale, math.Abs(float64(v)))
+	}
+	for i, v := range want {
+		if d := math.Abs(float64(got[i]) - float64(v)); !(d <= 1e-4*max(scale, 1e-3)) {
+			t.Fatalf("%s: value %d is %v, want %v (the largest is %v)", name, i, got[i], v, scale)
+		}
+	}
+}
+
+// compareLoosely holds bfloat16 to a share of the values' size, both as root mean squares. A single
+// activation may differ by more, where rounding flipped a ReLU or the order of two values in a
+// pooling.
 func compareLoosely(t *testing.T, name string, got, want []float32, loose float64) {
 	t.Helper()
 	var difference, size float64
@@ -155,7 +173,9 @@ func compareLoosely(t *testing.T, name string, got, want []float32, loose float6
 
 func testVariables(t *testing.T, e engine.Engine) {
 	g := graph.New()
-	shapes := map[string]tensor.Shape{"scalar": {}, "vector": {5}, "matrix": {3, 17}, "cube": {2, 3, 5}, "weights": {17, 3, 3, 3}, "wide": {64, 33, 1, 1}}
+	shapes := map[string]tensor.Shape{
+		"scalar": {}, "vector": {5}, "matrix": {3, 17}, "cube": {2, 3, 5}, "weights": {17, 3, 3, 3}, "wide": {64, 33, 1, 1},
+	}
 	for name, s := range shapes {
 		g.Variable(name, tensor.Float32, s...)
 	}
@@ -253,7 +273,8 @@ func testErrors(t *testing.T, e engine.Engine) {
 		t.Error("a variable with two shapes in one state is no error")
 	}
 	broken := graph.New()
-	broken.ReLU(broken.Conv(broken.Input("x", tensor.Float32, 1, 2, 2, 3), broken.Variable("k", tensor.Float32, 4, 5, 3, 3), 1, 1))
+	x, k := broken.Input("x", tensor.Float32, 1, 2, 2, 3), broken.Variable("k", tensor.Float32, 4, 5, 3, 3)
+	broken.ReLU(broken.Conv(x, k, 1, 1))
 	if _, err := e.Compile(broken, e.NewState()); err == nil {
 		t.Error("compiling a graph that is not legal is no error")
 	}
@@ -276,8 +297,14 @@ func testNoAllocation(t *testing.T, e engine.Engine) {
 		}
 	}
 	run()
-	if n := testing.AllocsPerRun(3, run); n > 0 {
-		t.Errorf("a run allocates %v times", n)
+	// The counter is that of the whole process: when the collector ends the workers of engines of earlier
+	// tests, that is counted too. A run that allocates does so every time.
+	least := math.Inf(1)
+	for range 5 {
+		least = min(least, testing.AllocsPerRun(3, run))
+	}
+	if least > 0 {
+		t.Errorf("a run allocates %v times", least)
 	}
 	if p.Input("x1") != x || p.Output("loss") != y {
 		t.Error("inputs and outputs are other tensors after a run")
