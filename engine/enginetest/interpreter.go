@@ -1,5 +1,5 @@
 // Package enginetest says what every engine must do: an interpreter that runs graphs by the float64
-// definitions of package define, and a suite (Run) that compares an engine with it. The suite's
+// definitions of package reference, and a suite (Run) that compares an engine with it. The suite's
 // cases stand in a file for each family of operations.
 package enginetest
 
@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"moco/engine"
-	"moco/engine/define"
+	"moco/engine/reference"
 	"moco/graph"
 	"moco/tensor"
 )
@@ -24,12 +24,12 @@ func New() engine.Engine { return Interpreter{} }
 func (Interpreter) Name() string { return "interpreter" }
 
 // NewState returns an empty set of variables.
-func (Interpreter) NewState() engine.State { return &State{values: map[string]*define.Value{}} }
+func (Interpreter) NewState() engine.State { return &State{values: map[string]*reference.Value{}} }
 
 // State is the interpreter's variables, kept in float64 between runs.
 type State struct {
 	names  []string
-	values map[string]*define.Value
+	values map[string]*reference.Value
 }
 
 // Names lists the variables in the order of their declaration.
@@ -41,7 +41,7 @@ func (s *State) Read(name string) (*tensor.Tensor, error) {
 	if v == nil {
 		return nil, fmt.Errorf("no variable %q", name)
 	}
-	t := tensor.New(v.Type, v.Shape...)
+	t := tensor.New(v.Type(), v.Shape()...)
 	v.Write(t)
 	return t, nil
 }
@@ -50,7 +50,7 @@ func (s *State) Read(name string) (*tensor.Tensor, error) {
 // write it, to compare in full precision.
 func (s *State) Float64s(name string) []float64 {
 	if v := s.values[name]; v != nil {
-		return v.X
+		return v.Float64s()
 	}
 	return nil
 }
@@ -61,8 +61,8 @@ func (s *State) Write(name string, t *tensor.Tensor) error {
 	if v == nil {
 		return fmt.Errorf("no variable %q", name)
 	}
-	if v.Type != t.Type || !v.Shape.Equal(t.Shape) {
-		return fmt.Errorf("variable %q is %v %v, but was given %v %v", name, v.Type, v.Shape, t.Type, t.Shape)
+	if v.Type() != t.Type || !v.Shape().Equal(t.Shape) {
+		return fmt.Errorf("variable %q is %v %v, but was given %v %v", name, v.Type(), v.Shape(), t.Type, t.Shape)
 	}
 	v.Read(t)
 	return nil
@@ -75,7 +75,7 @@ type Program struct {
 	inputs  map[string]*tensor.Tensor
 	wide    map[string][]float64 // inputs in full precision, where given
 	outputs map[string]*tensor.Tensor
-	last    map[*graph.Node]*define.Value
+	last    map[*graph.Node]*reference.Value
 	cost    engine.Cost
 }
 
@@ -103,10 +103,10 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 			p.cost.VariableBytes += size
 			if v := st.values[n.Name]; v == nil {
 				st.names = append(st.names, n.Name)
-				st.values[n.Name] = define.New(n.Type, n.Shape)
-			} else if v.Type != n.Type || !v.Shape.Equal(n.Shape) {
+				st.values[n.Name] = reference.NewValue(n.Type, n.Shape)
+			} else if v.Type() != n.Type || !v.Shape().Equal(n.Shape) {
 				return nil, fmt.Errorf("compile: variable %q is %v %v in another program, and %v here",
-					n.Name, v.Type, v.Shape, n)
+					n.Name, v.Type(), v.Shape(), n)
 			}
 		default:
 			p.cost.WorkBytes += size
@@ -131,7 +131,7 @@ func (p *Program) Output(name string) *tensor.Tensor { return p.outputs[name] }
 func (p *Program) Float64s(name string) []float64 {
 	for _, o := range p.graph.Outputs {
 		if o.Name == name && p.last != nil {
-			return p.last[o.Node].X
+			return p.last[o.Node].Float64s()
 		}
 	}
 	return nil
@@ -139,33 +139,33 @@ func (p *Program) Float64s(name string) []float64 {
 
 // Run interprets the graph.
 func (p *Program) Run() error {
-	values := map[*graph.Node]*define.Value{}
+	values := map[*graph.Node]*reference.Value{}
 	for _, n := range p.graph.Nodes {
-		v := define.New(n.Type, n.Shape)
+		v := reference.NewValue(n.Type, n.Shape)
 		values[n] = v
 		switch n.Op {
 		case graph.Input:
 			if x, ok := p.wide[n.Name]; ok {
-				copy(v.X, x)
+				copy(v.Float64s(), x)
 			} else {
 				v.Read(p.inputs[n.Name])
 			}
 		case graph.Variable:
-			copy(v.X, p.state.values[n.Name].X) // assignments come later, all at once
+			copy(v.Float64s(), p.state.values[n.Name].Float64s()) // assignments come later, all at once
 		default:
-			in := make([]*define.Value, len(n.In))
+			in := make([]*reference.Value, len(n.In))
 			for i, x := range n.In {
 				in[i] = values[x]
 			}
-			if err := define.Evaluate(n, in, v); err != nil {
+			if err := reference.Compute(n, in, v); err != nil {
 				return err
 			}
 		}
 	}
 	for _, a := range p.graph.Assignments {
-		copy(p.state.values[a.Variable.Name].X, values[a.Value].X)
+		copy(p.state.values[a.Variable.Name].Float64s(), values[a.Value].Float64s())
 	}
-	p.last = map[*graph.Node]*define.Value{}
+	p.last = map[*graph.Node]*reference.Value{}
 	for _, o := range p.graph.Outputs {
 		p.last[o.Node] = values[o.Node]
 		values[o.Node].Write(p.outputs[o.Name])

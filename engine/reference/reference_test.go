@@ -1,4 +1,4 @@
-package define
+package reference
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 // TestEveryKindIsDefined: an operation cannot be added to graphs without saying what it computes.
 func TestEveryKindIsDefined(t *testing.T) {
 	for _, op := range graph.Ops() {
-		if !Has(op) {
+		if !Defined(op) {
 			t.Errorf("%v has no definition", op)
 		}
 	}
@@ -20,15 +20,15 @@ func TestEveryKindIsDefined(t *testing.T) {
 	}
 }
 
-// TestEvaluate: a value is computed anew into what an earlier one left, and batches of matrices are
+// TestCompute: a value is computed anew into what an earlier one left, and batches of matrices are
 // products side by side, or their sum.
-func TestEvaluate(t *testing.T) {
+func TestCompute(t *testing.T) {
 	g := graph.New()
 	a, b := g.Input("a", tensor.Float32, 2, 1, 2), g.Input("b", tensor.Float32, 2, 2, 1)
 	single := g.Input("single", tensor.Float32, 2, 1)
 	value := func(n *graph.Node, x ...float64) *Value {
-		v := New(n.Type, n.Shape)
-		copy(v.X, x)
+		v := NewValue(n.Type, n.Shape)
+		copy(v.x, x)
 		return v
 	}
 	va, vb := value(a, 1, 2, 3, 4), value(b, 5, 6, 7, 8)
@@ -42,14 +42,14 @@ func TestEvaluate(t *testing.T) {
 		{g.MatMul(a, single, false, false), []*Value{va, value(single, 5, 6)}, []float64{17, 39}},
 		{g.MatMulSum(a, b, false, false), []*Value{va, vb}, []float64{70}},
 	} {
-		y := New(c.n.Type, c.n.Shape)
+		y := NewValue(c.n.Type, c.n.Shape)
 		for range 2 {
-			if err := Evaluate(c.n, c.in, y); err != nil {
+			if err := Compute(c.n, c.in, y); err != nil {
 				t.Fatal(err)
 			}
 			for i, want := range c.want {
-				if y.X[i] != want {
-					t.Errorf("%v is %v, want %v", c.n, y.X, c.want)
+				if y.x[i] != want {
+					t.Errorf("%v is %v, want %v", c.n, y.x, c.want)
 					break
 				}
 			}
@@ -59,22 +59,22 @@ func TestEvaluate(t *testing.T) {
 		t.Error(err)
 	}
 	var undefined *UndefinedError
-	if err := Evaluate(a, nil, va); !errors.As(err, &undefined) || undefined.Node != a {
-		t.Errorf("evaluating an input gives %v", err)
+	if err := Compute(a, nil, va); !errors.As(err, &undefined) || undefined.Node != a {
+		t.Errorf("computing an input gives %v", err)
 	}
 }
 
 // TestTensors: values are rounded to tensors and read back.
 func TestTensors(t *testing.T) {
 	for _, typ := range []tensor.Type{tensor.Float32, tensor.Int32} {
-		v, back := New(typ, tensor.Shape{3}), New(typ, tensor.Shape{3})
-		copy(v.X, []float64{1, -2, 1 << 20})
+		v, back := NewValue(typ, tensor.Shape{3}), NewValue(typ, tensor.Shape{3})
+		copy(v.x, []float64{1, -2, 1 << 20})
 		stored := tensor.New(typ, 3)
 		v.Write(stored)
 		back.Read(stored)
-		for i, x := range v.X {
-			if back.X[i] != x {
-				t.Errorf("%v: %v comes back as %v", typ, v.X, back.X)
+		for i, x := range v.x {
+			if back.x[i] != x {
+				t.Errorf("%v: %v comes back as %v", typ, v.x, back.x)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package define
+package reference
 
 import (
 	"math"
@@ -13,26 +13,26 @@ func init() {
 }
 
 func infoNCE(a graph.ContrastAttr, in []*Value, y *Value) {
-	rows := in[1].Shape[0]
+	rows := in[1].shape[0]
 	for r := range rows {
 		p, negatives := logits(a, in, r)
-		y.X[0] += (logSum(p, negatives) - p) / float64(rows)
+		y.x[0] += (logSum(p, negatives) - p) / float64(rows)
 	}
 }
 
 func infoNCEGrad(a graph.ContrastAttr, in []*Value, y *Value) {
-	rows, keys := y.Shape[0], y.Shape[1]
+	rows, keys := y.shape[0], y.shape[1]
 	for r := range rows {
 		p, negatives := logits(a, in[1:], r)
 		all := logSum(p, negatives)
 		for j, l := range negatives {
-			y.X[r*keys+j] = in[0].X[0] * math.Exp(l-all) / (a.Temperature * float64(rows))
+			y.x[r*keys+j] = in[0].x[0] * math.Exp(l-all) / (a.Temperature * float64(rows))
 		}
 	}
 }
 
 func contrastAccuracy(a graph.ContrastAttr, in []*Value, y *Value) {
-	rows := in[1].Shape[0]
+	rows := in[1].shape[0]
 	for r := range rows {
 		p, negatives := logits(a, in, r)
 		right := 1.0
@@ -41,21 +41,21 @@ func contrastAccuracy(a graph.ContrastAttr, in []*Value, y *Value) {
 				right = 0
 			}
 		}
-		y.X[0] += right / float64(rows)
+		y.x[0] += right / float64(rows)
 	}
 }
 
 // logits is the similarity of query r to its positive and to the negatives, each over t. A negative
 // with the query's own id is minus infinity.
 func logits(a graph.ContrastAttr, in []*Value, r int) (positive float64, negatives []float64) {
-	keys := in[1].Shape[1]
-	for j, x := range in[1].X[r*keys : (r+1)*keys] {
-		if len(in) == 4 && in[2].X[r] == in[3].X[j] {
+	keys := in[1].shape[1]
+	for j, x := range in[1].x[r*keys : (r+1)*keys] {
+		if len(in) == 4 && in[2].x[r] == in[3].x[j] {
 			x = math.Inf(-1)
 		}
 		negatives = append(negatives, x/a.Temperature)
 	}
-	return in[0].X[r] / a.Temperature, negatives
+	return in[0].x[r] / a.Temperature, negatives
 }
 
 // logSum is log(exp(p) + sum exp(l)), without overflow.

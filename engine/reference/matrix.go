@@ -1,4 +1,4 @@
-package define
+package reference
 
 import (
 	"math"
@@ -9,26 +9,26 @@ import (
 func init() {
 	register(graph.MatMul, matMul)
 	register(graph.BiasAdd, plain(func(in []*Value, y *Value) {
-		for i, x := range in[0].X {
-			y.X[i] = x + in[1].X[i%len(in[1].X)]
+		for i, x := range in[0].x {
+			y.x[i] = x + in[1].x[i%len(in[1].x)]
 		}
 	}))
 	register(graph.L2Normalise, plain(l2Normalise))
 	register(graph.L2NormaliseGrad, plain(l2NormaliseGrad))
 	register(graph.RowDot, plain(func(in []*Value, y *Value) {
-		eachRow(in[0], func(r, lo, hi int) { y.X[r] = dot(in[0].X[lo:hi], in[1].X[lo:hi]) })
+		eachRow(in[0], func(r, lo, hi int) { y.x[r] = dot(in[0].x[lo:hi], in[1].x[lo:hi]) })
 	}))
 	register(graph.RowSum, plain(func(in []*Value, y *Value) {
 		eachRow(in[0], func(r, lo, hi int) {
-			for _, x := range in[0].X[lo:hi] {
-				y.X[r] += x
+			for _, x := range in[0].x[lo:hi] {
+				y.x[r] += x
 			}
 		})
 	}))
 	register(graph.ScaleRows, plain(func(in []*Value, y *Value) {
 		eachRow(y, func(r, lo, hi int) {
 			for i := lo; i < hi; i++ {
-				y.X[i] = in[0].X[i] * in[1].X[r]
+				y.x[i] = in[0].x[i] * in[1].x[r]
 			}
 		})
 	}))
@@ -37,7 +37,7 @@ func init() {
 func matMul(n *graph.Node, in []*Value, y *Value) {
 	at, p := n.Attr.(graph.MatMulAttr), graph.ProductOf(n)
 	for b := range p.Batch {
-		left, right, result := matrix(in[0], p.Batch, b), matrix(in[1], p.Batch, b), y.X
+		left, right, result := matrix(in[0], p.Batch, b), matrix(in[1], p.Batch, b), y.x
 		if !at.SumBatch {
 			result = matrix(y, p.Batch, b)
 		}
@@ -55,11 +55,11 @@ func matMul(n *graph.Node, in []*Value, y *Value) {
 
 // matrix is matrix b of a batch. A value without a batch is the same matrix for each.
 func matrix(v *Value, batch, b int) []float64 {
-	if len(v.Shape) == 2 {
-		return v.X
+	if len(v.shape) == 2 {
+		return v.x
 	}
-	size := len(v.X) / batch
-	return v.X[b*size : (b+1)*size]
+	size := len(v.x) / batch
+	return v.x[b*size : (b+1)*size]
 }
 
 // place is the place of row i, column j of a matrix that is stored as it is, or transposed.
@@ -74,17 +74,17 @@ func place(i, j, rows, columns int, transposed bool) int {
 const smallestNorm = 1e-12
 
 func l2Normalise(in []*Value, y *Value) {
-	x := in[0].X
+	x := in[0].x
 	eachRow(y, func(_, lo, hi int) {
 		norm := max(math.Sqrt(dot(x[lo:hi], x[lo:hi])), smallestNorm)
 		for i := lo; i < hi; i++ {
-			y.X[i] = x[i] / norm
+			y.x[i] = x[i] / norm
 		}
 	})
 }
 
 func l2NormaliseGrad(in []*Value, dx *Value) {
-	dy, x := in[0].X, in[1].X
+	dy, x := in[0].x, in[1].x
 	eachRow(dx, func(_, lo, hi int) {
 		norm := math.Sqrt(dot(x[lo:hi], x[lo:hi]))
 		along := dot(dy[lo:hi], x[lo:hi]) / (norm * norm)
@@ -92,7 +92,7 @@ func l2NormaliseGrad(in []*Value, dx *Value) {
 			norm, along = smallestNorm, 0 // the norm is a constant there
 		}
 		for i := lo; i < hi; i++ {
-			dx.X[i] = (dy[i] - along*x[i]) / norm
+			dx.x[i] = (dy[i] - along*x[i]) / norm
 		}
 	})
 }

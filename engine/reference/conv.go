@@ -1,4 +1,4 @@
-package define
+package reference
 
 import (
 	"moco/graph"
@@ -13,11 +13,11 @@ func init() {
 
 func conv(a graph.ConvAttr, in []*Value, y *Value) {
 	x, w := in[0], in[1]
-	channels, outs := x.Shape[3], w.Shape[0]
+	channels, outs := x.shape[3], w.shape[0]
 	wt := tapsFirst(w)
-	eachTap(a.Window, x.Shape, y.Shape, func(tap, xi, yi int) {
-		dst := y.X[yi*outs : (yi+1)*outs]
-		for c, v := range x.X[xi*channels : (xi+1)*channels] {
+	eachTap(a.Window, x.shape, y.shape, func(tap, xi, yi int) {
+		dst := y.x[yi*outs : (yi+1)*outs]
+		for c, v := range x.x[xi*channels : (xi+1)*channels] {
 			for o, k := range wt[(tap*channels+c)*outs : (tap*channels+c+1)*outs] {
 				dst[o] += v * k
 			}
@@ -27,23 +27,23 @@ func conv(a graph.ConvAttr, in []*Value, y *Value) {
 
 func convGradInput(a graph.ConvAttr, in []*Value, dx *Value) {
 	dy, w := in[0], in[1]
-	channels, outs := dx.Shape[3], w.Shape[0]
+	channels, outs := dx.shape[3], w.shape[0]
 	wt := tapsFirst(w)
-	eachTap(a.Window, dx.Shape, dy.Shape, func(tap, xi, yi int) {
-		src := dy.X[yi*outs : (yi+1)*outs]
+	eachTap(a.Window, dx.shape, dy.shape, func(tap, xi, yi int) {
+		src := dy.x[yi*outs : (yi+1)*outs]
 		for c := range channels {
-			dx.X[xi*channels+c] += dot(wt[(tap*channels+c)*outs:(tap*channels+c+1)*outs], src)
+			dx.x[xi*channels+c] += dot(wt[(tap*channels+c)*outs:(tap*channels+c+1)*outs], src)
 		}
 	})
 }
 
 func convGradWeight(a graph.ConvAttr, in []*Value, dw *Value) {
 	dy, x := in[0], in[1]
-	channels, outs, taps := x.Shape[3], dy.Shape[3], a.Kernel*a.Kernel
+	channels, outs, taps := x.shape[3], dy.shape[3], a.Kernel*a.Kernel
 	sum := make([]float64, taps*channels*outs) // [tap][c][o]
-	eachTap(a.Window, x.Shape, dy.Shape, func(tap, xi, yi int) {
-		src := dy.X[yi*outs : (yi+1)*outs]
-		for c, v := range x.X[xi*channels : (xi+1)*channels] {
+	eachTap(a.Window, x.shape, dy.shape, func(tap, xi, yi int) {
+		src := dy.x[yi*outs : (yi+1)*outs]
+		for c, v := range x.x[xi*channels : (xi+1)*channels] {
 			dst := sum[(tap*channels+c)*outs : (tap*channels+c+1)*outs]
 			for o, g := range src {
 				dst[o] += v * g
@@ -52,15 +52,15 @@ func convGradWeight(a graph.ConvAttr, in []*Value, dw *Value) {
 	})
 	for i, s := range sum {
 		tap, c, o := i/(channels*outs), i/outs%channels, i%outs
-		dw.X[(o*channels+c)*taps+tap] = s
+		dw.x[(o*channels+c)*taps+tap] = s
 	}
 }
 
 // tapsFirst is OIHW weights as [tap][in][out].
 func tapsFirst(w *Value) []float64 {
-	outs, channels, taps := w.Shape[0], w.Shape[1], w.Shape[2]*w.Shape[3]
-	t := make([]float64, len(w.X))
-	for i, v := range w.X {
+	outs, channels, taps := w.shape[0], w.shape[1], w.shape[2]*w.shape[3]
+	t := make([]float64, len(w.x))
+	for i, v := range w.x {
 		o, c, tap := i/(channels*taps), i/taps%channels, i%taps
 		t[(tap*channels+c)*outs+o] = v
 	}

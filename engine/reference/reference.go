@@ -1,8 +1,8 @@
-// Package define says what each operation of a graph computes: one function in float64 for each
+// Package reference says what each operation of a graph computes: one function in float64 for each
 // kind of node, plain enough to be checked by eye. The equations stand in package graph. Engines
 // are tested against these definitions, and may run an operation by its definition where they have
 // no kernel.
-package define
+package reference
 
 import (
 	"fmt"
@@ -14,40 +14,54 @@ import (
 
 // Value is an array in float64, in row-major order. Integers are exact in it.
 type Value struct {
-	Type  tensor.Type
-	Shape tensor.Shape
-	X     []float64
+	t     tensor.Type
+	shape tensor.Shape
+	x     []float64
 }
 
-// New returns a value of zeros.
-func New(t tensor.Type, shape tensor.Shape) *Value {
-	return &Value{Type: t, Shape: slices.Clone(shape), X: make([]float64, shape.Elements())}
+// NewValue returns an array of zeros.
+func NewValue(t tensor.Type, shape tensor.Shape) *Value {
+	return View(t, shape, make([]float64, shape.Elements()))
 }
 
-// Read takes the elements of t, which must be a float32 or int32 tensor of v's type and size.
+// View returns an array whose storage is x, which must have as many elements as the shape.
+func View(t tensor.Type, shape tensor.Shape, x []float64) *Value {
+	return &Value{t: t, shape: slices.Clone(shape), x: x}
+}
+
+// Type is the type of tensor that the array stands for.
+func (v *Value) Type() tensor.Type { return v.t }
+
+// Shape is the array's shape.
+func (v *Value) Shape() tensor.Shape { return v.shape }
+
+// Float64s is the array's own storage.
+func (v *Value) Float64s() []float64 { return v.x }
+
+// Read copies t, which must have the array's type and shape.
 func (v *Value) Read(t *tensor.Tensor) {
-	if v.Type == tensor.Int32 {
+	if v.t == tensor.Int32 {
 		for i, x := range t.Int32s() {
-			v.X[i] = float64(x)
+			v.x[i] = float64(x)
 		}
 		return
 	}
 	for i, x := range t.Float32s() {
-		v.X[i] = float64(x)
+		v.x[i] = float64(x)
 	}
 }
 
-// Write rounds the elements to t, which must be a float32 or int32 tensor of v's type and size.
+// Write rounds the array to t, which must have its type and shape.
 func (v *Value) Write(t *tensor.Tensor) {
-	if v.Type == tensor.Int32 {
+	if v.t == tensor.Int32 {
 		to := t.Int32s()
-		for i, x := range v.X {
+		for i, x := range v.x {
 			to[i] = int32(x)
 		}
 		return
 	}
 	to := t.Float32s()
-	for i, x := range v.X {
+	for i, x := range v.x {
 		to[i] = float32(x)
 	}
 }
@@ -77,26 +91,27 @@ type UndefinedError struct {
 
 func (e *UndefinedError) Error() string { return fmt.Sprintf("%v has no definition", e.Node) }
 
-// Has reports whether a kind has a definition. Every kind in graph.Ops has one.
-func Has(op graph.Op) bool { return definitions[op] != nil }
+// Defined reports whether a kind has a definition. Every kind in graph.Ops has one, inputs and
+// variables have none.
+func Defined(op graph.Op) bool { return definitions[op] != nil }
 
-// Evaluate computes the value of n into y, from the values of its operands in their order. The node
+// Compute computes the value of n into y, from the values of its operands in their order. The node
 // must be one of a graph that passed Check, and the values must have the types and shapes of their
-// nodes. An input or variable has no definition.
-func Evaluate(n *graph.Node, in []*Value, y *Value) error {
+// nodes.
+func Compute(n *graph.Node, in []*Value, y *Value) error {
 	define, ok := definitions[n.Op]
 	if !ok {
 		return &UndefinedError{n}
 	}
-	clear(y.X)
+	clear(y.x)
 	define(n, in, y)
 	return nil
 }
 
 // eachRow calls f for each row of a matrix, with its number and where it lies.
 func eachRow(m *Value, f func(r, lo, hi int)) {
-	for r := range m.Shape[0] {
-		f(r, r*m.Shape[1], (r+1)*m.Shape[1])
+	for r := range m.shape[0] {
+		f(r, r*m.shape[1], (r+1)*m.shape[1])
 	}
 }
 
