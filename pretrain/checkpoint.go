@@ -12,6 +12,7 @@ import (
 
 	"moco"
 	"moco/engine"
+	"moco/internal/atomicfile"
 	"moco/recipe"
 	"moco/tensor"
 	"moco/weights"
@@ -89,7 +90,7 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		}
 	}
 	list = list[:min(keepCheckpoints, len(list))]
-	if _, err := weights.SaveFunc(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
+	if _, err := atomicfile.Save(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(latest{list[0], list[1:]})

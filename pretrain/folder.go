@@ -9,8 +9,8 @@ import (
 
 	"moco"
 	"moco/encoder"
+	"moco/internal/atomicfile"
 	"moco/recipe"
-	"moco/weights"
 )
 
 // folder is a run's folder. Only this file and checkpoint.go know what lies in it:
@@ -90,7 +90,7 @@ func (r *run) initialise() error {
 func (r *run) writeConfig() error {
 	config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q%s\n# data: %d images, fingerprint %s\n%s",
 		r.o.DataPath, r.o.DataArgs, r.o.Data.Len(), r.fingerprint, recipe.Write(*r.recipe))
-	_, err := weights.SaveFunc(r.folder.config(), func(w io.Writer) error {
+	_, err := atomicfile.Save(r.folder.config(), func(w io.Writer) error {
 		_, err := io.WriteString(w, config)
 		return err
 	})

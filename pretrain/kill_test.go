@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/recipe"
 	"moco/weights"
@@ -26,7 +27,7 @@ func TestKilled(t *testing.T) {
 		return
 	}
 	want := finish(t, killOptions(t))
-	encoder, err := weights.Sum(want.Encoder)
+	encoder, err := atomicfile.Sum(want.Encoder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestKilled(t *testing.T) {
 		if done.SHA256 != want.SHA256 || done.Loss != want.Loss || done.KNNTop1 != want.KNNTop1 {
 			t.Errorf("done is %+v, want %+v", done, want)
 		}
-		if sum, err := weights.Sum(done.Encoder); err != nil || sum != encoder {
+		if sum, err := atomicfile.Sum(done.Encoder); err != nil || sum != encoder {
 			t.Errorf("SHA-256 of the encoder is %s (%v), want %s", sum, err, encoder)
 		}
 		if files, _ := filepath.Glob(filepath.Join(out, "checkpoints", "*")); len(files) != 1+2 {
@@ -115,7 +116,7 @@ func dies(t *testing.T, at, out string) {
 	o.Events = func(event.Event) { place() }
 	r := newRun(o)
 	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
-		sha, err := weights.SaveFunc(path, func(w io.Writer) error {
+		sha, err := atomicfile.Save(path, func(w io.Writer) error {
 			var whole bytes.Buffer
 			if err := weights.Write(&whole, f); err != nil {
 				return err

@@ -20,6 +20,7 @@ import (
 	"moco"
 	"moco/data"
 	"moco/engine/cpu"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/recipe"
 	"moco/weights"
@@ -293,7 +294,7 @@ func TestDiskFull(t *testing.T) {
 	saves := 0
 	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
 		if saves++; saves > 3 { // a checkpoint and its encoder, then one more checkpoint
-			return weights.SaveFunc(path, func(w io.Writer) error {
+			return atomicfile.Save(path, func(w io.Writer) error {
 				w.Write([]byte("some of it"))
 				return syscall.ENOSPC
 			})

@@ -13,10 +13,10 @@ import (
 
 	"moco/data"
 	"moco/engine"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/pretrain"
 	"moco/recipe"
-	"moco/weights"
 )
 
 // Options say what a study is run on.
@@ -174,7 +174,7 @@ func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	_, err = weights.SaveFunc(filepath.Join(folder, resultFile), func(w io.Writer) error {
+	_, err = atomicfile.Save(filepath.Join(folder, resultFile), func(w io.Writer) error {
 		_, err := w.Write(append(raw, '\n'))
 		return err
 	})

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"moco/evaluate"
+	"moco/internal/atomicfile"
 	"moco/internal/report"
-	"moco/weights"
 )
 
 // Cell is a point of the grid over its seeds.
@@ -135,7 +135,7 @@ func (s *Study) Write(dir string, results []Result) ([]string, error) {
 	cells := s.Summarise(results)
 	var written []string
 	save := func(name string, write func(io.Writer) error) error {
-		if _, err := weights.SaveFunc(filepath.Join(dir, name), write); err != nil {
+		if _, err := atomicfile.Save(filepath.Join(dir, name), write); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 		written = append(written, name)

@@ -20,10 +20,10 @@ import (
 	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/pretrain"
 	"moco/recipe"
-	"moco/weights"
 )
 
 // Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where they are, below a new classifier.
@@ -252,7 +252,7 @@ func writeResult(folder string, result any) error {
 	if err != nil {
 		return err
 	}
-	_, err = weights.SaveFunc(filepath.Join(folder, resultFile), func(w io.Writer) error {
+	_, err = atomicfile.Save(filepath.Join(folder, resultFile), func(w io.Writer) error {
 		_, err := w.Write(append(raw, '\n'))
 		return err
 	})

@@ -17,11 +17,11 @@ import (
 	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/pretrain"
 	"moco/recipe"
 	"moco/tensor"
-	"moco/weights"
 )
 
 // The arms of a comparison: how an encoder was come by.
@@ -381,7 +381,7 @@ func (c *Comparison) write(outcomes []Outcome) error {
 		func(w io.Writer) error { return c.Markdown(w, rows) },
 	}
 	for i, name := range Files {
-		_, failed := weights.SaveFunc(filepath.Join(c.Out, name), contents[i])
+		_, failed := atomicfile.Save(filepath.Join(c.Out, name), contents[i])
 		err = errors.Join(err, failed)
 	}
 	return err

@@ -22,7 +22,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"moco/weights"
+	"moco/internal/atomicfile"
 )
 
 // Row is an embedded image.
@@ -136,7 +136,7 @@ func (r *Row) check(n, dim int) error {
 
 // each saves a file whose content one pass over the rows makes.
 func each(path string, rows iter.Seq2[Row, error], begin func(w io.Writer) (write func(Row) error, end func() error, err error)) error {
-	_, err := weights.SaveFunc(path, func(w io.Writer) error {
+	_, err := atomicfile.Save(path, func(w io.Writer) error {
 		write, end, err := begin(w)
 		if err != nil {
 			return err

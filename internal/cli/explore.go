@@ -23,9 +23,9 @@ import (
 	"moco/engine/cpu"
 	"moco/evaluate"
 	"moco/explore"
+	"moco/internal/atomicfile"
 	"moco/internal/report"
 	"moco/vectors"
-	"moco/weights"
 )
 
 // exploration is what search, dedupe, outliers, label-errors and cluster share: where features come from, and where findings go. Each finding is
@@ -122,7 +122,7 @@ func (x *exploration) run(c *cobra.Command, run func(context.Context, *explorati
 		if hidden := x.found - x.show; hidden > 0 {
 			x.page.Notes = append(x.page.Notes, fmt.Sprintf("The first %d of %d findings are shown; --show takes another number.", x.show, x.found))
 		}
-		if _, err := weights.SaveFunc(x.html, x.page.WriteHTML); err != nil {
+		if _, err := atomicfile.Save(x.html, x.page.WriteHTML); err != nil {
 			return fmt.Errorf("--html: %w", err)
 		}
 	}

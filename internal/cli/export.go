@@ -14,7 +14,7 @@ import (
 
 	"moco/encoder"
 	"moco/exchange"
-	"moco/weights"
+	"moco/internal/atomicfile"
 )
 
 // exported is what `moco export` tells of the file that it has written.
@@ -85,7 +85,7 @@ float32; compare an encoder that was trained in bf16 with moco embed --precision
 				return fmt.Errorf("export: %w", err)
 			}
 			done := exported{Event: "done", Path: out, Format: o.Format, Encoder: t.SHA256, Loader: exchange.Loader(t.Recipe.Encoder, o.Format, out)}
-			done.SHA256, err = weights.SaveFunc(out, func(w io.Writer) (err error) {
+			done.SHA256, err = atomicfile.Save(out, func(w io.Writer) (err error) {
 				done.Tensors, err = exchange.Write(w, t, o)
 				return err
 			})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"moco/internal/atomicfile"
 	"moco/weights"
 )
 
@@ -29,7 +30,7 @@ func TestExport(t *testing.T) {
 	} {
 		path := filepath.Join(dir, c.name)
 		code, stdout, stderr := command(append([]string{"export", "--model", run, "--out", path}, c.args...)...)
-		sum, err := weights.Sum(path)
+		sum, err := atomicfile.Sum(path)
 		if code != 0 || err != nil || !strings.Contains(stdout, c.want) || !strings.Contains(stdout, "SHA-256 "+sum) {
 			t.Errorf("%s: exit code %d, want %q and %s: %s%s", c.name, code, c.want, sum, stdout, stderr)
 		}

@@ -1,0 +1,126 @@
+// Package atomicfile writes files that appear whole or not at all.
+//
+// It is own code because no kept library does all of what runs, checkpoints and vectors need.
+// github.com/google/renameio has no Windows and does not sync the folder, so a rename may be lost
+// with the power; github.com/moby/sys/atomicwriter does not sync the folder either. Neither lets a
+// test put a failing disk below it, and neither hashes what it writes.
+package atomicfile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// FS is what Save needs of a file system. OS is the real one; package volatile has one for tests
+// that loses what was not synced.
+type FS interface {
+	// CreateTemp makes a new file in dir, named as os.CreateTemp names it.
+	CreateTemp(dir, pattern string) (File, error)
+	// Rename puts a file in the place of another, in one step.
+	Rename(from, to string) error
+	// SyncDir makes the names in a folder last over a power cut.
+	SyncDir(dir string) error
+	// Remove deletes a file.
+	Remove(name string) error
+}
+
+// File is a file that is being written; an *os.File is one.
+type File interface {
+	io.WriteCloser
+	Name() string
+	Chmod(mode fs.FileMode) error
+	Sync() error
+}
+
+// OS is the operating system's file system.
+type OS struct{}
+
+// CreateTemp is os.CreateTemp.
+func (OS) CreateTemp(dir, pattern string) (File, error) { return os.CreateTemp(dir, pattern) }
+
+// Rename is os.Rename, which replaces an existing file on Windows too.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove is os.Remove.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// SyncDir syncs a folder where the system can do that. An error is dropped: the file itself is safe
+// by then, and some systems (Windows, some network shares) refuse to sync any folder.
+func (OS) SyncDir(dir string) error {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+	return nil
+}
+
+// Save writes a file with the content that write produces and returns its SHA-256 in hexadecimal.
+// The content is written aside in the same folder, synced and renamed to path. If anything fails,
+// whatever stood at path before stays, and nothing is left aside. The error of a full disk says so
+// and is syscall.ENOSPC, or its like on Windows, to errors.Is.
+func Save(path string, write func(io.Writer) error) (sha string, err error) {
+	return SaveOn(OS{}, path, write)
+}
+
+// SaveOn is Save on another file system.
+func SaveOn(system FS, path string, write func(io.Writer) error) (sha string, err error) {
+	defer func() {
+		if isFull(err) {
+			err = fmt.Errorf("save %s: the disk is full; free some space there and go on: %w", path, err)
+		} else if err != nil {
+			err = fmt.Errorf("save %s: %w", path, err)
+		}
+	}()
+	dir := filepath.Dir(path)
+	aside, err := system.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return "", err
+	}
+	renamed := false
+	defer func() {
+		if err != nil && !renamed {
+			aside.Close()
+			system.Remove(aside.Name())
+		}
+	}()
+	hash := sha256.New()
+	if err := write(io.MultiWriter(aside, hash)); err != nil {
+		return "", err
+	}
+	if err := aside.Chmod(0o644); err != nil {
+		return "", err
+	}
+	if err := aside.Sync(); err != nil {
+		return "", err
+	}
+	if err := aside.Close(); err != nil {
+		return "", err
+	}
+	if err := system.Rename(aside.Name(), path); err != nil {
+		return "", err
+	}
+	renamed = true
+	if err := system.SyncDir(dir); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// Sum returns the SHA-256 of the file at path in hexadecimal, as Save does.
+func Sum(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
