@@ -1,15 +1,17 @@
 package encoder
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"moco"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"moco"
 	"moco/engine"
 	"moco/nn"
 	"moco/tensor"
@@ -31,7 +33,7 @@ func load(path string) (*Encoder, error) {
 				run, File)
 		}
 	}
-	f, sha, err := weights.Load(path)
+	f, err := weights.Load(context.Background(), path)
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}
@@ -39,7 +41,7 @@ func load(path string) (*Encoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the model %s: %w", path, err)
 	}
-	e.SHA256 = sha
+	e.SHA256 = f.SHA256
 	return e, nil
 }
 
@@ -48,7 +50,7 @@ func load(path string) (*Encoder, error) {
 func fromFile(f *weights.File) (*Encoder, error) {
 	e := &Encoder{}
 	var err error
-	if Foreign(f) || f.Metadata["recipe"] != "" {
+	if !own(f) {
 		if f, e.Imported, err = Import(f, ImportOptions{}); err != nil {
 			return nil, err
 		}
@@ -72,12 +74,32 @@ func fromFile(f *weights.File) (*Encoder, error) {
 		}
 		e.Weights.Tensors = append(e.Weights.Tensors, weights.Named{Name: entry.name, Tensor: n})
 	}
+	if err := finite(e.Weights, nil); err != nil {
+		return nil, err
+	}
 	if raw := f.Metadata["classes"]; raw != "" {
 		if err := json.Unmarshal([]byte(raw), &e.Classes); err != nil || len(e.Classes) != c.Dim {
 			return nil, fmt.Errorf("its metadata give %q for the names of %d classes; want a JSON array", raw, c.Dim)
 		}
 	}
 	return e, nil
+}
+
+// ErrNotFinite says that an encoder holds NaN or infinite weights. Its features would be NaN for every
+// image, which searching and scoring cannot tell from an answer, so it is not opened.
+var ErrNotFinite = errors.New("weights that are not finite")
+
+// finite refuses weights that are not finite. names are those to tell of instead of f's own, if any.
+func finite(f *weights.File, names map[string]string) error {
+	for _, n := range f.Tensors {
+		for i, v := range n.Tensor.Float32s() {
+			if v-v != 0 {
+				name := cmp.Or(names[n.Name], n.Name)
+				return fmt.Errorf("%w: %s holds %v in place %d; its training has diverged, or the file is damaged", ErrNotFinite, name, v, i)
+			}
+		}
+	}
+	return nil
 }
 
 // entry is a tensor of an encoder's file.

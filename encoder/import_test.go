@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"moco"
 	"moco/encoder"
 	"moco/tensor"
 	"moco/weights"
@@ -40,7 +41,7 @@ func checkpoints(t *testing.T) []checkpoint {
 
 func loaded(t *testing.T, name string) *weights.File {
 	t.Helper()
-	f, _, err := weights.Load(filepath.Join("testdata/import", name))
+	f, err := weights.Load(t.Context(), filepath.Join("testdata/import", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestImportRefuses(t *testing.T) {
 		"two encoders":   {func(f *weights.File) { add("b.conv1.weight", 1, 3, 3, 3)(f); add("b.layer1.0.conv1.weight", 1)(f) }, encoder.ImportOptions{}, `several encoders, after "", "b."`},
 		"no key side":    {add("x", 1), encoder.ImportOptions{Side: "key"}, "no encoder of the key side"},
 		"a side":         {add("x", 1), encoder.ImportOptions{Side: "left"}, `side "left" is not known`},
-		"a prefix":       {add("x", 1), encoder.ImportOptions{Strip: "b"}, `no ResNet stands after "b", but after ""`},
+		"a prefix":       {add("x", 1), encoder.ImportOptions{Strip: "b"}, `no ResNet after "b" is found, but there is one after ""`},
 		"a policy":       {add("x", 1), encoder.ImportOptions{Policy: "v7"}, "v7"},
 		"a size":         {add("x", 1), encoder.ImportOptions{Size: -4}, "size"},
 		"a ResNeXt": {func(f *weights.File) {
@@ -218,9 +219,11 @@ func TestImportRefuses(t *testing.T) {
 			add("layer1.2.conv1.weight", 1)(f)
 			stages(f)
 		}, encoder.ImportOptions{}, "wide ResNet or a ResNeXt"},
-		"moco's own":   {func(f *weights.File) { f.Metadata = map[string]string{"stem": "cifar"} }, encoder.ImportOptions{}, "moco's own"},
-		"a checkpoint": {func(f *weights.File) { f.Metadata = map[string]string{"recipe": "x"} }, encoder.ImportOptions{}, "encoder.safetensors"},
-		"twice":        {add("linear.weight", 6, 8), encoder.ImportOptions{}, "are both fc.weight"},
+		"moco's own": {func(f *weights.File) { r := moco.Default(); f.Metadata = encoder.Metadata(&r) }, encoder.ImportOptions{}, "moco's own"},
+		"a checkpoint": {func(f *weights.File) {
+			f.Metadata = map[string]string{"format": "x", "recipe": "x", "step": "1", "data": "x"}
+		}, encoder.ImportOptions{}, "encoder.safetensors"},
+		"twice": {add("linear.weight", 6, 8), encoder.ImportOptions{}, "are both fc.weight"},
 		"a taken-apart one": {func(f *weights.File) {
 			for i, n := range f.Tensors {
 				for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1.", "layer1.": "2.", "layer2.": "3.", "layer3.": "4.", "layer4.": "5."} {

@@ -1,6 +1,7 @@
 package encoder
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (p *Probe) Save(path string) error {
 
 // LoadProbe reads the file that Save, and so `moco eval linear --save`, writes.
 func LoadProbe(path string) (*Probe, error) {
-	f, _, err := weights.Load(path)
+	f, err := weights.Load(context.Background(), path)
 	if err != nil {
 		return nil, fmt.Errorf("open the probe: %w", err)
 	}

@@ -37,7 +37,7 @@ func TestProbe(t *testing.T) {
 		`"neck"`:          func(f *weights.File) { f.Metadata["features"] = "neck" },
 		"weight and bias": func(f *weights.File) { f.Tensors = f.Tensors[:1] },
 	} {
-		f, _, err := weights.Load(path)
+		f, err := weights.Load(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

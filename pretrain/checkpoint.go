@@ -1,6 +1,7 @@
 package pretrain
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,8 +146,8 @@ func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File,
 	for len(c.list) > 0 {
 		newest := c.list[0]
 		path := filepath.Join(c.dir, filepath.Base(newest.File))
-		f, sha, err := weights.Load(path)
-		if err == nil && sha != newest.SHA256 {
+		f, err := weights.Load(context.Background(), path) // a cancelled load would look like a damaged file
+		if err == nil && f.SHA256 != newest.SHA256 {
 			err = fmt.Errorf("%s has changed since it was written: its SHA-256 is not the one in latest.json", path)
 		}
 		if err == nil {

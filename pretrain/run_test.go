@@ -193,7 +193,7 @@ func TestFrames(t *testing.T) {
 	if other := finish(t, frames(1, "max_gap=0")); other.SHA256 == one.SHA256 {
 		t.Error("max_gap changes nothing")
 	}
-	f, _, err := weights.Load(one.Checkpoint)
+	f, err := weights.Load(t.Context(), one.Checkpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestRunFolder(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != keepCheckpoints {
 		t.Errorf("checkpoints kept: %v, want %d", files, keepCheckpoints)
 	}
-	f, _, err := weights.Load(done.Encoder)
+	f, err := weights.Load(t.Context(), done.Encoder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestNaNStops(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) > 0 {
 		for _, path := range files {
-			if f, _, err := weights.Load(path); err != nil || slices.ContainsFunc(f.Get("encoder_q.fc.weight").Float32s(), func(v float32) bool { return v != v }) {
+			if f, err := weights.Load(t.Context(), path); err != nil || slices.ContainsFunc(f.Get("encoder_q.fc.weight").Float32s(), func(v float32) bool { return v != v }) {
 				t.Errorf("%s is not a good checkpoint (%v)", path, err)
 			}
 		}

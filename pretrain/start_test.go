@@ -25,7 +25,7 @@ func trained(t *testing.T, settings ...string) (*encoder.Encoder, *weights.File)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	f, _, err := weights.Load(done.Encoder)
+	f, err := weights.Load(t.Context(), done.Encoder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestStartResumes(t *testing.T) {
 		t.Error("from scratch a run ends with the same bits")
 	}
 	began, ok := Began(filepath.Dir(want.Encoder))
-	if encoder, _, err := weights.Load(want.Encoder); err != nil || !ok || began.Start != start.SHA256 || encoder.Metadata["start"] != start.SHA256 || !strings.HasPrefix(encoder.Metadata["classes"], `["`) {
+	if encoder, err := weights.Load(t.Context(), want.Encoder); err != nil || !ok || began.Start != start.SHA256 || encoder.Metadata["start"] != start.SHA256 || !strings.HasPrefix(encoder.Metadata["classes"], `["`) {
 		t.Errorf("the run says that it started from %q, its encoder %q: %v", began.Start, encoder.Metadata, err)
 	}
 

@@ -7,55 +7,66 @@ import (
 	"moco/tensor"
 )
 
-// kinds are the types of elements that are read, under safetensors' names: the bytes that one takes in a file, and the tensor's type that it becomes.
-var kinds = map[string]struct {
-	size int64
-	as   tensor.Type
-}{
-	"F32": {4, tensor.Float32}, "I32": {4, tensor.Int32}, "I64": {8, tensor.Int64}, "U8": {1, tensor.Uint8}, // as they are
-	"F16": {2, tensor.Float32}, "BF16": {2, tensor.Float32}, "F64": {8, tensor.Float32},
-	"I16": {2, tensor.Int32}, "I8": {1, tensor.Int32}, "BOOL": {1, tensor.Uint8},
+// element is a type of numbers in a file.
+type element struct {
+	size int64       // bytes of one in the file
+	as   tensor.Type // what a tensor of them becomes
+	// set makes element i of a tensor from the bytes of one; nil: the bytes are the same in both.
+	set func(t *tensor.Tensor, i int, b []byte)
+	// unread says that no tensor holds such numbers; the size alone is known.
+	unread bool
 }
 
-// put makes element i of t, whose type is the kind's, from the bytes of one element.
-func put(t *tensor.Tensor, i int, kind string, b []byte) {
-	switch kind {
-	case "BF16":
-		t.Float32s()[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
-	case "F16":
-		t.Float32s()[i] = half(binary.LittleEndian.Uint16(b))
-	case "F64":
+// elements are the types of numbers under safetensors' names.
+var elements = map[string]element{
+	"F32":  {size: 4, as: tensor.Float32},
+	"I32":  {size: 4, as: tensor.Int32},
+	"I64":  {size: 8, as: tensor.Int64},
+	"U8":   {size: 1, as: tensor.Uint8},
+	"BOOL": {size: 1, as: tensor.Uint8},
+
+	"F64": {size: 8, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
 		t.Float32s()[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(b)))
-	case "I16":
-		t.Int32s()[i] = int32(int16(binary.LittleEndian.Uint16(b)))
-	case "I8":
-		t.Int32s()[i] = int32(int8(b[0]))
-	default:
-		size := t.Type.Size()
-		copy(t.Bytes()[i*size:(i+1)*size], b)
-	}
+	}},
+	"F16": {size: 2, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Float32s()[i] = fromFloat16(binary.LittleEndian.Uint16(b))
+	}},
+	"BF16": {size: 2, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Float32s()[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
+	}},
+	"I8":  {size: 1, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(int8(b[0])) }},
+	"I16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(int16(binary.LittleEndian.Uint16(b))) }},
+	"U16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(binary.LittleEndian.Uint16(b)) }},
+	"U32": {size: 4, as: tensor.Int64, set: func(t *tensor.Tensor, i int, b []byte) { t.Int64s()[i] = int64(binary.LittleEndian.Uint32(b)) }},
+
+	"U64": {size: 8, unread: true}, "C64": {size: 8, unread: true}, "C128": {size: 16, unread: true},
+	"F8_E4M3": {size: 1, unread: true}, "F8_E5M2": {size: 1, unread: true}, "F8_E8M0": {size: 1, unread: true},
+	"QI8": {size: 1, unread: true}, "QU8": {size: 1, unread: true}, "QI32": {size: 4, unread: true}, // PyTorch's alone
 }
 
-// same is true of the kinds whose bytes are those of the tensor that they become.
-func same(kind string) bool {
-	switch kind {
-	case "F32", "I32", "I64", "U8", "BOOL":
-		return true
-	}
-	return false
-}
-
-// half is the value of an IEEE 754 half-precision number.
-func half(h uint16) float32 {
-	sign, exponent, fraction := uint32(h>>15)<<31, int(h>>10&31), float64(h&1023)
-	var v float64
+// fromFloat16 is the value of a number of IEEE 754's binary16, which torch.float16 is: a sign, 5 bits
+// of exponent, 10 of fraction. bfloat16 is another format.
+func fromFloat16(h uint16) float32 {
+	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
 	switch exponent {
-	case 0:
-		v = math.Ldexp(fraction, -24)
-	case 31:
-		return math.Float32frombits(sign | 0x7F800000 | uint32(h&1023)<<13)
-	default:
-		v = math.Ldexp(1024+fraction, exponent-25)
+	case 0: // a multiple of 2^-24
+		v := float32(fraction) / (1 << 24)
+		return math.Float32frombits(sign | math.Float32bits(v))
+	case 31: // infinite, or NaN
+		return math.Float32frombits(sign | 0x7F800000 | fraction<<13)
 	}
-	return math.Float32frombits(sign | math.Float32bits(float32(v)))
+	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
+}
+
+// read makes a tensor of the type from the bytes of its elements.
+func (e element) read(raw []byte, shape []int) *tensor.Tensor {
+	out := tensor.New(e.as, shape...)
+	if e.set == nil {
+		copy(out.Bytes(), raw)
+		return out
+	}
+	for i := range out.Shape.Elements() {
+		e.set(out, i, raw[int64(i)*e.size:])
+	}
+	return out
 }

@@ -1,8 +1,3 @@
-// Package weights reads and writes files of named tensors.
-//
-// The format that is written is safetensors: eight bytes with the length of a JSON header, the header (for each tensor its type, shape and place, and
-// a map of strings under "__metadata__"), then the tensors. It says nothing that a reader must execute, and it can be checked fully
-// before anything is used. Files of PyTorch (torch.save) are read too, without running what they hold.
 package weights
 
 import (
@@ -22,28 +17,6 @@ import (
 	"moco/tensor"
 )
 
-// Named is a tensor with its name.
-type Named struct {
-	Name   string
-	Tensor *tensor.Tensor
-}
-
-// File is named tensors in their order, and text about them.
-type File struct {
-	Tensors  []Named
-	Metadata map[string]string
-}
-
-// Get returns the tensor with a name, or nil.
-func (f *File) Get(name string) *tensor.Tensor {
-	for _, n := range f.Tensors {
-		if n.Name == name {
-			return n.Tensor
-		}
-	}
-	return nil
-}
-
 // typeNames are the types that are written, under the format's names.
 var typeNames = map[tensor.Type]string{tensor.Float32: "F32", tensor.Int32: "I32", tensor.Int64: "I64", tensor.Uint8: "U8"}
 
@@ -54,62 +27,17 @@ type entry struct {
 	Offsets []int64 `json:"data_offsets"` // where its data begins and ends, counted from the end of the header
 }
 
-// Write writes f. The same tensors and metadata give the same bytes. What Read would refuse or change is an error, before anything is
-// written: a type that the format lacks, a name that stands twice, names or metadata that are not UTF-8.
+// Write writes the tensors and metadata of f. The same ones give the same bytes. What Read would
+// refuse or change is an error before anything is written: a type that the format lacks, a name that
+// stands twice, names or metadata that are not UTF-8.
 func Write(w io.Writer, f *File) error {
-	var header bytes.Buffer
-	header.WriteByte('{')
-	member := func(name string, value any) error {
-		if header.Len() > 1 {
-			header.WriteByte(',')
-		}
-		for i, v := range []any{name, value} {
-			b, err := json.Marshal(v) // maps are written in the order of their keys
-			if err != nil {
-				return fmt.Errorf("safetensors: %w", err)
-			}
-			if i == 1 {
-				header.WriteByte(':')
-			}
-			header.Write(b)
-		}
-		return nil
-	}
-	for key, value := range f.Metadata {
-		if !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return fmt.Errorf("safetensors: metadata %q: %q is not UTF-8 text", key, value)
-		}
-	}
-	if len(f.Metadata) > 0 {
-		if err := member("__metadata__", f.Metadata); err != nil {
-			return err
-		}
-	}
-	if err := checkTensors(f.Tensors, typeNames); err != nil {
+	header, err := header(f)
+	if err != nil {
 		return fmt.Errorf("safetensors: %w", err)
 	}
-	var offset int64
-	for _, n := range f.Tensors {
-		if n.Name == "__metadata__" {
-			return errors.New("safetensors: a tensor cannot be named __metadata__; the format keeps that for the text")
-		}
-		size := int64(len(n.Tensor.Bytes()))
-		shape := make([]int64, len(n.Tensor.Shape))
-		for i, d := range n.Tensor.Shape {
-			shape[i] = int64(d)
-		}
-		if err := member(n.Name, entry{typeNames[n.Tensor.Type], shape, []int64{offset, offset + size}}); err != nil {
-			return err
-		}
-		offset += size
-	}
-	header.WriteByte('}')
-	for header.Len()%8 != 0 { // the tensors then start at a multiple of eight
-		header.WriteByte(' ')
-	}
-	out := bufio.NewWriterSize(w, 1<<20)
-	out.Write(binary.LittleEndian.AppendUint64(nil, uint64(header.Len())))
-	out.Write(header.Bytes()) // a bufio.Writer keeps its first error and returns it to the end
+	out := bufio.NewWriterSize(w, 1<<20) // keeps its first error, and returns it to the end
+	out.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
+	out.Write(header)
 	for _, n := range f.Tensors {
 		if _, err := out.Write(n.Tensor.Bytes()); err != nil {
 			return err
@@ -118,8 +46,76 @@ func Write(w io.Writer, f *File) error {
 	return out.Flush()
 }
 
-// checkTensors says what a format with the given types cannot hold: names that stand twice or are no text, tensors of another type or without the bytes that
-// their shape promises.
+// header is the JSON of a file's header, padded so that the tensors start at a multiple of eight.
+func header(f *File) ([]byte, error) {
+	for key, value := range f.Metadata {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return nil, fmt.Errorf("metadata %q: %q is not UTF-8 text", key, value)
+		}
+	}
+	if err := checkTensors(f.Tensors, typeNames); err != nil {
+		return nil, err
+	}
+	o := object{}
+	if len(f.Metadata) > 0 {
+		o.member("__metadata__", f.Metadata)
+	}
+	var offset int64
+	for _, n := range f.Tensors {
+		if n.Name == "__metadata__" {
+			return nil, errors.New("a tensor cannot be named __metadata__; the format keeps that for the text")
+		}
+		size := int64(len(n.Tensor.Bytes()))
+		shape := make([]int64, len(n.Tensor.Shape))
+		for i, d := range n.Tensor.Shape {
+			shape[i] = int64(d)
+		}
+		o.member(n.Name, entry{typeNames[n.Tensor.Type], shape, []int64{offset, offset + size}})
+		offset += size
+	}
+	return o.padded(8)
+}
+
+// object writes a JSON object whose members keep their order, which encoding/json has no type for.
+type object struct {
+	bytes.Buffer
+	err error // the first
+}
+
+// member adds a member. Maps are written in the order of their keys.
+func (o *object) member(name string, value any) {
+	start := byte(',')
+	if o.Len() == 0 {
+		start = '{'
+	}
+	o.WriteByte(start)
+	o.value(name)
+	o.WriteByte(':')
+	o.value(value)
+}
+
+func (o *object) value(v any) {
+	b, err := json.Marshal(v)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	o.Write(b)
+}
+
+// padded ends the object, and adds spaces up to a multiple of n bytes.
+func (o *object) padded(n int) ([]byte, error) {
+	if o.Len() == 0 {
+		o.WriteByte('{')
+	}
+	o.WriteByte('}')
+	for o.Len()%n != 0 {
+		o.WriteByte(' ')
+	}
+	return o.Bytes(), o.err
+}
+
+// checkTensors says what a format with the given types cannot hold: names that stand twice or are no
+// text, tensors of another type or without the bytes that their shape promises.
 func checkTensors(tensors []Named, types map[tensor.Type]string) error {
 	seen := map[string]bool{}
 	for _, n := range tensors {
@@ -135,7 +131,8 @@ func checkTensors(tensors []Named, types map[tensor.Type]string) error {
 		}
 		seen[n.Name] = true
 		if size, want := len(n.Tensor.Bytes()), n.Tensor.Shape.Elements()*n.Tensor.Type.Size(); size != want {
-			return fmt.Errorf("tensor %q of %v %v holds %d bytes, where it should hold %d", n.Name, n.Tensor.Shape, n.Tensor.Type, size, want)
+			return fmt.Errorf("tensor %q of %v %v holds %d bytes, where it should hold %d",
+				n.Name, n.Tensor.Shape, n.Tensor.Type, size, want)
 		}
 	}
 	return nil
@@ -146,6 +143,11 @@ const maxHeader = 100 << 20
 
 // errTruncated is what a file that ends too early is.
 var errTruncated = errors.New("safetensors: the file is cut short; copy it again")
+
+// isSafetensors tells a file of the format: the length of a header, which begins with a brace.
+func isSafetensors(start []byte) bool {
+	return len(start) > 8 && start[8] == '{' && binary.LittleEndian.Uint64(start) <= maxHeader
+}
 
 // readSafetensors reads a file of the format that Write writes.
 func readSafetensors(r io.ReaderAt, size int64) (*File, error) {
@@ -175,15 +177,18 @@ func readSafetensors(r io.ReaderAt, size int64) (*File, error) {
 	start, room := 8+int64(n), size-8-int64(n)
 	var end int64
 	for _, e := range entries {
-		elements, err := e.check(end)
-		if err != nil {
+		if err := e.check(end); err != nil {
 			return nil, err
 		}
 		end = e.Offsets[1]
 		if end > room {
 			return nil, errTruncated
 		}
-		t, err := e.read(io.NewSectionReader(r, start+e.Offsets[0], e.Offsets[1]-e.Offsets[0]), elements)
+		if elements[e.Type].unread {
+			f.Skipped = append(f.Skipped, Skipped{e.name, e.Type})
+			continue
+		}
+		t, err := e.read(io.NewSectionReader(r, start+e.Offsets[0], e.Offsets[1]-e.Offsets[0]))
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +197,7 @@ func readSafetensors(r io.ReaderAt, size int64) (*File, error) {
 	if end != room {
 		return nil, fmt.Errorf("safetensors: %d bytes follow the last tensor", room-end)
 	}
-	return f, nil
+	return f.indexed(), nil
 }
 
 // namedEntry is an entry with its tensor's name.
@@ -201,7 +206,8 @@ type namedEntry struct {
 	entry
 }
 
-// parseHeader reads the JSON, refusing names that stand twice, and returns the entries in the order of their data.
+// parseHeader reads the JSON, refusing names that stand twice, and returns the entries in the order of
+// their data.
 func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 	bad := func(err error) (map[string]string, []namedEntry, error) {
 		return nil, nil, fmt.Errorf("safetensors: the header is not legal: %w", err)
@@ -252,50 +258,52 @@ func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 	return metadata, entries, nil
 }
 
-// check holds an entry to the rules: a known type, a shape whose elements fill its place, which begins where the one before ended.
-func (e namedEntry) check(end int64) (elements int64, err error) {
-	kind, ok := kinds[e.Type]
+// check holds an entry to the rules: a known type, a shape whose elements fill its place, which begins
+// where the one before ended.
+func (e namedEntry) check(end int64) error {
+	element, ok := elements[e.Type]
 	if !ok {
-		return 0, fmt.Errorf("safetensors: tensor %q has type %q, which is not read", e.name, e.Type)
+		return fmt.Errorf("safetensors: tensor %q has type %q, which is not read", e.name, e.Type)
 	}
-	if len(e.Shape) > 16 {
-		return 0, fmt.Errorf("safetensors: tensor %q has %d axes", e.name, len(e.Shape))
+	if len(e.Shape) > maxAxes {
+		return fmt.Errorf("safetensors: tensor %q has %d axes", e.name, len(e.Shape))
 	}
-	elements = 1
+	n := int64(1)
 	for _, d := range e.Shape {
-		if d < 0 || elements > math.MaxInt64/8/max(d, 1) { // so that neither the product nor its bytes overflow
-			return 0, fmt.Errorf("safetensors: tensor %q has the impossible shape %v", e.name, e.Shape)
+		if d < 0 || n > math.MaxInt64/16/max(d, 1) { // so that neither the product nor its bytes overflow
+			return fmt.Errorf("safetensors: tensor %q has the impossible shape %v", e.name, e.Shape)
 		}
-		elements *= d
+		n *= d
 	}
-	if e.Offsets[0] != end || e.Offsets[1] < e.Offsets[0] {
-		return 0, fmt.Errorf("safetensors: tensor %q lies at %d to %d, where %d should come next: tensors overlap or leave a hole", e.name, e.Offsets[0], e.Offsets[1], end)
+	from, to := e.Offsets[0], e.Offsets[1]
+	if from != end || to < from {
+		return fmt.Errorf("safetensors: tensor %q lies at %d to %d, where %d should come next: tensors overlap or leave a hole",
+			e.name, from, to, end)
 	}
-	if e.Offsets[1]-e.Offsets[0] != elements*kind.size {
-		return 0, fmt.Errorf("safetensors: tensor %q takes %d bytes, but %v of %s takes %d", e.name, e.Offsets[1]-e.Offsets[0], e.Shape, e.Type, elements*kind.size)
+	if to-from != n*element.size {
+		return fmt.Errorf("safetensors: tensor %q takes %d bytes, but %v of %s takes %d",
+			e.name, to-from, e.Shape, e.Type, n*element.size)
 	}
-	return elements, nil
+	return nil
 }
 
-// read makes the tensor from its data, converting the types that tensors lack.
-func (e namedEntry) read(r io.Reader, elements int64) (*tensor.Tensor, error) {
+// read makes the tensor from its data. An entry that check let pass has as much data as its shape says.
+func (e namedEntry) read(r *io.SectionReader) (*tensor.Tensor, error) {
 	shape := make([]int, len(e.Shape))
 	for i, d := range e.Shape {
 		shape[i] = int(d)
 	}
-	kind := kinds[e.Type]
-	out := tensor.New(kind.as, shape...)
-	raw := out.Bytes()
-	if !same(e.Type) {
-		raw = make([]byte, elements*kind.size)
+	element := elements[e.Type]
+	if element.set == nil { // without a copy
+		out := tensor.New(element.as, shape...)
+		if _, err := io.ReadFull(r, out.Bytes()); err != nil {
+			return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
+		}
+		return out, nil
 	}
+	raw := make([]byte, r.Size())
 	if _, err := io.ReadFull(r, raw); err != nil {
 		return nil, fmt.Errorf("safetensors: tensor %q: %w", e.name, err)
 	}
-	if !same(e.Type) {
-		for i := range int(elements) {
-			put(out, i, e.Type, raw[int64(i)*kind.size:])
-		}
-	}
-	return out, nil
+	return element.read(raw, shape), nil
 }

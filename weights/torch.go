@@ -1,334 +1,441 @@
 package weights
 
 import (
-	"archive/zip"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/nlpodyssey/gopickle/types"
-
-	"moco/tensor"
+	"moco/weights/internal/pickle"
 )
 
-// Files of torch.save come in three formats. Each is a pickle of nested dictionaries, in which a tensor is a view (offset, size, strides) of a storage that
-// lies elsewhere in the file. Their readers find the pickle and the storages; what is done with these is the same:
-// the tensors of all dictionaries and lists are made, under the names of the keys on the way joined with dots ("state_dict.conv1.weight",
+// Files of torch.save come in three formats. Each is a pickle of nested dictionaries, in which a
+// tensor is a view (offset, size, strides) of a storage that lies elsewhere in the file. The readers
+// of the formats find the pickle and the storages; the rest is the same for all: the tensors of all
+// dictionaries and lists are made, under the keys on the way joined with dots ("state_dict.conv1.weight",
 // "optimizer.state.0.momentum_buffer"). Text and numbers at the top (epoch, arch) become metadata.
+//
+// What else stands beside them (a script's arguments, a configuration, dates) is an object of some
+// class. The class is not looked up. An object's attributes and entries are gone through as those of a
+// dictionary, so that tensors in it are found.
 
 // torchFile is what a format's reader found.
 type torchFile struct {
 	object any
-	read   func(*storage) ([]byte, error) // its bytes, kinds[s.kind].size * s.elements of them
+	// refers says what a persistent value is: a *storage, a *view, or nil for the class of a module.
+	refers  map[*pickle.Persistent]any
+	globals []*pickle.Global
+	// read returns the bytes of a storage, storage.bytes of them.
+	read func(*storage) ([]byte, error)
 }
 
-// shelf collects the storages that a pickle names.
-type shelf map[string]*storage
-
-// load is a pickle's persistent id: ("storage", class, key, location, number of elements), and since long None.
-func (s shelf) load(id any) (any, error) {
-	bad := errors.New("torch: the pickle refers to something that is no storage; is it a whole module rather than a state dict?")
-	t, ok := id.(*types.Tuple)
-	if !ok || t.Len() < 5 || t.Get(0) != any("storage") {
-		return nil, bad
+// file makes the tensors of the file called name.
+func (f *torchFile) file(name string) (*File, error) {
+	w := walk{torchFile: f, metadata: map[string]string{}, names: map[string]*view{}, visited: map[any]bool{}, scanned: map[any]bool{}}
+	if err := w.all(); err != nil {
+		return nil, fmt.Errorf("torch: %w", err)
 	}
-	class, ok1 := t.Get(1).(storageClass)
-	key, ok2 := t.Get(2).(string)
-	elements, ok3 := integer(t.Get(4))
-	if !ok1 || !ok2 || !ok3 || elements < 0 {
-		return nil, bad
-	}
-	if t.Len() > 5 && t.Get(5) != nil {
-		return nil, errors.New("torch: a storage that is part of another, as PyTorch before 0.4 wrote them, is not read; load the file in PyTorch and save it again")
-	}
-	if old := s[key]; old != nil {
-		if old.kind != string(class) || old.elements != elements {
-			return nil, fmt.Errorf("torch: storage %q is said to be %d of %s and %d of %s", brief(key), old.elements, old.kind, elements, string(class))
-		}
-		return old, nil
-	}
-	s[key] = &storage{key, string(class), elements}
-	return s[key], nil
-}
-
-// maxExpansion is how much longer than the whole file its deflated parts may be together. PyTorch does not deflate, and weights do not shrink by much.
-const maxExpansion = 20
-
-// readZip reads the format of PyTorch 1.6 and later: NAME/data.pkl, and NAME/data/KEY for each storage.
-func readZip(r io.ReaderAt, size int64) (*torchFile, error) {
-	z, err := zip.NewReader(r, size)
-	if err != nil {
-		return nil, fmt.Errorf("torch: the zip archive is damaged or cut short (%s); copy it again", brief(err))
-	}
-	members, root := map[string]*zip.File{}, ""
-	for _, m := range z.File {
-		if members[m.Name] != nil {
-			return nil, fmt.Errorf("torch: the zip archive holds %q twice", brief(m.Name))
-		}
-		members[m.Name] = m
-		if path.Base(m.Name) == "data.pkl" {
-			if root != "" {
-				return nil, errors.New("torch: the zip archive holds more than one data.pkl")
-			}
-			root = path.Dir(m.Name)
-		}
-	}
-	if root == "" {
-		return nil, errors.New("torch: the zip archive holds no data.pkl, so torch.save has not written it")
-	}
-	if members[path.Join(root, "constants.pkl")] != nil {
-		return nil, errors.New("torch: this is a TorchScript program, not a state dict; in PyTorch, save its state_dict() instead")
-	}
-	room := maxExpansion*size + 1<<20 // for everything that is unpacked
-	unpack := func(name string, want int64) ([]byte, error) {
-		m := members[path.Join(root, name)]
-		if m == nil {
-			return nil, fmt.Errorf("torch: the zip archive lacks %q", brief(name))
-		}
-		if want < 0 {
-			want = int64(min(m.UncompressedSize64, 1<<62))
-		}
-		if m.UncompressedSize64 != uint64(want) {
-			return nil, fmt.Errorf("torch: %q has %d bytes, where its tensors need %d", brief(name), m.UncompressedSize64, want)
-		}
-		if room -= want; room < 0 {
-			return nil, fmt.Errorf("torch: the zip archive would unpack to more than %d times its size, which no checkpoint does", maxExpansion)
-		}
-		f, err := m.Open()
-		if err != nil {
-			return nil, fmt.Errorf("torch: unpack %q: %w", brief(name), err)
-		}
-		defer f.Close()
-		raw := make([]byte, want)
-		if _, err = io.ReadFull(f, raw); err == nil {
-			_, err = io.ReadFull(f, make([]byte, 1)) // the archive's checksum is compared at the end
-		}
-		if err != io.EOF {
-			return nil, fmt.Errorf("torch: unpack %q: %s", brief(name), brief(err))
-		}
-		return raw, nil
-	}
-	if members[path.Join(root, "byteorder")] != nil {
-		if order, err := unpack("byteorder", -1); err != nil {
-			return nil, err
-		} else if string(bytes.TrimSpace(order)) != "little" {
-			return nil, fmt.Errorf("torch: the tensors are %s-endian, which is not read", brief(string(order)))
-		}
-	}
-	raw, err := unpack("data.pkl", -1)
-	if err != nil {
-		return nil, err
-	}
-	end, err := scan(raw)
-	if err != nil {
-		return nil, err
-	}
-	object, err := unpickle(raw[:end], shelf{}.load)
-	return &torchFile{object, func(s *storage) ([]byte, error) {
-		return unpack("data/"+s.key, kinds[s.kind].size*s.elements)
-	}}, err
-}
-
-// file makes the tensors.
-func (f *torchFile) file() (*File, error) {
-	w := walk{metadata: map[string]string{}, seen: map[string]bool{}}
-	if err := w.value("", f.object, 0); err != nil {
-		return nil, err
-	}
+	out := &File{Metadata: w.metadata, Skipped: w.skipped, Globals: f.besides(), Module: w.moduleError(name)}
 	if len(w.tensors) == 0 {
-		return nil, errors.New("torch: the file holds no tensors")
+		return nil, w.nothing(out)
 	}
-	out := &File{Tensors: make([]Named, len(w.tensors)), Metadata: w.metadata}
-	views := map[*storage][]int{} // the tensors of each storage, so that one lies in memory at a time
-	var order []*storage
-	for i, t := range w.tensors {
-		s := t.view.storage
-		if views[s] == nil {
-			order = append(order, s)
+	var err error
+	if out.Tensors, err = f.gather(w.tensors); err != nil {
+		return nil, err
+	}
+	return out.indexed(), nil
+}
+
+// nothing says why no tensor was read.
+func (w *walk) nothing(f *File) error {
+	switch {
+	case f.Module != nil:
+		return f.Module
+	case len(f.Skipped) > 0:
+		return fmt.Errorf("torch: none of the file's tensors can be read; %q has %s", brief(f.Skipped[0].Name), f.Skipped[0].Why)
+	case len(f.Globals) > 0:
+		return fmt.Errorf("torch: the file holds no tensors, but asks for %s; nothing was run", brief(strings.Join(f.Globals, ", ")))
+	}
+	return errors.New("torch: the file holds no tensors")
+}
+
+// besides lists the classes and functions that are not there to make tensors.
+func (f *torchFile) besides() []string {
+	var names []string
+	for _, g := range f.globals {
+		full := g.String()
+		if _, storage := storageOf(g); !storage && !rebuilds(full) && full != orderedDict && full != "torch.Size" {
+			names = append(names, full)
 		}
-		views[s] = append(views[s], i)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+const orderedDict = "collections.OrderedDict"
+
+// gather makes tensors of views, of one storage after the other, so that one lies in memory at a time.
+func (f *torchFile) gather(views []namedView) ([]Named, error) {
+	out := make([]Named, len(views))
+	of := map[*storage][]int{} // the tensors of each storage
+	var order []*storage
+	for i, t := range views {
+		if of[t.storage] == nil {
+			order = append(order, t.storage)
+		}
+		of[t.storage] = append(of[t.storage], i)
 	}
 	for _, s := range order {
 		var total int64
-		for _, i := range views[s] {
-			n, err := w.tensors[i].view.check()
+		for _, i := range of[s] {
+			n, err := views[i].check()
 			if err != nil {
-				return nil, fmt.Errorf("torch: tensor %q %w", brief(w.tensors[i].name), err)
+				return nil, fmt.Errorf("torch: tensor %q %w", brief(views[i].name), err)
 			}
-			if total += n; n > 8*s.elements+1<<12 || total > 8*s.elements+1<<12 {
-				return nil, fmt.Errorf("torch: tensor %q and others repeat a storage of %d elements too often", brief(w.tensors[i].name), s.elements)
+			// Tied weights and expanded tensors repeat a storage; a bomb repeats it without end.
+			if total += n; n > 8*s.bytes+1<<12 || total > 8*s.bytes+1<<12 {
+				return nil, fmt.Errorf("torch: tensor %q and others repeat a storage of %d bytes too often", brief(views[i].name), s.bytes)
 			}
-		}
-		if s.elements > (1<<62)/8 {
-			return nil, fmt.Errorf("torch: storage %q of %d elements is not believable", brief(s.key), s.elements)
 		}
 		raw, err := f.read(s)
 		if err != nil {
 			return nil, err
 		}
-		for _, i := range views[s] {
-			out.Tensors[i] = Named{w.tensors[i].name, w.tensors[i].view.gather(raw)}
+		for _, i := range of[s] {
+			out[i] = Named{views[i].name, views[i].gather(raw)}
 		}
 	}
 	return out, nil
 }
 
-// gather makes a tensor that check has let pass from the bytes of its storage.
-func (t *strided) gather(raw []byte) *tensor.Tensor {
-	shape := make([]int, len(t.size))
-	for i, n := range t.size {
-		shape[i] = int(n)
-	}
-	kind := kinds[t.storage.kind]
-	out := tensor.New(kind.as, shape...)
-	elements := out.Shape.Elements()
-	if elements == 0 {
-		return out
-	}
-	if next := int64(1); same(t.storage.kind) {
-		contiguous := true
-		for i := len(t.size) - 1; i >= 0; i-- {
-			contiguous = contiguous && (t.stride[i] == next || t.size[i] == 1)
-			next *= t.size[i]
-		}
-		if contiguous {
-			copy(out.Bytes(), raw[t.offset*kind.size:])
-			return out
-		}
-	}
-	index, at := make([]int64, len(t.size)), t.offset
-	for i := range elements {
-		put(out, i, t.storage.kind, raw[at*kind.size:(at+1)*kind.size])
-		for axis := len(index) - 1; axis >= 0; axis-- {
-			index[axis]++
-			at += t.stride[axis]
-			if index[axis] < t.size[axis] {
-				break
-			}
-			at -= index[axis] * t.stride[axis]
-			index[axis] = 0
-		}
-	}
-	return out
+// namedView is a tensor that was found.
+type namedView struct {
+	name string
+	*view
 }
 
-// walk goes through what a pickle holds.
+// walk goes through what a pickle holds. It does not recurse, and visits each container once, at the
+// first of its places: values may lie as deep as they like, hold themselves, or share what they hold.
 type walk struct {
-	tensors []struct {
-		name string
-		view *strided
-	}
+	*torchFile
+	tensors  []namedView
+	names    map[string]*view // of the tensors, also of those that are skipped
+	skipped  []Skipped
 	metadata map[string]string
-	seen     map[string]bool
-	visited  int
+	module   *place       // of the first whole module
+	class    string       // its class
+	visited  map[any]bool // containers
+	scanned  map[any]bool // lists and dictionaries that were looked through for what they are
+	length   int          // of all names
+	todo     []visit      // a stack
 }
 
-// maxDepth is how deep tensors may lie.
-const maxDepth = 32
+// visit is a value that is to be looked at.
+type visit struct {
+	value any
+	at    *place
+}
 
-// value takes the tensors from a value whose keys led to name.
-func (w *walk) value(name string, v any, depth int) error {
-	// A list that holds itself, or lists that hold each other twice, and so on, would never end.
-	if w.visited++; depth > maxDepth || w.visited > maxOperations {
-		return fmt.Errorf("torch: %q is nested too deep, or holds itself", brief(name))
+// place says by which keys a value is reached: the last one, and those before.
+type place struct {
+	above *place // nil at the top
+	key   any    // a string, an int64 or a *pickle.Global
+}
+
+// maxName is the longest name of a tensor, and maxNames that of all names together, in bytes: a pickle
+// can hold one long key above many tensors.
+const (
+	maxName  = 1 << 10
+	maxNames = 64 << 20
+)
+
+// keys are the keys on the way, from the top.
+func (p *place) keys() []any {
+	var keys []any
+	for ; p.above != nil; p = p.above {
+		if keys = append(keys, p.key); len(keys) > maxName {
+			break
+		}
 	}
-	below := func(key string, v any) error {
-		if len(name)+len(key) > maxLine {
-			return fmt.Errorf("torch: a name of more than %d bytes begins with %q", maxLine, brief(name+key[:min(len(key), maxLine)]))
-		}
-		if name != "" {
-			key = name + "." + key
-		}
-		return w.value(key, v, depth+1)
+	slices.Reverse(keys)
+	return keys
+}
+
+// name joins the keys on the way with dots.
+func (p *place) name() (string, error) {
+	var parts []string
+	for _, k := range p.keys() {
+		parts = append(parts, fmt.Sprint(k))
 	}
-	items := func(list []any) error {
-		for i, v := range list {
-			if err := below(strconv.Itoa(i), v); err != nil {
-				return err
-			}
-		}
-		return nil
+	name := strings.Join(parts, ".")
+	if len(name) > maxName {
+		return "", fmt.Errorf("a name of more than %d bytes begins with %q", maxName, brief(name))
 	}
-	entry := func(key, v any) error {
-		switch key := key.(type) {
-		case string:
-			return below(key, v)
-		case int:
-			return below(strconv.Itoa(key), v)
-		case *record:
-			return below(key.name, v)
-		}
-		return fmt.Errorf("torch: a key of %q is neither text nor a number", brief(name))
-	}
-	switch v := v.(type) {
-	case *strided:
-		return w.tensor(name, v)
-	case *storage:
-		return w.tensor(name, &strided{v, 0, []int64{v.elements}, []int64{1}})
-	case *types.Dict:
-		for _, e := range *v {
-			if err := entry(e.Key, e.Value); err != nil {
-				return err
-			}
-		}
-	case *types.OrderedDict:
-		for e := v.List.Front(); e != nil; e = e.Next() {
-			pair := e.Value.(*types.OrderedDictEntry)
-			if err := entry(pair.Key, pair.Value); err != nil {
-				return err
-			}
-		}
-	case *types.List:
-		return items(*v)
-	case *types.Tuple:
-		return items(*v)
-	case *record:
-		return items(v.items)
-	case string, int, float64, bool, *big.Int:
-		if text := fmt.Sprint(v); depth == 1 && utf8.ValidString(name) && utf8.ValidString(text) && len(text) < 1<<10 {
-			w.metadata[name] = text
+	return name, nil
+}
+
+// all finds every tensor.
+func (w *walk) all() error {
+	w.todo = []visit{{w.object, &place{}}}
+	for len(w.todo) > 0 {
+		last := len(w.todo) - 1
+		v := w.todo[last]
+		w.todo = w.todo[:last]
+		if err := w.visit(v); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (w *walk) tensor(name string, t *strided) error {
-	switch {
+// visit takes a tensor, or remembers to visit what a container holds.
+func (w *walk) visit(v visit) error {
+	switch value := v.value.(type) {
+	case *pickle.Persistent:
+		switch t := w.refers[value].(type) {
+		case *view:
+			return w.tensor(v.at, t)
+		case *storage: // all of it
+			return w.tensor(v.at, &view{storage: t, kind: t.kind, size: []int64{t.elements()}, stride: []int64{1}})
+		}
+	case *pickle.Object:
+		t, err := w.rebuilt(value)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			return w.tensor(v.at, t)
+		}
+		w.enter(v)
+	case *pickle.Dict, *pickle.List, *pickle.Tuple:
+		w.enter(v)
+	case string, int64, float64, bool, *big.Int:
+		w.remember(v.at, value)
+	}
+	return nil
+}
+
+// enter plans visits of what a container holds, if it is new. The first of them is next.
+func (w *walk) enter(v visit) {
+	if w.visited[v.value] {
+		return
+	}
+	w.visited[v.value] = true
+	var inner []visit
+	switch c := v.value.(type) {
+	case *pickle.Dict:
+		inner = under(v.at, c.Entries)
+	case *pickle.List:
+		inner = under(v.at, numbered(c.Items, 0))
+	case *pickle.Tuple:
+		inner = under(v.at, numbered(c.Items, 0))
+	case *pickle.Object:
+		if w.isModule(c) {
+			w.foundModule(v.at, c)
+			return
+		}
+		inner = w.parts(v.at, c)
+	}
+	slices.Reverse(inner)
+	w.todo = append(w.todo, inner...)
+}
+
+// under are visits of entries, below the place of what holds them.
+func under(at *place, entries []pickle.Entry) []visit {
+	visits := make([]visit, len(entries))
+	for i, e := range entries {
+		switch e.Key.(type) {
+		case string, int64, *pickle.Global:
+		default: // such as a tuple, a tensor or an object
+			e.Key = int64(i)
+		}
+		visits[i] = visit{e.Value, &place{at, e.Key}}
+	}
+	return visits
+}
+
+// numbered are the items of a list with their places, from first on.
+func numbered(items []any, first int) []pickle.Entry {
+	entries := make([]pickle.Entry, len(items))
+	for i, v := range items {
+		entries[i] = pickle.Entry{Key: int64(first + i), Value: v}
+	}
+	return entries
+}
+
+// parts are what an object holds, as visits: its entries by key, its items by number after the
+// arguments, and at the object's own place the arguments and the state, so that attributes have their
+// names. Arguments and states may be shared by many objects, so they are not copied here.
+func (w *walk) parts(at *place, o *pickle.Object) []visit {
+	parts := under(at, o.Entries)
+	if list := w.pairs(o); list != nil {
+		for _, item := range list.Items {
+			pair := pairOf(item)
+			parts = append(parts, visit{pair[1], &place{at, pair[0]}})
+		}
+	} else {
+		parts = append(parts, visit{o.Args, at})
+	}
+	parts = append(parts, under(at, numbered(o.Items, len(o.Args.Items)))...)
+	for _, state := range o.State {
+		parts = append(parts, visit{state, at})
+	}
+	return parts
+}
+
+// pairs is the list of keys and values that a dictionary is made from, as Python 2 writes an
+// OrderedDict; nil if o is no such object, or the list was visited already.
+func (w *walk) pairs(o *pickle.Object) *pickle.List {
+	if len(o.Args.Items) != 1 {
+		return nil
+	}
+	list, ok := o.Args.Items[0].(*pickle.List)
+	if !ok || w.visited[list] || w.scanned[list] {
+		return nil
+	}
+	w.scanned[list] = true // once, since many objects may be made of one list
+	for _, item := range list.Items {
+		if pairOf(item) == nil {
+			return nil
+		}
+	}
+	w.visited[list] = true
+	return list
+}
+
+// pairOf is a list or tuple of a text and a value; nil if v is none.
+func pairOf(v any) []any {
+	var pair []any
+	switch v := v.(type) {
+	case *pickle.List:
+		pair = v.Items
+	case *pickle.Tuple:
+		pair = v.Items
+	}
+	if len(pair) != 2 {
+		return nil
+	}
+	if _, ok := pair[0].(string); !ok {
+		return nil
+	}
+	return pair
+}
+
+// remember keeps text and numbers of the top as metadata.
+func (w *walk) remember(at *place, value any) {
+	if at.above == nil || at.above.above != nil {
+		return
+	}
+	name, err := at.name()
+	text := fmt.Sprint(value)
+	if err == nil && utf8.ValidString(name) && utf8.ValidString(text) && len(text) < 1<<10 {
+		w.metadata[name] = text
+	}
+}
+
+// tensor takes a tensor under the name of its place.
+func (w *walk) tensor(at *place, t *view) error {
+	name, err := at.name()
+	if err != nil {
+		return err
+	}
+	if w.length += len(name); w.length > maxNames {
+		return fmt.Errorf("names of more than %d MiB together are not believable", maxNames>>20)
+	}
+	switch old := w.names[name]; {
 	case name == "":
 		name = "tensor" // the file is this one
 	case !utf8.ValidString(name) || name == "__metadata__":
-		return fmt.Errorf("torch: a tensor cannot be named %q", brief(name))
-	case w.seen[name]:
-		return fmt.Errorf("torch: two tensors are named %q", brief(name))
+		return fmt.Errorf("a tensor cannot be named %q", brief(name))
+	case old != nil && old.same(t): // an object that two places of one name share
+		return nil
+	case old != nil:
+		return fmt.Errorf("two tensors are named %q", brief(name))
 	}
-	w.seen[name] = true
-	w.tensors = append(w.tensors, struct {
-		name string
-		view *strided
-	}{name, t})
+	w.names[name] = t
+	if why := t.unread(); why != "" {
+		w.skipped = append(w.skipped, Skipped{name, why})
+		return nil
+	}
+	w.tensors = append(w.tensors, namedView{name, t})
 	return nil
 }
 
-// isPickle tells a pickle of protocol 2 or later from the length at the start of a safetensors file, whose third byte would be 0 or behind it no header.
-func isPickle(start []byte) bool {
-	return len(start) > 2 && start[0] == 0x80 && start[1] >= 1 && start[1] <= 5 && start[2] != 0
+// isModule tells an nn.Module: an object with its parameters and modules among its attributes.
+func (w *walk) isModule(o *pickle.Object) bool {
+	for _, state := range o.State {
+		d, ok := state.(*pickle.Dict)
+		if !ok || w.scanned[d] { // once, since many objects may share a state
+			continue
+		}
+		w.scanned[d] = true
+		has := map[any]bool{}
+		for _, e := range d.Entries {
+			if key, ok := e.Key.(string); ok {
+				has[key] = true
+			}
+		}
+		if has["_parameters"] && has["_modules"] {
+			return true
+		}
+	}
+	return false
 }
 
-// formats are the readers besides that of safetensors, by how a file of them starts.
-var formats = []struct {
-	is   func(start []byte) bool
-	read func(r io.ReaderAt, size int64) (*torchFile, error)
-}{
-	{func(b []byte) bool { return bytes.HasPrefix(b, []byte("PK\x03\x04")) }, readZip},
-	{isPickle, readLegacy},
-	{func(b []byte) bool {
-		return len(b) >= 512 && slices.Equal(b[257:262], []byte("ustar")) || strings.HasPrefix(string(b), "storages\x00")
-	}, readTar},
+// foundModule notes the first whole module.
+func (w *walk) foundModule(at *place, o *pickle.Object) {
+	if w.module != nil {
+		return
+	}
+	w.module, w.class = at, "a class of its own"
+	switch class := o.Class.(type) {
+	case *pickle.Global:
+		w.class = class.String()
+	case *pickle.Persistent: // ("module", class, file, source), until PyTorch 1.6
+		if id, ok := class.ID.(*pickle.Tuple); ok && len(id.Items) > 1 {
+			w.class = fmt.Sprint(id.Items[1])
+		}
+	}
+}
+
+// moduleError says how the whole module in the file called name becomes a state dict; nil without one.
+func (w *walk) moduleError(name string) *KindError {
+	if w.module == nil {
+		return nil
+	}
+	load := fmt.Sprintf("torch.load(%q, map_location=\"cpu\", weights_only=False)", name)
+	for _, key := range w.module.keys() {
+		if s, ok := key.(string); ok {
+			load += "[" + strconv.Quote(s) + "]"
+		} else {
+			load += fmt.Sprintf("[%v]", key)
+		}
+	}
+	return &KindError{KindModule, fmt.Sprintf("its class %s is code, which the file does not hold. Where that can be imported, and if you trust the file, %s",
+		brief(w.class), saveHint(load))}
+}
+
+// commands are modules and functions by which pickles have been made to run commands or code. The list
+// is for a warning: nothing that a pickle names is run here, on this list or not.
+var commands = []string{
+	"os.", "posix.", "nt.", "subprocess.", "commands.", "pty.", "shutil.", "socket.", "sys.", "runpy.",
+	"importlib.", "ctypes.", "webbrowser.", "urllib.", "requests.", "marshal.", "code.", "codeop.", "pdb.", "timeit.",
+	"builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__", "builtins.open",
+	"__builtin__.eval", "__builtin__.execfile", "__builtin__.compile", "__builtin__.__import__", "__builtin__.open",
+	"__builtin__.file", "types.CodeType", "types.FunctionType", "torch.hub.", "pip.", "numpy.testing.",
+}
+
+// Commands returns those of Globals that run commands or code when Python reads the file. No checkpoint
+// needs them: whoever made the file wants something run.
+func (f *File) Commands() []string {
+	var found []string
+	for _, g := range f.Globals {
+		if slices.ContainsFunc(commands, func(c string) bool { return g == c || strings.HasSuffix(c, ".") && strings.HasPrefix(g, c) }) {
+			found = append(found, g)
+		}
+	}
+	return found
 }

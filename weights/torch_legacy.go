@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"archive/tar"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,9 +8,8 @@ import (
 	"maps"
 	"math/big"
 	"slices"
-	"strconv"
 
-	"github.com/nlpodyssey/gopickle/types"
+	"moco/weights/internal/pickle"
 )
 
 // stream reads what the older formats are: pickles one after the other, with raw numbers between them.
@@ -20,23 +18,36 @@ type stream struct {
 	at, size int64
 }
 
-// pickle reads the next pickle.
-func (s *stream) pickle(load func(any) (any, error)) (any, error) {
+// pickle reads the next pickle. Its length is not known before it is read, so more and more of the
+// file is tried.
+func (s *stream) pickle() (*pickle.Pickle, error) {
 	for window := int64(4 << 10); ; window *= 8 {
 		raw, err := s.peek(min(window, s.size-s.at))
 		if err != nil {
 			return nil, err
 		}
-		end, err := scan(raw)
-		if err == errShort && int64(len(raw)) < s.size-s.at && window <= 2*maxPickle {
+		p, err := pickle.Decode(raw)
+		if errors.Is(err, pickle.ErrShort) && int64(len(raw)) < s.size-s.at && window <= 2*pickle.MaxSize {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, pickleError(err)
 		}
-		s.at += int64(end)
-		return unpickle(raw[:end], load)
+		s.at += int64(p.Size)
+		return p, nil
 	}
+}
+
+// value reads a pickle that refers to nothing outside of it.
+func (s *stream) value() (any, error) {
+	p, err := s.pickle()
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Persistent) > 0 {
+		return nil, errors.New("torch: the file refers to a tensor where none can stand")
+	}
+	return p.Value, nil
 }
 
 func (s *stream) peek(n int64) ([]byte, error) {
@@ -73,25 +84,21 @@ func (s *stream) int64s(n int64) ([]int64, error) {
 	return out, nil
 }
 
-// storage reads a storage, the number of its elements and they, and returns where these lie. elements is what was announced, or negative.
-func (s *stream) storage(kind string, elements int64) (at, n int64, err error) {
+// storage passes over a storage, the number of its elements and they themselves, and returns where
+// these lie. want is the number that was announced; negative: none was.
+func (s *stream) storage(kind string, want int64) (at, n int64, err error) {
 	counts, err := s.int64s(1)
 	if err != nil {
 		return 0, 0, err
 	}
 	n = counts[0]
-	if size := kinds[kind].size; n < 0 || n > (s.size-s.at)/size {
+	if size := elements[kind].size; n < 0 || n > (s.size-s.at)/size {
 		return 0, 0, errShort
-	} else if elements >= 0 && n != elements {
-		return 0, 0, fmt.Errorf("torch: a storage holds %d elements, where its tensors say %d", n, elements)
+	} else if want >= 0 && n != want {
+		return 0, 0, fmt.Errorf("torch: a storage holds %d elements, where its tensors say %d", n, want)
 	}
-	at, err = s.skip(n * kinds[kind].size)
+	at, err = s.skip(n * elements[kind].size)
 	return at, n, err
-}
-
-// nothing is the load of pickles without tensors.
-func nothing(any) (any, error) {
-	return nil, errors.New("torch: the file refers to a tensor where none can stand")
 }
 
 // magic is the first pickle of the format, and version the second.
@@ -99,52 +106,80 @@ var magic, _ = new(big.Int).SetString("1950a86a20f9469cfc6c", 16)
 
 const version = 1001
 
-// readLegacy reads the format of PyTorch 0.1.10 to 1.5, which torch.save still writes with _use_new_zipfile_serialization=False: pickles of a magic number,
-// a version, the system, the object and the list of storages; then each of these.
-func readLegacy(r io.ReaderAt, size int64) (*torchFile, error) {
-	s := &stream{r, 0, size}
-	if v, err := s.pickle(nothing); err != nil {
+// readLegacy reads the format of PyTorch 0.1.10 to 1.5, which torch.save still writes with
+// _use_new_zipfile_serialization=False: pickles of a magic number, a version, the system, the object
+// and the list of storages; then each of these.
+func readLegacy(src *source) (*torchFile, error) {
+	s := &stream{src.r, 0, src.size}
+	if err := s.legacyHead(src.name); err != nil {
 		return nil, err
-	} else if n, ok := v.(*big.Int); !ok || n.Cmp(magic) != 0 {
-		return nil, errors.New("torch: this is a pickle, but not one that torch.save has written")
 	}
-	if v, err := s.pickle(nothing); err != nil {
-		return nil, err
-	} else if v != any(version) {
-		return nil, fmt.Errorf("torch: the format has version %s, and %d is read", brief(v), version)
-	}
-	system, err := s.pickle(nothing)
+	p, err := s.pickle()
 	if err != nil {
 		return nil, err
-	}
-	if d, ok := system.(*types.Dict); ok {
-		for _, e := range *d {
-			if e.Key == any("little_endian") && e.Value == any(false) {
-				return nil, errors.New("torch: the tensors are big-endian, which is not read")
-			}
-		}
 	}
 	storages := shelf{}
-	object, err := s.pickle(storages.load)
+	refers, err := storages.loadAll(p)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.pickle(nothing)
+	places, err := s.legacyStorages(storages)
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := v.(*types.List)
+	if s.at != s.size {
+		return nil, fmt.Errorf("torch: %d bytes follow the last tensor", s.size-s.at)
+	}
+	read := func(t *storage) ([]byte, error) {
+		from := stream{s.r, places[t.key], s.size}
+		return from.peek(t.bytes)
+	}
+	return &torchFile{object: p.Value, refers: refers, globals: p.Globals, read: read}, nil
+}
+
+// legacyHead reads what stands before the object.
+func (s *stream) legacyHead(name string) error {
+	v, err := s.value()
+	if err != nil {
+		return err
+	}
+	if n, ok := v.(*big.Int); !ok || n.Cmp(magic) != 0 {
+		return &KindError{KindPickle, fmt.Sprintf("if you trust the file, in Python: import pickle, torch; "+
+			"torch.save(pickle.load(open(%q, \"rb\")), \"weights.pth\")", name)}
+	}
+	if v, err = s.value(); err != nil {
+		return err
+	} else if v != any(int64(version)) {
+		return fmt.Errorf("torch: the format has version %s, and %d is read", brief(v), version)
+	}
+	system, err := s.value()
+	if err != nil {
+		return err
+	}
+	if d, ok := system.(*pickle.Dict); ok && slices.Contains(d.Entries, pickle.Entry{Key: "little_endian", Value: false}) {
+		return errors.New("torch: the tensors are big-endian, which is not read")
+	}
+	return nil
+}
+
+// legacyStorages reads the list of storages and passes over them; it returns where each lies.
+func (s *stream) legacyStorages(storages shelf) (map[string]int64, error) {
+	v, err := s.value()
+	if err != nil {
+		return nil, err
+	}
+	keys, ok := v.(*pickle.List)
 	if !ok {
 		return nil, errors.New("torch: the list of storages is damaged")
 	}
 	places := map[string]int64{}
-	for _, v := range *keys {
+	for _, v := range keys.Items {
 		key, _ := v.(string)
 		named := storages[key]
 		if _, twice := places[key]; named == nil || twice {
 			return nil, fmt.Errorf("torch: storage %q is listed, but no tensor uses it, or it is listed twice", brief(v))
 		}
-		if places[key], _, err = s.storage(named.kind, named.elements); err != nil {
+		if places[key], _, err = s.storage(named.kind, named.elements()); err != nil {
 			return nil, err
 		}
 	}
@@ -153,129 +188,5 @@ func readLegacy(r io.ReaderAt, size int64) (*torchFile, error) {
 			return nil, fmt.Errorf("torch: storage %q is used, but not in the file", brief(key))
 		}
 	}
-	if s.at != size {
-		return nil, fmt.Errorf("torch: %d bytes follow the last tensor", size-s.at)
-	}
-	return &torchFile{object, func(t *storage) ([]byte, error) {
-		from := stream{r, places[t.key], size}
-		return from.peek(kinds[t.kind].size * t.elements)
-	}}, nil
-}
-
-// readTar reads the format of the first releases, a tar archive: "storages" and "tensors" hold numbered ones, "pickle" the object, which names tensors by
-// their numbers.
-func readTar(r io.ReaderAt, size int64) (*torchFile, error) {
-	members := map[string]*stream{}
-	body := io.NewSectionReader(r, 0, size)
-	for t := tar.NewReader(body); ; {
-		h, err := t.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("torch: the tar archive is damaged (%s); copy it again", brief(err))
-		}
-		if h.Typeflag == tar.TypeReg { // the reader reads no further than it must
-			at, err := body.Seek(0, io.SeekCurrent)
-			if err != nil {
-				return nil, fmt.Errorf("torch: %w", err)
-			}
-			if h.Size > size-at {
-				return nil, errShort
-			}
-			members[h.Name] = &stream{io.NewSectionReader(r, at, h.Size), 0, h.Size}
-		}
-	}
-	if members["storages"] == nil || members["tensors"] == nil || members["pickle"] == nil {
-		return nil, errors.New("torch: this tar archive was not written by PyTorch: it lacks storages, tensors or pickle; images go to --data, not to --model")
-	}
-	s := members["storages"]
-	storages, places := map[string]*storage{}, map[*storage]int64{}
-	err := s.numbered(func(t []any) error {
-		class, ok := t[2].(storageClass)
-		if !ok {
-			return errors.New("torch: the list of storages is damaged")
-		}
-		at, n, err := s.storage(string(class), -1)
-		if err != nil {
-			return err
-		}
-		key := fmt.Sprint(t[0])
-		storages[key] = &storage{key, string(class), n}
-		places[storages[key]] = at
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if v, err := s.pickle(nothing); err != nil {
-		return nil, err
-	} else if l, ok := v.(*types.List); !ok || l.Len() > 0 {
-		return nil, errors.New("torch: storages that are parts of others are not read; load the file in PyTorch and save it again")
-	}
-	tensors := map[string]*strided{}
-	s2 := members["tensors"]
-	err = s2.numbered(func(t []any) error {
-		of := storages[fmt.Sprint(t[1])]
-		axes, err := s2.int64s(1) // as 32 bits and 32 that mean nothing
-		if err != nil {
-			return err
-		}
-		n := int64(int32(axes[0]))
-		if of == nil || n < 0 || n > maxAxes {
-			return errors.New("torch: the list of tensors is damaged")
-		}
-		numbers, err := s2.int64s(2*n + 1)
-		if err != nil {
-			return err
-		}
-		tensors[fmt.Sprint(t[0])] = &strided{of, numbers[2*n], numbers[:n], numbers[n : 2*n]}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	object, err := members["pickle"].pickle(func(id any) (any, error) {
-		key := ""
-		switch id := id.(type) {
-		case int:
-			key = strconv.Itoa(id)
-		case string:
-			key = id
-		}
-		if t := tensors[key]; t != nil {
-			return t, nil
-		}
-		return nil, fmt.Errorf("torch: the pickle refers to %q, which is no tensor of the archive", brief(id))
-	})
-	return &torchFile{object, func(t *storage) ([]byte, error) {
-		from := stream{s.r, places[t], s.size}
-		return from.peek(kinds[t.kind].size * t.elements)
-	}}, err
-}
-
-// numbered reads a count, and as many times a pickle of three values, after each of which f reads what belongs to it.
-func (s *stream) numbered(f func([]any) error) error {
-	v, err := s.pickle(nothing)
-	if err != nil {
-		return err
-	}
-	n, ok := v.(int)
-	if !ok || n < 0 || int64(n) > s.size {
-		return errors.New("torch: a count of storages or tensors is damaged")
-	}
-	for range n {
-		v, err := s.pickle(nothing)
-		if err != nil {
-			return err
-		}
-		t, ok := v.(*types.Tuple)
-		if !ok || t.Len() != 3 {
-			return errors.New("torch: the list of storages or tensors is damaged")
-		}
-		if err := f(*t); err != nil {
-			return err
-		}
-	}
-	return nil
+	return places, nil
 }

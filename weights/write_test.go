@@ -131,7 +131,7 @@ func TestWriteTorchIsRead(t *testing.T) {
 	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := Load(path)
+	f, err := Load(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"moco/encoder"
 	"moco/pretrain"
 )
 
@@ -26,6 +27,7 @@ func advice(err error) string {
 		used  *pretrain.NotEmptyError
 		start *pretrain.StartError
 		save  *pretrain.SaveError
+		other *encoder.ChoiceError
 	)
 	switch {
 	case errors.As(err, &large) && large.Fits > 0:
@@ -38,6 +40,8 @@ func advice(err error) string {
 		return "give it with --init, or leave the key out"
 	case errors.As(err, &save) && save.Kept > 0:
 		return "go on with --resume"
+	case errors.As(err, &other):
+		return "`moco import` takes the one that --side or --strip names"
 	case errors.Is(err, pretrain.ErrNoCheckpoint):
 		return "leave --resume out to start anew in another folder"
 	}

@@ -42,7 +42,7 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, _, err := weights.Load(filepath.Join(dir, "b.safetensors"))
+	back, err := weights.Load(t.Context(), filepath.Join(dir, "b.safetensors"))
 	if err != nil || len(original) == 0 || back.Get("bn1.num_batches_tracked").Int64s()[0] != 1 {
 		t.Errorf("the exported safetensors: %v", err)
 	}

@@ -65,7 +65,7 @@ Commands with --model take such a file as it is, too; import is for the choices,
 			} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("import: %w", err)
 			}
-			f, _, err := weights.Load(args[0])
+			f, err := weights.Load(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

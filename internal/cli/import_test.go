@@ -60,7 +60,7 @@ func TestImport(t *testing.T) {
 		"a side":          {[]string{foreign("old.tar"), "--out", "x", "--side", "left"}, 2, "--side"},
 		"a policy":        {[]string{foreign("old.tar"), "--out", "x", "--policy", "v9"}, 2, "v9"},
 		"a size":          {[]string{foreign("old.tar"), "--out", "x", "--size", "-1"}, 2, "--size"},
-		"no key side":     {[]string{foreign("old.tar"), "--out", "x", "--side", "key"}, 1, "key side"},
+		"no key side":     {[]string{foreign("old.tar"), "--out", "x", "--side", "key"}, 1, "--strip names"},
 		"side and prefix": {[]string{foreign("old.tar"), "--out", "x", "--side", "key", "--strip", "a"}, 2, "[side strip]"},
 		"no checkpoint":   {[]string{foreign("features.json"), "--out", "x"}, 1, "features.json"},
 		"moco's own":      {[]string{out, "--out", "x"}, 1, "needs no import"},
@@ -73,6 +73,31 @@ func TestImport(t *testing.T) {
 	}
 	if _, err := os.Stat("x"); err == nil {
 		t.Error("a refused import has written something")
+	}
+}
+
+// TestDamagedEncoder: an encoder with NaN among its weights is refused wherever it would be used.
+func TestDamagedEncoder(t *testing.T) {
+	t.Parallel()
+	model := filepath.Join("..", "..", "weights", "testdata", "nan.pth")
+	images := good(t, nil)
+	out := filepath.Join(t.TempDir(), "out")
+	for _, args := range [][]string{
+		{"dedupe", "--model", model, "--data", images},
+		{"label-errors", "--model", model, "--data", images},
+		{"outliers", "--model", model, "--data", images},
+		{"cluster", "--model", model, "--data", images, "--k", "2"},
+		{"eval", "knn", "--model", model, "--train", images, "--test", images},
+		{"eval", "linear", "--model", model, "--train", images, "--test", images},
+		{"embed", "--model", model, "--data", images, "--out", out + ".npy"},
+		{"export", "--model", model, "--out", out + ".onnx"},
+		{"import", model, "--out", out + ".safetensors"},
+	} {
+		code, stdout, stderr := command(args...)
+		if code != 1 || !strings.Contains(stderr, "not finite: layer1.0.conv1.weight holds NaN") {
+			t.Errorf("%s: exit code %d: %s%s", args[0], code, stdout, stderr)
+		}
+		oneSentence(t, stderr)
 	}
 }
 

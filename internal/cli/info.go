@@ -69,14 +69,14 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 				}
 				path = filepath.Join(path, encoder.File)
 			}
-			f, sha, err := weights.Load(path)
+			f, err := weights.Load(c.Context(), path)
 			if stat.IsDir() && errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("info: the run in %s has written no checkpoint yet", args[0])
 			}
 			if err != nil {
 				return err
 			}
-			info.SHA256, info.Tensors, info.Metadata = sha, len(f.Tensors), f.Metadata
+			info.SHA256, info.Tensors, info.Metadata = f.SHA256, len(f.Tensors), f.Metadata
 			for _, n := range f.Tensors {
 				if strings.HasPrefix(n.Tensor.Type.String(), "float") {
 					info.Parameters += n.Tensor.Shape.Elements()
@@ -99,7 +99,7 @@ has come, the number of tensors and parameters, the file's SHA-256. --tensors li
 					a.say("  kNN accuracy %.2f%%", info.Run.KNNTop1)
 				}
 			}
-			a.say("%s: %d tensors, %.2f million values, SHA-256 %s", path, info.Tensors, float64(info.Parameters)/1e6, sha)
+			a.say("%s: %d tensors, %.2f million values, SHA-256 %s", path, info.Tensors, float64(info.Parameters)/1e6, f.SHA256)
 			var keys []string
 			for k := range f.Metadata {
 				keys = append(keys, k)

@@ -164,7 +164,7 @@ func (d *decoder) call() error {
 	if !ok {
 		return d.damaged("the arguments of a call are no tuple")
 	}
-	return d.made(class, t.Items)
+	return d.made(class, t)
 }
 
 // callKeywords notes a call with named arguments, which are kept as if they were set by key.
@@ -199,7 +199,7 @@ func (d *decoder) inst() error {
 	if err != nil {
 		return err
 	}
-	return d.made(class, args)
+	return d.made(class, &Tuple{args})
 }
 
 // obj notes a call of the first value that was pushed since the mark with those after it.
@@ -211,11 +211,11 @@ func (d *decoder) obj() error {
 	if len(items) == 0 {
 		return d.damaged("a call of nothing")
 	}
-	return d.made(items[0], items[1:])
+	return d.made(items[0], &Tuple{items[1:]})
 }
 
 // made pushes the object that a call would return. Only what can stand for a class is called.
-func (d *decoder) made(class any, args []any) error {
+func (d *decoder) made(class any, args *Tuple) error {
 	switch class.(type) {
 	case *Global, *Object, *Persistent:
 		return d.push(&Object{Class: class, Args: args})

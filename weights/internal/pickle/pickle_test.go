@@ -52,7 +52,7 @@ func shown(v any) string {
 		case *Persistent:
 			return "<" + show(v.ID) + ">"
 		case *Object:
-			out := show(v.Class) + "(" + list(v.Args) + ")"
+			out := show(v.Class) + "(" + list(v.Args.Items) + ")"
 			if len(v.State) > 0 {
 				out += " state " + list(v.State)
 			}

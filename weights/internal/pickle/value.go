@@ -44,7 +44,7 @@ func (g *Global) String() string { return g.Module + "." + g.Name }
 // Object is what a call would have returned, and what was done to it afterwards.
 type Object struct {
 	Class   any     // what would have been called; a *Global but in odd files
-	Args    []any   // the arguments
+	Args    *Tuple  // the arguments; several objects may share one
 	State   []any   // what __setstate__ or __dict__ were given; one value but in odd files
 	Items   []any   // what was appended or added
 	Entries []Entry // what was set by key
