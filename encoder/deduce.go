@@ -14,8 +14,8 @@ import (
 // stage takes a block's name apart.
 var stage = regexp.MustCompile(`^layer([1-4])\.(\d{1,3})\.conv1\.weight$`)
 
-// deduce reads the configuration from the shapes of tensors under torchvision's names, with notes on
-// what they cannot tell. first is place.first.
+// deduce reads the configuration from the shapes of tensors under torchvision's names, with notes
+// on what they cannot tell. first is place.first.
 func deduce(t map[string]*tensor.Tensor, first int) (nn.Config, []string, error) {
 	stem := t["conv1.weight"].Shape
 	c := nn.Config{Width: float64(stem[0]) / 64, Head: "none"}
@@ -74,7 +74,8 @@ func archOf(t map[string]*tensor.Tensor) (string, error) {
 	return arch, nil
 }
 
-// deduceHead sets the head and the dimension of its features, with a note where the head is left out.
+// deduceHead sets the head and the dimension of its features, with a note where the head is left
+// out.
 func deduceHead(t map[string]*tensor.Tensor, c *nn.Config) (note string, err error) {
 	head, last := headOf(t), ""
 	switch head {

@@ -29,8 +29,8 @@ func load(path string) (*Encoder, error) {
 		run := path
 		path = filepath.Join(path, File)
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, and has the run written its first checkpoint?",
-				run, File)
+			return nil, fmt.Errorf("open the model: %s holds no %s; is it the folder of a run, "+
+				"and has the run written its first checkpoint?", run, File)
 		}
 	}
 	f, err := weights.Load(context.Background(), path)
@@ -85,17 +85,19 @@ func fromFile(f *weights.File) (*Encoder, error) {
 	return e, nil
 }
 
-// ErrNotFinite says that an encoder holds NaN or infinite weights. Its features would be NaN for every
-// image, which searching and scoring cannot tell from an answer, so it is not opened.
+// ErrNotFinite says that an encoder holds NaN or infinite weights. Its features would be NaN for
+// every image, which searching and scoring cannot tell from an answer, so it is not opened.
 var ErrNotFinite = errors.New("weights that are not finite")
 
-// finite refuses weights that are not finite. names are those to tell of instead of f's own, if any.
+// finite refuses weights that are not finite. names are those to tell of instead of f's own, if
+// any.
 func finite(f *weights.File, names map[string]string) error {
 	for _, n := range f.Tensors {
 		for i, v := range n.Tensor.Float32s() {
 			if v-v != 0 {
 				name := cmp.Or(names[n.Name], n.Name)
-				return fmt.Errorf("%w: %s holds %v in place %d; its training has diverged, or the file is damaged", ErrNotFinite, name, v, i)
+				return fmt.Errorf("%w: %s holds %v in place %d; its training has diverged, or the file is damaged",
+					ErrNotFinite, name, v, i)
 			}
 		}
 	}
@@ -117,7 +119,8 @@ func (e entry) fits(t *tensor.Tensor) bool {
 	return t != nil && t.Type == e.typeOf && t.Shape.Equal(e.shape)
 }
 
-// stateDict lists the tensors of an encoder as torchvision's state_dict() does: its names, in its order.
+// stateDict lists the tensors of an encoder as torchvision's state_dict() does: its names, in its
+// order.
 func stateDict(c nn.Config) []entry {
 	channels := map[string]int{}
 	for _, b := range c.Buffers() {
@@ -128,15 +131,17 @@ func stateDict(c nn.Config) []entry {
 		all = append(all, entry{p.Name, tensor.Float32, p.Shape})
 		norm, last := strings.CutSuffix(p.Name, ".bias")
 		if n := channels[norm+".running_mean"]; last && n > 0 {
-			all = append(all, entry{norm + ".running_mean", tensor.Float32, tensor.Shape{n}}, entry{norm + ".running_var", tensor.Float32, tensor.Shape{n}},
+			all = append(all,
+				entry{norm + ".running_mean", tensor.Float32, tensor.Shape{n}},
+				entry{norm + ".running_var", tensor.Float32, tensor.Shape{n}},
 				entry{norm + ".num_batches_tracked", tensor.Int64, nil})
 		}
 	}
 	return all
 }
 
-// Metadata describes an encoder well enough to build it again and to give it what it was trained on:
-// "mean" and "std" are those that a pixel of 0 to 1 is normalised by, for red, green and blue.
+// Metadata describes an encoder well enough to build it again and to give it what it was trained
+// on: "mean" and "std" are those that a pixel of 0 to 1 is normalised by, for red, green and blue.
 func Metadata(r *moco.Recipe) map[string]string {
 	c := r.Encoder
 	m := map[string]string{

@@ -19,8 +19,8 @@ import (
 type ImportOptions struct {
 	// Side is query or key, of a pair with a momentum encoder; empty: query.
 	Side string
-	// Strip is what stands before conv1.weight (or, in an nn.Sequential, 0.weight), all of it or its
-	// end; "." is nothing at all. Empty: it is found. It decides over Side.
+	// Strip is what stands before conv1.weight (or, in an nn.Sequential, 0.weight), all of it or
+	// its end; "." is nothing at all. Empty: it is found. It decides over Side.
 	Strip  string
 	Policy string // of the views; empty: v1 with ImageNet's stem, cifar with CIFAR's
 	Size   int    // of the views, pixels a side; 0: 224 with ImageNet's stem, 32 with CIFAR's
@@ -53,8 +53,8 @@ func (r *ImportReport) String() string {
 // Foreign tells whether moco has written the weights neither as an encoder nor as a checkpoint.
 func Foreign(f *weights.File) bool { return !own(f) && !checkpoint(f) }
 
-// own tells whether f is an encoder that moco has written, whole or damaged. One key that such a file
-// has may stand in any file (an arch, a width); all of its own words together do not.
+// own tells whether f is an encoder that moco has written, whole or damaged. One key that such a
+// file has may stand in any file (an arch, a width); all of its own words together do not.
 func own(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
 
 // checkpoint tells whether f is a checkpoint of a run.
@@ -72,12 +72,12 @@ func hasAll(f *weights.File, keys ...string) bool {
 // names, and the metadata that OpenWith needs.
 //
 // It knows a ResNet by its stem and first block, so what stands before these names
-// (module.encoder_q., backbone., nothing) need not be known, and it deduces architecture, width, stem
-// and head from shapes. Tensors of the encoder that are missing, have another shape or should not be
-// there are an error; what belongs to no encoder (queue, projectors, optimizer, the other side) is
-// listed in the report. The error is a *ChoiceError if there are other encoders than what was asked
-// for, a *weights.KindError if all there is is a whole module, and ErrNotFinite for weights that are
-// not finite.
+// (module.encoder_q., backbone., nothing) need not be known, and it deduces architecture, width,
+// stem and head from shapes. Tensors of the encoder that are missing, have another shape or should
+// not be there are an error; what belongs to no encoder (queue, projectors, optimizer, the other
+// side) is listed in the report. The error is a *ChoiceError if there are other encoders than what
+// was asked for, a *weights.KindError if all there is is a whole module, and ErrNotFinite for
+// weights that are not finite.
 func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, error) {
 	out, report, err := importFile(f, o)
 	if err != nil {
@@ -187,7 +187,8 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 			got = counter(got)
 		case e.fits(got):
 		case got != nil:
-			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be %v %v", t.name[e.name], got.Type, got.Shape, e.typeOf, e.shape))
+			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be %v %v",
+				t.name[e.name], got.Type, got.Shape, e.typeOf, e.shape))
 			continue
 		default:
 			missing = append(missing, e.name)
@@ -206,14 +207,16 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 		names []string
 	}{{"it lacks", missing}, {"shapes differ:", wrong}, {"that encoder has no", extra}} {
 		if len(trouble.names) > 0 {
-			return nil, fmt.Errorf("the weights look like a %s of width %v, but %s %s", c.Arch, c.Width, trouble.what, few(trouble.names))
+			return nil, fmt.Errorf("the weights look like a %s of width %v, but %s %s",
+				c.Arch, c.Width, trouble.what, few(trouble.names))
 		}
 	}
 	return out, finite(out, t.name)
 }
 
-// counter is a num_batches_tracked as moco keeps it. Nothing computes with it, so any type and shape
-// will do: PyTorch before 0.4.1 had none, model.half() makes it float16, averaging makes it float32.
+// counter is a num_batches_tracked as moco keeps it. Nothing computes with it, so any type and
+// shape will do: PyTorch before 0.4.1 had none, model.half() makes it float16, averaging makes it
+// float32.
 func counter(t *tensor.Tensor) *tensor.Tensor {
 	out := tensor.New(tensor.Int64)
 	if t == nil || t.Shape.Elements() != 1 {

@@ -16,8 +16,8 @@ import (
 type place struct {
 	// prefix is what stands before its names.
 	prefix string
-	// first is 0 where the names are torchvision's. In an nn.Sequential names are places, and first is
-	// that of the first stage.
+	// first is 0 where the names are torchvision's. In an nn.Sequential names are places, and first
+	// is that of the first stage.
 	first int
 	// colours is the number of channels that its stem sees.
 	colours int
@@ -127,10 +127,11 @@ func choose(all []place, o ImportOptions) (place, error) {
 // colourError says why a ResNet that does not see three colours is not taken.
 func (p place) colourError() error {
 	if p.colours == 1 {
-		return fmt.Errorf("the ResNet after %q has a stem of one channel, for gray pictures, and an encoder here sees red, green and blue; "+
-			"in PyTorch, weight.repeat(1, 3, 1, 1) / 3 makes a stem of it that sees gray pictures as before", p.prefix)
+		return fmt.Errorf("the ResNet after %q has a stem of one channel, for gray pictures, "+
+			"and an encoder here sees red, green and blue; in PyTorch, weight.repeat(1, 3, 1, 1) / 3 makes a stem of it that sees gray pictures as before", p.prefix)
 	}
-	return fmt.Errorf("the ResNet after %q has a stem of %d channels, and an encoder here sees three: red, green and blue", p.prefix, p.colours)
+	return fmt.Errorf("the ResNet after %q has a stem of %d channels, and an encoder here sees three: red, green and blue",
+		p.prefix, p.colours)
 }
 
 // tensors are those of the ResNet, by torchvision's names.

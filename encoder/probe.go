@@ -13,7 +13,8 @@ import (
 	"moco/weights"
 )
 
-// Probe is a linear classifier on the features of a frozen encoder (He et al. 2020, Sec. 4.1): the logits of features x of length one are Weight*(Scale*x) + Bias.
+// Probe is a linear classifier on the features of a frozen encoder (He et al. 2020, Sec. 4.1): the
+// logits of features x of length one are Weight*(Scale*x) + Bias.
 type Probe struct {
 	Weight, Bias *tensor.Tensor // float32 [classes, dim], [classes]
 	Scale        float32
@@ -25,7 +26,8 @@ type Probe struct {
 // probeKind is what the metadata of a probe's file says it is.
 const probeKind = "linear probe"
 
-// Save writes the probe as safetensors: the tensors "weight" and "bias", and in the metadata all that makes logits of an encoder's features. A probe that has diverged is refused.
+// Save writes the probe as safetensors: the tensors "weight" and "bias", and in the metadata all
+// that makes logits of an encoder's features. A probe that has diverged is refused.
 func (p *Probe) Save(path string) error {
 	for _, v := range slices.Concat(p.Weight.Float32s(), p.Bias.Float32s()) {
 		if v-v != 0 {

@@ -13,8 +13,8 @@ import (
 	"moco/weights"
 )
 
-// samples are the files of weights/testdata: what is made of each, by the prefix of its encoder or by
-// what the error says.
+// samples are the files of weights/testdata: what is made of each, by the prefix of its encoder or
+// by what the error says.
 var samples = map[string]struct{ prefix, refused string }{
 	"allhalf.pth":            {prefix: ""},                   // num_batches_tracked as float16
 	"ema_float.pth":          {prefix: ""},                   // as float32
@@ -162,7 +162,8 @@ func TestStripExactly(t *testing.T) {
 	}
 }
 
-// TestCommands: a file that asks Python to run something opens, since nothing is run, but not silently.
+// TestCommands: a file that asks Python to run something opens, since nothing is run, but not
+// silently.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	f := loaded(t, "old.tar")

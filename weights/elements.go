@@ -34,18 +34,32 @@ var elements = map[string]element{
 	"BF16": {size: 2, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
 		t.Float32s()[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
 	}},
-	"I8":  {size: 1, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(int8(b[0])) }},
-	"I16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(int16(binary.LittleEndian.Uint16(b))) }},
-	"U16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) { t.Int32s()[i] = int32(binary.LittleEndian.Uint16(b)) }},
-	"U32": {size: 4, as: tensor.Int64, set: func(t *tensor.Tensor, i int, b []byte) { t.Int64s()[i] = int64(binary.LittleEndian.Uint32(b)) }},
+	"I8": {size: 1, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Int32s()[i] = int32(int8(b[0]))
+	}},
+	"I16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Int32s()[i] = int32(int16(binary.LittleEndian.Uint16(b)))
+	}},
+	"U16": {size: 2, as: tensor.Int32, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Int32s()[i] = int32(binary.LittleEndian.Uint16(b))
+	}},
+	"U32": {size: 4, as: tensor.Int64, set: func(t *tensor.Tensor, i int, b []byte) {
+		t.Int64s()[i] = int64(binary.LittleEndian.Uint32(b))
+	}},
 
-	"U64": {size: 8, unread: true}, "C64": {size: 8, unread: true}, "C128": {size: 16, unread: true},
-	"F8_E4M3": {size: 1, unread: true}, "F8_E5M2": {size: 1, unread: true}, "F8_E8M0": {size: 1, unread: true},
-	"QI8": {size: 1, unread: true}, "QU8": {size: 1, unread: true}, "QI32": {size: 4, unread: true}, // PyTorch's alone
+	"U64":     {size: 8, unread: true},
+	"C64":     {size: 8, unread: true},
+	"C128":    {size: 16, unread: true},
+	"F8_E4M3": {size: 1, unread: true},
+	"F8_E5M2": {size: 1, unread: true},
+	"F8_E8M0": {size: 1, unread: true},
+	"QI8":     {size: 1, unread: true}, // this and the next two are PyTorch's alone
+	"QU8":     {size: 1, unread: true},
+	"QI32":    {size: 4, unread: true},
 }
 
-// fromFloat16 is the value of a number of IEEE 754's binary16, which torch.float16 is: a sign, 5 bits
-// of exponent, 10 of fraction. bfloat16 is another format.
+// fromFloat16 is the value of a number of IEEE 754's binary16, which torch.float16 is: a sign, 5
+// bits of exponent, 10 of fraction. bfloat16 is another format.
 func fromFloat16(h uint16) float32 {
 	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
 	switch exponent {

@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is what a file is that holds no weights which can be read, as one would say it: "a zip archive".
+// Kind is what a file is that holds no weights which can be read, as one would say it: "a zip
+// archive".
 type Kind string
 
 // The kinds that are told apart.
@@ -91,8 +92,8 @@ var signatures = []struct {
 		"the file itself lies elsewhere: `git lfs pull` in its repository brings it"},
 }
 
-// kindOf says what a file is that starts with the given bytes, as a *KindError, or returns nil if it
-// is not known.
+// kindOf says what a file is that starts with the given bytes, as a *KindError, or returns nil if
+// it is not known.
 func kindOf(start []byte) error {
 	if len(start) == 0 {
 		return &KindError{KindEmpty, "it was cut short; copy it again"}
@@ -121,10 +122,12 @@ func kindOf(start []byte) error {
 	case strings.HasPrefix(text, "{"):
 		return &KindError{KindJSON, "a configuration or a message; the weights are in another file, often beside it"}
 	}
-	return &KindError{KindText, fmt.Sprintf("it begins with %q; is it a message, or the configuration of a model?", firstLine(text))}
+	hint := fmt.Sprintf("it begins with %q; is it a message, or the configuration of a model?", firstLine(text))
+	return &KindError{KindText, hint}
 }
 
-// isText tells text from other bytes: UTF-8 without control characters. The last character may be cut.
+// isText tells text from other bytes: UTF-8 without control characters. The last character may be
+// cut.
 func isText(start []byte) bool {
 	for len(start) > 0 {
 		c, n := utf8.DecodeRune(start)
@@ -155,8 +158,8 @@ func isONNX(start []byte) bool {
 		(start[2] == 0x12 || start[2] == 0x3a || start[2] == 0x42)
 }
 
-// isShardIndex tells the index of a model in several files: JSON with a member "weight_map". In what
-// is read of it, that must stand first, or after the "metadata" that says how large they are.
+// isShardIndex tells the index of a model in several files: JSON with a member "weight_map". In
+// what is read of it, that must stand first, or after the "metadata" that says how large they are.
 func isShardIndex(start []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

@@ -28,8 +28,8 @@ type entry struct {
 }
 
 // Write writes the tensors and metadata of f. The same ones give the same bytes. What Read would
-// refuse or change is an error before anything is written: a type that the format lacks, a name that
-// stands twice, names or metadata that are not UTF-8.
+// refuse or change is an error before anything is written: a type that the format lacks, a name
+// that stands twice, names or metadata that are not UTF-8.
 func Write(w io.Writer, f *File) error {
 	header, err := header(f)
 	if err != nil {
@@ -114,8 +114,8 @@ func (o *object) padded(n int) ([]byte, error) {
 	return o.Bytes(), o.err
 }
 
-// checkTensors says what a format with the given types cannot hold: names that stand twice or are no
-// text, tensors of another type or without the bytes that their shape promises.
+// checkTensors says what a format with the given types cannot hold: names that stand twice or are
+// no text, tensors of another type or without the bytes that their shape promises.
 func checkTensors(tensors []Named, types map[tensor.Type]string) error {
 	seen := map[string]bool{}
 	for _, n := range tensors {
@@ -185,7 +185,7 @@ func readSafetensors(r io.ReaderAt, size int64) (*File, error) {
 			return nil, errTruncated
 		}
 		if elements[e.Type].unread {
-			f.Skipped = append(f.Skipped, Skipped{e.name, e.Type})
+			f.Skipped = append(f.Skipped, Skipped{e.name, "numbers of type " + e.Type})
 			continue
 		}
 		t, err := e.read(io.NewSectionReader(r, start+e.Offsets[0], e.Offsets[1]-e.Offsets[0]))
@@ -206,8 +206,8 @@ type namedEntry struct {
 	entry
 }
 
-// parseHeader reads the JSON, refusing names that stand twice, and returns the entries in the order of
-// their data.
+// parseHeader reads the JSON, refusing names that stand twice, and returns the entries in the order
+// of their data.
 func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 	bad := func(err error) (map[string]string, []namedEntry, error) {
 		return nil, nil, fmt.Errorf("safetensors: the header is not legal: %w", err)
@@ -258,8 +258,8 @@ func parseHeader(raw []byte) (map[string]string, []namedEntry, error) {
 	return metadata, entries, nil
 }
 
-// check holds an entry to the rules: a known type, a shape whose elements fill its place, which begins
-// where the one before ended.
+// check holds an entry to the rules: a known type, a shape whose elements fill its place, which
+// begins where the one before ended.
 func (e namedEntry) check(end int64) error {
 	element, ok := elements[e.Type]
 	if !ok {
@@ -287,7 +287,8 @@ func (e namedEntry) check(end int64) error {
 	return nil
 }
 
-// read makes the tensor from its data. An entry that check let pass has as much data as its shape says.
+// read makes the tensor from its data. An entry that check let pass has as much data as its shape
+// says.
 func (e namedEntry) read(r *io.SectionReader) (*tensor.Tensor, error) {
 	shape := make([]int, len(e.Shape))
 	for i, d := range e.Shape {

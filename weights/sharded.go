@@ -28,8 +28,8 @@ type shardIndex struct {
 	WeightMap map[string]string `json:"weight_map"`
 }
 
-// parseIndex reads an index and holds it to its rules: each file is named by its name alone, and lies
-// beside the index.
+// parseIndex reads an index and holds it to its rules: each file is named by its name alone, and
+// lies beside the index.
 func parseIndex(raw []byte) (*shardIndex, error) {
 	var index shardIndex
 	d := json.NewDecoder(bytes.NewReader(raw))

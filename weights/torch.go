@@ -13,19 +13,21 @@ import (
 )
 
 // Files of torch.save come in three formats. Each is a pickle of nested dictionaries, in which a
-// tensor is a view (offset, size, strides) of a storage that lies elsewhere in the file. The readers
-// of the formats find the pickle and the storages; the rest is the same for all: the tensors of all
-// dictionaries and lists are made, under the keys on the way joined with dots ("state_dict.conv1.weight",
-// "optimizer.state.0.momentum_buffer"). Text and numbers at the top (epoch, arch) become metadata.
+// tensor is a view (offset, size, strides) of a storage that lies elsewhere in the file. The
+// readers of the formats find the pickle and the storages; the rest is the same for all: the
+// tensors of all dictionaries and lists are made, under the keys on the way joined with dots
+// ("state_dict.conv1.weight", "optimizer.state.0.momentum_buffer"). Text and numbers at the top
+// (epoch, arch) become metadata.
 //
 // What else stands beside them (a script's arguments, a configuration, dates) is an object of some
-// class. The class is not looked up. An object's attributes and entries are gone through as those of a
-// dictionary, so that tensors in it are found.
+// class. The class is not looked up. An object's attributes and entries are gone through as those
+// of a dictionary, so that tensors in it are found.
 
 // torchFile is what a format's reader found.
 type torchFile struct {
 	object any
-	// refers says what a persistent value is: a *storage, a *view, or nil for the class of a module.
+	// refers says what a persistent value is: a *storage, a *view, or nil for the class of a
+	// module.
 	refers  map[*pickle.Persistent]any
 	globals []*pickle.Global
 	// read returns the bytes of a storage, storage.bytes of them.
@@ -34,7 +36,10 @@ type torchFile struct {
 
 // file makes the tensors of the file called name.
 func (f *torchFile) file(name string) (*File, error) {
-	w := walk{torchFile: f, metadata: map[string]string{}, names: map[string]*view{}, visited: map[any]bool{}, scanned: map[any]bool{}}
+	w := walk{
+		torchFile: f, metadata: map[string]string{}, names: map[string]*view{},
+		visited: map[any]bool{}, scanned: map[any]bool{},
+	}
 	if err := w.all(); err != nil {
 		return nil, fmt.Errorf("torch: %w", err)
 	}
@@ -55,9 +60,11 @@ func (w *walk) nothing(f *File) error {
 	case f.Module != nil:
 		return f.Module
 	case len(f.Skipped) > 0:
-		return fmt.Errorf("torch: none of the file's tensors can be read; %q has %s", brief(f.Skipped[0].Name), f.Skipped[0].Why)
+		first := f.Skipped[0]
+		return fmt.Errorf("torch: none of the file's tensors can be read; %q has %s", brief(first.Name), first.Why)
 	case len(f.Globals) > 0:
-		return fmt.Errorf("torch: the file holds no tensors, but asks for %s; nothing was run", brief(strings.Join(f.Globals, ", ")))
+		names := brief(strings.Join(f.Globals, ", "))
+		return fmt.Errorf("torch: the file holds no tensors, but asks for %s; nothing was run", names)
 	}
 	return errors.New("torch: the file holds no tensors")
 }
@@ -77,7 +84,8 @@ func (f *torchFile) besides() []string {
 
 const orderedDict = "collections.OrderedDict"
 
-// gather makes tensors of views, of one storage after the other, so that one lies in memory at a time.
+// gather makes tensors of views, of one storage after the other, so that one lies in memory at a
+// time.
 func (f *torchFile) gather(views []namedView) ([]Named, error) {
 	out := make([]Named, len(views))
 	of := map[*storage][]int{} // the tensors of each storage
@@ -97,7 +105,8 @@ func (f *torchFile) gather(views []namedView) ([]Named, error) {
 			}
 			// Tied weights and expanded tensors repeat a storage; a bomb repeats it without end.
 			if total += n; n > 8*s.bytes+1<<12 || total > 8*s.bytes+1<<12 {
-				return nil, fmt.Errorf("torch: tensor %q and others repeat a storage of %d bytes too often", brief(views[i].name), s.bytes)
+				return nil, fmt.Errorf("torch: tensor %q and others repeat a storage of %d bytes too often",
+					brief(views[i].name), s.bytes)
 			}
 		}
 		raw, err := f.read(s)
@@ -117,8 +126,9 @@ type namedView struct {
 	*view
 }
 
-// walk goes through what a pickle holds. It does not recurse, and visits each container once, at the
-// first of its places: values may lie as deep as they like, hold themselves, or share what they hold.
+// walk goes through what a pickle holds. It does not recurse, and visits each container once, at
+// the first of its places: values may lie as deep as they like, hold themselves, or share what they
+// hold.
 type walk struct {
 	*torchFile
 	tensors  []namedView
@@ -145,8 +155,8 @@ type place struct {
 	key   any    // a string, an int64 or a *pickle.Global
 }
 
-// maxName is the longest name of a tensor, and maxNames that of all names together, in bytes: a pickle
-// can hold one long key above many tensors.
+// maxName is the longest name of a tensor, and maxNames that of all names together, in bytes: a
+// pickle can hold one long key above many tensors.
 const (
 	maxName  = 1 << 10
 	maxNames = 64 << 20
@@ -267,8 +277,8 @@ func numbered(items []any, first int) []pickle.Entry {
 }
 
 // parts are what an object holds, as visits: its entries by key, its items by number after the
-// arguments, and at the object's own place the arguments and the state, so that attributes have their
-// names. Arguments and states may be shared by many objects, so they are not copied here.
+// arguments, and at the object's own place the arguments and the state, so that attributes have
+// their names. Arguments and states may be shared by many objects, so they are not copied here.
 func (w *walk) parts(at *place, o *pickle.Object) []visit {
 	parts := under(at, o.Entries)
 	if list := w.pairs(o); list != nil {
@@ -401,7 +411,8 @@ func (w *walk) foundModule(at *place, o *pickle.Object) {
 	}
 }
 
-// moduleError says how the whole module in the file called name becomes a state dict; nil without one.
+// moduleError says how the whole module in the file called name becomes a state dict; nil without
+// one.
 func (w *walk) moduleError(name string) *KindError {
 	if w.module == nil {
 		return nil
@@ -414,12 +425,13 @@ func (w *walk) moduleError(name string) *KindError {
 			load += fmt.Sprintf("[%v]", key)
 		}
 	}
-	return &KindError{KindModule, fmt.Sprintf("its class %s is code, which the file does not hold. Where that can be imported, and if you trust the file, %s",
-		brief(w.class), saveHint(load))}
+	hint := fmt.Sprintf("its class %s is code, which the file does not hold. "+
+		"Where that can be imported, and if you trust the file, %s", brief(w.class), saveHint(load))
+	return &KindError{KindModule, hint}
 }
 
-// commands are modules and functions by which pickles have been made to run commands or code. The list
-// is for a warning: nothing that a pickle names is run here, on this list or not.
+// commands are modules and functions by which pickles have been made to run commands or code. The
+// list is for a warning: nothing that a pickle names is run here, on this list or not.
 var commands = []string{
 	"os.", "posix.", "nt.", "subprocess.", "commands.", "pty.", "shutil.", "socket.", "sys.", "runpy.",
 	"importlib.", "ctypes.", "webbrowser.", "urllib.", "requests.", "marshal.", "code.", "codeop.", "pdb.", "timeit.",
@@ -428,12 +440,13 @@ var commands = []string{
 	"__builtin__.file", "types.CodeType", "types.FunctionType", "torch.hub.", "pip.", "numpy.testing.",
 }
 
-// Commands returns those of Globals that run commands or code when Python reads the file. No checkpoint
-// needs them: whoever made the file wants something run.
+// Commands returns those of Globals that run commands or code when Python reads the file. No
+// checkpoint needs them: whoever made the file wants something run.
 func (f *File) Commands() []string {
 	var found []string
 	for _, g := range f.Globals {
-		if slices.ContainsFunc(commands, func(c string) bool { return g == c || strings.HasSuffix(c, ".") && strings.HasPrefix(g, c) }) {
+		runs := func(c string) bool { return g == c || strings.HasSuffix(c, ".") && strings.HasPrefix(g, c) }
+		if slices.ContainsFunc(commands, runs) {
 			found = append(found, g)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 	"moco/weights/internal/pickle"
 )
 
-// stream reads what the older formats are: pickles one after the other, with raw numbers between them.
+// stream reads what the older formats are: pickles one after the other, with raw numbers between
+// them.
 type stream struct {
 	r        io.ReaderAt
 	at, size int64
@@ -107,8 +108,8 @@ var magic, _ = new(big.Int).SetString("1950a86a20f9469cfc6c", 16)
 const version = 1001
 
 // readLegacy reads the format of PyTorch 0.1.10 to 1.5, which torch.save still writes with
-// _use_new_zipfile_serialization=False: pickles of a magic number, a version, the system, the object
-// and the list of storages; then each of these.
+// _use_new_zipfile_serialization=False: pickles of a magic number, a version, the system, the
+// object and the list of storages; then each of these.
 func readLegacy(src *source) (*torchFile, error) {
 	s := &stream{src.r, 0, src.size}
 	if err := s.legacyHead(src.name); err != nil {

@@ -69,7 +69,7 @@ func tarMembers(s *source) (map[string]*stream, error) {
 			return members, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("torch: the tar archive is damaged (%s); copy it again", brief(err))
+			return nil, fmt.Errorf("torch: the tar archive is damaged (%w); copy it again", err)
 		}
 		if h.Typeflag != tar.TypeReg {
 			continue
@@ -85,7 +85,8 @@ func tarMembers(s *source) (map[string]*stream, error) {
 	}
 }
 
-// readStorages passes over the storages: for each a pickle of (key, location, class), and its numbers.
+// readStorages passes over the storages: for each a pickle of (key, location, class), and its
+// numbers.
 func (t *torchTar) readStorages(s *stream) error {
 	err := s.numbered(func(head []any) error {
 		class, ok := head[2].(*pickle.Global)
@@ -117,8 +118,8 @@ func (t *torchTar) readStorages(s *stream) error {
 	return nil
 }
 
-// readTensors reads for each tensor a pickle of (key, its storage's key, class), and numbers: the count
-// of its axes, sizes, strides and offset.
+// readTensors reads for each tensor a pickle of (key, its storage's key, class), and numbers: the
+// count of its axes, sizes, strides and offset.
 func (t *torchTar) readTensors(s *stream) error {
 	return s.numbered(func(head []any) error {
 		of := t.storages[tarKey(head[1])]
@@ -152,8 +153,8 @@ func tarKey(v any) string {
 	return ""
 }
 
-// numbered reads a count, and as many times a pickle of three values, after each of which f reads what
-// belongs to it.
+// numbered reads a count, and as many times a pickle of three values, after each of which f reads
+// what belongs to it.
 func (s *stream) numbered(f func([]any) error) error {
 	v, err := s.value()
 	if err != nil {

@@ -51,8 +51,9 @@ type shelf map[string]*storage
 
 var errNoStorage = errors.New("torch: the pickle refers to something that is no storage")
 
-// load says what a persistent ID refers to: ("storage", class, key, location, number of elements), and
-// since long None. The class of a whole module, which PyTorch wrote with its source until 1.6, is nil.
+// load says what a persistent ID refers to: ("storage", class, key, location, number of elements),
+// and since long None. The class of a whole module, which PyTorch wrote with its source until 1.6,
+// is nil.
 func (s shelf) load(id any) (any, error) {
 	t, ok := id.(*pickle.Tuple)
 	if !ok || len(t.Items) == 0 {
@@ -136,8 +137,8 @@ func (t *view) same(o *view) bool {
 // maxAxes is how many axes a tensor may have.
 const maxAxes = 16
 
-// Functions of PyTorch that make tensors: those of which a view can be made, and those of tensors of
-// other kinds.
+// Functions of PyTorch that make tensors: those of which a view can be made, and those of tensors
+// of other kinds.
 const (
 	utils       = "torch._utils._rebuild_"
 	fromType    = "torch._tensor._rebuild_from_type_v2" // of a tensor that carries attributes

@@ -15,8 +15,8 @@ import (
 	"moco/weights/internal/pickle"
 )
 
-// The files that PyTorch itself has made lie in testdata/import of package encoder, whose tests hold them to PyTorch's features. Here are bytes that
-// PyTorch would not write.
+// The files that PyTorch itself has made lie in testdata/import of package encoder, whose tests
+// hold them to PyTorch's features. Here are bytes that PyTorch would not write.
 
 // p joins the operations of a pickle.
 func p(parts ...string) string { return "\x80\x02" + strings.Join(parts, "") + "." }
@@ -258,7 +258,8 @@ func TestTorchRefuses(t *testing.T) {
 	}
 }
 
-// TestTorchCutShort: no beginning of a file is taken for a whole one, nor does any make the reader fail in another way.
+// TestTorchCutShort: no beginning of a file is taken for a whole one, nor does any make the reader
+// fail in another way.
 func TestTorchCutShort(t *testing.T) {
 	number := p("(K\x00" + text("cpu") + "ctorch\nFloatStorage\nt")
 	old := tarred(t, "storages", p("K\x01")+number+le64(4)+sixteen+p("]"), "tensors", p("K\x01")+p("(K\x05K\x00Nt")+le64(1)+le64(4)+le64(1)+le64(0), "pickle", p(one("w", "K\x05Q")))
@@ -279,7 +280,8 @@ func TestTorchCutShort(t *testing.T) {
 	}
 }
 
-// FuzzTorch: whatever the bytes, a file is read or refused; what is read can be written and read again.
+// FuzzTorch: whatever the bytes, a file is read or refused; what is read can be written and read
+// again.
 func FuzzTorch(f *testing.F) {
 	f.Add(zipped(f, zip.Store, "a/data.pkl", square, "a/data/0", sixteen))
 	f.Add(zipped(f, zip.Deflate, "a/data.pkl", square, "a/data/0", sixteen))
@@ -287,7 +289,8 @@ func FuzzTorch(f *testing.F) {
 	f.Add(legacy(p(one("a", "cargparse\nNamespace\n)\x81"+one("w", rebuilt(persistent("HalfStorage", "0", 2), 0, numbers(2), numbers(1)))+"b")), []string{"0"}, le64(2)+sixteen[:4]))
 	f.Add(tarred(f, "storages", p("K\x01")+p("(K\x00"+text("cpu")+"ctorch\nFloatStorage\nt")+le64(4)+sixteen+p("]"), "tensors", p("K\x01")+p("(K\x05K\x00Nt")+le64(1)+le64(4)+le64(1)+le64(0), "pickle", p(one("w", "K\x05Q"))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		// Bytes of a zip archive or a legacy file as they are; as an object of either too, which a change of bytes seldom reaches through checksums.
+		// Bytes of a zip archive or a legacy file as they are; as an object of either too, which a
+		// change of bytes seldom reaches through checksums.
 		read(t, raw)
 		read(t, zipped(t, zip.Store, "a/data.pkl", string(raw), "a/data/0", sixteen))
 		read(t, legacy(string(raw), []string{"0"}, le64(4)+sixteen))

@@ -13,12 +13,12 @@ import (
 	"moco/weights/internal/pickle"
 )
 
-// maxExpansion is how much longer than the whole file its deflated parts may be together. PyTorch does
-// not deflate, and weights do not shrink by much.
+// maxExpansion is how much longer than the whole file its deflated parts may be together. PyTorch
+// does not deflate, and weights do not shrink by much.
 const maxExpansion = 20
 
-// torchZip is an archive of the format of PyTorch 1.6 and later: NAME/data.pkl, and NAME/data/KEY for
-// each storage.
+// torchZip is an archive of the format of PyTorch 1.6 and later: NAME/data.pkl, and NAME/data/KEY
+// for each storage.
 type torchZip struct {
 	members map[string]*zip.File
 	root    string // NAME
@@ -29,7 +29,7 @@ type torchZip struct {
 func readZip(s *source) (*torchFile, error) {
 	archive, err := zip.NewReader(s.r, s.size)
 	if err != nil {
-		return nil, fmt.Errorf("torch: the zip archive is damaged or cut short (%s); copy it again", brief(err))
+		return nil, fmt.Errorf("torch: the zip archive is damaged or cut short (%w); copy it again", err)
 	}
 	z, err := newTorchZip(archive, s)
 	if err != nil {
@@ -138,7 +138,8 @@ func (z *torchZip) unpack(name string, want int64) ([]byte, error) {
 		return nil, fmt.Errorf("torch: %q has %d bytes, where its tensors need %d", brief(name), m.UncompressedSize64, want)
 	}
 	if z.room -= want; z.room < 0 {
-		return nil, fmt.Errorf("torch: the zip archive would unpack to more than %d times its size, which no checkpoint does", maxExpansion)
+		return nil, fmt.Errorf("torch: the zip archive would unpack to more than %d times its size, which no checkpoint does",
+			maxExpansion)
 	}
 	f, err := m.Open()
 	if err != nil {
@@ -150,7 +151,7 @@ func (z *torchZip) unpack(name string, want int64) ([]byte, error) {
 		_, err = io.ReadFull(f, make([]byte, 1)) // the archive's checksum is compared at the end
 	}
 	if err != io.EOF {
-		return nil, fmt.Errorf("torch: unpack %q: %s", brief(name), brief(err))
+		return nil, fmt.Errorf("torch: unpack %q: %w", brief(name), err)
 	}
 	return raw, nil
 }

@@ -29,20 +29,22 @@ type Named struct {
 	Tensor *tensor.Tensor
 }
 
-// File is named tensors in their order, and what else a file says. Write takes Tensors and Metadata;
-// the other fields are for readers to fill.
+// File is named tensors in their order, and what else a file says. Write takes Tensors and
+// Metadata; the other fields are for readers to fill.
 type File struct {
 	Tensors  []Named
 	Metadata map[string]string
 
 	// SHA256 is of the bytes of the file that was loaded, in hexadecimal. For a model in several
-	// files it is of the lines "HASH  NAME\n" that sha256sum prints for the index and the shards, in
-	// the order of their names. Empty if the tensors came from elsewhere.
+	// files it is of the lines "HASH  NAME\n" that sha256sum prints for the index and the shards,
+	// in the order of their names. Empty if the tensors came from elsewhere.
 	SHA256 string
-	// Skipped are tensors of the file that no tensor.Tensor can hold, such as sparse or complex ones.
+	// Skipped are tensors of the file that no tensor.Tensor can hold, such as sparse or complex
+	// ones.
 	Skipped []Skipped
-	// Globals are the classes and functions that a pickle names beside those that make tensors, such
-	// as "argparse.Namespace", sorted. Python would look all of them up and call most; here none was.
+	// Globals are the classes and functions that a pickle names beside those that make tensors,
+	// such as "argparse.Namespace", sorted. Python would look all of them up and call most; here
+	// none was.
 	Globals []string
 	// Module is not nil if a whole module of PyTorch stands beside the tensors: its own tensors are
 	// not among them.
@@ -54,7 +56,7 @@ type File struct {
 // Skipped is a tensor that was not read.
 type Skipped struct {
 	Name string
-	Why  string // such as "complex64"
+	Why  string // such as "a sparse layout"
 }
 
 // Get returns the tensor with a name, or nil. In a file that was read, a tensor that is there is
@@ -81,14 +83,14 @@ func (f *File) indexed() *File {
 	return f
 }
 
-// Save writes f to path as Write does and returns the SHA-256 of the file. The file appears whole or
-// not at all.
+// Save writes f to path as Write does and returns the SHA-256 of the file. The file appears whole
+// or not at all.
 func Save(path string, f *File) (sha string, err error) {
 	return atomicfile.Save(path, func(w io.Writer) error { return Write(w, f) })
 }
 
-// Load reads the file at path as Read does, and sets File.SHA256. An index of shards is read with the
-// files that it names, which must lie beside it. Cancelling ctx ends the reading.
+// Load reads the file at path as Read does, and sets File.SHA256. An index of shards is read with
+// the files that it names, which must lie beside it. Cancelling ctx ends the reading.
 func Load(ctx context.Context, path string) (*File, error) {
 	s, err := openSource(ctx, path)
 	if err != nil {
@@ -128,8 +130,8 @@ type source struct {
 	close func() error
 }
 
-// startSize is how many of the first bytes are looked at. A tar archive has its mark in byte 257, and
-// an index of shards may begin with some metadata.
+// startSize is how many of the first bytes are looked at. A tar archive has its mark in byte 257,
+// and an index of shards may begin with some metadata.
 const startSize = 4 << 10
 
 func newSource(r io.ReaderAt, size int64, name string) (*source, error) {

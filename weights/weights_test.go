@@ -176,8 +176,8 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
-// TestSave: what is saved is loaded, with the same sum. That a save is whole or not at all is tested
-// in internal/atomicfile.
+// TestSave: what is saved is loaded, with the same sum. That a save is whole or not at all is
+// tested in internal/atomicfile.
 func TestSave(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w.safetensors")
 	sha, err := Save(path, example())

@@ -17,7 +17,8 @@ import (
 // writers are what writes tensors for other tools.
 var writers = map[string]func(io.Writer, []Named) error{"PyTorch": WriteTorch, "detectron2": WriteDetectron2}
 
-// TestWritersRefuse: what a format cannot hold is an error before a byte is written; a full disk is one too.
+// TestWritersRefuse: what a format cannot hold is an error before a byte is written; a full disk is
+// one too.
 func TestWritersRefuse(t *testing.T) {
 	x := tensor.New(tensor.Float32, 2)
 	for format, write := range writers {
@@ -49,8 +50,8 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-// TestWriteTorch holds the zip and its pickle to what torch.save makes of the same tensors, but for the memo, which readers do without. scripts/interop/export.py
-// loads such files into PyTorch.
+// TestWriteTorch holds the zip and its pickle to what torch.save makes of the same tensors, but for
+// the memo, which readers do without. scripts/interop/export.py loads such files into PyTorch.
 func TestWriteTorch(t *testing.T) {
 	count := tensor.New(tensor.Int64)
 	count.Int64s()[0] = 300
@@ -103,7 +104,8 @@ func TestWriteTorch(t *testing.T) {
 	}
 }
 
-// TestDetectron2 holds the pickle to NumPy's reduction, opcode by opcode. scripts/interop/export.py loads such files into Python.
+// TestDetectron2 holds the pickle to NumPy's reduction, opcode by opcode. scripts/interop/export.py
+// loads such files into Python.
 func TestDetectron2(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteDetectron2(&b, []Named{{"w", tensor.FromFloat32s([]float32{1, 2}, 1, 2)}}); err != nil {

@@ -32,7 +32,8 @@ func (a *app) importCommand() *cobra.Command {
 		Use:   "import FILE --out encoder.safetensors",
 		Short: "Make an encoder of weights that PyTorch has saved",
 		Long: `Read a checkpoint and write its ResNet as an encoder that every command takes: one of MoCo v1 or v2 (.pth.tar), a state dict of torchvision, lightly or
-solo-learn, in a file of torch.save (the zip format or those before it) or in safetensors. Pickles are read without running anything that they name.
+solo-learn, in a file of torch.save (the zip format or those before it) or in safetensors, in one file or in shards (give their index). Pickles are
+read without running anything that they name.
 
 Architecture, width, stem and head follow from names and shapes, and every tensor of the encoder is checked against them. What is not used (queue, projectors,
 classifier, optimizer, the other encoder) is listed: by its first names for people, in full with --json.
@@ -91,7 +92,7 @@ Commands with --model take such a file as it is, too; import is for the choices,
 	}
 	c.Flags().StringVar(&out, "out", "", "the encoder to write (required)")
 	c.Flags().StringVar(&o.Side, "side", "query", "which of two encoders: query, or key (the momentum encoder)")
-	c.Flags().StringVar(&o.Strip, "strip", "", "what stands before the encoder's names, when it is not found by itself")
+	c.Flags().StringVar(&o.Strip, "strip", "", "what stands before the encoder's names, when it is not found by itself (a dot: nothing)")
 	c.Flags().StringVar(&o.Policy, "policy", "", "views that the encoder was trained on: v1, v2, cifar, shapes or flip")
 	c.Flags().IntVar(&o.Size, "size", 0, "pixels a side of a view")
 	c.Flags().BoolVar(&force, "force", false, "write over a file that is there")

@@ -1,8 +1,8 @@
 // Package volatile is a file system for tests that forgets what was not synced when its power goes.
 //
-// SIGKILL ends a process but loses no write: the kernel has them all. A power cut does, in the order
-// it likes. FS works on a real folder, counts every place where a program asks for something to last,
-// and at the one that the test names it undoes or damages whatever was not synced by then.
+// SIGKILL ends a process but loses no write: the kernel has them all. A power cut does, in the
+// order it likes. FS works on a real folder, counts every place where a program asks for something
+// to last, and at the one that the test names it undoes or damages whatever was not synced by then.
 package volatile
 
 import (
@@ -174,8 +174,8 @@ func (s *FS) Remove(name string) error {
 	return os.Remove(name)
 }
 
-// file is a file that counts what it was synced to. The os.File is not embedded: its WriteString and
-// ReadFrom would go past the counting.
+// file is a file that counts what it was synced to. The os.File is not embedded: its WriteString
+// and ReadFrom would go past the counting.
 type file struct {
 	real            *os.File
 	system          *FS

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// What a pickle may take. Real checkpoints lie far below: ResNet-152 with a momentum encoder and its
-// optimizer is 150,000 operations in 2 MB.
+// What a pickle may take. Real checkpoints lie far below: ResNet-152 with a momentum encoder and
+// its optimizer is 150,000 operations in 2 MB.
 const (
 	// MaxSize is the most bytes of a pickle.
 	MaxSize = 64 << 20

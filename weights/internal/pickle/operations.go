@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// operations are what each opcode does, under the names that Python's Lib/pickletools.py gives them.
-// STOP is Decode's own.
+// operations are what each opcode does, under the names that Python's Lib/pickletools.py gives
+// them. STOP is Decode's own.
 var operations = [256]func(*decoder) error{
 	// the stack and the memo
 	'(':  (*decoder).mark,
@@ -168,8 +168,8 @@ func (d *decoder) small(width int) error {
 	return d.push(int64(n))
 }
 
-// long pushes a number in as many bytes as a number of width bytes says: two's complement, the lowest
-// byte first.
+// long pushes a number in as many bytes as a number of width bytes says: two's complement, the
+// lowest byte first.
 func (d *decoder) long(width int) error {
 	le, err := d.counted(width, maxNumber)
 	if err != nil {

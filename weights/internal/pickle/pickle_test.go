@@ -208,8 +208,8 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestMemory: pickles that would double in Python with each operation, or announce much, take memory in
-// proportion to their bytes.
+// TestMemory: pickles that would double in Python with each operation, or announce much, take
+// memory in proportion to their bytes.
 func TestMemory(t *testing.T) {
 	doubling := "]q\x00"
 	for range 1000 {

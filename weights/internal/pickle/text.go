@@ -52,7 +52,8 @@ func unescape(s string) string {
 	return out.String()
 }
 
-// escaped pushes text as protocol 0 writes Unicode: Latin-1, with \uXXXX and \UXXXXXXXX for the rest.
+// escaped pushes text as protocol 0 writes Unicode: Latin-1, with \uXXXX and \UXXXXXXXX for the
+// rest.
 func (d *decoder) escaped() error {
 	s, err := d.line()
 	if err != nil {

@@ -1,14 +1,15 @@
 // Package pickle reads Python's pickle format as data.
 //
-// A pickle is a program for a small stack machine, and in Python it may call whatever it names. Here
-// nothing is called, imported or looked up: a name becomes a *Global, and a call becomes an *Object
-// that says what would have been called with which arguments. What an object means is for the caller
-// to decide, who knows a few classes by name.
+// A pickle is a program for a small stack machine, and in Python it may call whatever it names.
+// Here nothing is called, imported or looked up: a name becomes a *Global, and a call becomes an
+// *Object that says what would have been called with which arguments. What an object means is for
+// the caller to decide, who knows a few classes by name.
 //
-// The decoder does bounded work for each byte that it reads: no operation recurses, none copies more
-// than the bytes that follow it, and a shared or cyclic value is a pointer, never a copy. The
+// The decoder does bounded work for each byte that it reads: no operation recurses, none copies
+// more than the bytes that follow it, and a shared or cyclic value is a pointer, never a copy. The
 // operations are those of protocols 0 to 5 (Python's Lib/pickletools.py lists them), but for
-// extension codes and out-of-band buffers, which mean nothing outside of the program that wrote them.
+// extension codes and out-of-band buffers, which mean nothing outside of the program that wrote
+// them.
 package pickle
 
 // A value is one of
@@ -56,5 +57,6 @@ func (o *Object) Global() *Global {
 	return g
 }
 
-// Persistent is a value that lies outside of the pickle, under an ID that the file's format explains.
+// Persistent is a value that lies outside of the pickle, under an ID that the file's format
+// explains.
 type Persistent struct{ ID any }

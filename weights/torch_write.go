@@ -16,11 +16,13 @@ import (
 // storages are PyTorch's names for the storage of a type.
 var storages = map[tensor.Type]string{tensor.Float32: "FloatStorage", tensor.Int32: "IntStorage", tensor.Int64: "LongStorage", tensor.Uint8: "ByteStorage"}
 
-// WriteTorch writes tensors as the state dict that torch.save makes since PyTorch 1.6: an OrderedDict of contiguous tensors, in their order, which torch.load
-// reads also with weights_only=True. The same tensors give the same bytes.
+// WriteTorch writes tensors as the state dict that torch.save makes since PyTorch 1.6: an
+// OrderedDict of contiguous tensors, in their order, which torch.load reads also with
+// weights_only=True. The same tensors give the same bytes.
 //
-// The file is a zip without compression. data.pkl describes the tensors, data/N holds the elements of the Nth, at a multiple of 64 bytes so that it can be
-// mapped into memory, byteorder and version say what they are called for.
+// The file is a zip without compression. data.pkl describes the tensors, data/N holds the elements
+// of the Nth, at a multiple of 64 bytes so that it can be mapped into memory, and byteorder and version
+// hold what their names say.
 func WriteTorch(w io.Writer, tensors []Named) error {
 	if err := checkTensors(tensors, storages); err != nil {
 		return fmt.Errorf("PyTorch: %w", err)
@@ -79,7 +81,8 @@ func strides(s tensor.Shape) []int {
 	return out
 }
 
-// alignedZip writes a zip of stored members under "archive/", each beginning at a multiple of 64 bytes.
+// alignedZip writes a zip of stored members under "archive/", each beginning at a multiple of 64
+// bytes.
 type alignedZip struct {
 	*zip.Writer
 	at  *counter

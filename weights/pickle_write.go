@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 )
 
-// pickleWriter writes Python's pickle format, which is a program for a small stack machine, one opcode at a time: only those that files of tensors take.
-// All of them belong to protocol 2 but raw, which is protocol 3. Nothing is memoised: a few repeated names cost less than keeping track of them.
+// pickleWriter writes Python's pickle format, which is a program for a small stack machine, one
+// opcode at a time: only those that files of tensors take. All of them belong to protocol 2 but
+// raw, which is protocol 3. Nothing is memoised: a few repeated names cost less than keeping track
+// of them.
 //
 // The bufio.Writer keeps its first error for whoever flushes it.
 type pickleWriter struct{ *bufio.Writer }

@@ -12,9 +12,11 @@ import (
 // numpyTypes are NumPy's names of types.
 var numpyTypes = map[tensor.Type]string{tensor.Float32: "f4", tensor.Int32: "i4", tensor.Int64: "i8", tensor.Uint8: "u1"}
 
-// WriteDetectron2 writes tensors as detectron2 keeps the weights of its model zoo: a pickle of {"model": {name: NumPy array}, "__author__": "moco",
-// "matching_heuristics": True}. The last tells detectron2 to find the place of each name in its model by the name's end, so that "res2.0.conv1.weight" fits
-// "backbone.res2.0.conv1.weight". Python 3 with NumPy reads it; the same tensors give the same bytes.
+// WriteDetectron2 writes tensors as detectron2 keeps the weights of its model zoo: a pickle of
+// {"model": {name: NumPy array}, "__author__": "moco", "matching_heuristics": True}. The last tells
+// detectron2 to find the place of each name in its model by the name's end, so that
+// "res2.0.conv1.weight" fits "backbone.res2.0.conv1.weight". Python 3 with NumPy reads it; the same
+// tensors give the same bytes.
 func WriteDetectron2(w io.Writer, tensors []Named) error {
 	if err := checkTensors(tensors, numpyTypes); err != nil {
 		return fmt.Errorf("detectron2: %w", err)
@@ -45,7 +47,8 @@ func WriteDetectron2(w io.Writer, tensors []Named) error {
 	return p.Flush()
 }
 
-// array pushes a NumPy array, as its own __reduce__ and __setstate__ have it: an empty one is made and given its shape, type and bytes.
+// array pushes a NumPy array, as its own __reduce__ and __setstate__ have it: an empty one is made
+// and given its shape, type and bytes.
 func (p pickleWriter) array(t *tensor.Tensor) {
 	p.global("numpy.core.multiarray", "_reconstruct")
 	p.tuple(func() {
