@@ -93,6 +93,9 @@ var ErrNotFinite = errors.New("weights that are not finite")
 // any.
 func finite(f *weights.File, names map[string]string) error {
 	for _, n := range f.Tensors {
+		if n.Tensor.Type != tensor.Float32 {
+			continue
+		}
 		for i, v := range n.Tensor.Float32s() {
 			if v-v != 0 {
 				name := cmp.Or(names[n.Name], n.Name)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -114,7 +115,7 @@ func TestWholeModule(t *testing.T) {
 		t.Errorf("beside a module there are %v, and the module is %v", f.Tensors, f.Module)
 	}
 	path := filepath.Join("testdata", "whole.pth")
-	if _, err := Load(t.Context(), path); err == nil || !strings.Contains(err.Error(), `torch.load("`+filepath.ToSlash(path)+`"`) {
+	if _, err := Load(t.Context(), path); err == nil || !strings.Contains(err.Error(), "torch.load("+strconv.Quote(path)) {
 		t.Errorf("the hint of a file does not name it: %v", err)
 	}
 }
