@@ -1,0 +1,109 @@
+package picture
+
+import "fmt"
+
+// Options tune decoding; the zero value is fine.
+type Options struct {
+	MaxPixels int    // larger pictures are refused by their header, before memory is taken; 0: DefaultMaxPixels
+	Ground    Ground // what transparent pixels are laid on
+}
+
+func (o Options) maxPixels() int {
+	if o.MaxPixels == 0 {
+		return DefaultMaxPixels
+	}
+	return o.MaxPixels
+}
+
+// Header is what a picture's first bytes say.
+type Header struct {
+	Format        string
+	Width, Height int // as stored, before the picture is turned upright
+}
+
+// reader is one format.
+type reader struct {
+	// size gives the stored size in pixels, without decoding.
+	size func(content []byte) (width, height int, err error)
+	// decode writes the stored pixels to dst, which has the size above unless the reader resizes it, and returns
+	// the orientation, 1 to 8.
+	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
+}
+
+// readerOf returns the reader of a format, by its name in Sniff.
+func readerOf(format string) (r reader, ok bool) {
+	switch format {
+	case "jpeg":
+		return reader{jpegSize, (*Decoder).decodeJPEG}, true
+	case "png":
+		return reader{pngSize, (*Decoder).decodePNG}, true
+	case "gif":
+		return reader{gifSize, (*Decoder).decodeGIF}, true
+	case "webp":
+		return reader{webpSize, (*Decoder).decodeWebP}, true
+	case "tiff":
+		return reader{tiffSize, (*Decoder).decodeTIFF}, true
+	case "bmp":
+		return reader{bmpSize, (*Decoder).decodeBMP}, true
+	case "heic", "heif", "avif":
+		return boxedReader(format)
+	}
+	return reader{}, false
+}
+
+// Decoder decodes pictures one after another, reusing its memory. The zero value is ready. It is not safe for
+// concurrent use.
+type Decoder struct {
+	options Options
+	stored  Image  // the picture before it is turned upright
+	cb, cr  []byte // one row of chroma at full width
+	work    []byte // a reader's own
+	inflate inflater
+}
+
+// ReadHeader returns format and size of an encoded picture, or why it is not acceptable.
+func ReadHeader(content []byte, o Options) (h Header, err error) {
+	defer recovered(&err)
+	h.Format = sniff(content)
+	r, ok := readerOf(h.Format)
+	if h.Format == "" {
+		return h, notPicture(content)
+	}
+	if !ok {
+		return h, &UnsupportedError{Format: h.Format}
+	}
+	if h.Width, h.Height, err = r.size(content); err != nil {
+		return h, damaged(h.Format, err)
+	}
+	if h.Width <= 0 || h.Height <= 0 {
+		return h, &DamagedError{h.Format, fmt.Errorf("the header gives a size of %dx%d", h.Width, h.Height)}
+	}
+	limit := o.maxPixels()
+	if h.Width > limit/h.Height {
+		return h, &TooLargeError{Format: h.Format, Width: h.Width, Height: h.Height, MaxPixels: limit}
+	}
+	return h, nil
+}
+
+// Decode turns an encoded picture into upright RGB in dst, reusing dst.Pix where it is large enough. After an error
+// dst is undefined.
+func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
+	defer recovered(&err)
+	h, err := ReadHeader(content, o)
+	if err != nil {
+		return err
+	}
+	d.options = o
+	d.stored.Resize(0, 0)
+	dst.Resize(h.Width, h.Height)
+	r, _ := readerOf(h.Format)
+	orientation, err := r.decode(d, content, dst)
+	if err != nil {
+		return damaged(h.Format, err)
+	}
+	if orientation != 1 {
+		d.stored, *dst = *dst, d.stored
+		turn(dst, &d.stored, orientation)
+	}
+	return nil
+}
