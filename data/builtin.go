@@ -141,7 +141,7 @@ func (b *builtin) read(i int, dst *Image) error {
 	const tag = 0x6275696c74 // "built": the streams of this set are its own
 	r := rng.New(tag, b.seed, uint64(b.part), uint64(i))
 	d := &drawings[i%len(drawings)]
-	dst.resize(b.edge, b.edge)
+	dst.Resize(b.edge, b.edge)
 
 	// Two fields of colour, each plain, a ramp or blotches; behind and in the figure.
 	behind, front := randomColour(&r), randomColour(&r)

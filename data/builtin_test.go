@@ -118,7 +118,11 @@ func TestBuiltinSheet(t *testing.T) {
 			}
 		}
 	}
-	if err := os.WriteFile(name, encoded(png.Encode, sheet), 0o644); err != nil {
+	var coded bytes.Buffer
+	if err := png.Encode(&coded, sheet); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, coded.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,8 +6,8 @@
 // when the images lie in class folders or the format carries them; they are indices into [Set.Classes], so
 // labels of two sets compare only through the class names.
 //
-// Every image arrives as 8-bit RGB, upright (EXIF orientation obeyed), with transparency dropped rather
-// than composited, as PIL's convert("RGB") does.
+// Every image arrives as package picture reads it: 8-bit RGB, upright, transparent pixels laid on white or on
+// what Options.Ground says.
 package data
 
 import (
@@ -20,6 +20,8 @@ import (
 	"hash"
 	"strings"
 	"sync/atomic"
+
+	"moco/picture"
 )
 
 // Part names a half of a data set that comes divided into training and test images.
@@ -50,6 +52,8 @@ type Options struct {
 	Part Part
 	// MaxPixels refuses larger images by their header, before anything is allocated. 0 means 100 million.
 	MaxPixels int
+	// Ground is what transparent pixels are laid on. The zero value is white.
+	Ground picture.Ground
 	// CacheBytes is how much memory decoded images may take once they have been read: the first ones
 	// read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any case.
 	CacheBytes int64
@@ -66,9 +70,13 @@ type Options struct {
 	Pairs string
 }
 
-// Default of Options.MaxPixels, and the largest single file or unpacked archive that is read into memory.
+// picture returns the options that decoding takes.
+func (o Options) picture() picture.Options {
+	return picture.Options{MaxPixels: o.MaxPixels, Ground: o.Ground}
+}
+
+// The largest single file or unpacked archive that is read into memory.
 const (
-	defaultMaxPixels = 100_000_000
 	maxFileBytes     = 1 << 30
 	maxUnpackedBytes = 2 << 30
 )
@@ -134,7 +142,7 @@ func (e *BadImage) Unwrap() error { return e.Err }
 // shows when it is read. Close the set after use.
 func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 	if opts.MaxPixels == 0 {
-		opts.MaxPixels = defaultMaxPixels
+		opts.MaxPixels = picture.DefaultMaxPixels
 	}
 	if opts.MaxPixels < 0 || opts.CacheBytes < 0 || opts.Part < Any || opts.Part > Test {
 		return nil, fmt.Errorf("data options %+v: Part must be one of Any, Train, Test, the rest not negative", opts)
@@ -248,7 +256,7 @@ func (s *Set) Read(i int, dst *Image) error {
 	}
 	if s.cache != nil {
 		if hit := s.cache[i].Load(); hit != nil {
-			dst.resize(hit.Width, hit.Height)
+			dst.Resize(hit.Width, hit.Height)
 			copy(dst.Pix, hit.Pix)
 			return nil
 		}

@@ -129,64 +129,6 @@ func TestFramesOfAnAnimation(t *testing.T) {
 	}
 }
 
-// TestComposition: three frames over each other, with each disposal, on a screen of 2x1 pixels.
-func TestComposition(t *testing.T) {
-	clear := color.RGBA{}
-	red, green, blue := color.RGBA{255, 0, 0, 255}, color.RGBA{0, 255, 0, 255}, color.RGBA{0, 0, 255, 255}
-	palette := color.Palette{clear, red, green, blue}
-	one := func(x0, x1 int, pix ...uint8) *image.Paletted {
-		m := image.NewPaletted(image.Rect(x0, 0, x1, 1), palette)
-		copy(m.Pix, pix)
-		return m
-	}
-	const r, g, b = "\xff\x00\x00", "\x00\xff\x00", "\x00\x00\xff"
-	const nothing = "\x00\x00\x00"
-	for _, c := range []struct {
-		name     string
-		disposal byte // of the second frame
-		want     [3]string
-	}{
-		{"none", gif.DisposalNone, [3]string{r + r, r + g, b + g}},
-		{"unspecified", 0, [3]string{r + r, r + g, b + g}},
-		{"to the background", gif.DisposalBackground, [3]string{r + r, r + g, b + nothing}},
-		{"to the frame before", gif.DisposalPrevious, [3]string{r + r, r + g, b + r}},
-	} {
-		var content bytes.Buffer
-		err := gif.EncodeAll(&content, &gif.GIF{Image: []*image.Paletted{one(0, 2, 1, 1), one(1, 2, 2), one(0, 2, 3, 0)}, Delay: []int{1, 1, 1},
-			Disposal: []byte{gif.DisposalNone, c.disposal, gif.DisposalNone}, Config: image.Config{Width: 2, Height: 1, ColorModel: palette}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got [3]string
-		if err := animate(content.Bytes(), 100, func(k int, m *Image) bool { got[k] = string(m.Pix); return true }); err != nil {
-			t.Fatal(err)
-		}
-		if got != c.want {
-			t.Errorf("%s: got %x, want %x", c.name, got, c.want)
-		}
-	}
-}
-
-func FuzzAnimation(f *testing.F) {
-	f.Add(animation(1, 3))
-	f.Add(animation(1, 1))
-	f.Add(animation(1, 2)[:60])
-	f.Fuzz(func(t *testing.T, content []byte) {
-		n, err := gifFrames(content)
-		seen := 0
-		drawn := animate(content, 1<<12, func(k int, m *Image) bool {
-			if k != seen || len(m.Pix) != 3*m.Width*m.Height {
-				t.Fatalf("frame %d is given as %d, with %d bytes for %dx%d", seen, k, len(m.Pix), m.Width, m.Height)
-			}
-			seen++
-			return true
-		})
-		if drawn == nil && (err != nil || seen != n) {
-			t.Errorf("%d frames were counted (%v), and %d drawn", n, err, seen)
-		}
-	})
-}
-
 func TestVideoFiles(t *testing.T) {
 	ffmpeg, err := exec.LookPath("ffmpeg")
 	dir := folder(t, map[string][]byte{"broken.mp4": shade(1), "x.gif": animation(1, 2)})

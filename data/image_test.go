@@ -14,7 +14,10 @@ import (
 func TestFromImage(t *testing.T) {
 	whole := image.NewNRGBA(image.Rect(0, 0, 9, 7))
 	for i := range whole.Pix {
-		whole.Pix[i] = uint8(i*37) | 1
+		whole.Pix[i] = uint8(i * 37)
+		if i%4 == 3 {
+			whole.Pix[i] = 255
+		}
 	}
 	var coded bytes.Buffer
 	if err := jpeg.Encode(&coded, whole, &jpeg.Options{Quality: 100}); err != nil {
@@ -49,7 +52,7 @@ func TestFromImage(t *testing.T) {
 			t.Errorf("%s: there is something outside of the image", name)
 		}
 	}
-	if _, err := FromImage(&Image{2, 2, nil}); err == nil {
+	if _, err := FromImage(&Image{Width: 2, Height: 2}); err == nil {
 		t.Error("an Image without its pixels is accepted")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"moco/picture"
 )
 
 // extensionList names the files that are taken for images; what they really are is told by their content.
@@ -55,7 +57,7 @@ func openImages(_ context.Context, box *container, opts Options) (*Set, error) {
 	for k, i := range lay.keep {
 		kept[k] = images[i]
 	}
-	s.backend = &encodedImages{box: box, entries: kept, maxPixels: opts.MaxPixels}
+	s.backend = &encodedImages{box: box, entries: kept, options: opts.picture()}
 	switch box.what {
 	case "folder":
 		s.kind = lay.kind
@@ -84,10 +86,9 @@ func anyLooksLikeImage(box *container, images []entry) error {
 		e := images[k*len(images)/min(looks, len(images))]
 		content, err := box.read(e, buf)
 		if err == nil {
-			if sniff(content) != "" {
+			if buf, err = content, picture.Check(content); err == nil {
 				return nil
 			}
-			buf, err = content, notImage(content)
 		}
 		if first == nil {
 			first = fmt.Errorf("%s: %w", e.name, err)
@@ -222,10 +223,10 @@ func stripCommon(paths []string) []string {
 
 // encodedImages reads images that are files of their own.
 type encodedImages struct {
-	box       *container
-	entries   []entry
-	maxPixels int
-	desks     sync.Pool // *desk
+	box     *container
+	entries []entry
+	options picture.Options
+	desks   sync.Pool // *desk
 }
 
 // with calls use with the bytes of image i, which are lent for the call only.
@@ -244,12 +245,13 @@ func (e *encodedImages) with(i int, use func(content []byte, d *desk) error) err
 }
 
 func (e *encodedImages) read(i int, dst *Image) error {
-	return e.with(i, func(content []byte, d *desk) error { return d.decode(content, e.maxPixels, dst) })
+	return e.with(i, func(content []byte, d *desk) error { return d.Decode(content, e.options, dst) })
 }
 
 func (e *encodedImages) header(i int) (format string, width, height int, err error) {
 	err = e.with(i, func(content []byte, _ *desk) error {
-		format, width, height, err = readHeader(content, e.maxPixels)
+		h, err := picture.ReadHeader(content, e.options)
+		format, width, height = h.Format, h.Width, h.Height
 		return err
 	})
 	return format, width, height, err

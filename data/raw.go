@@ -22,7 +22,7 @@ type rawImages struct {
 }
 
 func (r *rawImages) read(i int, dst *Image) error {
-	dst.resize(r.width, r.height)
+	dst.Resize(r.width, r.height)
 	n := r.width * r.height * r.channels
 	src := r.pix[i*n:][:n]
 	if r.channels == 3 {

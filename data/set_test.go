@@ -3,8 +3,10 @@ package data
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/jpeg"
@@ -16,6 +18,14 @@ import (
 	"sync"
 	"testing"
 )
+
+// hugePNG returns the start of a PNG that claims a size.
+func hugePNG(w, h uint32) []byte {
+	ihdr := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte("IHDR"), w), h)
+	ihdr = append(ihdr, 8, 2, 0, 0, 0)
+	b := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), ihdr...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(ihdr))
+}
 
 // plainPNG returns a PNG of one colour.
 func plainPNG(w, h int, c color.NRGBA) []byte {
@@ -210,7 +220,7 @@ func TestBadImages(t *testing.T) {
 	corrupt := slices.Clone(whole)
 	corrupt[len(corrupt)-20] ^= 0x55
 	files := map[string][]byte{
-		"ok.png": whole, "cut.png": whole[:len(whole)-16], "corrupt.png": corrupt, "cut.jpg": photo.Bytes()[:photo.Len()-30],
+		"ok.png": whole, "cut.png": whole[:len(whole)-30], "corrupt.png": corrupt, "cut.jpg": photo.Bytes()[:photo.Len()-30],
 		"head.jpg": photo.Bytes()[:3], "corrupt.jpg": append(photo.Bytes()[:200:200], make([]byte, 400)...), "empty.gif": {}, "text.bmp": []byte("not a picture"),
 		"huge.png": hugePNG(60000, 60000), "webp.webp": []byte("RIFF\x00\x00\x00\x00WEBPVP8 "), "tiff.tif": []byte("II*\x00\xff\xff\xff\xff"),
 	}

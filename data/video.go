@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"moco/picture"
 )
 
 // video is the noun for groups of frames.
@@ -81,7 +83,7 @@ func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err 
 			content, err := box.read(e, nil)
 			n := 0
 			if err == nil {
-				n, err = gifFrames(content)
+				n, err = picture.Frames(content)
 			}
 			switch {
 			case err != nil:
@@ -104,7 +106,7 @@ func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err 
 			skipped.other++
 		}
 	}
-	v := &videoFrames{box: box, maxPixels: opts.MaxPixels, fps: opts.FPS}
+	v := &videoFrames{box: box, options: opts.picture(), fps: opts.FPS}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(v.unpacked)
@@ -271,12 +273,12 @@ func unpackOne(ctx context.Context, ffmpeg, file, to string, fps float64) (int64
 
 // videoFrames reads the frames of videos.
 type videoFrames struct {
-	box       *container
-	unpacked  string // the folder with the frames of video files
-	frames    []frame
-	maxPixels int
-	fps       float64
-	desks     sync.Pool // *desk
+	box      *container
+	unpacked string // the folder with the frames of video files
+	frames   []frame
+	options  picture.Options
+	fps      float64
+	desks    sync.Pool // *desk
 
 	wanted func(i int) bool      // whether the set would keep frame i; nil: it keeps none
 	keep   func(i int, m *Image) // gives it a frame that was composed on the way to another
@@ -305,14 +307,14 @@ func (v *videoFrames) read(i int, dst *Image) error {
 	f := &v.frames[i]
 	return v.with(i, func(content []byte, d *desk) error {
 		if f.at < 0 {
-			return d.decode(content, v.maxPixels, dst)
+			return d.Decode(content, v.options, dst)
 		}
 		found := false
-		err := animate(content, v.maxPixels, func(k int, m *Image) bool {
+		err := d.Animate(content, v.options, func(k int, m *Image) bool {
 			other := i - f.at + k // frames of an animation are neighbours in the set
 			if k == f.at {
 				found = true
-				dst.resize(m.Width, m.Height)
+				dst.Resize(m.Width, m.Height)
 				copy(dst.Pix, m.Pix)
 			} else if v.wanted != nil && other >= 0 && other < len(v.frames) && v.frames[other].video == f.video && v.wanted(other) {
 				v.keep(other, m)
@@ -328,7 +330,8 @@ func (v *videoFrames) read(i int, dst *Image) error {
 
 func (v *videoFrames) header(i int) (format string, width, height int, err error) {
 	err = v.with(i, func(content []byte, _ *desk) error {
-		format, width, height, err = readHeader(content, v.maxPixels)
+		h, err := picture.ReadHeader(content, v.options)
+		format, width, height = h.Format, h.Width, h.Height
 		return err
 	})
 	if err == nil && v.unpacked != "" && v.frames[i].box != v.box {

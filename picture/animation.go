@@ -124,7 +124,7 @@ const (
 )
 
 // draw lays a frame over the screen.
-func (s *screen) draw(frame *gifFrame, indices []byte, table *palette) {
+func (s *screen) draw(frame *gifFrame, indices []byte, table *colourTable) {
 	if frame.disposal == disposeBefore {
 		s.before = append(s.before[:0], s.pix...)
 	}

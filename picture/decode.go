@@ -61,17 +61,27 @@ type Decoder struct {
 	inflate inflater
 }
 
+// Check returns nil if content, of which a file's first [SniffBytes] bytes do, begins like a picture that is read, else
+// what it is instead.
+func Check(content []byte) error {
+	format, ok := Sniff(content)
+	switch {
+	case ok:
+		return nil
+	case format == "":
+		return notPicture(content)
+	}
+	return &UnsupportedError{Format: format}
+}
+
 // ReadHeader returns format and size of an encoded picture, or why it is not acceptable.
 func ReadHeader(content []byte, o Options) (h Header, err error) {
 	defer recovered(&err)
 	h.Format = sniff(content)
-	r, ok := readerOf(h.Format)
-	if h.Format == "" {
-		return h, notPicture(content)
+	if err := Check(content); err != nil {
+		return h, err
 	}
-	if !ok {
-		return h, &UnsupportedError{Format: h.Format}
-	}
+	r, _ := readerOf(h.Format)
 	if h.Width, h.Height, err = r.size(content); err != nil {
 		return h, damaged(h.Format, err)
 	}

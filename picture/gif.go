@@ -123,7 +123,7 @@ func (f *gifFile) descriptor(frame *gifFrame) (err error) {
 }
 
 // colours returns the frame's table; its transparent index has opacity 0.
-func (f *gifFile) colours(frame *gifFrame) *palette {
+func (f *gifFile) colours(frame *gifFrame) *colourTable {
 	p, t := grayRamp(), frame.own
 	if t == nil {
 		t = f.common

@@ -98,11 +98,11 @@ func (g Ground) layGrayAlpha(dst, src []uint8) {
 	}
 }
 
-// palette is a table of colours with opacity.
-type palette [256][4]uint8
+// colourTable is a table of colours with opacity.
+type colourTable [256][4]uint8
 
 // grayRamp is what an index beyond a file's own colours means, as in Pillow, and all there is without any.
-func grayRamp() (p palette) {
+func grayRamp() (p colourTable) {
 	for i := range p {
 		p[i] = [4]uint8{uint8(i), uint8(i), uint8(i), 255}
 	}
@@ -110,7 +110,7 @@ func grayRamp() (p palette) {
 }
 
 // onto lays all colours on a ground.
-func (p *palette) onto(g Ground) *[256][3]uint8 {
+func (p *colourTable) onto(g Ground) *[256][3]uint8 {
 	var t [256][3]uint8
 	for i, c := range p {
 		g.lay(t[i][:], c[0], c[1], c[2], c[3])

@@ -16,7 +16,6 @@ import (
 	"image"
 	"image/color"
 	"io"
-	"os"
 	"slices"
 )
 
@@ -70,20 +69,6 @@ func Decode(r io.Reader) (*Image, error) {
 	m := &Image{}
 	if err := new(Decoder).Decode(content, Options{}, m); err != nil {
 		return nil, err
-	}
-	return m, nil
-}
-
-// DecodeFile is [Decode] on a file; its error names the file.
-func DecodeFile(path string) (*Image, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	m, err := Decode(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
 }

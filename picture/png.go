@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/klauspost/compress/zlib"
 )
 
 // pngFile is a PNG (W3C PNG specification) taken apart. Its picture data are still compressed.
@@ -191,11 +193,28 @@ func (d *Decoder) decodePNG(content []byte, dst *Image) (orientation int, err er
 	if err != nil {
 		return 0, err
 	}
-	rows := f.rows(d.options.Ground)
-	if !f.interlaced {
+	if f.interlaced {
+		err = d.pngPasses(f, data, dst)
+	} else {
+		rows := f.rows(d.options.Ground)
 		err = d.pngRows(f, data, f.width, f.height, func(y int, row []byte) { rows(dst.row(y), row) })
-		return f.orientation(), err
 	}
+	if err == nil && wrongSum(data) {
+		err = errors.New("the checksum of the pixels is wrong")
+	}
+	return f.orientation(), err
+}
+
+// wrongSum reads what follows the last row: nothing but the checksum, if the file is as it should be.
+func wrongSum(data io.Reader) bool {
+	var more [1]byte
+	_, err := data.Read(more[:])
+	return errors.Is(err, zlib.ErrChecksum)
+}
+
+// pngPasses decodes an interlaced picture.
+func (d *Decoder) pngPasses(f *pngFile, data io.Reader, dst *Image) error {
+	rows := f.rows(d.options.Ground)
 	pass := make([]uint8, 3*f.width)
 	for _, p := range adam7 {
 		w, h := (f.width-p.x+p.dx-1)/p.dx, (f.height-p.y+p.dy-1)/p.dy
@@ -210,10 +229,10 @@ func (d *Decoder) decodePNG(content []byte, dst *Image) (orientation int, err er
 			}
 		})
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return f.orientation(), nil
+	return nil
 }
 
 // pngRows unpacks h rows of w pixels and undoes their filters (section 9).

@@ -34,7 +34,7 @@ func (f *pngFile) rows(g Ground) func(dst, src []byte) {
 }
 
 // colours are PLTE with the opacities of tRNS.
-func (f *pngFile) colours() *palette {
+func (f *pngFile) colours() *colourTable {
 	p := grayRamp()
 	for i := range min(len(f.palette)/3, 256) {
 		copy(p[i][:3], f.palette[3*i:3*i+3])
@@ -49,8 +49,8 @@ func (f *pngFile) colours() *palette {
 }
 
 // grays are the values of up to 8 bits, the one in tRNS being transparent.
-func (f *pngFile) grays() *palette {
-	p := palette{}
+func (f *pngFile) grays() *colourTable {
+	p := colourTable{}
 	top := 1<<f.depth - 1
 	for i := range top + 1 {
 		v := uint8(i * 255 / top)

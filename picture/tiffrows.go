@@ -21,7 +21,7 @@ func (f *tiffFile) rows(g Ground) (func(dst, src []byte), error) {
 }
 
 // table is what a single sample of up to 8 bits means.
-func (f *tiffFile) table() *palette {
+func (f *tiffFile) table() *colourTable {
 	p := grayRamp()
 	top := 1<<f.bits - 1
 	switch f.photometric {
@@ -43,7 +43,7 @@ func (f *tiffFile) table() *palette {
 }
 
 // readColourMap reads the colours, of 16 bits: all reds, greens, blues. Some writers give them 8 bits.
-func (f *tiffFile) readColourMap(p *palette) {
+func (f *tiffFile) readColourMap(p *colourTable) {
 	m := f.ints(tagColourMap)
 	shift := 0
 	for _, v := range m {
@@ -59,7 +59,7 @@ func (f *tiffFile) readColourMap(p *palette) {
 
 // pixelRow reads pixels of several samples, or of more than 8 bits.
 func (f *tiffFile) pixelRow(g Ground) func(dst, src []byte) {
-	var p palette
+	var p colourTable
 	if f.photometric == tiffPalette {
 		p = *f.table()
 	}
@@ -104,7 +104,7 @@ func (f *tiffFile) sampleReader() func(row []byte, i int) uint8 {
 }
 
 // pixel writes one pixel of 8-bit samples.
-func (f *tiffFile) pixel(dst, s []uint8, p *palette, g Ground) {
+func (f *tiffFile) pixel(dst, s []uint8, p *colourTable, g Ground) {
 	if f.photometric == separated {
 		inkRow(dst, s[:4])
 		return

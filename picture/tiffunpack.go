@@ -7,13 +7,13 @@ import (
 	"math/bits"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/image/ccitt"
 	"golang.org/x/image/tiff/lzw"
 )
 
 // The compressions that are read.
 const (
 	tiffPlain      = 1
+	tiffFaxRuns    = 2
 	tiffGroup3     = 3
 	tiffGroup4     = 4
 	tiffLZW        = 5
@@ -26,7 +26,7 @@ const (
 
 // compressionKinds name what is not read.
 var compressionKinds = map[int64]string{
-	2: "modified Huffman compression", 6: "JPEG compression of the old style", 9: "JBIG compression",
+	6: "JPEG compression of the old style", 9: "JBIG compression",
 	10: "JBIG compression", 32766: "NeXT compression", 32809: "ThunderScan compression",
 	34661: "JBIG compression", 34676: "LogLuv compression", 34677: "LogLuv compression",
 	33003: "JPEG 2000 compression", 33005: "JPEG 2000 compression", 34712: "JPEG 2000 compression",
@@ -36,11 +36,10 @@ var compressionKinds = map[int64]string{
 // tiffPiece unpacks a strip or tile into dst, whose rows of stride bytes hold so many samples a pixel, and undoes
 // the predictor.
 func (d *Decoder) tiffPiece(f *tiffFile, dst, packed []byte, stride, samples int) error {
-	fax := f.compression == tiffGroup3 || f.compression == tiffGroup4
-	if f.reversed && (fax || f.compression == tiffPlain || f.compression == tiffPackBits) {
+	if f.reversed {
 		packed = reverseBits(packed)
 	}
-	if err := d.tiffUnpack(f, dst, packed, stride); err != nil {
+	if err := d.tiffUnpack(f, dst, packed); err != nil {
 		return err
 	}
 	predicted := f.compression == tiffLZW || f.compression == tiffDeflate ||
@@ -52,13 +51,13 @@ func (d *Decoder) tiffPiece(f *tiffFile, dst, packed []byte, stride, samples int
 }
 
 // tiffUnpack unpacks by compression.
-func (d *Decoder) tiffUnpack(f *tiffFile, dst, packed []byte, stride int) error {
+func (d *Decoder) tiffUnpack(f *tiffFile, dst, packed []byte) error {
 	var from io.Reader
 	switch f.compression {
 	case tiffPlain:
 		from = bytes.NewReader(packed)
-	case tiffGroup3, tiffGroup4:
-		return f.unpackFax(dst, packed, stride)
+	case tiffFaxRuns, tiffGroup3, tiffGroup4:
+		return f.unpackFax(dst, packed)
 	case tiffLZW:
 		z := lzw.NewReader(bytes.NewReader(packed), lzw.MSB, 8)
 		defer z.Close()
@@ -93,22 +92,19 @@ func (d *Decoder) tiffUnpack(f *tiffFile, dst, packed []byte, stride int) error 
 	return nil
 }
 
-// unpackFax unpacks ITU-T T.4 and T.6, where a set bit is black.
-func (f *tiffFile) unpackFax(dst, packed []byte, stride int) error {
+// unpackFax unpacks a piece of a fax. A set bit is black there, whatever the photometric interpretation says of it.
+func (f *tiffFile) unpackFax(dst, packed []byte) error {
 	if f.bits != 1 || f.samples != 1 {
 		return errors.New("a fax of more than one bit a pixel")
 	}
-	mode := ccitt.Group4
-	if f.compression == tiffGroup3 {
-		mode = ccitt.Group3
-		if f.int(tagFaxOptions, 0)&1 != 0 {
-			return unsupportedTIFF("Group 3 compression in two dimensions")
-		}
+	mode := faxRuns
+	switch f.compression {
+	case tiffGroup3:
+		mode = faxGroup3
+	case tiffGroup4:
+		mode = faxGroup4
 	}
-	options := &ccitt.Options{Invert: true}
-	r := ccitt.NewReader(bytes.NewReader(packed), ccitt.MSB, mode, f.pieces.width, len(dst)/stride, options)
-	_, err := io.ReadFull(r, dst)
-	return err
+	return unpackFax(dst, packed, f.pieces.width, mode, f.int(tagFaxOptions, 0)&1 != 0 && mode == faxGroup3)
 }
 
 // unpackBits undoes PackBits (TIFF 6.0 section 9).

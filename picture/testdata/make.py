@@ -337,11 +337,25 @@ def tiffs():
                        ("g4_strips", ["-c", "g4", "-r", "7"]), ("g3_2d", ["-c", "g3:2d"]), ("g3_2d_fill", ["-c", "g3:2d:fill"]),
                        ("g4_tiles", ["-c", "g4", "-t", "-w", "32", "-l", "16"])):
         tiffcp(name + ".tif", "wide_g4.tif", *args)
-    rle = rgb().convert("1"); save("ccitt_rle.tif", wide, compression="tiff_ccitt")
-    for comp in ("none", "lzw:2", "zip:2", "packbits", "zstd:2", "lzma", "jpeg:r"):
+    save("ccitt_rle.tif", wide, compression="tiff_ccitt")
+    # Runs of every length, in rows that differ from each other.
+    lengths, bits = list(range(0, 130)) + list(range(130, 2700, 61)), []
+    for y in range(60):
+        row, x, colour = [], 0, y % 2
+        while len(row) < 2800:
+            n = lengths[(y * 3 + x * (1 if y % 3 else 7)) % len(lengths)]
+            row += [colour] * n
+            colour ^= 1; x += 1
+        bits += row[:2800]
+    runs = Image.new("1", (2800, 60)); runs.putdata([255 * b for b in bits])
+    for name, comp in (("ccitt", "tiff_ccitt"), ("g3", "group3"), ("g4", "group4")):
+        save("runs_%s.tif" % name, runs, compression=comp)
+    tiffcp("runs_g3_2d.tif", "runs_g4.tif", "-c", "g3:2d")
+    for comp in ("none", "lzw:2", "zip:2", "packbits", "zstd:2", "jpeg:r"):
         n = comp.replace(":", "_")
         tiffcp("tiled_%s.tif" % n, "rgb_raw.tif", "-c", comp, "-t", "-w", "16", "-l", "16")
         tiffcp("strips_%s.tif" % n, "rgb_raw.tif", "-c", comp, "-r", "8")
+    tiffcp("kind_lzma.tif", "rgb_raw.tif", "-c", "lzma")
     for comp in ("none", "lzw", "zip:2"):
         n = comp.replace(":", "_")
         tiffcp("planar_%s.tif" % n, "rgb_raw.tif", "-c", comp, "-p", "separate")
@@ -352,6 +366,8 @@ def tiffs():
     tiffcp("bigtiff_be.tif", "rgb_raw.tif", "-8", "-B", "-c", "zip")
     tiffcp("lsb.tif", "l_raw.tif", "-f", "lsb2msb", "-c", "none")
     tiffcp("lsb_lzw.tif", "l_raw.tif", "-f", "lsb2msb", "-c", "lzw")
+    tiffcp("lsb_zip.tif", "l_raw.tif", "-f", "lsb2msb", "-c", "zip")
+    tiffcp("lsb_packbits.tif", "l_raw.tif", "-f", "lsb2msb", "-c", "packbits")
     for order in "<>":
         o = "le" if order == "<" else "be"
         for bits in (1, 2, 4, 8):
@@ -423,7 +439,11 @@ def webps():
 # ---- what Pillow makes of them ------------------------------------------------------------------------------------
 
 def reference(path):
-    im = ImageOps.exif_transpose(Image.open(path))
+    im = Image.open(path)
+    if im.format == "TIFF":  # Pillow 9.4 turns these upright when they are loaded, and exif_transpose once more
+        im.load()
+    else:
+        im = ImageOps.exif_transpose(im)
     drop = im.convert("RGB")
     if im.mode in ("RGBA", "LA", "PA") or "transparency" in im.info:
         over = im.convert("RGBA")

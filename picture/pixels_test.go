@@ -1,4 +1,4 @@
-package data
+package picture
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func TestPixelsAgreeWithTheReferenceDecoders(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got Image
-			if err := new(desk).decode(content, defaultMaxPixels, &got); err != nil {
+			if err := new(Decoder).Decode(content, Options{}, &got); err != nil {
 				t.Fatal(err)
 			}
 			if got.Width != want.Width || got.Height != want.Height {

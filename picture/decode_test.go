@@ -1,4 +1,4 @@
-package data
+package picture
 
 import (
 	"bytes"
@@ -75,22 +75,22 @@ func TestFormatsAndColours(t *testing.T) {
 		want    []uint8
 	}{
 		{"png", encoded(png.Encode, painted(image.NewNRGBA(r), red, mud)), solid},
-		{"png, transparency is dropped", encoded(png.Encode, painted(image.NewNRGBA(r), glass, air)), []uint8{200, 100, 50, 7, 8, 9}},
+		{"png, transparent", encoded(png.Encode, painted(image.NewNRGBA(r), glass, air)), []uint8{227, 177, 152, 255, 255, 255}},
 		{"png, 16 bit", encoded(png.Encode, painted(image.NewRGBA64(r), color.RGBA64{0xfaff, 0x0a00, 0x147f, 0xffff}, color.RGBA64{0x6480, 0x5aff, 0x5001, 0xffff})), solid},
-		{"png, 16 bit with transparency", encoded(png.Encode, painted(image.NewNRGBA64(r), color.NRGBA64{0xfaff, 0x0a00, 0x147f, 9}, color.NRGBA64{0x6480, 0x5aff, 0x5001, 0})), solid},
+		{"png, 16 bit, transparent", encoded(png.Encode, painted(image.NewNRGBA64(r), color.NRGBA64{0xfaff, 0x0a00, 0x147f, 0xff09}, color.NRGBA64{0x6480, 0x5aff, 0x5001, 0})), []uint8{250, 10, 20, 255, 255, 255}},
 		{"png, gray", encoded(png.Encode, painted(image.NewGray(r), color.Gray{77}, color.Gray{255})), []uint8{77, 77, 77, 255, 255, 255}},
 		{"png, 16-bit gray", encoded(png.Encode, painted(image.NewGray16(r), color.Gray16{0x4dff}, color.Gray16{0x80ff})), []uint8{77, 77, 77, 128, 128, 128}},
-		{"png, palette with transparency", encoded(png.Encode, paletted), []uint8{100, 90, 80, 200, 100, 50}},
+		{"png, palette with transparency", encoded(png.Encode, paletted), []uint8{100, 90, 80, 227, 177, 152}},
 		{"gif", encoded(asGIF, painted(image.NewPaletted(r, palette.Plan9), color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255})), []uint8{255, 0, 0, 0, 0, 255}},
-		{"gif, the first frame does not fill the screen", animated.Bytes(), []uint8{0, 0, 0, 250, 10, 20}},
+		{"gif, the first frame does not fill the screen", animated.Bytes(), []uint8{250, 10, 20, 250, 10, 20}},
 		{"bmp", encoded(bmp.Encode, painted(image.NewRGBA(r), red, mud)), solid},
 		{"tiff", encoded(asTIFF, painted(image.NewRGBA(r), red, mud)), solid},
-		{"tiff, transparency is dropped", encoded(asTIFF, painted(image.NewNRGBA(r), glass, mud)), []uint8{200, 100, 50, 100, 90, 80}},
+		{"tiff, transparent", encoded(asTIFF, painted(image.NewNRGBA(r), glass, mud)), []uint8{227, 177, 152, 100, 90, 80}},
 		{"jpeg, gray", encoded(asJPEG, painted(image.NewGray(r), color.Gray{77}, color.Gray{77})), []uint8{77, 77, 77, 77, 77, 77}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var m Image
-			if err := new(desk).decode(c.content, 100, &m); err != nil {
+			if err := new(Decoder).Decode(c.content, Options{MaxPixels: 100}, &m); err != nil {
 				t.Fatal(err)
 			}
 			if m.Width != 2 || m.Height != 1 || !slices.Equal(m.Pix, c.want) {
@@ -103,24 +103,26 @@ func TestFormatsAndColours(t *testing.T) {
 func TestInks(t *testing.T) {
 	m := image.NewCMYK(image.Rect(0, 0, 2, 1))
 	copy(m.Pix, []uint8{0, 128, 255, 0, 10, 20, 30, 100})
-	var got Image
-	new(desk).toRGB(&got, m, "jpeg")
+	got, err := FromImage(m, White)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if want := []uint8{255, 127, 0, 149, 143, 137}; !slices.Equal(got.Pix, want) {
 		t.Errorf("got %v, want %v", got.Pix, want)
 	}
 }
 
 func TestPixelLimit(t *testing.T) {
-	content := plainPNG(10, 10, color.NRGBA{A: 255})
+	content := encoded(png.Encode, image.NewNRGBA(image.Rect(0, 0, 10, 10)))
 	var m Image
-	if err := new(desk).decode(content, 100, &m); err != nil {
+	if err := new(Decoder).Decode(content, Options{MaxPixels: 100}, &m); err != nil {
 		t.Errorf("100 pixels where 100 are allowed: %v", err)
 	}
-	if err := new(desk).decode(content, 99, &m); err == nil || !strings.Contains(err.Error(), "10x10") {
+	if err := new(Decoder).Decode(content, Options{MaxPixels: 99}, &m); err == nil || !strings.Contains(err.Error(), "10x10") {
 		t.Errorf("100 pixels where 99 are allowed give %v", err)
 	}
 	huge := hugePNG(1<<31-1, 1<<31-1)
-	if err := new(desk).decode(huge, defaultMaxPixels, &m); err == nil {
+	if err := new(Decoder).Decode(huge, Options{MaxPixels: DefaultMaxPixels}, &m); err == nil {
 		t.Error("a size whose product overflows was accepted")
 	}
 }
@@ -163,7 +165,7 @@ func TestOrientation(t *testing.T) {
 		head := len("\x89PNG\r\n\x1a\n") + 25 // after IHDR
 		content := slices.Concat(plain[:head], chunk("eXIf", exif(binary.BigEndian, uint16(value))), plain[head:])
 		var got Image
-		if err := new(desk).decode(content, 100, &got); err != nil {
+		if err := new(Decoder).Decode(content, Options{MaxPixels: 100}, &got); err != nil {
 			t.Fatal(err)
 		}
 		var view strings.Builder
@@ -179,12 +181,35 @@ func TestOrientation(t *testing.T) {
 	}
 }
 
+// orientationOf finds the orientation without decoding.
+func orientationOf(content []byte, format string) int {
+	switch format {
+	case "jpeg":
+		return jpegOrientation(content)
+	case "png":
+		if f, err := new(Decoder).parsePNG(content); err == nil || f != nil {
+			return f.orientation()
+		}
+	case "webp":
+		if f, err := parseWebP(content); err == nil {
+			o, _ := exifOrientation(f.exif)
+			return o
+		}
+	case "tiff":
+		if d, err := readDirectory(content); err == nil {
+			return orientationIn(d)
+		}
+	}
+	return 1
+}
+
 func TestWhereOrientationIsKept(t *testing.T) {
 	photo := encoded(asJPEG, image.NewGray(image.Rect(0, 0, 16, 8)))
 	segment := func(marker byte, body []byte) []byte {
 		return append(binary.BigEndian.AppendUint16([]byte{0xff, marker}, uint16(len(body)+2)), body...)
 	}
 	app1 := segment(0xe1, append([]byte("Exif\x00\x00"), exif(binary.LittleEndian, 6)...))
+	longExif := []byte("MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x04\x00\x00\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00")
 	webp, err := os.ReadFile("testdata/pixels/lossless.webp")
 	if err != nil {
 		t.Fatal(err)
@@ -203,19 +228,20 @@ func TestWhereOrientationIsKept(t *testing.T) {
 	}{
 		{"none", photo, 1},
 		{"jpeg", slices.Concat(photo[:2], segment(0xe0, []byte("JFIF\x00")), []byte{0xff}, app1, photo[2:]), 6},
+		{"jpeg, as a 32-bit number", slices.Concat(photo[:2], segment(0xe1, append([]byte("Exif\x00\x00"), longExif...)), photo[2:]), 6},
 		{"jpeg, in another application's segment", slices.Concat(photo[:2], segment(0xe2, app1[4:]), photo[2:]), 1},
 		{"webp", extended, 8},
 		{"tiff", exif(binary.LittleEndian, 3), 3},
 		{"tiff, out of range", exif(binary.BigEndian, 9), 1},
 		{"tiff, cut", exif(binary.BigEndian, 3)[:20], 1},
 	} {
-		if got := orientation(c.content, sniff(c.content)); got != c.want {
+		if got := orientationOf(c.content, sniff(c.content)); got != c.want {
 			t.Errorf("%s: orientation %d, want %d", c.name, got, c.want)
 		}
 	}
 	for _, content := range [][]byte{extended, slices.Concat(photo[:2], app1, photo[2:])} {
 		var m Image
-		if err := new(desk).decode(content, 10000, &m); err != nil || m.Width > m.Height {
+		if err := new(Decoder).Decode(content, Options{MaxPixels: 10000}, &m); err != nil || m.Width > m.Height {
 			t.Errorf("an image on its side was not turned: %dx%d, %v", m.Width, m.Height, err)
 		}
 	}
@@ -228,7 +254,7 @@ func FuzzOrientation(f *testing.F) {
 	f.Add([]byte("RIFF\x00\x00\x00\x00WEBPEXIF\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for _, format := range []string{"jpeg", "png", "webp", "tiff", "gif"} {
-			if o := orientation(content, format); o < 1 || o > 8 {
+			if o := orientationOf(content, format); o < 1 || o > 8 {
 				t.Errorf("%s: orientation %d", format, o)
 			}
 		}
@@ -250,7 +276,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		const limit = 1 << 16
 		var m Image
-		if err := new(desk).decode(content, limit, &m); err != nil {
+		if err := new(Decoder).Decode(content, Options{MaxPixels: limit}, &m); err != nil {
 			if errors.Unwrap(err) == nil && err.Error() == "" {
 				t.Error("an error without words")
 			}
@@ -278,10 +304,10 @@ func BenchmarkDecodePhoto(b *testing.B) {
 	})
 	b.Run("to RGB", func(b *testing.B) {
 		b.ReportAllocs()
-		var d desk
+		var d Decoder
 		var dst Image
 		for b.Loop() {
-			if err := d.decode(content.Bytes(), defaultMaxPixels, &dst); err != nil {
+			if err := d.Decode(content.Bytes(), Options{}, &dst); err != nil {
 				b.Fatal(err)
 			}
 		}
