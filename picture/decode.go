@@ -58,6 +58,7 @@ type Decoder struct {
 	stored  Image  // the picture before it is turned upright
 	cb, cr  []byte // one row of chroma at full width
 	work    []byte // a reader's own
+	packed  []byte // compressed bytes that lay apart
 	inflate inflater
 }
 

@@ -82,10 +82,18 @@ func mix(over, a, ground uint8, under uint32) uint8 {
 	return uint8((v + v>>8) >> 8)
 }
 
-// layRGBA lays a row of r, g, b, a.
+// layRGBA lays a row of r, g, b, a. Most pixels are opaque or not there at all.
 func (g Ground) layRGBA(dst, src []uint8) {
+	bare := [3]uint8{255 - g.dark[0], 255 - g.dark[1], 255 - g.dark[2]}
 	for len(src) >= 4 && len(dst) >= 3 {
-		g.lay(dst, src[0], src[1], src[2], src[3])
+		switch a := src[3]; {
+		case a == 255 || g.drop:
+			dst[0], dst[1], dst[2] = src[0], src[1], src[2]
+		case a == 0:
+			dst[0], dst[1], dst[2] = bare[0], bare[1], bare[2]
+		default:
+			g.lay(dst, src[0], src[1], src[2], a)
+		}
 		dst, src = dst[3:], src[4:]
 	}
 }
