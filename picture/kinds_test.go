@@ -81,6 +81,9 @@ func checkKind(t *testing.T, w wanted) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, reads := boxedReader("heic"); reads && w.file == "inputs/named_heic.jpg" {
+		t.Skip("NOT TESTED: this build reads HEIC")
+	}
 	var white, drop Image
 	d := new(Decoder)
 	err = d.Decode(content, Options{}, &white)
