@@ -8,6 +8,9 @@ import (
 // maxAnimationPixels is how many pixels the frames of an animation may have together.
 const maxAnimationPixels = 1 << 29
 
+// maxFrames is how many frames an animation may have.
+const maxFrames = 1 << 20
+
 // Frames counts the frames of a GIF by walking its blocks, without unpacking them. One that is cut short is an
 // error, beside the number of frames that begin before the end.
 func Frames(content []byte) (int, error) {
@@ -91,7 +94,9 @@ func gifAll(content []byte) ([]*gifFrame, error) {
 		if frame == nil {
 			break
 		}
-		frames = append(frames, frame)
+		if frames = append(frames, frame); len(frames) > maxFrames {
+			return nil, fmt.Errorf("it holds more than %d frames", maxFrames)
+		}
 	}
 	if len(frames) == 0 {
 		return nil, errors.New("it holds no frame")

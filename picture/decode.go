@@ -4,7 +4,10 @@ import "fmt"
 
 // Options tune decoding; the zero value is fine.
 type Options struct {
-	MaxPixels int    // larger pictures are refused by their header, before memory is taken; 0: DefaultMaxPixels
+	// MaxPixels refuses larger pictures by their header, before memory is taken. PNGs that are read row by row, and
+	// are at most ten times as large, are averaged down instead, by the smallest whole number that makes them fit.
+	// 0 means DefaultMaxPixels.
+	MaxPixels int
 	Ground    Ground // what transparent pixels are laid on
 }
 
@@ -25,8 +28,8 @@ type Header struct {
 type reader struct {
 	// size gives the stored size in pixels, without decoding.
 	size func(content []byte) (width, height int, err error)
-	// decode writes the stored pixels to dst, which has the size above unless the reader resizes it, and returns
-	// the orientation, 1 to 8.
+	// decode writes the stored pixels to dst, which has the size above, reduced by the decoder's factor, unless the
+	// reader resizes it; it returns the orientation, 1 to 8.
 	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
 }
 
@@ -55,6 +58,7 @@ func readerOf(format string) (r reader, ok bool) {
 // concurrent use.
 type Decoder struct {
 	options Options
+	factor  int    // by which the picture is reduced
 	stored  Image  // the picture before it is turned upright
 	cb, cr  []byte // one row of chroma at full width
 	work    []byte // a reader's own
@@ -90,7 +94,7 @@ func ReadHeader(content []byte, o Options) (h Header, err error) {
 		return h, &DamagedError{h.Format, fmt.Errorf("the header gives a size of %dx%d", h.Width, h.Height)}
 	}
 	limit := o.maxPixels()
-	if h.Width > limit/h.Height {
+	if h.Width > limit/h.Height && reduction(h, content, limit) == 0 {
 		return h, &TooLargeError{Format: h.Format, Width: h.Width, Height: h.Height, MaxPixels: limit}
 	}
 	return h, nil
@@ -104,9 +108,12 @@ func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
 	if err != nil {
 		return err
 	}
-	d.options = o
+	d.options, d.factor = o, 1
+	if limit := o.maxPixels(); h.Width > limit/h.Height {
+		d.factor = reduction(h, content, limit)
+	}
 	d.stored.Resize(0, 0)
-	dst.Resize(h.Width, h.Height)
+	dst.Resize(ceil(h.Width, d.factor), ceil(h.Height, d.factor))
 	r, _ := readerOf(h.Format)
 	orientation, err := r.decode(d, content, dst)
 	if err != nil {

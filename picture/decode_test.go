@@ -118,12 +118,54 @@ func TestPixelLimit(t *testing.T) {
 	if err := new(Decoder).Decode(content, Options{MaxPixels: 100}, &m); err != nil {
 		t.Errorf("100 pixels where 100 are allowed: %v", err)
 	}
-	if err := new(Decoder).Decode(content, Options{MaxPixels: 99}, &m); err == nil || !strings.Contains(err.Error(), "10x10") {
-		t.Errorf("100 pixels where 99 are allowed give %v", err)
+	if err := new(Decoder).Decode(content, Options{MaxPixels: 9}, &m); err == nil || !strings.Contains(err.Error(), "10x10") {
+		t.Errorf("100 pixels where 9 are allowed give %v", err)
 	}
 	huge := hugePNG(1<<31-1, 1<<31-1)
 	if err := new(Decoder).Decode(huge, Options{MaxPixels: DefaultMaxPixels}, &m); err == nil {
 		t.Error("a size whose product overflows was accepted")
+	}
+}
+
+// TestReduction: a PNG above the limit is averaged down by the smallest factor that makes it fit.
+func TestReduction(t *testing.T) {
+	t.Parallel()
+	m := image.NewNRGBA(image.Rect(0, 0, 11, 7))
+	for i := range m.Pix {
+		m.Pix[i] = uint8(i * i * 7)
+	}
+	whole, err := FromImage(m, White)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := encoded(png.Encode, m)
+	for _, c := range []struct{ limit, width, height int }{{77, 11, 7}, {76, 6, 4}, {24, 6, 4}, {23, 4, 3}, {12, 4, 3}, {8, 3, 2}} {
+		var got Image
+		if err := new(Decoder).Decode(content, Options{MaxPixels: c.limit}, &got); err != nil || got.Width != c.width || got.Height != c.height {
+			t.Fatalf("with %d pixels allowed: %dx%d, %v, want %dx%d", c.limit, got.Width, got.Height, err, c.width, c.height)
+		}
+		k := ceil(whole.Width, c.width)
+		for y := range got.Height {
+			for x := range 3 * got.Width {
+				sum, n := 0, 0
+				for yy := y * k; yy < min(y*k+k, whole.Height); yy++ {
+					for xx := x / 3 * k; xx < min(x/3*k+k, whole.Width); xx++ {
+						sum += int(whole.Pix[3*(yy*whole.Width+xx)+x%3])
+						n++
+					}
+				}
+				if want := uint8((sum + n/2) / n); got.Pix[3*y*got.Width+x] != want {
+					t.Fatalf("with %d pixels allowed value %d of row %d is %d, want %d", c.limit, x, y, got.Pix[3*y*got.Width+x], want)
+				}
+			}
+		}
+	}
+	var large *TooLargeError
+	if err := new(Decoder).Decode(content, Options{MaxPixels: 7}, new(Image)); !errors.As(err, &large) {
+		t.Errorf("eleven times too large gives %v", err)
+	}
+	if err := new(Decoder).Decode(encoded(asGIF, m), Options{MaxPixels: 76}, new(Image)); !errors.As(err, &large) {
+		t.Errorf("a GIF that is too large gives %v", err)
 	}
 }
 

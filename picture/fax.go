@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -182,9 +183,18 @@ func (f *faxReader) readRuns() error {
 		}
 		x += n
 		f.change(x)
+		if f.crowded() {
+			return errCrowded
+		}
 	}
 	return nil
 }
+
+var errCrowded = errors.New("a row of more runs than pixels")
+
+// crowded tells whether a row has more changes than one that means something: a file of codes for no pixels would fill
+// the memory.
+func (f *faxReader) crowded() bool { return len(f.row) > 2*f.width+2 }
 
 // readDifferences reads a row as T.6 codes it. In its words x is a0, the next changes of the row before are b1, b2.
 func (f *faxReader) readDifferences() error {
@@ -198,7 +208,7 @@ func (f *faxReader) readDifferences() error {
 		switch kind {
 		case 'v':
 			if b1+offset < x {
-				return fmt.Errorf("a run of less than no pixels")
+				return errors.New("a run of less than no pixels")
 			}
 			x = b1 + offset
 			f.change(x)
@@ -221,6 +231,9 @@ func (f *faxReader) readDifferences() error {
 				return errShort
 			}
 			return fmt.Errorf("no mode begins with the bits %013b", f.peek())
+		}
+		if f.crowded() {
+			return errCrowded
 		}
 	}
 	return nil

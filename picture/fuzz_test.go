@@ -25,7 +25,7 @@ func tryDecode(t *testing.T, format string, content []byte) {
 	if err != nil || w <= 0 || h <= 0 || w > limit/h {
 		return
 	}
-	d, m := Decoder{}, Image{}
+	d, m := Decoder{factor: 1}, Image{}
 	m.Resize(w, h)
 	o, err := r.decode(&d, content, &m)
 	if err != nil {

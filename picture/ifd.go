@@ -106,7 +106,8 @@ func (d *directory) add(e []byte, wide bool) {
 // ints returns a field's values if it is there and holds whole numbers of any type, else nil.
 func (d *directory) ints(tag uint16) []int64 {
 	f := d.fields[tag]
-	if f.data == nil {
+	const most = 1 << 24
+	if f.data == nil || f.count > most {
 		return nil
 	}
 	v := make([]int64, 0, f.count)

@@ -186,17 +186,29 @@ func (d *Decoder) decodePNG(content []byte, dst *Image) (orientation int, err er
 	if err != nil {
 		return 0, err
 	}
-	if f.width != dst.Width || f.height != dst.Height {
-		return 0, errors.New("a second IHDR gives another size")
+	if ceil(f.width, d.factor) != dst.Width || ceil(f.height, d.factor) != dst.Height || f.interlaced && d.factor > 1 {
+		return 0, errors.New("a second IHDR says otherwise")
 	}
-	data, err := d.inflate.open(bytes.NewReader(d.joined(f.data)))
+	packed := d.joined(f.data)
+	const most = 1032 // times as many bytes as there are, is the most that deflate gives
+	if f.height*((f.width*f.pixelBits()+7)/8) > most*(len(packed)+64) {
+		return 0, errShort
+	}
+	data, err := d.inflate.open(bytes.NewReader(packed))
 	if err != nil {
 		return 0, err
 	}
-	if f.interlaced {
+	rows := f.rows(d.options.Ground)
+	switch {
+	case f.interlaced:
 		err = d.pngPasses(f, data, dst)
-	} else {
-		rows := f.rows(d.options.Ground)
+	case d.factor > 1:
+		large := newReducer(d.factor, f.width)
+		err = d.pngRows(f, data, f.width, f.height, func(y int, row []byte) {
+			rows(large.row, row)
+			large.add(dst, y, y == f.height-1)
+		})
+	default:
 		err = d.pngRows(f, data, f.width, f.height, func(y int, row []byte) { rows(dst.row(y), row) })
 	}
 	if err == nil && wrongSum(data) {

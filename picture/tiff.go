@@ -71,6 +71,9 @@ type tiffFile struct {
 	pieces        pieceGrid
 }
 
+// maxSamples is the most samples a pixel may have.
+const maxSamples = 8
+
 // pieceGrid is how a picture is cut: into strips, which are as wide as the picture, or into tiles.
 type pieceGrid struct {
 	width, height  int
@@ -148,7 +151,7 @@ func (f *tiffFile) readSamples() error {
 	if slices.ContainsFunc(bits, func(b int64) bool { return b != bits[0] }) {
 		return unsupportedTIFF("samples of different lengths")
 	}
-	if f.samples < f.colours || f.samples > 32 {
+	if f.samples < f.colours || f.samples > maxSamples {
 		return fmt.Errorf("%d samples a pixel for photometric interpretation %d", f.samples, f.photometric)
 	}
 	f.readExtra()
@@ -219,7 +222,8 @@ func (f *tiffFile) readPieces() error {
 		}
 		g.offsets, g.bytes = f.ints(tagStripOffsets), f.ints(tagStripBytes)
 	}
-	if g.width <= 0 || g.height <= 0 || g.width > 1<<24 || g.height > 1<<24 {
+	const margin = 1024 // tiles may reach beyond the picture
+	if g.width <= 0 || g.height <= 0 || g.width > f.width+margin || g.height > f.height+margin {
 		return fmt.Errorf("strips or tiles of %dx%d", g.width, g.height)
 	}
 	if len(g.offsets) == 0 {

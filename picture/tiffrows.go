@@ -1,6 +1,9 @@
 package picture
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // rows returns what writes a row of samples as RGB onto a ground.
 func (f *tiffFile) rows(g Ground) (func(dst, src []byte), error) {
@@ -63,44 +66,50 @@ func (f *tiffFile) pixelRow(g Ground) func(dst, src []byte) {
 	if f.photometric == tiffPalette {
 		p = *f.table()
 	}
-	read := f.sampleReader()
-	var s [32]uint8
+	var narrow []byte
 	return func(dst, src []byte) {
-		for x := 0; len(dst) >= 3; x++ {
-			for k := range f.samples {
-				s[k] = read(src, x*f.samples+k)
-			}
-			f.pixel(dst[:3], s[:f.samples], &p, g)
-			dst = dst[3:]
+		if f.bits != 8 {
+			narrow = f.narrow(narrow[:0], src)
+			src = narrow
+		}
+		for ; len(dst) >= 3; dst, src = dst[3:], src[f.samples:] {
+			f.pixel(dst[:3], src[:f.samples], &p, g)
 		}
 	}
 }
 
-// sampleReader returns what reads sample i of a row, scaled to 8 bits; 16 and 12 bits keep the highest 8. An index
-// is not scaled.
-func (f *tiffFile) sampleReader() func(row []byte, i int) uint8 {
-	switch {
-	case f.bits == 8:
-		return func(row []byte, i int) uint8 { return row[i] }
-	case f.bits == 16:
-		return func(row []byte, i int) uint8 { return uint8(f.order.Uint16(row[2*i:]) >> 8) }
-	case f.bits == 12:
-		return func(row []byte, i int) uint8 {
-			at := i / 2 * 3
-			if i%2 == 0 {
-				return row[at]
+// narrow appends a row's samples to dst as 8 bits each: of 16 and 12 the highest 8, fewer are scaled up. An index is not
+// scaled.
+func (f *tiffFile) narrow(dst, row []byte) []byte {
+	switch f.bits {
+	case 16:
+		high := 0
+		if f.order == binary.LittleEndian {
+			high = 1
+		}
+		for i := high; i < len(row); i += 2 {
+			dst = append(dst, row[i])
+		}
+		return dst
+	case 12: // two samples in three bytes
+		for ; len(row) >= 2; row = row[min(3, len(row)):] {
+			dst = append(dst, row[0])
+			if len(row) >= 3 {
+				dst = append(dst, row[1]<<4|row[2]>>4)
 			}
-			return row[at+1]<<4 | row[at+2]>>4
+		}
+		return dst
+	}
+	top, scale := 1<<f.bits-1, 255
+	if f.photometric == tiffPalette {
+		scale = top
+	}
+	for _, v := range row {
+		for shift := 8 - f.bits; shift >= 0; shift -= f.bits {
+			dst = append(dst, uint8(int(v)>>shift&top*scale/top))
 		}
 	}
-	each, top := 8/f.bits, 1<<f.bits-1
-	return func(row []byte, i int) uint8 {
-		v := int(row[i/each]) >> (8 - f.bits*(i%each+1)) & top
-		if f.photometric == tiffPalette {
-			return uint8(v)
-		}
-		return uint8(v * 255 / top)
-	}
+	return dst
 }
 
 // pixel writes one pixel of 8-bit samples.

@@ -1,0 +1,71 @@
+package picture
+
+import "encoding/binary"
+
+// reducible is how many times MaxPixels a picture may have that can be averaged down while it is read.
+const reducible = 10
+
+// widest is the longest row, in pixels, of such a picture.
+const widest = 1 << 20
+
+// reduction returns the whole factor that a picture above the limit is to be reduced by, row for row, so that it fits; 0
+// if its format does not allow it, or it is larger by far.
+func reduction(h Header, content []byte, limit int) int {
+	if h.Format != "png" || h.Width > widest || h.Width > reducible*limit/h.Height || pngInterlaced(content) {
+		return 0
+	}
+	k := 2
+	for ceil(h.Width, k) > limit/ceil(h.Height, k) {
+		k++
+	}
+	return k
+}
+
+// ceil returns a/b, rounded up.
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// pngInterlaced looks into IHDR.
+func pngInterlaced(content []byte) bool {
+	const at = pngHead + 8 + 12
+	return len(content) <= at || content[at] != 0 || binary.BigEndian.Uint32(content[pngHead:]) < 13
+}
+
+// reducer averages squares of factor x factor pixels, fewer at the right and lower edges.
+type reducer struct {
+	factor int
+	width  int      // of a row that goes in
+	row    []uint8  // one such row
+	sums   []uint32 // over the rows so far
+	rows   int
+}
+
+func newReducer(factor, width int) *reducer {
+	return &reducer{factor: factor, width: width, row: make([]uint8, 3*width), sums: make([]uint32, 3*ceil(width, factor))}
+}
+
+// add takes what is in r.row for row y of the large picture; after the last row of a square it writes to dst.
+func (r *reducer) add(dst *Image, y int, last bool) {
+	for i, x := 0, 0; x < r.width; i++ {
+		sum := r.sums[3*i:][:3]
+		for range min(r.factor, r.width-x) {
+			p := r.row[3*x:][:3]
+			sum[0] += uint32(p[0])
+			sum[1] += uint32(p[1])
+			sum[2] += uint32(p[2])
+			x++
+		}
+	}
+	r.rows++
+	if r.rows < r.factor && !last {
+		return
+	}
+	out := dst.row(y / r.factor)
+	for i := range dst.Width {
+		n := uint32(r.rows * min(r.factor, r.width-i*r.factor))
+		for c := range 3 {
+			out[3*i+c] = uint8((r.sums[3*i+c] + n/2) / n)
+		}
+	}
+	clear(r.sums)
+	r.rows = 0
+}
