@@ -50,7 +50,8 @@ type Options struct {
 	// Part picks a half where a path holds both, as CIFAR and IDX folders do, and folders that hold a
 	// train folder beside a test or val folder. A path that is not divided ignores it.
 	Part Part
-	// MaxPixels refuses larger images by their header, before anything is allocated. 0 means 100 million.
+	// MaxPixels refuses larger images by their header, before anything is allocated; see [picture.Options]. 0 means
+	// 100 million.
 	MaxPixels int
 	// Ground is what transparent pixels are laid on. The zero value is white.
 	Ground picture.Ground

@@ -2,6 +2,5 @@
 
 package picture
 
-// boxedReader reads HEIC and AVIF in builds with the tags heic and nodynamic. Their decoders are C libraries made
-// into WebAssembly: 5 MB more of program, and some ten times slower than JPEG.
+// boxedReader reads HEIC and AVIF in builds with the tags heic and nodynamic. docs/use.md says why not in all.
 func boxedReader(string) (reader, bool) { return reader{}, false }

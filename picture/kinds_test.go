@@ -21,9 +21,9 @@ type wanted struct {
 	white, drop   uint32 // checksums of the pixels; zero: Pillow does not read it
 }
 
-func readWanted(t *testing.T) []wanted {
+func readWanted(t *testing.T, dir string) []wanted {
 	t.Helper()
-	f, err := os.Open("testdata/want.tsv")
+	f, err := os.Open(dir + "/want.tsv")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func readWanted(t *testing.T) []wanted {
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}
-	for _, w := range readWanted(t) {
+	for _, w := range readWanted(t, "testdata") {
 		listed[w.file] = true
 		t.Run(w.file, func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +74,44 @@ func TestKinds(t *testing.T) {
 			}
 		}
 	}
+}
+
+// MOCO_PICTURES_DIR names a folder with other pictures and their want.tsv. Pictures that Pillow does not read, and those
+// of JPEG, are passed over.
+func TestOtherPictures(t *testing.T) {
+	dir := os.Getenv("MOCO_PICTURES_DIR")
+	if dir == "" {
+		t.Skip("MOCO_PICTURES_DIR is not set")
+	}
+	d, same := new(Decoder), 0
+	for _, w := range readWanted(t, dir) {
+		if w.width == 0 {
+			continue
+		}
+		content, err := os.ReadFile(dir + "/" + w.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if format, _ := Sniff(content); format == "jpeg" {
+			continue
+		}
+		var m Image
+		if err := d.Decode(content, Options{}, &m); err != nil {
+			t.Errorf("%s: %v", w.file, err)
+			continue
+		}
+		white := crc32.ChecksumIEEE(m.Pix)
+		if err := d.Decode(content, Options{Ground: Drop}, &m); err != nil {
+			t.Errorf("%s: %v", w.file, err)
+			continue
+		}
+		if drop := crc32.ChecksumIEEE(m.Pix); m.Width != w.width || m.Height != w.height || white != w.white || drop != w.drop {
+			t.Errorf("%s: %dx%d, %08x, %08x; want %dx%d, %08x, %08x", w.file, m.Width, m.Height, white, drop, w.width, w.height, w.white, w.drop)
+			continue
+		}
+		same++
+	}
+	t.Logf("%d pictures have Pillow's pixels", same)
 }
 
 func checkKind(t *testing.T, w wanted) {

@@ -2,14 +2,14 @@
 """Makes the pictures in kinds/ and writes want.tsv: what Pillow makes of them and of inputs/.
 
 Needs Debian 12's python3-pil (9.4), libtiff-tools and webp. Run it in this folder. The files are committed; run it
-again only to add kinds. A line of want.tsv: file, width, height, CRC-32 of the RGB bytes on white, of those with
+again only to add kinds. With a folder and names of folders in it, it writes the want.tsv of other pictures, which
+MOCO_PICTURES_DIR gives to the test. A line of want.tsv: file, width, height, CRC-32 of the RGB bytes on white, of those with
 transparency dropped; or the first words of Pillow's error.
 """
 import io, os, struct, subprocess, sys, zlib
 from PIL import Image, ImageOps, PngImagePlugin
 
 W, H = 23, 17
-os.makedirs("kinds", exist_ok=True)
 
 
 def rgb(w=W, h=H):
@@ -455,23 +455,31 @@ def reference(path):
     return white, drop
 
 
-def main():
-    pngs(); orientations(); gifs(); bmps(); tiffs(); webps()
-    with open("want.tsv", "w") as out:
-        for folder in ("inputs", "kinds"):
-            for name in sorted(os.listdir(folder)):
+def want(root, folders):
+    with open(root + "/want.tsv", "w") as out:
+        for folder in folders:
+            for name in sorted(os.listdir(root + "/" + folder)):
                 path = folder + "/" + name
                 try:
-                    white, drop = reference(path)
+                    white, drop = reference(root + "/" + path)
                     crc = ["%08x" % zlib.crc32(m.tobytes()) for m in (white, drop)]
                     print(path, *white.size, *crc, sep="\t", file=out)
                 except Exception as e:
                     print(path, "error", str(e).split(" '")[0][:40], sep="\t", file=out)
                     continue
-                if "jpeg" in name or name.endswith(".jpg"):  # decoders may differ by a level or two
+                if root == "." and ("jpeg" in name or name.endswith(".jpg")):  # decoders may differ by a level or two
                     white.save("near/" + path.replace("/", "_") + ".png", optimize=True)
 
 
-if __name__ == "__main__":
+def main():
+    if len(sys.argv) > 1:  # other pictures: folders, and MOCO_PICTURES_DIR for the test
+        Image.MAX_IMAGE_PIXELS = None
+        return want(sys.argv[1], sys.argv[2:])
+    os.makedirs("kinds", exist_ok=True)
     os.makedirs("near", exist_ok=True)
+    pngs(); orientations(); gifs(); bmps(); tiffs(); webps()
+    want(".", ["inputs", "kinds"])
+
+
+if __name__ == "__main__":
     main()
