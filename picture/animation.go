@@ -11,8 +11,8 @@ const maxAnimationPixels = 1 << 29
 // maxFrames is how many frames an animation may have.
 const maxFrames = 1 << 20
 
-// Frames counts the frames of a GIF by walking its blocks, without unpacking them. One that is cut short is an
-// error, beside the number of frames that begin before the end.
+// Frames counts the frames of a GIF by walking its blocks, without unpacking them. One that is cut
+// short is an error, beside the number of frames that begin before the end.
 func Frames(content []byte) (int, error) {
 	if format := sniff(content); format == "" {
 		return 0, notPicture(content)
@@ -34,9 +34,9 @@ func Frames(content []byte) (int, error) {
 	}
 }
 
-// Animate composes the frames of a GIF, each as one sees it: what it does not cover shows the frames before it, as
-// far as their disposal left them, and at last the ground. All have the same size. Each frame is lent to see until
-// it returns; false ends the walk.
+// Animate composes the frames of a GIF, each as one sees it: what it does not cover shows the
+// frames before it, as far as their disposal left them, and at last the ground. All have the same
+// size. Each frame is lent to see until it returns; false ends the walk.
 func (d *Decoder) Animate(content []byte, o Options, see func(k int, m *Image) bool) (err error) {
 	defer recovered(&err)
 	if _, err := ReadHeader(content, o); err != nil {
@@ -112,7 +112,8 @@ type screen struct {
 	empty  [4]uint8 // of a place that nothing covers
 }
 
-// newScreen begins as the first frame alone would be seen: transparent, or where it has no transparency its index 0.
+// newScreen begins as the first frame alone would be seen: transparent, or where it has no
+// transparency its index 0.
 func newScreen(f *gifFile, first *gifFrame) *screen {
 	s := &screen{width: f.width, pix: make([]uint8, 4*f.width*f.height)}
 	s.empty = f.colours(first)[max(first.transparent, 0)]
@@ -122,7 +123,8 @@ func newScreen(f *gifFile, first *gifFrame) *screen {
 	return s
 }
 
-// How a frame is disposed of (section 23): its place is cleared, or shows again what was there before.
+// How a frame is disposed of (section 23): its place is cleared, or shows again what was there
+// before.
 const (
 	disposeClear  = 2
 	disposeBefore = 3
@@ -143,7 +145,8 @@ func (s *screen) draw(frame *gifFrame, indices []byte, table *colourTable) {
 	}
 }
 
-// dispose clears a frame's place to nothing, as everybody does, rather than to the background colour.
+// dispose clears a frame's place to nothing, as everybody does, rather than to the background
+// colour.
 func (s *screen) dispose(frame *gifFrame) {
 	switch frame.disposal {
 	case disposeBefore:

@@ -12,7 +12,8 @@ import (
 func animation(first uint8, n int) []byte {
 	g := &gif.GIF{}
 	for k := range n {
-		m := image.NewPaletted(image.Rect(0, 0, 4, 3), color.Palette{color.RGBA{first + uint8(k), 0, 0, 255}, color.Black})
+		colours := color.Palette{color.RGBA{first + uint8(k), 0, 0, 255}, color.Black}
+		m := image.NewPaletted(image.Rect(0, 0, 4, 3), colours)
 		g.Image, g.Delay = append(g.Image, m), append(g.Delay, 5)
 	}
 	var b bytes.Buffer
@@ -45,13 +46,21 @@ func TestComposition(t *testing.T) {
 		{"to the frame before", gif.DisposalPrevious, [3]string{r + r, r + g, b + r}},
 	} {
 		var content bytes.Buffer
-		err := gif.EncodeAll(&content, &gif.GIF{Image: []*image.Paletted{one(0, 2, 1, 1), one(1, 2, 2), one(0, 2, 3, 0)}, Delay: []int{1, 1, 1},
-			Disposal: []byte{gif.DisposalNone, c.disposal, gif.DisposalNone}, Config: image.Config{Width: 2, Height: 1, ColorModel: palette}})
+		err := gif.EncodeAll(&content, &gif.GIF{
+			Image:    []*image.Paletted{one(0, 2, 1, 1), one(1, 2, 2), one(0, 2, 3, 0)},
+			Delay:    []int{1, 1, 1},
+			Disposal: []byte{gif.DisposalNone, c.disposal, gif.DisposalNone},
+			Config:   image.Config{Width: 2, Height: 1, ColorModel: palette},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got [3]string
-		if err := new(Decoder).Animate(content.Bytes(), Options{MaxPixels: 100}, func(k int, m *Image) bool { got[k] = string(m.Pix); return true }); err != nil {
+		err = new(Decoder).Animate(content.Bytes(), Options{MaxPixels: 100}, func(k int, m *Image) bool {
+			got[k] = string(m.Pix)
+			return true
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		if got != c.want {

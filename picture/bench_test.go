@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// MOCO_BENCH_PICTURES names files, separated by commas, to decode: here, and PNGs by the standard library too.
+// MOCO_BENCH_PICTURES names files, separated by commas, to decode: here, and PNGs by the standard
+// library too.
 func BenchmarkFiles(b *testing.B) {
 	names := os.Getenv("MOCO_BENCH_PICTURES")
 	if names == "" {

@@ -102,10 +102,13 @@ func (f *bmpFile) readMasks(after, head []byte, at *int, size int) error {
 	for i := range n {
 		masks[i] = binary.LittleEndian.Uint32(from[4*i:])
 	}
-	if masks != [4]uint32{} {
-		f.masks = masks
-	} else {
+	switch {
+	case f.bits != 32: // as Pillow does: no opacity in 16 bits
+		copy(f.masks[:3], masks[:3])
+	case masks == [4]uint32{}:
 		f.masks[3] = 0xff000000
+	default:
+		f.masks = masks
 	}
 	return nil
 }
@@ -128,7 +131,8 @@ func (f *bmpFile) check() error {
 		return &UnsupportedError{Format: "bmp", Kind: "a PNG inside"}
 	}
 	if !known {
-		return &UnsupportedError{Format: "bmp", Kind: fmt.Sprintf("compression %d of %d bits a pixel", f.compression, f.bits)}
+		kind := fmt.Sprintf("compression %d of %d bits a pixel", f.compression, f.bits)
+		return &UnsupportedError{Format: "bmp", Kind: kind}
 	}
 	return nil
 }
@@ -244,7 +248,8 @@ func (f *bmpFile) maskedRow(g Ground) func(dst, src []byte) {
 	}
 }
 
-// anyOpacity tells whether the alpha of any pixel is not zero: many writers leave it at zero and mean opaque.
+// anyOpacity tells whether the alpha of any pixel is not zero: many writers leave it at zero and
+// mean opaque.
 func (f *bmpFile) anyOpacity(c channel) bool {
 	bytes := f.bits / 8
 	for b := f.data; len(b) >= bytes; b = b[bytes:] {
@@ -259,8 +264,8 @@ func (f *bmpFile) anyOpacity(c channel) bool {
 	return false
 }
 
-// unpackRuns fills dst with the indices of RLE8 or RLE4, row after row as stored. What runs leave out is index 0,
-// and so is all after an early end mark.
+// unpackRuns fills dst with the indices of RLE8 or RLE4, row after row as stored. What runs leave
+// out is index 0, and so is all after an early end mark.
 func (f *bmpFile) unpackRuns(dst []byte) error {
 	clear(dst)
 	b, x, y := f.data, 0, 0

@@ -4,9 +4,9 @@ import "fmt"
 
 // Options tune decoding; the zero value is fine.
 type Options struct {
-	// MaxPixels refuses larger pictures by their header, before memory is taken. PNGs that are read row by row, and
-	// are at most ten times as large, are averaged down instead, by the smallest whole number that makes them fit.
-	// 0 means DefaultMaxPixels.
+	// MaxPixels refuses larger pictures by their header, before memory is taken. PNGs that are read
+	// row by row, and are at most ten times as large, are averaged down instead, by the smallest
+	// whole number that makes them fit. 0 means DefaultMaxPixels.
 	MaxPixels int
 	Ground    Ground // what transparent pixels are laid on
 }
@@ -28,8 +28,8 @@ type Header struct {
 type reader struct {
 	// size gives the stored size in pixels, without decoding.
 	size func(content []byte) (width, height int, err error)
-	// decode writes the stored pixels to dst, which has the size above, reduced by the decoder's factor, unless the
-	// reader resizes it; it returns the orientation, 1 to 8.
+	// decode writes the stored pixels to dst, which has the size above, reduced by the decoder's
+	// factor, unless the reader resizes it; it returns the orientation, 1 to 8.
 	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
 }
 
@@ -54,8 +54,8 @@ func readerOf(format string) (r reader, ok bool) {
 	return reader{}, false
 }
 
-// Decoder decodes pictures one after another, reusing its memory. The zero value is ready. It is not safe for
-// concurrent use.
+// Decoder decodes pictures one after another, reusing its memory. The zero value is ready. It is
+// not safe for concurrent use.
 type Decoder struct {
 	options Options
 	factor  int    // by which the picture is reduced
@@ -66,8 +66,8 @@ type Decoder struct {
 	inflate inflater
 }
 
-// Check returns nil if content, of which a file's first [SniffBytes] bytes do, begins like a picture that is read, else
-// what it is instead.
+// Check returns nil if content, of which a file's first [SniffBytes] bytes do, begins like a
+// picture that is read, else what it is instead.
 func Check(content []byte) error {
 	format, ok := Sniff(content)
 	switch {
@@ -100,8 +100,8 @@ func ReadHeader(content []byte, o Options) (h Header, err error) {
 	return h, nil
 }
 
-// Decode turns an encoded picture into upright RGB in dst, reusing dst.Pix where it is large enough. After an error
-// dst is undefined.
+// Decode turns an encoded picture into upright RGB in dst, reusing dst.Pix where it is large
+// enough. After an error dst is undefined.
 func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
 	defer recovered(&err)
 	h, err := ReadHeader(content, o)

@@ -65,9 +65,18 @@ func TestFormatsAndColours(t *testing.T) {
 	paletted.Pix[0], paletted.Pix[1] = 1, 2
 	offset := image.NewPaletted(image.Rect(1, 0, 2, 1), color.Palette{red, mud})
 	var animated bytes.Buffer
-	if err := gif.EncodeAll(&animated, &gif.GIF{Image: []*image.Paletted{offset, offset}, Delay: []int{0, 0}, Config: image.Config{Width: 2, Height: 1}}); err != nil {
+	err := gif.EncodeAll(&animated, &gif.GIF{
+		Image: []*image.Paletted{offset, offset}, Delay: []int{0, 0}, Config: image.Config{Width: 2, Height: 1},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
+	deep := painted(image.NewRGBA64(r), color.RGBA64{0xfaff, 0x0a00, 0x147f, 0xffff}, color.RGBA64{0x6480, 0x5aff, 0x5001, 0xffff})
+	deepGlass := painted(image.NewNRGBA64(r), color.NRGBA64{0xfaff, 0x0a00, 0x147f, 0xff09}, color.NRGBA64{0x6480, 0x5aff, 0x5001, 0})
+	gray := painted(image.NewGray(r), color.Gray{77}, color.Gray{255})
+	deepGray := painted(image.NewGray16(r), color.Gray16{0x4dff}, color.Gray16{0x80ff})
+	flat := painted(image.NewGray(r), color.Gray{77}, color.Gray{77})
+	web := painted(image.NewPaletted(r, palette.Plan9), color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255})
 	solid := []uint8{250, 10, 20, 100, 90, 80}
 	for _, c := range []struct {
 		name    string
@@ -76,17 +85,17 @@ func TestFormatsAndColours(t *testing.T) {
 	}{
 		{"png", encoded(png.Encode, painted(image.NewNRGBA(r), red, mud)), solid},
 		{"png, transparent", encoded(png.Encode, painted(image.NewNRGBA(r), glass, air)), []uint8{227, 177, 152, 255, 255, 255}},
-		{"png, 16 bit", encoded(png.Encode, painted(image.NewRGBA64(r), color.RGBA64{0xfaff, 0x0a00, 0x147f, 0xffff}, color.RGBA64{0x6480, 0x5aff, 0x5001, 0xffff})), solid},
-		{"png, 16 bit, transparent", encoded(png.Encode, painted(image.NewNRGBA64(r), color.NRGBA64{0xfaff, 0x0a00, 0x147f, 0xff09}, color.NRGBA64{0x6480, 0x5aff, 0x5001, 0})), []uint8{250, 10, 20, 255, 255, 255}},
-		{"png, gray", encoded(png.Encode, painted(image.NewGray(r), color.Gray{77}, color.Gray{255})), []uint8{77, 77, 77, 255, 255, 255}},
-		{"png, 16-bit gray", encoded(png.Encode, painted(image.NewGray16(r), color.Gray16{0x4dff}, color.Gray16{0x80ff})), []uint8{77, 77, 77, 128, 128, 128}},
+		{"png, 16 bit", encoded(png.Encode, deep), solid},
+		{"png, 16 bit, transparent", encoded(png.Encode, deepGlass), []uint8{250, 10, 20, 255, 255, 255}},
+		{"png, gray", encoded(png.Encode, gray), []uint8{77, 77, 77, 255, 255, 255}},
+		{"png, 16-bit gray", encoded(png.Encode, deepGray), []uint8{77, 77, 77, 128, 128, 128}},
 		{"png, palette with transparency", encoded(png.Encode, paletted), []uint8{100, 90, 80, 227, 177, 152}},
-		{"gif", encoded(asGIF, painted(image.NewPaletted(r, palette.Plan9), color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255})), []uint8{255, 0, 0, 0, 0, 255}},
+		{"gif", encoded(asGIF, web), []uint8{255, 0, 0, 0, 0, 255}},
 		{"gif, the first frame does not fill the screen", animated.Bytes(), []uint8{250, 10, 20, 250, 10, 20}},
 		{"bmp", encoded(bmp.Encode, painted(image.NewRGBA(r), red, mud)), solid},
 		{"tiff", encoded(asTIFF, painted(image.NewRGBA(r), red, mud)), solid},
 		{"tiff, transparent", encoded(asTIFF, painted(image.NewNRGBA(r), glass, mud)), []uint8{227, 177, 152, 100, 90, 80}},
-		{"jpeg, gray", encoded(asJPEG, painted(image.NewGray(r), color.Gray{77}, color.Gray{77})), []uint8{77, 77, 77, 77, 77, 77}},
+		{"jpeg, gray", encoded(asJPEG, flat), []uint8{77, 77, 77, 77, 77, 77}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var m Image
@@ -118,7 +127,8 @@ func TestPixelLimit(t *testing.T) {
 	if err := new(Decoder).Decode(content, Options{MaxPixels: 100}, &m); err != nil {
 		t.Errorf("100 pixels where 100 are allowed: %v", err)
 	}
-	if err := new(Decoder).Decode(content, Options{MaxPixels: 9}, &m); err == nil || !strings.Contains(err.Error(), "10x10") {
+	err := new(Decoder).Decode(content, Options{MaxPixels: 9}, &m)
+	if err == nil || !strings.Contains(err.Error(), "10x10") {
 		t.Errorf("100 pixels where 9 are allowed give %v", err)
 	}
 	huge := hugePNG(1<<31-1, 1<<31-1)
@@ -139,10 +149,13 @@ func TestReduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := encoded(png.Encode, m)
-	for _, c := range []struct{ limit, width, height int }{{77, 11, 7}, {76, 6, 4}, {24, 6, 4}, {23, 4, 3}, {12, 4, 3}, {8, 3, 2}} {
+	for _, c := range []struct{ limit, width, height int }{
+		{77, 11, 7}, {76, 6, 4}, {24, 6, 4}, {23, 4, 3}, {12, 4, 3}, {8, 3, 2},
+	} {
 		var got Image
-		if err := new(Decoder).Decode(content, Options{MaxPixels: c.limit}, &got); err != nil || got.Width != c.width || got.Height != c.height {
-			t.Fatalf("with %d pixels allowed: %dx%d, %v, want %dx%d", c.limit, got.Width, got.Height, err, c.width, c.height)
+		err := new(Decoder).Decode(content, Options{MaxPixels: c.limit}, &got)
+		if err != nil || got.Width != c.width || got.Height != c.height {
+			t.Fatalf("%d pixels allowed: %dx%d, %v, want %dx%d", c.limit, got.Width, got.Height, err, c.width, c.height)
 		}
 		k := ceil(whole.Width, c.width)
 		for y := range got.Height {
@@ -154,8 +167,8 @@ func TestReduction(t *testing.T) {
 						n++
 					}
 				}
-				if want := uint8((sum + n/2) / n); got.Pix[3*y*got.Width+x] != want {
-					t.Fatalf("with %d pixels allowed value %d of row %d is %d, want %d", c.limit, x, y, got.Pix[3*y*got.Width+x], want)
+				if v, want := got.Pix[3*y*got.Width+x], uint8((sum+n/2)/n); v != want {
+					t.Fatalf("%d pixels allowed: value %d of row %d is %d, want %d", c.limit, x, y, v, want)
 				}
 			}
 		}
@@ -198,8 +211,12 @@ func exif(order binary.AppendByteOrder, value uint16) []byte {
 }
 
 func TestOrientation(t *testing.T) {
-	// ABC over DEF, as each orientation shows it; rows from the standard's "row 0 is at the ..., column 0 at the ...".
-	views := []string{1: "ABC/DEF", 2: "CBA/FED", 3: "FED/CBA", 4: "DEF/ABC", 5: "AD/BE/CF", 6: "DA/EB/FC", 7: "FC/EB/DA", 8: "CF/BE/AD", 9: "ABC/DEF"}
+	// ABC over DEF, as each orientation shows it; rows from the standard's "row 0 is at the ...,
+	// column 0 at the ...".
+	views := []string{
+		1: "ABC/DEF", 2: "CBA/FED", 3: "FED/CBA", 4: "DEF/ABC",
+		5: "AD/BE/CF", 6: "DA/EB/FC", 7: "FC/EB/DA", 8: "CF/BE/AD", 9: "ABC/DEF",
+	}
 	m := image.NewGray(image.Rect(0, 0, 3, 2))
 	copy(m.Pix, "ABCDEF")
 	plain := encoded(png.Encode, m)
@@ -251,7 +268,8 @@ func TestWhereOrientationIsKept(t *testing.T) {
 		return append(binary.BigEndian.AppendUint16([]byte{0xff, marker}, uint16(len(body)+2)), body...)
 	}
 	app1 := segment(0xe1, append([]byte("Exif\x00\x00"), exif(binary.LittleEndian, 6)...))
-	longExif := []byte("MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x04\x00\x00\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00")
+	longExif := []byte("Exif\x00\x00MM\x00*\x00\x00\x00\x08" + "\x00\x01" +
+		"\x01\x12\x00\x04\x00\x00\x00\x01\x00\x00\x00\x06" + "\x00\x00\x00\x00")
 	webp, err := os.ReadFile("testdata/pixels/lossless.webp")
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +288,7 @@ func TestWhereOrientationIsKept(t *testing.T) {
 	}{
 		{"none", photo, 1},
 		{"jpeg", slices.Concat(photo[:2], segment(0xe0, []byte("JFIF\x00")), []byte{0xff}, app1, photo[2:]), 6},
-		{"jpeg, as a 32-bit number", slices.Concat(photo[:2], segment(0xe1, append([]byte("Exif\x00\x00"), longExif...)), photo[2:]), 6},
+		{"jpeg, as a 32-bit number", slices.Concat(photo[:2], segment(0xe1, longExif), photo[2:]), 6},
 		{"jpeg, in another application's segment", slices.Concat(photo[:2], segment(0xe2, app1[4:]), photo[2:]), 1},
 		{"webp", extended, 8},
 		{"tiff", exif(binary.LittleEndian, 3), 3},

@@ -51,7 +51,8 @@ func (e *DamagedError) Error() string {
 // Unwrap returns the cause.
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// TooLargeError is a picture of more pixels than are allowed, told by its header before memory is taken.
+// TooLargeError is a picture of more pixels than are allowed, told by its header before memory is
+// taken.
 type TooLargeError struct {
 	Format        string // empty: not from a file
 	Width, Height int
@@ -89,7 +90,8 @@ func notPicture(content []byte) error {
 // errShort is the cause of a file that ends before its data do.
 var errShort = io.ErrUnexpectedEOF
 
-// damaged words what a reader of a format failed with. Errors of this package that say more stay as they are.
+// damaged words what a reader of a format failed with. Errors of this package that say more stay as
+// they are.
 func damaged(format string, err error) error {
 	var unsupported *UnsupportedError
 	var broken *DamagedError

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// The codes of runs (ITU-T T.4 tables 2 and 3), shortest run first: 0 to 63, then 64, 128 and so on to 1728.
-// whiteCodes are of runs of white.
+// The codes of runs (ITU-T T.4 tables 2 and 3), shortest run first: 0 to 63, then 64, 128 and so on
+// to 1728. whiteCodes are of runs of white.
 const whiteCodes = "" +
 	"00110101 000111 0111 1000 1011 1100 1110 1111 10011 10100 00111 01000 001000 000011 110100 110101 " +
 	"101010 101011 0100111 0001100 0001000 0010111 0000011 0000100 0101000 0101011 0010011 0100100 " +
@@ -87,8 +87,8 @@ type faxReader struct {
 	row    []int
 }
 
-// unpackFax fills dst with rows of width pixels, a bit each, that begin at whole bytes; a set bit is black. Rows after
-// an early end are white.
+// unpackFax fills dst with rows of width pixels, a bit each, that begin at whole bytes; a set bit
+// is black. Rows after an early end are white.
 func unpackFax(dst, packed []byte, width int, mode faxMode, twoDimensional bool) error {
 	clear(dst)
 	f := &faxReader{b: packed, width: width}
@@ -192,11 +192,12 @@ func (f *faxReader) readRuns() error {
 
 var errCrowded = errors.New("a row of more runs than pixels")
 
-// crowded tells whether a row has more changes than one that means something: a file of codes for no pixels would fill
-// the memory.
+// crowded tells whether a row has more changes than one that means something: a file of codes for
+// no pixels would fill the memory.
 func (f *faxReader) crowded() bool { return len(f.row) > 2*f.width+2 }
 
-// readDifferences reads a row as T.6 codes it. In its words x is a0, the next changes of the row before are b1, b2.
+// readDifferences reads a row as T.6 codes it. In its words x is a0, the next changes of the row
+// before are b1, b2.
 func (f *faxReader) readDifferences() error {
 	x, colour, i := -1, 0, 0
 	for x < f.width {
@@ -247,7 +248,8 @@ func (f *faxReader) reference(i int) int {
 	return f.width
 }
 
-// verticalCode reads a mode (T.4 table 4): 'v', a change so many pixels from b1; 'p', none before b2; 'h', two runs.
+// verticalCode reads a mode (T.4 table 4): 'v', a change so many pixels from b1; 'p', none before
+// b2; 'h', two runs.
 func verticalCode(next int) (offset, bits int, kind byte) {
 	top := func(n int) int { return next >> (faxBits - n) }
 	switch {

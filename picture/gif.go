@@ -65,7 +65,8 @@ func (f *gifFile) skip() error {
 	return errShort
 }
 
-// next returns the next frame, nil at the trailer. Bytes that begin no block are passed over, as Pillow does.
+// next returns the next frame, nil at the trailer. Bytes that begin no block are passed over, as
+// Pillow does.
 func (f *gifFile) next() (*gifFrame, error) {
 	frame := &gifFrame{transparent: -1}
 	for f.at < len(f.b) {
@@ -137,7 +138,8 @@ func (f *gifFile) colours(frame *gifFrame) *colourTable {
 	return &p
 }
 
-// gifFirst returns the first frame and the size of the picture: the screen, enlarged to hold the frame.
+// gifFirst returns the first frame and the size of the picture: the screen, enlarged to hold the
+// frame.
 func gifFirst(content []byte) (f *gifFile, frame *gifFrame, err error) {
 	f, err = parseGIF(content)
 	if err != nil {
@@ -167,7 +169,8 @@ func gifSize(content []byte) (width, height int, err error) {
 	return f.width, f.height, nil
 }
 
-// decodeGIF decodes the first frame. Where it does not cover the screen one sees its transparent index, or index 0.
+// decodeGIF decodes the first frame. Where it does not cover the screen one sees its transparent
+// index, or index 0.
 func (d *Decoder) decodeGIF(content []byte, dst *Image) (orientation int, err error) {
 	f, frame, err := gifFirst(content)
 	if err != nil {
@@ -211,7 +214,8 @@ func (d *Decoder) gifIndices(f *gifFile, frame *gifFrame) ([]byte, error) {
 	return indices, nil
 }
 
-// lzwTable is the state of GIF's LZW (appendix F), which makes up a code for each string that comes again.
+// lzwTable is the state of GIF's LZW (appendix F), which makes up a code for each string that comes
+// again.
 type lzwTable struct {
 	prefix [4096]uint16 // of a code that was made up: the code before its last byte
 	suffix [4096]byte   // and that byte

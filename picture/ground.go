@@ -5,14 +5,16 @@ import (
 	"fmt"
 )
 
-// Ground is what transparent pixels are laid on. The zero value is white. Two grounds are equal by ==.
+// Ground is what transparent pixels are laid on. The zero value is white. Two grounds are equal by
+// ==.
 type Ground struct {
 	dark [3]uint8 // 255 less the colour, so that the zero value is white
 	drop bool
 }
 
-// The grounds that have names. Drop leaves transparency out: a pixel keeps the colour that the file gives it,
-// however little of it is seen, as Pillow's convert("RGB") does. What is behind line art is then mostly black.
+// The grounds that have names. Drop leaves transparency out: a pixel keeps the colour that the file
+// gives it, however little of it is seen, as Pillow's convert("RGB") does. What is behind line art
+// is then mostly black.
 var (
 	White = Ground{}
 	Black = Ground{dark: [3]uint8{255, 255, 255}}
@@ -62,7 +64,8 @@ func (g *Ground) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// lay writes the colour r, g, b of opacity a (255: opaque; not multiplied into the colour) over the ground.
+// lay writes the colour r, g, b of opacity a (255: opaque; not multiplied into the colour) over the
+// ground.
 func (g Ground) lay(dst []uint8, r, gr, b, a uint8) {
 	dst = dst[:3:3]
 	if a == 255 || g.drop {
@@ -75,8 +78,8 @@ func (g Ground) lay(dst []uint8, r, gr, b, a uint8) {
 	dst[2] = mix(b, a, 255-g.dark[2], under)
 }
 
-// mix returns (over*a + ground*under) / 255, rounded to nearest, where a + under = 255. It is exact: Pillow's paste
-// and alpha_composite agree on it.
+// mix returns (over*a + ground*under) / 255, rounded to nearest, where a + under = 255. It is
+// exact: Pillow's paste and alpha_composite agree on it.
 func mix(over, a, ground uint8, under uint32) uint8 {
 	v := uint32(over)*uint32(a) + uint32(ground)*under + 128
 	return uint8((v + v>>8) >> 8)
@@ -109,7 +112,8 @@ func (g Ground) layGrayAlpha(dst, src []uint8) {
 // colourTable is a table of colours with opacity.
 type colourTable [256][4]uint8
 
-// grayRamp is what an index beyond a file's own colours means, as in Pillow, and all there is without any.
+// grayRamp is what an index beyond a file's own colours means, as in Pillow, and all there is
+// without any.
 func grayRamp() (p colourTable) {
 	for i := range p {
 		p[i] = [4]uint8{uint8(i), uint8(i), uint8(i), 255}

@@ -11,7 +11,8 @@ import (
 func TestGroundText(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Ground{
-		"white": {}, "black": Black, "drop": Drop, "#102030": RGB(16, 32, 48), "#ffffff": White, "#000000": Black, "#ABCDEF": RGB(0xab, 0xcd, 0xef),
+		"white": {}, "black": Black, "drop": Drop, "#ffffff": White, "#000000": Black,
+		"#102030": RGB(16, 32, 48), "#ABCDEF": RGB(0xab, 0xcd, 0xef),
 	} {
 		g, err := ParseGround(text)
 		if err != nil || g != want {
@@ -72,7 +73,8 @@ func TestGrounds(t *testing.T) {
 		{Drop, []uint8{10, 20, 30, 10, 20, 30, 100, 100, 100}},
 	} {
 		var got Image
-		if err := new(Decoder).Decode(content, Options{Ground: c.ground}, &got); err != nil || !slices.Equal(got.Pix, c.want) {
+		err := new(Decoder).Decode(content, Options{Ground: c.ground}, &got)
+		if err != nil || !slices.Equal(got.Pix, c.want) {
 			t.Errorf("on %v: %v, %v, want %v", c.ground, got.Pix, err, c.want)
 		}
 		if same, err := FromImage(m, c.ground); err != nil || !slices.Equal(same.Pix, c.want) {

@@ -12,8 +12,9 @@ import (
 	"github.com/gen2brain/heic"
 )
 
-// boxedReader reads HEIC and AVIF. The tag nodynamic keeps the libraries from looking for C libraries on the machine:
-// the program stays static, and the pixels do not depend on what is installed.
+// boxedReader reads HEIC and AVIF. The tag nodynamic keeps the libraries from looking for C
+// libraries on the machine: the program stays static, and the pixels do not depend on what is
+// installed.
 func boxedReader(format string) (reader, bool) {
 	switch format {
 	case "heic", "heif":
@@ -139,8 +140,8 @@ func boxedSize(content []byte) (width, height int, err error) {
 	return width, height, err
 }
 
-// decodeHEIC decodes with a library that turns the picture upright itself. It mixes up the rows of chroma of narrow
-// pictures.
+// decodeHEIC decodes with a library that turns the picture upright itself. It mixes up the rows of
+// chroma of narrow pictures.
 func (d *Decoder) decodeHEIC(content []byte, dst *Image) (orientation int, err error) {
 	const narrow = 128
 	if min(dst.Width, dst.Height) < narrow && max(dst.Width, dst.Height) < narrow {
@@ -164,8 +165,8 @@ func (d *Decoder) fromBoxed(dst *Image, m image.Image) error {
 	return nil
 }
 
-// decodeAVIF decodes, and turns the picture as its boxes say: first irot, a quarter of a turn counter-clockwise each,
-// then imir.
+// decodeAVIF decodes, and turns the picture as its boxes say: first irot, a quarter of a turn
+// counter-clockwise each, then imir.
 func (d *Decoder) decodeAVIF(content []byte, dst *Image) (orientation int, err error) {
 	m, err := avif.Decode(bytes.NewReader(content))
 	if err != nil {

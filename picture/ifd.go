@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// directory is the first directory of a TIFF structure (TIFF 6.0 section 2, BigTIFF), as TIFF files and EXIF data
-// have it.
+// directory is the first directory of a TIFF structure (TIFF 6.0 section 2, BigTIFF), as TIFF files
+// and EXIF data have it.
 type directory struct {
 	order  binary.ByteOrder
 	all    []byte // the structure, which offsets count from
@@ -27,7 +27,8 @@ var kindBytes = [...]uint64{
 
 var errNoTIFF = errors.New("no TIFF header")
 
-// readDirectory reads the first directory. Fields that lie beyond the end of the data have no values.
+// readDirectory reads the first directory. Fields that lie beyond the end of the data have no
+// values.
 func readDirectory(b []byte) (*directory, error) {
 	d := &directory{all: b, fields: map[uint16]field{}}
 	if len(b) < 8 {

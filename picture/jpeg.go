@@ -8,8 +8,8 @@ import (
 	"image/jpeg"
 )
 
-// jpegSegments calls see with each marker segment before the first scan until see returns false. Bytes that are no
-// marker are passed over.
+// jpegSegments calls see with each marker segment before the first scan until see returns false.
+// Bytes that are no marker are passed over.
 func jpegSegments(b []byte, see func(marker byte, body []byte) bool) {
 	for at := 2; at+4 <= len(b); {
 		if b[at] != 0xff {

@@ -51,8 +51,8 @@ func readWanted(t *testing.T, dir string) []wanted {
 	return all
 }
 
-// Every file in testdata/inputs and testdata/kinds has Pillow's pixels, on white and with transparency dropped, or
-// stands in one of the tables below.
+// Every file in testdata/inputs and testdata/kinds has Pillow's pixels, on white and with
+// transparency dropped, or stands in one of the tables below.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}
@@ -76,8 +76,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// MOCO_PICTURES_DIR names a folder with other pictures and their want.tsv. Pictures that Pillow does not read, and those
-// of JPEG, are passed over.
+// MOCO_PICTURES_DIR names a folder with other pictures and their want.tsv. Pictures that Pillow
+// does not read, and those of JPEG, are passed over.
 func TestOtherPictures(t *testing.T) {
 	dir := os.Getenv("MOCO_PICTURES_DIR")
 	if dir == "" {
@@ -105,8 +105,9 @@ func TestOtherPictures(t *testing.T) {
 			t.Errorf("%s: %v", w.file, err)
 			continue
 		}
-		if drop := crc32.ChecksumIEEE(m.Pix); m.Width != w.width || m.Height != w.height || white != w.white || drop != w.drop {
-			t.Errorf("%s: %dx%d, %08x, %08x; want %dx%d, %08x, %08x", w.file, m.Width, m.Height, white, drop, w.width, w.height, w.white, w.drop)
+		got := wanted{w.file, m.Width, m.Height, white, crc32.ChecksumIEEE(m.Pix)}
+		if got != w {
+			t.Errorf("got %+v, want %+v", got, w)
 			continue
 		}
 		same++
@@ -177,7 +178,8 @@ func exists(file string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// checkNear allows what inverse DCTs differ by in rounding: 1 level in luma or chroma, up to 3 after the matrix.
+// checkNear allows what inverse DCTs differ by in rounding: 1 level in luma or chroma, up to 3
+// after the matrix.
 func checkNear(t *testing.T, file string, got *Image) {
 	t.Helper()
 	f, err := os.Open(file)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// tagOrientation is EXIF's and TIFF's Orientation (CIPA DC-008 section 4.6.4): 1 is upright, 2 to 8 are turned or
-// mirrored.
+// tagOrientation is EXIF's and TIFF's Orientation (CIPA DC-008 section 4.6.4): 1 is upright, 2 to 8
+// are turned or mirrored.
 const tagOrientation = 0x0112
 
 // orientationIn returns the orientation in a directory, 1 when there is none or it makes no sense.
@@ -19,8 +19,8 @@ func orientationIn(d *directory) int {
 	return 1
 }
 
-// exifOrientation returns the orientation in EXIF data, with or without their "Exif" mark; found is false if they
-// hold none.
+// exifOrientation returns the orientation in EXIF data, with or without their "Exif" mark; found is
+// false if they hold none.
 func exifOrientation(b []byte) (o int, found bool) {
 	for {
 		rest, ok := bytes.CutPrefix(b, []byte("Exif\x00\x00"))
@@ -46,8 +46,8 @@ func xmpOrientation(text []byte) int {
 	return 1
 }
 
-// rawProfile reads EXIF data from the text that ImageMagick writes into PNGs: a name, a length, then hexadecimal in
-// lines.
+// rawProfile reads EXIF data from the text that ImageMagick writes into PNGs: a name, a length,
+// then hexadecimal in lines.
 func rawProfile(text string) []byte {
 	lines := strings.Split(strings.TrimLeft(text, "\n"), "\n")
 	if len(lines) < 3 {

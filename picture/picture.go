@@ -1,13 +1,14 @@
 // Package picture turns the bytes of one picture file into upright 8-bit RGB.
 //
-// The format is told by the content, never by a name. JPEG, PNG, GIF, WebP, TIFF and BMP are read, HEIC and AVIF
-// by builds with the tags heic and nodynamic; [Sniff] knows many more by name, so that a program can say what it
-// left out. Orientation (EXIF, XMP) is obeyed, transparent pixels are laid on a [Ground], 16-bit samples keep their
-// high byte. Values are those of Pillow's ImageOps.exif_transpose(im).convert("RGB"), and so is the leniency: data
-// after the picture, a missing end and the like are passed over. docs/use.md lists the kinds that are not read.
+// The format is told by the content, never by a name. JPEG, PNG, GIF, WebP, TIFF and BMP are read,
+// HEIC and AVIF by builds with the tags heic and nodynamic; [Sniff] knows many more by name, so
+// that a program can say what it left out. Orientation (EXIF, XMP) is obeyed, transparent pixels
+// are laid on a [Ground], 16-bit samples keep their high byte. Values are those of Pillow's
+// ImageOps.exif_transpose(im).convert("RGB"), and so is the leniency: data after the picture, a
+// missing end and the like are passed over. docs/use.md lists the kinds that are not read.
 //
-// What cannot be read is an error that says what it is: [UnsupportedError], [DamagedError], [TooLargeError] or
-// [NotPictureError].
+// What cannot be read is an error that says what it is: [UnsupportedError], [DamagedError],
+// [TooLargeError] or [NotPictureError].
 package picture
 
 import (
@@ -25,15 +26,15 @@ const DefaultMaxPixels = 100_000_000
 // maxFileBytes is the longest file that Decode reads.
 const maxFileBytes = 1 << 30
 
-// Image is a decoded picture: 8-bit RGB, three bytes a pixel, row by row from the top, no padding. A *Image is an
-// [image.Image].
+// Image is a decoded picture: 8-bit RGB, three bytes a pixel, row by row from the top, no padding.
+// A *Image is an [image.Image].
 type Image struct {
 	Width, Height int
 	Pix           []uint8 // 3*Width*Height bytes
 }
 
-// Resize sets the size in pixels and makes Pix that long, keeping its memory where it is large enough. The pixels
-// are then undefined.
+// Resize sets the size in pixels and makes Pix that long, keeping its memory where it is large
+// enough. The pixels are then undefined.
 func (m *Image) Resize(width, height int) {
 	n := 3 * width * height
 	if cap(m.Pix) < n {
@@ -82,8 +83,9 @@ func readAll(r io.Reader) ([]byte, error) {
 	return content, err
 }
 
-// FromImage returns any decoded picture as an Image, as [Decoder.Decode] with that ground would have given it. A
-// *Image is returned as it is, not copied. An image without pixels, or of more than [DefaultMaxPixels], is an error.
+// FromImage returns any decoded picture as an Image, as [Decoder.Decode] with that ground would
+// have given it. A *Image is returned as it is, not copied. An image without pixels, or of more
+// than [DefaultMaxPixels], is an error.
 func FromImage(src image.Image, ground Ground) (m *Image, err error) {
 	defer recovered(&err) // a value that lies about its bounds, or a nil pointer in the interface
 	if src == nil {

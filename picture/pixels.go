@@ -5,8 +5,8 @@ import (
 	"image/color"
 )
 
-// fromImage writes a library's image to dst, which has its size. The layouts that decoders give have loops of their
-// own, anything else goes through the color package pixel by pixel.
+// fromImage writes a library's image to dst, which has its size. The layouts that decoders give
+// have loops of their own, anything else goes through the color package pixel by pixel.
 func (d *Decoder) fromImage(dst *Image, src image.Image, g Ground) {
 	b := src.Bounds()
 	rows := func(pix []uint8, stride, step int, lay func(dst, src []uint8)) {
@@ -62,9 +62,10 @@ func inkRow(dst, src []uint8) {
 	}
 }
 
-// fromYCbCr converts Y'CbCr to RGB as JFIF 1.02 does, in the full range of 8 bits. Chroma that is stored at half the
-// width or height is interpolated linearly, a sample weighing 3/4 where it is nearest, as libjpeg does by default;
-// that is what a network sees that was trained on images read by PIL.
+// fromYCbCr converts Y'CbCr to RGB as JFIF 1.02 does, in the full range of 8 bits. Chroma that is
+// stored at half the width or height is interpolated linearly, a sample weighing 3/4 where it is
+// nearest, as libjpeg does by default; that is what a network sees that was trained on images read
+// by PIL.
 func (d *Decoder) fromYCbCr(dst *Image, src *image.YCbCr) {
 	w, h := dst.Width, dst.Height
 	hstep, vstep := subsampling(src.SubsampleRatio)
@@ -119,8 +120,9 @@ func subsampling(r image.YCbCrSubsampleRatio) (across, down int) {
 	return 1, 1
 }
 
-// chromaRow returns pixel row y of a chroma plane of cw x ch samples at full width, in out or in place. The
-// roundings alternate, up and down, so that they do not shift the colour; they are libjpeg's.
+// chromaRow returns pixel row y of a chroma plane of cw x ch samples at full width, in out or in
+// place. The roundings alternate, up and down, so that they do not shift the colour; they are
+// libjpeg's.
 func chromaRow(out, plane []uint8, stride, cw, ch, hstep, vstep, y int) []uint8 {
 	row := plane[y/vstep*stride:][:cw]
 	near := row // the other row that y lies between

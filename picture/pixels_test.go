@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The images in testdata/pixels were made from one drawn picture with cjpeg and cwebp, and the .ppm beside
-// each with djpeg of libjpeg-turbo 2.1.5 and dwebp 1.2.4, at their defaults.
+// The images in testdata/pixels were made from one drawn picture with cjpeg and cwebp, and the .ppm
+// beside each with djpeg of libjpeg-turbo 2.1.5 and dwebp 1.2.4, at their defaults.
 func TestPixelsAgreeWithTheReferenceDecoders(t *testing.T) {
 	files, _ := filepath.Glob("testdata/pixels/*.ppm")
 	if len(files) < 10 {
@@ -40,7 +40,8 @@ func TestPixelsAgreeWithTheReferenceDecoders(t *testing.T) {
 				}
 			}
 			t.Logf("worst %d, %.2f%% off by more than 1", worst, 100*float64(off)/float64(len(want.Pix)))
-			// The inverse DCTs round differently: by 1 level in luma or chroma, up to 3 after the matrix.
+			// The inverse DCTs round differently: by 1 level in luma or chroma, up to 3 after the
+			// matrix.
 			if worst > 3 || off*40 > len(want.Pix) {
 				t.Errorf("differs by up to %d levels, by more than 1 in %d of %d values", worst, off, len(want.Pix))
 			}
@@ -58,7 +59,8 @@ func readPPM(t *testing.T, file string) Image {
 	var kind string
 	var m Image
 	var top int
-	if _, err := fmt.Sscanf(string(content[:min(40, len(content))]), "%s\n%d %d\n%d\n", &kind, &m.Width, &m.Height, &top); err != nil {
+	head := string(content[:min(40, len(content))])
+	if _, err := fmt.Sscanf(head, "%s\n%d %d\n%d\n", &kind, &m.Width, &m.Height, &top); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
 	pix := content[bytes.Index(content, []byte("\n255\n"))+5:]

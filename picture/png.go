@@ -41,6 +41,9 @@ func pngSize(content []byte) (width, height int, err error) {
 		return 0, 0, errShort
 	}
 	b := content[pngHead:]
+	if string(b[4:8]) == "CgBI" {
+		return 0, 0, &UnsupportedError{Format: "png", Kind: "Apple's changes for iPhones (CgBI)"}
+	}
 	if string(b[4:8]) != "IHDR" {
 		return 0, 0, errors.New("the first chunk is not IHDR")
 	}
@@ -51,8 +54,9 @@ func pngSize(content []byte) (width, height int, err error) {
 	return int(w), int(h), nil
 }
 
-// parsePNG walks the chunks to IEND, the end, or the first that makes no sense. Like libpng it passes over chunks
-// that are not needed and whose checksum is wrong; that of the data is not looked at.
+// parsePNG walks the chunks to IEND, the end, or the first that makes no sense. Like libpng it
+// passes over chunks that are not needed and whose checksum is wrong; that of the data is not
+// looked at.
 func (d *Decoder) parsePNG(b []byte) (*pngFile, error) {
 	f := &pngFile{}
 	for at := pngHead; at+8 <= len(b); {
@@ -110,7 +114,8 @@ func (d *Decoder) pngChunk(f *pngFile, kind string, body []byte) error {
 	return nil
 }
 
-// pngText looks for EXIF and XMP in a text chunk: keyword, a zero, what the kind of chunk has, the text.
+// pngText looks for EXIF and XMP in a text chunk: keyword, a zero, what the kind of chunk has, the
+// text.
 func (d *Decoder) pngText(f *pngFile, kind string, body []byte) {
 	keyword, text, ok := bytes.Cut(body, []byte{0})
 	raw, xmp := string(keyword) == "Raw profile type exif", string(keyword) == "XML:com.adobe.xmp"
@@ -229,7 +234,8 @@ func (d *Decoder) joined(pieces [][]byte) []byte {
 	return d.packed
 }
 
-// wrongSum reads what follows the last row: nothing but the checksum, if the file is as it should be.
+// wrongSum reads what follows the last row: nothing but the checksum, if the file is as it should
+// be.
 func wrongSum(data io.Reader) bool {
 	var more [1]byte
 	_, err := data.Read(more[:])

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// unfilter undoes a PNG row's filter in place. Above is the row before it, of the same length; step is the bytes
-// from a pixel to the next.
+// unfilter undoes a PNG row's filter in place. Above is the row before it, of the same length; step
+// is the bytes from a pixel to the next.
 func unfilter(filter byte, row, above []byte, step int) error {
 	above = above[:len(row)]
 	switch filter {
@@ -39,8 +39,8 @@ func unfilter(filter byte, row, above []byte, step int) error {
 	return nil
 }
 
-// addBytes adds src to dst, eight bytes at a time: the top bits are added apart, so that nothing is carried into
-// the next byte.
+// addBytes adds src to dst, eight bytes at a time: the top bits are added apart, so that nothing is
+// carried into the next byte.
 func addBytes(dst, src []byte) {
 	const low = 0x7f7f7f7f7f7f7f7f
 	for len(dst) >= 8 && len(src) >= 8 {
@@ -53,7 +53,8 @@ func addBytes(dst, src []byte) {
 	}
 }
 
-// unpaeth adds to each byte the one to its left, above, or above left that is nearest to left + above - above left.
+// unpaeth adds to each byte the one to its left, above, or above left that is nearest to left +
+// above - above left.
 func unpaeth(row, above []byte, step int) {
 	for i := range min(step, len(row)) {
 		row[i] += above[i]

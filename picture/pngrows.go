@@ -62,7 +62,8 @@ func (f *pngFile) grays() *colourTable {
 	return &p
 }
 
-// key returns the transparent colour, the first n values of tRNS; a tRNS that is shorter counts for none.
+// key returns the transparent colour, the first n values of tRNS; a tRNS that is shorter counts for
+// none.
 func (f *pngFile) key(n int) (key [3]uint16, ok bool) {
 	if len(f.transparent) < 2*n {
 		return key, false

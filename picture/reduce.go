@@ -2,14 +2,15 @@ package picture
 
 import "encoding/binary"
 
-// reducible is how many times MaxPixels a picture may have that can be averaged down while it is read.
+// reducible is how many times MaxPixels a picture may have that can be averaged down while it is
+// read.
 const reducible = 10
 
 // widest is the longest row, in pixels, of such a picture.
 const widest = 1 << 20
 
-// reduction returns the whole factor that a picture above the limit is to be reduced by, row for row, so that it fits; 0
-// if its format does not allow it, or it is larger by far.
+// reduction returns the whole factor that a picture above the limit is to be reduced by, row for
+// row, so that it fits; 0 if its format does not allow it, or it is larger by far.
 func reduction(h Header, content []byte, limit int) int {
 	if h.Format != "png" || h.Width > widest || h.Width > reducible*limit/h.Height || pngInterlaced(content) {
 		return 0
@@ -40,10 +41,13 @@ type reducer struct {
 }
 
 func newReducer(factor, width int) *reducer {
-	return &reducer{factor: factor, width: width, row: make([]uint8, 3*width), sums: make([]uint32, 3*ceil(width, factor))}
+	r := &reducer{factor: factor, width: width}
+	r.row, r.sums = make([]uint8, 3*width), make([]uint32, 3*ceil(width, factor))
+	return r
 }
 
-// add takes what is in r.row for row y of the large picture; after the last row of a square it writes to dst.
+// add takes what is in r.row for row y of the large picture; after the last row of a square it
+// writes to dst.
 func (r *reducer) add(dst *Image, y int, last bool) {
 	for i, x := 0, 0; x < r.width; i++ {
 		sum := r.sums[3*i:][:3]

@@ -74,7 +74,8 @@ var brands = map[string]string{
 
 // longNames are for sentences.
 var longNames = map[string]string{
-	"heic": "HEIC", "avif": "AVIF", "jxl": "JPEG XL", "jp2": "JPEG 2000", "jxr": "JPEG XR", "raw": "a camera's raw file",
+	"heic": "HEIC", "avif": "AVIF", "jxl": "JPEG XL", "jp2": "JPEG 2000", "jxr": "JPEG XR",
+	"raw": "a camera's raw file",
 	"psd": "a Photoshop document", "xcf": "a GIMP document", "ico": "an icon (ICO)", "icns": "an icon (ICNS)",
 	"exr": "OpenEXR", "hdr": "Radiance HDR", "dds": "a DDS texture", "qoi": "QOI", "djvu": "DjVu", "fits": "FITS",
 	"dicom": "DICOM", "pdf": "PDF", "svg": "an SVG drawing", "ps": "PostScript", "wmf": "a WMF drawing",
@@ -86,9 +87,9 @@ var longNames = map[string]string{
 // SniffBytes is how many first bytes of a file [Sniff] wants; fewer may do.
 const SniffBytes = 512
 
-// Sniff tells the format of a file from its first bytes: "jpeg", "png", "gif", "webp", "tiff", "bmp", or one that
-// is known by name only ("heic", "pdf", "svg", "raw", "mp4" and others), "" if none. Ok tells whether this build
-// reads the format.
+// Sniff tells the format of a file from its first bytes: "jpeg", "png", "gif", "webp", "tiff",
+// "bmp", or one that is known by name only ("heic", "pdf", "svg", "raw", "mp4" and others), "" if
+// none. Ok tells whether this build reads the format.
 func Sniff(header []byte) (format string, ok bool) {
 	format = sniff(header)
 	_, ok = readerOf(format)
@@ -138,7 +139,8 @@ func isBMP(b []byte) bool {
 	return size == 12 || size >= 16 && size <= 256
 }
 
-// boxed names what a file with an ftyp box is: by its major brand, else by the first compatible one that is known.
+// boxed names what a file with an ftyp box is: by its major brand, else by the first compatible one
+// that is known.
 func boxed(b []byte) string {
 	end := min(int(min(binary.BigEndian.Uint32(b), 1<<12)), len(b))
 	if f, ok := brands[string(b[8:12])]; ok {
@@ -157,7 +159,8 @@ func boxed(b []byte) string {
 	return "mp4"
 }
 
-// markup tells SVG from HTML, both of which may begin with a comment, an XML line or a mark of UTF-8.
+// markup tells SVG from HTML, both of which may begin with a comment, an XML line or a mark of
+// UTF-8.
 func markup(b []byte) string {
 	text := strings.ToLower(strings.TrimSpace(strings.TrimPrefix(string(b[:min(len(b), SniffBytes)]), "\ufeff")))
 	if !strings.HasPrefix(text, "<") {

@@ -85,11 +85,15 @@ func TestSniffBoxed(t *testing.T) {
 	}
 }
 
-// A name says nothing: the formats of the committed pictures are those of their endings, found without them.
+// A name says nothing: the formats of the committed pictures are those of their endings, found
+// without them.
 func TestSniffFiles(t *testing.T) {
 	t.Parallel()
 	files, _ := filepath.Glob("testdata/*/*.*")
-	endings := map[string]string{".tif": "tiff", ".jpg": "jpeg", ".png": "png", ".gif": "gif", ".webp": "webp", ".bmp": "bmp", ".ppm": "pnm", ".heic": "heic", ".avif": "avif"}
+	endings := map[string]string{
+		".tif": "tiff", ".jpg": "jpeg", ".png": "png", ".gif": "gif", ".webp": "webp", ".bmp": "bmp",
+		".ppm": "pnm", ".heic": "heic", ".avif": "avif",
+	}
 	for _, file := range files {
 		if strings.Contains(file, "named_heic") {
 			continue

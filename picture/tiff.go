@@ -86,7 +86,8 @@ func parseTIFF(content []byte) (*tiffFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &tiffFile{directory: dir, compression: dir.int(tagCompression, 1), photometric: dir.int(tagPhotometric, whiteIsZero)}
+	f := &tiffFile{directory: dir}
+	f.compression, f.photometric = dir.int(tagCompression, 1), dir.int(tagPhotometric, whiteIsZero)
 	w, h := dir.int(tagWidth, 0), dir.int(tagHeight, 0)
 	if w <= 0 || h <= 0 || w > math.MaxInt32 || h > math.MaxInt32 {
 		return nil, fmt.Errorf("the directory gives a size of %dx%d", w, h)
@@ -158,7 +159,8 @@ func (f *tiffFile) readSamples() error {
 	return f.checkSamples()
 }
 
-// readExtra finds the opacity. Without a word about an extra sample it is taken for one, as by Pillow.
+// readExtra finds the opacity. Without a word about an extra sample it is taken for one, as by
+// Pillow.
 func (f *tiffFile) readExtra() {
 	if f.samples == f.colours || f.photometric == separated {
 		return
@@ -205,7 +207,8 @@ func (f *tiffFile) checkSamples() error {
 	return nil
 }
 
-// readPieces finds strips or tiles. Their lengths may be missing: a piece then ends where the file does.
+// readPieces finds strips or tiles. Their lengths may be missing: a piece then ends where the file
+// does.
 func (f *tiffFile) readPieces() error {
 	g := &f.pieces
 	if f.has(tagTileOffsets) || f.has(tagTileWidth) {
@@ -299,7 +302,8 @@ func (d *Decoder) decodeTIFF(content []byte, dst *Image) (orientation int, err e
 	return orientation, f.checkFloats()
 }
 
-// join lays the samples of a row side by side that come from planes of their own. Samples take whole bytes here.
+// join lays the samples of a row side by side that come from planes of their own. Samples take
+// whole bytes here.
 func (f *tiffFile) join(dst, planes []byte, at, each int) []byte {
 	size := f.bits / 8
 	for p := range f.samples {

@@ -45,7 +45,8 @@ func (f *tiffFile) table() *colourTable {
 	return &p
 }
 
-// readColourMap reads the colours, of 16 bits: all reds, greens, blues. Some writers give them 8 bits.
+// readColourMap reads the colours, of 16 bits: all reds, greens, blues. Some writers give them 8
+// bits.
 func (f *tiffFile) readColourMap(p *colourTable) {
 	m := f.ints(tagColourMap)
 	shift := 0
@@ -78,8 +79,8 @@ func (f *tiffFile) pixelRow(g Ground) func(dst, src []byte) {
 	}
 }
 
-// narrow appends a row's samples to dst as 8 bits each: of 16 and 12 the highest 8, fewer are scaled up. An index is not
-// scaled.
+// narrow appends a row's samples to dst as 8 bits each: of 16 and 12 the highest 8, fewer are
+// scaled up. An index is not scaled.
 func (f *tiffFile) narrow(dst, row []byte) []byte {
 	switch f.bits {
 	case 16:
@@ -139,7 +140,8 @@ func (f *tiffFile) pixel(dst, s []uint8, p *colourTable, g Ground) {
 	g.lay(dst, r, gr, b, a)
 }
 
-// divided takes an opacity out of a colour that was multiplied with it, rounding down as Pillow does.
+// divided takes an opacity out of a colour that was multiplied with it, rounding down as Pillow
+// does.
 func divided(v, a uint8) uint8 {
 	if a == 0 {
 		return 0
@@ -163,7 +165,8 @@ func (f *tiffFile) floatRow(dst, src []byte) {
 	}
 }
 
-// checkFloats refuses floats that are fractions of white: clipped, as Pillow does it, they would be a black picture.
+// checkFloats refuses floats that are fractions of white: clipped, as Pillow does it, they would be
+// a black picture.
 func (f *tiffFile) checkFloats() error {
 	if f.float && f.highest > 0 && f.highest <= 1 {
 		return unsupportedTIFF("float samples from 0 to 1")

@@ -33,8 +33,8 @@ var compressionKinds = map[int64]string{
 	34925: "LZMA compression", 50001: "WebP compression", 50002: "JPEG XL compression", 52546: "JPEG XL compression",
 }
 
-// tiffPiece unpacks a strip or tile into dst, whose rows of stride bytes hold so many samples a pixel, and undoes
-// the predictor.
+// tiffPiece unpacks a strip or tile into dst, whose rows of stride bytes hold so many samples a
+// pixel, and undoes the predictor.
 func (d *Decoder) tiffPiece(f *tiffFile, dst, packed []byte, stride, samples int) error {
 	if f.reversed {
 		packed = reverseBits(packed)
@@ -71,7 +71,8 @@ func (d *Decoder) tiffUnpack(f *tiffFile, dst, packed []byte) error {
 	case tiffPackBits:
 		return unpackBits(dst, packed)
 	case tiffZstd:
-		z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<30))
+		const most = 1 << 30
+		z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(most))
 		if err != nil {
 			return err
 		}
@@ -92,7 +93,8 @@ func (d *Decoder) tiffUnpack(f *tiffFile, dst, packed []byte) error {
 	return nil
 }
 
-// unpackFax unpacks a piece of a fax. A set bit is black there, whatever the photometric interpretation says of it.
+// unpackFax unpacks a piece of a fax. A set bit is black there, whatever the photometric
+// interpretation says of it.
 func (f *tiffFile) unpackFax(dst, packed []byte) error {
 	if f.bits != 1 || f.samples != 1 {
 		return errors.New("a fax of more than one bit a pixel")
@@ -143,7 +145,8 @@ func reverseBits(b []byte) []byte {
 	return out
 }
 
-// unpredict adds up the differences that rows are stored as (section 14; technical note 3 for floats).
+// unpredict adds up the differences that rows are stored as (section 14; technical note 3 for
+// floats).
 func (f *tiffFile) unpredict(data []byte, stride, samples int) error {
 	for ; len(data) >= stride; data = data[stride:] {
 		row := data[:stride]
@@ -169,7 +172,8 @@ func (f *tiffFile) unpredict(data []byte, stride, samples int) error {
 	return nil
 }
 
-// unpredictFloats undoes the floating-point predictor: bytes are added up, and lie with all highest ones first.
+// unpredictFloats undoes the floating-point predictor: bytes are added up, and lie with all highest
+// ones first.
 func (f *tiffFile) unpredictFloats(row []byte) {
 	for i := 1; i < len(row); i++ {
 		row[i] += row[i-1]

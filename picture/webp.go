@@ -10,7 +10,8 @@ import (
 	"golang.org/x/image/webp"
 )
 
-// webpFile is a WebP (its container specification) taken apart: a still picture, or the first of an animation.
+// webpFile is a WebP (its container specification) taken apart: a still picture, or the first of an
+// animation.
 type webpFile struct {
 	width, height int // of the canvas
 	x, y          int // where the picture lies on it
@@ -21,7 +22,8 @@ type webpFile struct {
 	exif          []byte
 }
 
-// riffChunks calls see with each chunk from offset at until it returns false. Bodies are padded to an even length.
+// riffChunks calls see with each chunk from offset at until it returns false. Bodies are padded to
+// an even length.
 func riffChunks(b []byte, at int, see func(kind string, body []byte) bool) {
 	for at+8 <= len(b) {
 		n := int64(binary.LittleEndian.Uint32(b[at+4:]))
@@ -160,7 +162,8 @@ func (d *Decoder) decodeWebP(content []byte, dst *Image) (orientation int, err e
 		d.fromWebP(dst, m)
 		return orientation, nil
 	}
-	// What the first picture of an animation does not cover is transparent, or black where there is no opacity.
+	// What the first picture of an animation does not cover is transparent, or black where there is
+	// no opacity.
 	var rest [3]uint8
 	if f.alpha {
 		d.options.Ground.lay(rest[:], 0, 0, 0, 0)
@@ -177,7 +180,8 @@ func (d *Decoder) decodeWebP(content []byte, dst *Image) (orientation int, err e
 	return orientation, nil
 }
 
-// fromWebP converts what the library gives: Y'CbCr of half the chroma both ways, with opacity or without, or RGB.
+// fromWebP converts what the library gives: Y'CbCr of half the chroma both ways, with opacity or
+// without, or RGB.
 func (d *Decoder) fromWebP(dst *Image, m image.Image) {
 	switch m := m.(type) {
 	case *image.YCbCr:
@@ -189,8 +193,8 @@ func (d *Decoder) fromWebP(dst *Image, m image.Image) {
 	}
 }
 
-// fromVideo converts Y'CbCr of ITU-R BT.601's video range (luma 16 to 235), chroma interpolated, to libwebp's last
-// bit. Opacity is nil or a value a pixel.
+// fromVideo converts Y'CbCr of ITU-R BT.601's video range (luma 16 to 235), chroma interpolated, to
+// libwebp's last bit. Opacity is nil or a value a pixel.
 func (d *Decoder) fromVideo(dst *Image, src *image.YCbCr, opacity []uint8, stride int) {
 	w, h := dst.Width, dst.Height
 	cw, ch := (w+1)/2, (h+1)/2
@@ -209,8 +213,9 @@ func (d *Decoder) fromVideo(dst *Image, src *image.YCbCr, opacity []uint8, strid
 	}
 }
 
-// videoChroma doubles a row of chroma in width, between it and the other row that the pixels lie between: of four
-// samples the nearest weighs 9, its neighbours 3 each, the last 1, in libwebp's order of rounding.
+// videoChroma doubles a row of chroma in width, between it and the other row that the pixels lie
+// between: of four samples the nearest weighs 9, its neighbours 3 each, the last 1, in libwebp's
+// order of rounding.
 func videoChroma(out, row, other []uint8) {
 	one := func(near, left, below, across uint8) uint8 {
 		diagonal := (uint32(near) + uint32(across) + 3*(uint32(left)+uint32(below)) + 8) >> 3
@@ -223,7 +228,8 @@ func videoChroma(out, row, other []uint8) {
 	}
 }
 
-// videoRow converts a row: 1.164, 1.596, 0.391, 0.813 and 2.018 in 14 bits, of which 8 go before the sum.
+// videoRow converts a row: 1.164, 1.596, 0.391, 0.813 and 2.018 in 14 bits, of which 8 go before
+// the sum.
 func videoRow(out, luma, cb, cr []uint8) {
 	for x, l := range luma {
 		yy, u, v := 19077*int32(l)>>8, int32(cb[x]), int32(cr[x])
