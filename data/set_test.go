@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"moco/picture"
 )
 
 // hugePNG returns the start of a PNG that claims a size.
@@ -388,5 +390,23 @@ func BenchmarkReadCIFAR10(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Transparent pixels are laid on the ground that a set was opened with.
+func TestGround(t *testing.T) {
+	glass := plainPNG(2, 2, color.NRGBA{200, 100, 0, 51})
+	dir := folder(t, map[string][]byte{"a.png": glass, "b.png": shade(7)})
+	for ground, want := range map[picture.Ground][3]uint8{
+		picture.White: {244, 224, 204}, picture.Black: {40, 20, 0}, picture.Drop: {200, 100, 0}, picture.RGB(0, 0, 255): {40, 20, 204},
+	} {
+		s := open(t, dir, Options{Ground: ground})
+		var m Image
+		if err := s.Read(0, &m); err != nil || [3]uint8(m.Pix[:3]) != want {
+			t.Errorf("on %v: %v, %v, want %v", ground, m.Pix, err, want)
+		}
+		if err := s.Read(1, &m); err != nil || [3]uint8(m.Pix[:3]) != [3]uint8{7, 3, 248} {
+			t.Errorf("on %v an opaque picture is %v, %v", ground, m.Pix, err)
+		}
 	}
 }

@@ -82,3 +82,42 @@ func TestGrounds(t *testing.T) {
 		}
 	}
 }
+
+// FromImage has loops of its own for some layouts: they give what the color package gives.
+func TestFromImageLayouts(t *testing.T) {
+	t.Parallel()
+	r := image.Rect(3, 2, 14, 9)
+	inside := image.Rect(4, 3, 13, 9)
+	gray, rgba, nrgba := image.NewGray(r), image.NewRGBA(r), image.NewNRGBA(r)
+	deep := image.NewNRGBA64(r)
+	indexed := image.NewPaletted(r, color.Palette{color.White, color.NRGBA{10, 200, 30, 77}, color.RGBA{9, 5, 1, 100}})
+	for i := range nrgba.Pix {
+		nrgba.Pix[i] = uint8(i * i * 3)
+	}
+	for i := range deep.Pix {
+		deep.Pix[i] = uint8(i * i * 7)
+	}
+	for i := range gray.Pix {
+		gray.Pix[i], indexed.Pix[i] = uint8(11*i), uint8(i%3)
+	}
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			rgba.Set(x, y, nrgba.At(x, y))
+		}
+	}
+	for _, whole := range []interface {
+		image.Image
+		SubImage(image.Rectangle) image.Image
+	}{gray, rgba, nrgba, deep, indexed} {
+		m := whole.SubImage(inside)
+		for _, g := range []Ground{White, RGB(1, 100, 200), Drop} {
+			var want Image
+			want.Resize(inside.Dx(), inside.Dy())
+			throughModel(&want, m, g)
+			got, err := FromImage(m, g)
+			if err != nil || got.Width != want.Width || got.Height != want.Height || !slices.Equal(got.Pix, want.Pix) {
+				t.Errorf("%T on %v is not what the color package makes of it (%v)", m, g, err)
+			}
+		}
+	}
+}

@@ -108,7 +108,7 @@ func FromImage(src image.Image, ground Ground) (m *Image, err error) {
 	m = &Image{}
 	m.Resize(size.X, size.Y)
 	switch src.(type) {
-	case *image.YCbCr, *image.NYCbCrA:
+	case *image.YCbCr:
 		// A part of one may begin between two samples of chroma, which decoders never give.
 		if src.Bounds().Min != (image.Point{}) {
 			throughModel(m, src, ground)

@@ -21,11 +21,42 @@ func (d *Decoder) fromImage(dst *Image, src image.Image, g Ground) {
 		rows(m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, grayRow)
 	case *image.NRGBA:
 		rows(m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, g.layRGBA)
+	case *image.RGBA:
+		rows(m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, g.layMultiplied)
+	case *image.Paletted:
+		table := coloursOf(m.Palette).onto(g)
+		rows(m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 1, func(dst, src []uint8) { lookUp(dst, src, table) })
 	case *image.CMYK:
 		rows(m.Pix[m.PixOffset(b.Min.X, b.Min.Y):], m.Stride, 4, inkRow)
 	default:
 		throughModel(dst, src, g)
 	}
+}
+
+// layMultiplied lays a row of r, g, b, a whose colours are multiplied with a.
+func (g Ground) layMultiplied(dst, src []uint8) {
+	for ; len(src) >= 4 && len(dst) >= 3; dst, src = dst[3:], src[4:] {
+		if src[3] == 255 {
+			dst[0], dst[1], dst[2] = src[0], src[1], src[2]
+			continue
+		}
+		c := color.NRGBAModel.Convert(color.RGBA{src[0], src[1], src[2], src[3]}).(color.NRGBA)
+		g.lay(dst, c.R, c.G, c.B, c.A)
+	}
+}
+
+// coloursOf is a library's palette as a table. An index beyond it, which decoders let through, is
+// black.
+func coloursOf(p color.Palette) *colourTable {
+	var t colourTable
+	for i := range t {
+		t[i][3] = 255
+	}
+	for i, c := range p[:min(len(p), 256)] {
+		n := color.NRGBAModel.Convert(c).(color.NRGBA)
+		t[i] = [4]uint8{n.R, n.G, n.B, n.A}
+	}
+	return &t
 }
 
 // throughModel converts any image, taking the colours before they were multiplied with their alpha.
