@@ -11,13 +11,15 @@ const maxAnimationPixels = 1 << 29
 // maxFrames is how many frames an animation may have.
 const maxFrames = 1 << 20
 
-// Frames counts the frames of a GIF by walking its blocks, without unpacking them. One that is cut
-// short is an error, beside the number of frames that begin before the end.
+// Frames counts the frames of a GIF by walking its blocks, without unpacking them; a picture of
+// another format counts as one frame. A GIF that ends within a frame is an error, beside the number
+// of frames that begin before its end.
 func Frames(content []byte) (int, error) {
-	if format := sniff(content); format == "" {
-		return 0, notPicture(content)
-	} else if format != "gif" {
-		return 0, &UnsupportedError{Format: format}
+	if err := Check(content); err != nil {
+		return 0, err
+	}
+	if sniff(content) != "gif" {
+		return 1, nil
 	}
 	f, err := parseGIF(content)
 	if err != nil {
@@ -39,8 +41,10 @@ func Frames(content []byte) (int, error) {
 // size. Each frame is lent to see until it returns; false ends the walk.
 func (d *Decoder) Animate(content []byte, o Options, see func(k int, m *Image) bool) (err error) {
 	defer recovered(&err)
-	if _, err := ReadHeader(content, o); err != nil {
+	if h, err := ReadHeader(content, o); err != nil {
 		return err
+	} else if h.Format != "gif" {
+		return fmt.Errorf("a %s is no animation", h.Format)
 	}
 	frames, err := gifAll(content)
 	if err != nil {

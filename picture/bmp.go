@@ -54,9 +54,11 @@ func parseBMP(b []byte) (*bmpFile, error) {
 		colours = int(min(binary.LittleEndian.Uint32(head[32:]), 1<<16))
 	}
 	at := fileHead + size
-	if err := f.readMasks(b[at:], head[:], &at, size); err != nil {
+	masks, err := f.readMasks(head[:], size, b[at:])
+	if err != nil {
 		return nil, err
 	}
+	at += masks
 	if colours == 0 && f.bits <= 8 {
 		colours = 1 << f.bits
 	}
@@ -75,28 +77,28 @@ func parseBMP(b []byte) (*bmpFile, error) {
 	return f, f.check()
 }
 
-// readMasks finds the masks: in the header, behind it, or by custom.
-func (f *bmpFile) readMasks(after, head []byte, at *int, size int) error {
-	switch {
-	case f.bits == 16:
+// readMasks finds the masks: in the header, in the bytes behind it, of which it returns how many
+// they take, or by custom.
+func (f *bmpFile) readMasks(head []byte, size int, after []byte) (behind int, err error) {
+	switch f.bits {
+	case 16:
 		f.masks = [4]uint32{0x7c00, 0x3e0, 0x1f}
-	case f.bits == 32:
+	case 32:
 		f.masks = [4]uint32{0xff0000, 0xff00, 0xff}
 	}
 	if f.compression != bmpMasks && f.compression != bmpAlphaMasks {
-		return nil
+		return 0, nil
 	}
-	const inHead, short = 40, 40
-	from, n := head[inHead:], 3
+	const short = 40 // the header that has no room for masks
+	from, n := head[short:], 3
 	if size > short+12 || f.compression == bmpAlphaMasks {
 		n = 4
 	}
 	if size <= short {
 		if len(after) < 4*n {
-			return errShort
+			return 0, errShort
 		}
-		from = after
-		*at += 4 * n
+		from, behind = after, 4*n
 	}
 	var masks [4]uint32
 	for i := range n {
@@ -110,7 +112,7 @@ func (f *bmpFile) readMasks(after, head []byte, at *int, size int) error {
 	default:
 		f.masks = masks
 	}
-	return nil
+	return behind, nil
 }
 
 // check refuses what is not read.

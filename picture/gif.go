@@ -23,6 +23,7 @@ type gifFile struct {
 	at            int
 	width, height int    // the screen
 	common        []byte // the colour table of frames that have none
+	cut           bool   // it ends within a frame
 }
 
 const gifHead = 13 // bytes of signature and screen
@@ -65,8 +66,8 @@ func (f *gifFile) skip() error {
 	return errShort
 }
 
-// next returns the next frame, nil at the trailer. Bytes that begin no block are passed over, as
-// Pillow does.
+// next returns the next frame, nil at the trailer or the end. Bytes that begin no block are passed
+// over, as Pillow does.
 func (f *gifFile) next() (*gifFrame, error) {
 	frame := &gifFrame{transparent: -1}
 	for f.at < len(f.b) {
@@ -82,7 +83,10 @@ func (f *gifFile) next() (*gifFrame, error) {
 			return frame, f.descriptor(frame)
 		}
 	}
-	return nil, errShort
+	if f.cut {
+		return nil, errShort
+	}
+	return nil, nil // there is no trailer
 }
 
 // extension keeps what a graphic control says of the frame that follows.
@@ -118,7 +122,7 @@ func (f *gifFile) descriptor(frame *gifFrame) (err error) {
 	f.at++
 	frame.data = f.at
 	if f.skip() != nil {
-		f.at = len(f.b) // the frame may be whole for all that: its decoding tells
+		f.cut = true // the frame may be whole for all that: its decoding tells
 	}
 	return nil
 }

@@ -76,6 +76,31 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// What a decoder did before changes nothing: one that reads all files, also after failing, gives what
+// a new one gives.
+func TestDecoderReused(t *testing.T) {
+	t.Parallel()
+	old := new(Decoder)
+	var got Image
+	for _, w := range readWanted(t, "testdata") {
+		content, err := os.ReadFile("testdata/" + w.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if format, ok := Sniff(content); !ok || format == "heic" {
+			continue
+		}
+		var want Image
+		first, second := new(Decoder).Decode(content, Options{}, &want), old.Decode(content, Options{}, &got)
+		if (first == nil) != (second == nil) {
+			t.Fatalf("%s: %v, then %v", w.file, first, second)
+		}
+		if first == nil && (got.Width != want.Width || !bytes.Equal(got.Pix, want.Pix)) {
+			t.Errorf("%s: other pixels the second time", w.file)
+		}
+	}
+}
+
 // MOCO_PICTURES_DIR names a folder with other pictures and their want.tsv. Pictures that Pillow
 // does not read, and those of JPEG, are passed over.
 func TestOtherPictures(t *testing.T) {
