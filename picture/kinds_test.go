@@ -252,7 +252,6 @@ var sentences = map[string]string{
 	"kinds/kind_double.tif":    "float samples of 64 bits",
 	"kinds/kind_mask.tif":      "a transparency mask",
 	"kinds/kind_rgb_float.tif": "3 float samples",
-	"kinds/kind_ycc_raw.tif":   "Y'CbCr colours",
 	"kinds/kind_lzma.tif":      "LZMA compression",
 	"kinds/kind_lab.tif":       "CIELab colours",
 	"kinds/kind_int16.tif":     "signed samples",

@@ -201,9 +201,6 @@ func (f *tiffFile) checkSamples() error {
 	if f.photometric == tiffPalette && f.bits > 8 {
 		return unsupportedTIFF("a palette of %d bits", f.bits)
 	}
-	if f.photometric == tiffYCbCr && f.compression != 7 && f.bits != 8 {
-		return unsupportedTIFF("Y'CbCr of %d bits", f.bits)
-	}
 	return nil
 }
 
@@ -264,6 +261,9 @@ func (d *Decoder) decodeTIFF(content []byte, dst *Image) (orientation int, err e
 	orientation = orientationIn(f.directory)
 	if f.compression == tiffJPEG {
 		return orientation, d.tiffFromJPEG(f, dst)
+	}
+	if f.photometric == tiffYCbCr {
+		return orientation, d.tiffFromYCC(f, dst)
 	}
 	write, err := f.rows(d.options.Ground)
 	if err != nil {

@@ -10,8 +10,6 @@ func (f *tiffFile) rows(g Ground) (func(dst, src []byte), error) {
 	switch {
 	case f.float:
 		return f.floatRow, nil
-	case f.photometric == tiffYCbCr:
-		return nil, unsupportedTIFF("Y'CbCr colours that are not compressed as JPEG")
 	case f.samples == 1 && f.bits <= 8:
 		return indexRow(f.table().onto(g), uint8(f.bits)), nil
 	case f.samples == 3 && f.bits == 8:

@@ -300,7 +300,7 @@ def bmps():
 def tiff(tags, data, order="<", magic=42):
     """One strip. Tags: {tag: (type, values)}."""
     size = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
-    code = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+    code = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 6: "b", 8: "h", 9: "i"}
     tags = dict(tags)
     tags.setdefault(256, (3, [W])); tags.setdefault(257, (3, [H])); tags.setdefault(259, (3, [1]))
     tags.setdefault(273, (4, [8])); tags.setdefault(279, (4, [len(data)])); tags.setdefault(278, (3, [H]))
@@ -311,7 +311,7 @@ def tiff(tags, data, order="<", magic=42):
     for tag in sorted(tags):
         kind, values = tags[tag]
         v = struct.pack(order + code[kind] * len(values), *values)
-        ifd += struct.pack(order + "HHI", tag, kind, len(values))
+        ifd += struct.pack(order + "HHI", tag, kind, len(values) // (1 + (kind == 5)))
         if len(v) <= 4:
             ifd += v + b"\0" * (4 - len(v))
         else:
@@ -407,13 +407,24 @@ def tiffs():
     tiffcp("jpeg_gray.tif", "l_raw.tif", "-c", "jpeg:95")
     save("jpeg_cmyk.tif", rgb(64, 48).convert("CMYK"), compression="jpeg", quality=95)
     tiffcp("jpeg_ycc_tiled.tif", "jpeg_ycc.tif", "-c", "jpeg:95", "-t", "-w", "32", "-l", "32")
+    for h, v in ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 4), (0, 0)):
+        t = {258: (3, [8] * 3), 262: (3, [6]), 277: (3, [3]), 259: (3, [8])}
+        if h:
+            t[530] = (3, [h, v])
+        h, v = h or 2, v or 2
+        n = -(-W // h) * -(-H // v) * (h * v + 2)
+        write("ycc_%d%d_%d.tif" % (h, v, 530 in t), tiff(t, zlib.compress(noise(n, 4))))
+    t[529] = (5, [2125, 10000, 7154, 10000, 721, 10000])
+    write("ycc_709.tif", tiff(t, zlib.compress(noise(n, 4))))
+    t[532] = (5, [16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1])
+    write("ycc_range.tif", tiff(t, zlib.compress(noise(n, 4)), ">"))
     for kind in (1, 3, 4):
         write("turned_type%d.tif" % kind, tiff({258: (3, [8] * 3), 262: (3, [2]), 277: (3, [3]), 274: (kind, [6])}, noise(W * H * 3, 4)))
     for name, tags, n in (("lab", {258: (3, [8] * 3), 262: (3, [8]), 277: (3, [3])}, 3), ("int16", {258: (3, [16]), 262: (3, [1]), 277: (3, [1]), 339: (3, [2])}, 2),
                           ("uint32", {258: (3, [32]), 262: (3, [1]), 277: (3, [1])}, 4), ("rgb_float", {258: (3, [32] * 3), 262: (3, [2]), 277: (3, [3]), 339: (3, [3] * 3)}, 12),
                           ("double", {258: (3, [64]), 262: (3, [1]), 277: (3, [1]), 339: (3, [3])}, 8), ("mask", {258: (3, [1]), 262: (3, [4]), 277: (3, [1])}, 1),
                           ("gray16", {258: (3, [16]), 262: (3, [1]), 277: (3, [1])}, 2), ("gray12", {258: (3, [12]), 262: (3, [1]), 277: (3, [1])}, 2),
-                          ("565", {258: (3, [5, 6, 5]), 262: (3, [2]), 277: (3, [3])}, 2), ("ycc_raw", {258: (3, [8] * 3), 262: (3, [6]), 277: (3, [3]), 530: (3, [1, 1])}, 3)):
+                          ("565", {258: (3, [5, 6, 5]), 262: (3, [2]), 277: (3, [3])}, 2)):
         write("kind_%s.tif" % name, tiff(tags, noise(W * H * n, 4)))
 
 
