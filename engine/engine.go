@@ -1,5 +1,5 @@
-// Package engine says what an engine is: something that compiles a graph once and runs it many times. It holds no
-// engine; engine/cpu is one, and package enginetest is what each must pass.
+// Package engine says what an engine is: something that compiles a graph once and runs it many times.
+// It holds no engine; engine/cpu is one, and package enginetest is what each must pass.
 package engine
 
 import (
@@ -15,14 +15,15 @@ type Engine interface {
 	Name() string
 	// NewState returns an empty set of variables.
 	NewState() State
-	// Compile checks and plans a graph whose variables live in s, which must come from this engine's NewState. A
-	// variable that s has already is shared, and must have the same type and shape. Compiling takes little
-	// time and memory: buffers are made at the first Run.
+	// Compile checks and plans a graph whose variables live in s, which must come from this engine's
+	// NewState. A variable that s has already is shared, and must have the same type and shape; where
+	// Compile fails, s is as it was. Compiling takes little time and memory: buffers are made at the
+	// first Run.
 	Compile(g *graph.Graph, s State) (Program, error)
 }
 
-// State holds variables by name between runs. Programs compiled against one State share its variables and its working
-// memory; they must not run at the same time.
+// State holds variables by name between runs. Programs compiled against one State share its variables
+// and its working memory; they must not run at the same time.
 type State interface {
 	// Names lists the variables in the order in which programs first named them.
 	Names() []string
@@ -38,11 +39,13 @@ type Program interface {
 	Input(name string) *tensor.Tensor
 	// Output is the tensor that holds a named output's value after Run; it stays the same tensor.
 	Output(name string) *tensor.Tensor
-	// Run executes the graph once and then applies its assignments. It allocates nothing after the first time.
+	// Run executes the graph once and then applies its assignments. It allocates nothing after the first
+	// time.
 	Run() error
 	// Cost is what one run takes.
 	Cost() Cost
-	// Profile makes later runs measure each node, until it is called with false, and returns what was measured so far.
+	// Profile makes later runs measure each node, until it is called with false, and returns what was
+	// measured so far.
 	Profile(on bool) []NodeTime
 	// Close frees what only this program uses.
 	Close() error
@@ -52,16 +55,29 @@ type Program interface {
 type Cost struct {
 	FLOPs         int64 // as graph.Cost counts them
 	VariableBytes int64 // this program's variables
-	WorkBytes     int64 // the planned peak of everything else
+	WorkBytes     int64 // everything else that a run uses, at its planned peak
 }
 
 // PeakBytes is the memory that running the program takes.
 func (c Cost) PeakBytes() int64 { return c.VariableBytes + c.WorkBytes }
 
+// Kind says what sort of work an engine does for a node.
+type Kind uint8
+
+// The kinds of work. Work that was fused counts as the kind of the operation that it was fused into.
+const (
+	Other       Kind = iota
+	Convolution      // a convolution or one of its gradients
+	Product          // of matrices
+	BatchNorm        // statistics, normalisation and their gradients
+	Move             // copies, conversions, inputs and outputs
+)
+
 // NodeTime is the time spent on one node, or on several that the engine runs as one.
 type NodeTime struct {
 	Node  *graph.Node // the first of them
-	Label string      // what the engine made of it: "Normalise+ReLU"
+	Kind  Kind
+	Label string // what the engine made of it, for people: "Normalise+ReLU"
 	Runs  int
 	Time  time.Duration // over all runs
 	Cost  graph.Cost    // of one run

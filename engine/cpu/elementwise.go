@@ -1,90 +1,100 @@
 package cpu
 
-import "moco/graph"
+import (
+	"moco/graph"
+)
 
-// Operations that work float by float, in whatever order the floats lie.
+// Operations that work value by value, in whatever order the values lie.
+var elementOperations = operations{
+	graph.WeightedSum: {layout: weightsStay, operands: termsLikeResult, emit: emitWeightedSum},
+	graph.ReLU:        {layout: weightsStay, operands: likeResult, emit: emitReLU},
+	graph.ReLUGrad:    reluGrad,
+}
 
-func (c *compiler) weightedSum(n *graph.Node) {
-	if grad := c.fusion.adds[n]; grad != nil {
-		c.addConvGradInput(n, grad)
-		return
+// likeResult brings operands into the result's layout.
+func likeResult(c *compiler, s *step) {
+	for i := range s.in {
+		c.want(s, i, s.out[0].layout, float32s)
 	}
-	a := n.Attr.(graph.WeightedSumAttr)
-	terms := len(a.Coefficients)
-	var x, s [3]*buffer
-	var k [3]float32
-	o := &op{node: n, cost: n.Cost()}
-	for i := range terms {
-		x[i] = c.as(n, n.In[i])
-		k[i] = float32(a.Coefficients[i])
-		o.reads = append(o.reads, x[i])
-		if j := a.Scalars[i]; j >= 0 {
-			s[i] = c.value(n.In[j])
-			o.reads = append(o.reads, s[i])
+}
+
+// termsLikeResult does so with a weighted sum's terms. The scalars behind them are rows.
+func termsLikeResult(c *compiler, s *step) {
+	for i := range s.in {
+		if i < len(s.node.Attr.(graph.WeightedSumAttr).Coefficients) {
+			c.want(s, i, s.out[0].layout, float32s)
+		} else {
+			c.want(s, i, inRows, float32s)
 		}
 	}
-	y := c.result(n)
-	o.reuse, o.writes = o.reads, []*buffer{y}
+}
+
+func emitWeightedSum(c *compiler, s *step, o *op) {
+	a := s.node.Attr.(graph.WeightedSumAttr)
+	terms := len(a.Coefficients)
+	var x, scalar [3]*buffer
+	var k [3]float32
+	for i := range terms {
+		x[i] = s.in[i].buffer
+		k[i] = float32(a.Coefficients[i])
+		if j := a.Scalars[i]; j >= 0 {
+			scalar[i] = s.in[j].buffer
+		}
+	}
+	y := s.out[0].buffer
+	o.reuse = o.reads
 	sum := c.engine.path.WeightedSum
-	o.phases = []phase{cut(y.words, elementsEach, func(_ *worker, lo, hi int) {
+	o.then(cut(y.count, elementsEach, func(_ *worker, lo, hi int) {
 		var f [3][]float32
 		var a [3]float32
 		for i := range terms {
-			f[i] = x[i].f[lo:hi]
+			f[i] = x[i].f32[lo:hi]
 			a[i] = k[i]
-			if s[i] != nil {
-				a[i] *= s[i].f[0]
+			if scalar[i] != nil {
+				a[i] *= scalar[i].f32[0]
 			}
 		}
-		sum(y.f[lo:hi], a[0], f[0], a[1], f[1], a[2], f[2])
-	})}
-	c.emit(o)
+		sum(y.f32[lo:hi], a[0], f[0], a[1], f[1], a[2], f[2])
+	}))
 }
 
-func (c *compiler) relu(n *graph.Node) {
-	if c.fusion.lazy[n] != nil || c.values[n] != nil { // the convolution behind or in front of it does it
-		return
-	}
-	if normalise := c.fusion.relu[n]; normalise != nil {
-		c.normaliseInto(n, normalise, c.fusion.residual[n], true)
-		return
-	}
-	x := c.as(n, n.In[0])
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, reuse: []*buffer{x},
-		phases: []phase{cut(y.words, elementsEach, func(_ *worker, lo, hi int) {
-			c.engine.path.ReLU(y.f[lo:hi], x.f[lo:hi])
-		})}})
+func emitReLU(c *compiler, s *step, o *op) {
+	x, y := s.in[0].buffer, s.out[0].buffer
+	o.reuse = []*buffer{x}
+	o.then(cut(y.count, elementsEach, func(_ *worker, lo, hi int) {
+		c.engine.path.ReLU(y.f32[lo:hi], x.f32[lo:hi])
+	}))
 }
 
-func (c *compiler) reluGrad(n *graph.Node) {
-	var dy, y *buffer
-	if isWeights(n) {
-		dy, y = c.as(n, n.In[0]), c.as(n, n.In[1])
-	} else {
-		y = c.later(n.In[1])
-		dy = c.storedLike(n.In[0], y)
-		if c.only(n.In[0]) {
-			if maker := c.maker(n.In[0], dy, c.splitsBehind(n), y); maker != nil {
-				c.maskParts(n, maker, dy, y)
-				return
-			}
+// reluGrad is dx = dy where y is positive. It can be the epilogue of the convolution that writes dy.
+var reluGrad = &operation{
+	layout: weightsStay,
+	element: func(_ *compiler, s *step) element {
+		if s.out[0].layout == inTileOrder {
+			return float32s
 		}
-	}
-	dx := c.resultLike(n, y)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, y}, writes: []*buffer{dx}, reuse: []*buffer{dy, y},
-		phases: []phase{cut(dx.floats(), elementsEach, func(_ *worker, lo, hi int) {
+		return s.in[1].element
+	},
+	operands: func(c *compiler, s *step) {
+		if s.out[0].layout == inTileOrder {
+			likeResult(c, s)
+			return
+		}
+		c.stored(s, 1)
+		c.like(s, 0, 1)
+	},
+	rows: func(c *compiler, s *step, _ int) rowsWork {
+		dy, y, dx := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
+		ch := dy.stride
+		return func(_ *worker, _, _, lo, hi int) {
+			c.engine.path.ReLUGrad(dx.values(lo*ch, hi*ch), dy.values(lo*ch, hi*ch), y.values(lo*ch, hi*ch))
+		}
+	},
+	emit: func(c *compiler, s *step, o *op) {
+		dy, y, dx := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
+		o.reuse = []*buffer{dy, y}
+		o.then(cut(dx.count, elementsEach, func(_ *worker, lo, hi int) {
 			c.engine.path.ReLUGrad(dx.values(lo, hi), dy.values(lo, hi), y.values(lo, hi))
-		})}})
-}
-
-// maskParts lets who writes a gradient clear it where y is not positive.
-func (c *compiler) maskParts(n *graph.Node, maker *parted, dy, y *buffer) {
-	ch := dy.stride
-	maker.then(func(_ *worker, _, _, lo, hi int) {
-		d := dy.values(lo*ch, hi*ch)
-		c.engine.path.ReLUGrad(d, d, y.values(lo*ch, hi*ch))
-	}, []*buffer{y})
-	maker.op.label += "+ReLUGrad"
-	c.values[n], c.parted[n] = dy, maker
+		}))
+	},
 }

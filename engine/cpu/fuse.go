@@ -6,46 +6,8 @@ import (
 	"moco/graph"
 )
 
-// fusion is what findFusions decided: passes over memory that one operation makes for several nodes.
-type fusion struct {
-	absorbed map[*graph.Node]bool        // nodes without an operation of their own
-	relu     map[*graph.Node]*graph.Node // ReLU -> the Normalise that it is one pass with
-	residual map[*graph.Node]*graph.Node // such a ReLU -> what is added between the two
-	masked   map[*graph.Node]*graph.Node // ReLUGrad that is never stored -> the Normalise whose output's sign decides
-	pair     map[*graph.Node]*graph.Node // ChannelDot -> ChannelSum, BatchVariance -> BatchMean: one reading gives both
-	lazy     map[*graph.Node]*graph.Node // ReLU that is never stored -> its Normalise: all who read it are convolutions that compute it from x while they lay out their inputs
-	adds     map[*graph.Node]*graph.Node // sum of two -> its operand ConvGradInput, which adds to the other operand in place
-}
-
-// findFusions looks for the patterns that a residual network's step is made of.
-func (c *compiler) findFusions() fusion {
-	f := fusion{
-		absorbed: map[*graph.Node]bool{}, relu: map[*graph.Node]*graph.Node{}, residual: map[*graph.Node]*graph.Node{},
-		masked: map[*graph.Node]*graph.Node{}, pair: map[*graph.Node]*graph.Node{}, adds: map[*graph.Node]*graph.Node{}, lazy: map[*graph.Node]*graph.Node{},
-	}
-	for _, n := range c.graph.Nodes {
-		switch n.Op {
-		case graph.ReLU:
-			c.fuseNormalise(&f, n)
-		case graph.ChannelDot, graph.BatchVariance:
-			c.fusePair(&f, n)
-		case graph.WeightedSum:
-			c.fuseAdd(&f, n)
-		}
-	}
-	for _, n := range c.graph.Nodes {
-		if n.Op == graph.ReLUGrad {
-			c.fuseMask(&f, n)
-		}
-	}
-	for relu := range f.relu {
-		c.fuseInput(&f, relu)
-	}
-	return f
-}
-
-// only reports whether n is read by one operand of one node and nothing else.
-func (c *compiler) only(n *graph.Node) bool { return len(c.users[n]) == 1 && !c.held[n] }
+// This file is the rules of fusion on the list of steps, for the patterns that a residual network's step
+// is made of. Each rule names its pattern and its condition; epilogue.go has those of convolutions.
 
 // isSum is true of x + y.
 func isSum(n *graph.Node) bool {
@@ -53,108 +15,249 @@ func isSum(n *graph.Node) bool {
 	return ok && len(n.In) == 2 && slices.Equal(a.Coefficients, []float64{1, 1})
 }
 
-// fuseNormalise finds relu(normalise(x)) and relu(normalise(x) + residual): one pass over x instead of two or three.
-func (c *compiler) fuseNormalise(f *fusion, relu *graph.Node) {
-	x := relu.In[0]
-	if x.Op == graph.Normalise && c.only(x) {
-		f.relu[relu] = x
-		f.absorbed[x] = true
-		return
-	}
-	if !isSum(x) || !c.only(x) || isWeights(x) {
-		return
-	}
-	for i, n := range x.In {
-		// of two normalised branches, the one that stands first in the graph stays a value of its own
-		other := x.In[1-i]
-		if n.Op == graph.Normalise && c.only(n) && (other.Op != graph.Normalise || other.ID < n.ID || !c.only(other)) {
-			f.relu[relu], f.residual[relu] = n, other
-			f.absorbed[n], f.absorbed[x] = true, true
-			return
+// each calls f for the steps that were in the list at the start, but for those dropped since.
+func (c *compiler) each(f func(s *step)) {
+	for i := range c.steps {
+		if s := c.steps[i]; s != nil {
+			f(s)
 		}
 	}
 }
 
-// fusePair lets one reading of the activations give both sums.
-func (c *compiler) fusePair(f *fusion, n *graph.Node) {
-	first := graph.ChannelSum
-	if n.Op == graph.BatchVariance {
-		first = graph.BatchMean
+// plainNorm is the step that makes v by normalising alone, if v is read once and by nothing else than
+// the step that asks; else nil.
+func plainNorm(v *value) *step {
+	if v.madeBy(normalise) && !v.producer.norm.relu && v.only() {
+		return v.producer
 	}
-	splits := n.Shape[0]
-	for _, u := range c.users[n.In[0]] {
-		if u.Op != first || u.ID > n.ID || u.Shape[0] != splits || f.absorbed[u] {
+	return nil
+}
+
+// fuseNorms finds relu(normalise(x)) and relu(normalise(x) + residual).
+func (c *compiler) fuseNorms() {
+	c.each(func(relu *step) {
+		if relu.operation != operationOf(graph.ReLU) {
+			return
+		}
+		x := relu.in[0]
+		if s := plainNorm(x); s != nil {
+			c.endWithReLU(s, relu)
+			return
+		}
+		if x.producer == nil || !isSum(x.producer.node) || !x.only() || x.layout == inTileOrder {
+			return
+		}
+		sum := x.producer
+		for i, v := range sum.in {
+			// of two normalised branches, the one that stands first in the graph stays a value of its own
+			other := sum.in[1-i]
+			s := plainNorm(v)
+			if s == nil || other.node.Op == graph.Normalise && other.only() && other.node.ID > v.node.ID {
+				continue
+			}
+			c.drop(sum)
+			s.read(normResidual, other)
+			c.endWithReLU(s, relu)
+			return
+		}
+	})
+}
+
+// endWithReLU makes a normalise step take a ReLU's place.
+func (c *compiler) endWithReLU(s, relu *step) {
+	y := relu.out[0]
+	c.drop(relu)
+	c.settle(s, relu)
+	s.norm.relu, s.node = true, relu.node
+	s.write(0, y)
+	y.norm = s
+}
+
+// fusePairs lets one reading of the activations give both statistics, or both sums of a gradient.
+func (c *compiler) fusePairs() {
+	c.each(func(s *step) {
+		switch {
+		case s.operation == mergeStatistics && s.out[mergeMean] == nil:
+			c.pairStatistics(s)
+		case s.operation == mergeGradSums:
+			c.pairGradSums(s)
+		}
+	})
+}
+
+// pairStatistics gives a variance's merging step the mean too.
+func (c *compiler) pairStatistics(merge *step) {
+	x := merge.in[0].producer.in[0]
+	for _, take := range x.readers {
+		if take.operation != takeStatistics || take.at > merge.at || take.sums.splits != merge.sums.splits {
 			continue
 		}
-		early := false // does somebody want it before n stands?
-		for _, w := range c.users[u] {
-			early = early || w.ID < n.ID
+		other := take.out[0].readers[0]
+		mean := other.out[mergeMean]
+		if mean == nil || other.out[mergeVariance] != nil || readEarly(mean, merge) {
+			continue
 		}
-		if !early {
-			f.pair[n], f.absorbed[u] = u, true
-			return
+		c.drop(take)
+		c.drop(other)
+		low := c.newPrivate(merge.node, merge.sums.splits, channels(merge.node.Shape[1]))
+		merge.write(mergeMean, mean)
+		merge.write(mergeLow, low)
+		for _, r := range mean.readers {
+			if r.operation == computeScale && r.in[scaleMean] == mean {
+				r.read(scaleLow, low)
+			}
 		}
+		return
 	}
 }
 
-// fuseAdd lets a convolution's data gradient add to the gradient that came by the other branch.
-func (c *compiler) fuseAdd(f *fusion, sum *graph.Node) {
-	if !isSum(sum) {
-		return
-	}
-	for _, n := range sum.In {
-		if n.Op == graph.ConvGradInput && c.only(n) && sum.In[0] != sum.In[1] {
-			f.adds[sum], f.absorbed[n] = n, true
-			return
+// pairGradSums gives a dot product's merging step the sum too.
+func (c *compiler) pairGradSums(merge *step) {
+	dy := merge.in[0].producer.in[gradDY]
+	for _, s := range dy.readers {
+		if s.operation != operationOf(graph.ChannelSum) || s.at > merge.at || s.node.Shape[0] != merge.sums.splits {
+			continue
 		}
+		sum := s.out[0]
+		if readEarly(sum, merge) {
+			continue
+		}
+		c.drop(s)
+		merge.write(mergeSum, sum)
+		return
 	}
 }
 
-// fuseMask finds the gradient through relu(normalise(x)) that goes to batch norm's gradient alone. The sign of the
-// normalised value is cheap to have again from x, so neither it nor the masked gradient is stored.
-func (c *compiler) fuseMask(f *fusion, n *graph.Node) {
-	normalise := f.relu[n.In[1]]
-	if normalise == nil || f.residual[n.In[1]] != nil || c.held[n] || len(c.users[n]) == 0 {
-		return
+// readEarly reports whether somebody reads v before step s stands.
+func readEarly(v *value, s *step) bool {
+	return slices.ContainsFunc(v.readers, func(r *step) bool { return r.at < s.at })
+}
+
+// fuseAdds lets a convolution's data gradient add to the gradient that came by the other branch.
+func (c *compiler) fuseAdds() {
+	c.each(func(sum *step) {
+		if !isSum(sum.node) || sum.operation != operationOf(graph.WeightedSum) || sum.in[0] == sum.in[1] {
+			return
+		}
+		for i, v := range sum.in {
+			if v.madeBy(dataGradient) && v.only() {
+				s, y := v.producer, sum.out[0]
+				other := sum.in[1-i]
+				c.drop(sum)
+				c.settle(s, sum)
+				s.read(convAdd, other)
+				s.write(0, y)
+				y.layout = inRows
+				return
+			}
+		}
+	})
+}
+
+// fuseMasks finds the gradient through relu(normalise(x)) that goes to batch norm's gradient alone. The
+// sign of the normalised value is cheap to have again from x, so neither it nor the masked gradient is
+// stored.
+func (c *compiler) fuseMasks() {
+	c.each(func(s *step) {
+		if s.operation != operationOf(graph.ReLUGrad) {
+			return
+		}
+		dx, n := s.out[0], s.in[1].norm
+		if n == nil || !n.norm.relu || n.in[normResidual] != nil || dx.held || len(dx.readers) == 0 {
+			return
+		}
+		for _, r := range dx.readers {
+			if !canMask(r, dx, n) {
+				return
+			}
+		}
+		for _, r := range slices.Clone(dx.readers) {
+			r.read(gradDY, s.in[0])
+			r.read(gradMask, n.in[normScale])
+		}
+		c.drop(s)
+	})
+}
+
+// canMask reports whether a step can take the gradient through batch norm n and its ReLU, which it reads
+// as dx, with a mask instead.
+func canMask(s *step, dx *value, n *step) bool {
+	switch s.operation {
+	case takeGradSums:
+		if s.out[0].readers[0].out[mergeSum] == nil {
+			return false
+		}
+	case gradInput:
+	default:
+		return false
 	}
-	x := normalise.In[0]
-	for _, u := range c.users[n] {
+	scale := n.in[normScale].producer
+	return s.in[gradDY] == dx && s.in[gradX] == n.in[normX] && s.in[gradMean] == scale.in[scaleMean]
+}
+
+// fuseInputs finds relu(normalise(x)) that only convolutions read which lay out their inputs themselves,
+// Winograd's and 1x1, and normalise on the way: neither a pass over memory nor room for the value is
+// needed. The weight gradient of a 1x1 convolution has it computed again (see computeAgain).
+func (c *compiler) fuseInputs() {
+	c.each(func(n *step) {
+		if n.operation != normalise || !n.norm.relu || n.in[normResidual] != nil {
+			return
+		}
+		y := n.out[0]
+		if y.held {
+			return
+		}
+		for _, r := range y.readers {
+			if r.operation != forward && r.operation != weightGradient || !r.conv.laysOut() ||
+				r.in[convX] != y || r.in[convOther] == y {
+				return
+			}
+		}
+		for _, r := range slices.Clone(y.readers) {
+			if r.operation == weightGradient && r.conv.way != winogradWay {
+				continue
+			}
+			r.read(convX, n.in[normX])
+			r.read(convScale, n.in[normScale])
+		}
+		c.drop(n)
+		y.producer = nil
+	})
+}
+
+// computeAgain gives the backward pass its own copy of what comes out of a batch norm, computed again
+// from the convolution's output, which batch norm's gradient needs in any case. That is one more pass
+// over it (1 to 2% of a step) for a quarter of the memory. Residuals are computed again in their turn.
+func (c *compiler) computeAgain() {
+	c.rewrite(func(s *step) {
 		switch {
-		case u.Op == graph.ChannelSum && f.absorbed[u]:
-		case (u.Op == graph.ChannelDot || u.Op == graph.BatchNormGradInput) && u.In[0] == n && u.In[1] == x && u.In[2].Shape.Equal(normalise.In[1].Shape):
-			if u.Op == graph.ChannelDot && f.pair[u] == nil {
-				return
-			}
-		default:
-			return
+		case s.operation == operationOf(graph.ReLUGrad) && s.out[0].layout != inTileOrder:
+			s.read(1, c.later(s.in[1]))
+		case s.operation == weightGradient && s.in[convScale] == nil:
+			s.read(convX, c.later(s.in[convX]))
 		}
-	}
-	f.masked[n] = normalise
-	f.absorbed[n] = true
+	})
 }
 
-// fuseInput finds relu(normalise(x)) that only convolutions read which lay out their inputs themselves, Winograd's and 1x1, and normalise on the way: neither a pass
-// over memory nor room for the value is needed. The weight gradient of a 1x1 convolution has it computed again (see later).
-func (c *compiler) fuseInput(f *fusion, relu *graph.Node) {
-	if f.residual[relu] != nil || c.held[relu] {
-		return
+// later is a value for a step of the backward pass: computed again, or as it is where that cannot be.
+func (c *compiler) later(v *value) *value {
+	if v.again != nil {
+		return v.again
 	}
-	for _, u := range c.users[relu] {
-		switch {
-		case u.Op == graph.Conv && u.In[0] == relu && u.In[1] != relu:
-			p := c.engine.packingOf(u.In[1].Shape)
-			if !c.engine.inParts(geometryOf(u, u), p.inPad, p.outPad) {
-				return
-			}
-		case u.Op == graph.ConvGradWeight && u.In[1] == relu && u.In[0] != relu:
-			p := c.engine.packingOf(u.Shape)
-			if !c.engine.inParts(geometryOf(u, u.In[0]), p.inPad, p.outPad) {
-				return
-			}
-		case u.Op == graph.ReLUGrad && f.masked[u] != nil:
-		default:
-			return
+	n := v.norm
+	if n == nil || v.held || n.in[normX].inCache {
+		return v
+	}
+	var residual *value
+	if r := n.in[normResidual]; r != nil {
+		if residual = c.later(r); residual.element != n.in[normX].element {
+			return v
 		}
 	}
-	f.lazy[relu] = f.relu[relu]
+	y := c.newValue(v.node)
+	y.layout, y.element = v.layout, v.element
+	s := c.add(newStep(normalise, n.node, []*value{n.in[normX], n.in[normScale], residual}, []*value{y}))
+	s.norm, s.again = n.norm, true
+	v.again = y
+	return y
 }

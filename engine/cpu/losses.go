@@ -7,21 +7,32 @@ import (
 )
 
 // The losses that are no contrast with a common set of keys, and what goes with them.
+var lossOperations = operations{
+	graph.CrossEntropy:     {emit: emitCrossEntropy},
+	graph.CrossEntropyGrad: {emit: emitCrossEntropyGrad},
+	graph.LabelAccuracy:    {emit: emitLabelAccuracy},
+	graph.NCE:              {emit: emitNCE},
+	graph.NCEGrad:          {emit: emitNCEGrad},
+	graph.Partition:        {emit: emitPartition},
+	graph.TrustRatio:       {operands: alike, emit: emitTrustRatio},
+}
 
-// mean makes an operation that averages one value for each of some rows, added up in their order.
-func (c *compiler) mean(n *graph.Node, rows, width int, reads []*buffer, f func(w *worker, r int) float64) {
-	y := c.result(n)
-	each := make([]float64, rows)
-	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y}, phases: []phase{
-		rowsPhase(rows, width, func(w *worker, r int) { each[r] = f(w, r) }),
+// meanOfRows averages one value for each of some rows, added up in their order.
+func meanOfRows(s *step, o *op, rows, width int, f func(w *worker, r int) float64) {
+	y := s.out[0].buffer
+	each := o.work(float64s, 1, rows)
+	o.then(rowsPhase(rows, width, func(w *worker, r int) { each.f64[r] = f(w, r) }),
 		serial(func(*worker) {
-			var sum float64
-			for _, v := range each {
-				sum += v
-			}
-			y.f[0] = float32(sum / float64(rows))
-		}),
-	}})
+			y.f32[0] = float32(sumOf(each.f64) / float64(rows))
+		}))
+}
+
+func sumOf(x []float64) float64 {
+	var sum float64
+	for _, v := range x {
+		sum += v
+	}
+	return sum
 }
 
 // labelled is logits with a label for each row.
@@ -30,45 +41,43 @@ type labelled struct {
 	rows, classes  int
 }
 
-func (c *compiler) labelled(in []*graph.Node) (labelled, []*buffer) {
-	l := labelled{c.value(in[0]), c.values[in[1]], in[0].Shape[0], in[0].Shape[1]}
-	return l, []*buffer{l.logits, l.labels}
+func labelledOf(in []*value) labelled {
+	shape := in[0].node.Shape
+	return labelled{logits: in[0].buffer, labels: in[1].buffer, rows: shape[0], classes: shape[1]}
 }
 
 func (l labelled) row(r int) (logits []float32, label int) {
-	return l.logits.row(r)[:l.classes], within(l.labels.i[r], l.classes)
+	return l.logits.row(r)[:l.classes], within(l.labels.i32[r], l.classes)
 }
 
-func (c *compiler) crossEntropy(n *graph.Node) {
-	l, reads := c.labelled(n.In)
-	c.mean(n, l.rows, l.classes, reads, func(w *worker, r int) float64 {
+func emitCrossEntropy(c *compiler, s *step, o *op) {
+	l, path := labelledOf(s.in), c.engine.path
+	o.needs(l.classes)
+	meanOfRows(s, o, l.rows, l.classes, func(w *worker, r int) float64 {
 		logits, label := l.row(r)
-		largest := c.engine.path.RowMax(logits)
-		sum := c.engine.path.ExpSum(w.floats(l.classes), logits, 1, -largest)
+		largest := path.RowMax(logits)
+		sum := path.ExpSum(w.floats(l.classes), logits, 1, -largest)
 		return math.Log(float64(sum)) - float64(logits[label]-largest)
 	})
 }
 
-func (c *compiler) crossEntropyGrad(n *graph.Node) {
-	dy := c.value(n.In[0])
-	l, reads := c.labelled(n.In[1:])
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: append(reads, dy), writes: []*buffer{y}, phases: []phase{
-		rowsPhase(l.rows, l.classes, func(_ *worker, r int) {
-			logits, label := l.row(r)
-			row := y.row(r)
-			clear(row[l.classes:])
-			sum := c.engine.path.ExpSum(row[:l.classes], logits, 1, -c.engine.path.RowMax(logits))
-			k := float64(dy.f[0]) / float64(l.rows)
-			c.engine.path.Scale(row, row, float32(k/float64(sum)))
-			row[label] -= float32(k)
-		}),
-	}})
+func emitCrossEntropyGrad(c *compiler, s *step, o *op) {
+	dy, y, path := s.in[0].buffer, s.out[0].buffer, c.engine.path
+	l := labelledOf(s.in[1:])
+	o.then(rowsPhase(l.rows, l.classes, func(_ *worker, r int) {
+		logits, label := l.row(r)
+		row := y.row(r)
+		clear(row[l.classes:])
+		sum := path.ExpSum(row[:l.classes], logits, 1, -path.RowMax(logits))
+		k := float64(dy.f32[0]) / float64(l.rows)
+		path.Scale(row, row, float32(k/float64(sum)))
+		row[label] -= float32(k)
+	}))
 }
 
-func (c *compiler) labelAccuracy(n *graph.Node) {
-	l, reads := c.labelled(n.In)
-	c.mean(n, l.rows, l.classes, reads, func(_ *worker, r int) float64 {
+func emitLabelAccuracy(c *compiler, s *step, o *op) {
+	l := labelledOf(s.in)
+	meanOfRows(s, o, l.rows, l.classes, func(_ *worker, r int) float64 {
 		if logits, label := l.row(r); logits[label] >= c.engine.path.RowMax(logits) {
 			return 1
 		}
@@ -76,7 +85,8 @@ func (c *compiler) labelAccuracy(n *graph.Node) {
 	})
 }
 
-// estimate is what noise-contrastive estimation works on: column 0 of the similarities is the positive, the others are noise.
+// estimate is what noise-contrastive estimation works on: column 0 of the similarities is the positive,
+// the others are noise.
 type estimate struct {
 	similarities, z *buffer
 	rows, columns   int
@@ -85,105 +95,94 @@ type estimate struct {
 	population      float64
 }
 
-func (c *compiler) estimate(in []*graph.Node, a graph.EstimateAttr) (estimate, []*buffer) {
-	s, population := in[0].Shape, float64(a.Population)
-	e := estimate{c.value(in[0]), c.value(in[1]), s[0], s[1], 1 / a.Temperature, float64(s[1]-1) / population, population}
-	return e, []*buffer{e.similarities, e.z}
+func estimateOf(in []*value, a graph.EstimateAttr) estimate {
+	shape, population := in[0].node.Shape, float64(a.Population)
+	return estimate{
+		similarities: in[0].buffer, z: in[1].buffer, rows: shape[0], columns: shape[1],
+		scale: 1 / a.Temperature, ratio: float64(shape[1]-1) / population, population: population,
+	}
 }
 
-// odds is what is added to -similarity/t to give log u, where u = ratio/P is how much likelier noise is than the data, a priori equal: h = 1/(1+u). Working with
-// its logarithm keeps every similarity and Z finite.
-func (e estimate) odds() float64 { return math.Log(float64(e.z.f[0])) + math.Log(e.ratio) }
+// odds is what is added to -similarity/t to give log u, where u = ratio/P is how much likelier noise is
+// than the data, a priori equal: h = 1/(1+u). Working with its logarithm keeps every similarity and Z
+// finite.
+func (e estimate) odds() float64 { return math.Log(float64(e.z.f32[0])) + math.Log(e.ratio) }
 
 func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
 
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
-func (c *compiler) nce(n *graph.Node) {
-	e, reads := c.estimate(n.In, n.Attr.(graph.EstimateAttr))
-	c.mean(n, e.rows, 4*e.columns, reads, func(_ *worker, r int) float64 {
+func emitNCE(_ *compiler, s *step, o *op) {
+	e := estimateOf(s.in, s.node.Attr.(graph.EstimateAttr))
+	meanOfRows(s, o, e.rows, 4*e.columns, func(_ *worker, r int) float64 {
 		odds, row := e.odds(), e.similarities.row(r)[:e.columns]
 		sum := softplus(odds - float64(row[0])*e.scale) // -log h
-		for _, s := range row[1:] {
-			sum += softplus(float64(s)*e.scale - odds) // -log(1-h)
+		for _, x := range row[1:] {
+			sum += softplus(float64(x)*e.scale - odds) // -log(1-h)
 		}
 		return sum
 	})
 }
 
-func (c *compiler) nceGrad(n *graph.Node) {
-	dy := c.value(n.In[0])
-	e, reads := c.estimate(n.In[1:], n.Attr.(graph.EstimateAttr))
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: append(reads, dy), writes: []*buffer{y}, reuse: []*buffer{e.similarities}, phases: []phase{
-		rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
-			odds, from, row := e.odds(), e.similarities.row(r), y.row(r)
-			k := float64(dy.f[0]) * e.scale / float64(e.rows)
-			row[0] = float32(-k * sigmoid(odds-float64(from[0])*e.scale))
-			for m := 1; m < e.columns; m++ {
-				row[m] = float32(k * sigmoid(float64(from[m])*e.scale-odds))
-			}
-			clear(row[e.columns:])
-		}),
-	}})
+func emitNCEGrad(_ *compiler, s *step, o *op) {
+	dy, y := s.in[0].buffer, s.out[0].buffer
+	e := estimateOf(s.in[1:], s.node.Attr.(graph.EstimateAttr))
+	o.reuse = []*buffer{e.similarities}
+	o.then(rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
+		odds, from, row := e.odds(), e.similarities.row(r), y.row(r)
+		k := float64(dy.f32[0]) * e.scale / float64(e.rows)
+		row[0] = float32(-k * sigmoid(odds-float64(from[0])*e.scale))
+		for m := 1; m < e.columns; m++ {
+			row[m] = float32(k * sigmoid(float64(from[m])*e.scale-odds))
+		}
+		clear(row[e.columns:])
+	}))
 }
 
-func (c *compiler) partition(n *graph.Node) {
-	a := n.Attr.(graph.PartitionAttr)
-	e, reads := c.estimate(n.In, a.EstimateAttr)
-	y := c.result(n)
-	each := make([]float64, e.rows)
-	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y}, phases: []phase{
-		rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
-			each[r] = 0
-			if e.z.f[0] != 0 && a.Keep == 1 {
-				return
-			}
-			for _, s := range e.similarities.row(r)[:e.columns] {
-				each[r] += math.Exp(float64(s) * e.scale)
-			}
-		}),
-		serial(func(*worker) {
-			var sum float64
-			for _, v := range each {
-				sum += v
-			}
-			now := e.population * sum / float64(e.rows*e.columns)
-			if z := float64(e.z.f[0]); z != 0 {
-				now = a.Keep*z + (1-a.Keep)*now
-			}
-			clear(y.f)
-			y.f[0] = float32(now)
-		}),
-	}})
+func emitPartition(_ *compiler, s *step, o *op) {
+	a, y := s.node.Attr.(graph.PartitionAttr), s.out[0].buffer
+	e, keep := estimateOf(s.in, a.EstimateAttr), a.Keep
+	each := o.work(float64s, 1, e.rows)
+	o.then(rowsPhase(e.rows, 4*e.columns, func(_ *worker, r int) {
+		each.f64[r] = 0
+		if e.z.f32[0] != 0 && keep == 1 {
+			return
+		}
+		for _, x := range e.similarities.row(r)[:e.columns] {
+			each.f64[r] += math.Exp(float64(x) * e.scale)
+		}
+	}), serial(func(*worker) {
+		now := e.population * sumOf(each.f64) / float64(e.rows*e.columns)
+		if z := float64(e.z.f32[0]); z != 0 {
+			now = keep*z + (1-keep)*now
+		}
+		clear(y.f32)
+		y.f32[0] = float32(now)
+	}))
 }
 
-// trustRatio adds up squares in parts of a fixed size, so that the sum does not depend on the workers.
-func (c *compiler) trustRatio(n *graph.Node) {
-	a := n.Attr.(graph.TrustAttr)
-	like := n.In[0]
-	if isWeights(n.In[1]) {
-		like = n.In[1]
+// alike makes two operands lie alike: weights if one is.
+func alike(c *compiler, s *step) {
+	l := weightsStay(s)
+	for i := range s.in {
+		c.want(s, i, l, float32s)
 	}
-	w, g := c.as(like, n.In[0]), c.as(like, n.In[1])
-	y := c.result(n)
-	parts := (w.words + elementsEach - 1) / elementsEach
-	squares := make([][2]float64, parts)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{w, g}, writes: []*buffer{y}, phases: []phase{
-		cut(w.words, elementsEach, func(_ *worker, lo, hi int) {
-			squares[lo/elementsEach] = [2]float64{float64(c.engine.path.Dot(w.f[lo:hi], w.f[lo:hi])), float64(c.engine.path.Dot(g.f[lo:hi], g.f[lo:hi]))}
-		}),
-		serial(func(*worker) {
-			var sums [2]float64
-			for _, s := range squares {
-				sums[0] += s[0]
-				sums[1] += s[1]
-			}
-			weights, gradient := math.Sqrt(sums[0]), math.Sqrt(sums[1])
-			y.f[0] = 1
-			if weights > 0 && gradient > 0 {
-				y.f[0] = float32(a.Trust * weights / (gradient + a.Decay*weights))
-			}
-		}),
-	}})
+}
+
+// emitTrustRatio adds up squares in parts of a fixed size, so that the sum does not depend on the
+// workers.
+func emitTrustRatio(c *compiler, s *step, o *op) {
+	w, g, y, a := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer, s.node.Attr.(graph.TrustAttr)
+	parts := (w.count + elementsEach - 1) / elementsEach
+	squares := o.work(float64s, 2, parts)
+	o.then(cut(w.count, elementsEach, func(_ *worker, lo, hi int) {
+		squares.f64[lo/elementsEach] = float64(c.engine.path.Dot(w.f32[lo:hi], w.f32[lo:hi]))
+		squares.f64[parts+lo/elementsEach] = float64(c.engine.path.Dot(g.f32[lo:hi], g.f32[lo:hi]))
+	}), serial(func(*worker) {
+		weights, gradient := math.Sqrt(sumOf(squares.f64[:parts])), math.Sqrt(sumOf(squares.f64[parts:]))
+		y.f32[0] = 1
+		if weights > 0 && gradient > 0 {
+			y.f32[0] = float32(a.Trust * weights / (gradient + a.Decay*weights))
+		}
+	}))
 }

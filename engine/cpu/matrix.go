@@ -1,151 +1,145 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 
+	"moco/engine"
+	"moco/engine/cpu/internal/kernel"
 	"moco/graph"
 )
 
 // Operations on matrices: rows of channels.
+var matrixOperations = operations{
+	graph.MatMul:          {kind: engine.Product, fits: matrices, emit: emitMatMul},
+	graph.BiasAdd:         {emit: emitBiasAdd},
+	graph.L2Normalise:     {emit: emitL2Normalise},
+	graph.L2NormaliseGrad: {emit: emitL2NormaliseGrad},
+	graph.RowDot:          {emit: emitRowDot},
+	graph.RowSum:          {emit: emitRowSum},
+	graph.ScaleRows:       {emit: emitScaleRows},
+}
 
-// matMul packs its right operand in the tile's order and runs the tiles over the rows of the left one, as a
-// convolution of one tap over an image one pixel wide.
-func (c *compiler) matMul(n *graph.Node) {
-	if len(n.In[0].Shape) != 2 || len(n.In[1].Shape) != 2 {
-		c.fail(fmt.Errorf("the cpu engine cannot run %v: there is no kernel for batches of matrices", n))
-		return
-	}
-	at := n.Attr.(graph.MatMulAttr)
-	a, b := c.value(n.In[0]), c.value(n.In[1])
-	rows, out := n.Shape[0], channels(n.Shape[1])
-	inner := n.In[0].Shape[1]
-	path := c.engine.path
-	var phases []phase
-	var writes []*buffer
-	left := a
-	if at.TransposeA {
+// matrices is true of a product of two matrices. There is no kernel for batches of them.
+func matrices(n *graph.Node) bool { return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 }
+
+// emitMatMul packs its right operand in the tile's order and runs the tiles over the rows of the left
+// one, as a convolution of one tap over an image one pixel wide.
+func emitMatMul(c *compiler, s *step, o *op) {
+	n, a := s.node, s.node.Attr.(graph.MatMulAttr)
+	left, right, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
+	rows, columns, inner := n.Shape[0], n.Shape[1], n.In[0].Shape[1]
+	if a.TransposeA {
 		inner = n.In[0].Shape[0]
-		left = &buffer{words: rows * channels(inner), stride: channels(inner)}
-		writes = append(writes, left)
-		phases = append(phases, cut(rows, 64, func(_ *worker, lo, hi int) {
-			if inner < left.stride {
-				clear(left.f[lo*left.stride : hi*left.stride])
-			}
-			path.Transpose(left.f[lo*left.stride:], left.stride, a.f[lo:], a.stride, inner, hi-lo)
-		}))
+		left = c.transposeRows(o, left, rows, inner)
 	}
+	block := c.engine.blockFor(channels(columns))
 	depth := channels(inner)
-	y := c.result(n)
-	t := c.engine.newTiling(left, y, 1, rows, 1, rows, depth, 1, out, func(y, x int) (int, [][2]int) { return y, [][2]int{{0, 0}} })
-	right := &buffer{words: depth * out, stride: t.tile.Block}
-	block := t.tile.Block
-	columns := n.Shape[1]
-	phases = append(phases, phase{t.blocks, func(_ *worker, part int) {
-		panel := right.f[part*depth*block : (part+1)*depth*block]
+	packed := o.work(float32s, channels(columns)/block*depth, block)
+	o.then(c.packColumns(right, packed, columns, inner, a.TransposeB))
+	o.then(c.engine.newTiling(product{
+		x: left, w: packed, y: y, images: 1, height: rows, width: 1, pixels: rows,
+		inner: depth, out: channels(columns), taps: 1,
+		see: func(y, _ int) (int, [][2]int) { return y, [][2]int{{0, 0}} },
+	}).phase())
+}
+
+// transposeRows makes an operation transpose a matrix to one of so many rows and columns.
+func (c *compiler) transposeRows(o *op, x *buffer, rows, columns int) *buffer {
+	y := o.work(float32s, rows, channels(columns))
+	o.then(cut(rows, 64, func(_ *worker, lo, hi int) {
+		if columns < y.stride {
+			clear(y.f32[lo*y.stride : hi*y.stride])
+		}
+		c.engine.path.Transpose(y.f32[lo*y.stride:], y.stride, x.f32[lo:], x.stride, columns, hi-lo)
+	}))
+	return y
+}
+
+// packColumns makes a phase that lays the right operand of a product in blocks of columns:
+// [columns/block][inner][block]. A transposed one is [columns][inner].
+func (c *compiler) packColumns(x, packed *buffer, columns, inner int, transposed bool) phase {
+	block, depth := packed.stride, channels(inner)
+	return phase{channels(columns) / block, func(_ *worker, part int) {
+		panel := packed.f32[part*depth*block : (part+1)*depth*block]
 		width := min(block, columns-part*block)
-		if at.TransposeB { // b is [columns][inner]
+		if transposed {
 			if width < block || inner < depth {
 				clear(panel)
 			}
-			path.Transpose(panel, block, b.f[part*block*b.stride:], b.stride, width, inner)
+			c.engine.path.Transpose(panel, block, x.f32[part*block*x.stride:], x.stride, width, inner)
 			return
 		}
 		for r := range inner {
-			copy(panel[r*block:(r+1)*block], b.f[r*b.stride+part*block:])
+			copy(panel[r*block:(r+1)*block], x.f32[r*x.stride+part*block:])
 		}
 		clear(panel[inner*block:])
-	}}, t.phase(left, right, y, false))
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{a, b}, writes: append([]*buffer{y, right}, writes...), phases: phases})
+	}}
 }
 
-// rowsPhase makes a phase over the rows of a matrix, some at a time.
-func rowsPhase(rows, ch int, f func(w *worker, r int)) phase {
-	return cut(rows, max(1, elementsEach/max(ch, 1)), func(w *worker, lo, hi int) {
-		for r := lo; r < hi; r++ {
-			f(w, r)
-		}
-	})
-}
-
-// row is row r of a buffer, padding included.
-func (b *buffer) row(r int) []float32 { return b.f[r*b.stride : (r+1)*b.stride] }
-
-func (c *compiler) biasAdd(n *graph.Node) {
-	x, b := c.value(n.In[0]), c.value(n.In[1])
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, b}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
-		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
-			c.engine.path.WeightedSum(y.row(r), 1, x.row(r), 1, b.f, 0, nil)
-		}),
-	}})
+func emitBiasAdd(c *compiler, s *step, o *op) {
+	x, b, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
+	o.reuse = []*buffer{x}
+	o.then(rowsPhase(s.node.Shape[0], y.stride, func(_ *worker, r int) {
+		c.engine.path.WeightedSum(y.row(r), 1, x.row(r), 1, b.f32, 0, nil)
+	}))
 }
 
 // smallestNorm is what a row is divided by at least: F.normalize's eps.
 const smallestNorm = 1e-12
 
-func (c *compiler) norm(row []float32) float32 {
-	return float32(max(math.Sqrt(float64(c.engine.path.Dot(row, row))), smallestNorm))
+func rowNorm(path *kernel.Path, row []float32) float32 {
+	return float32(max(math.Sqrt(float64(path.Dot(row, row))), smallestNorm))
 }
 
-func (c *compiler) l2Normalise(n *graph.Node) {
-	x := c.value(n.In[0])
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
-		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
-			c.engine.path.Scale(y.row(r), x.row(r), 1/c.norm(x.row(r)))
-		}),
-	}})
+func emitL2Normalise(c *compiler, s *step, o *op) {
+	x, y, path := s.in[0].buffer, s.out[0].buffer, c.engine.path
+	o.reuse = []*buffer{x}
+	o.then(rowsPhase(s.node.Shape[0], y.stride, func(_ *worker, r int) {
+		path.Scale(y.row(r), x.row(r), 1/rowNorm(path, x.row(r)))
+	}))
 }
 
-func (c *compiler) l2NormaliseGrad(n *graph.Node) {
-	dy, x := c.value(n.In[0]), c.value(n.In[1])
-	dx := c.result(n)
-	path := c.engine.path
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{dy, x}, writes: []*buffer{dx}, reuse: []*buffer{dy, x}, phases: []phase{
-		rowsPhase(n.Shape[0], dx.stride, func(_ *worker, r int) {
-			norm := c.norm(x.row(r))
-			if norm == smallestNorm { // a constant there
-				path.Scale(dx.row(r), dy.row(r), 1/norm)
-				return
-			}
-			along := path.Dot(dy.row(r), x.row(r)) / (norm * norm)
-			path.WeightedSum(dx.row(r), 1/norm, dy.row(r), -along/norm, x.row(r), 0, nil)
-		}),
-	}})
+func emitL2NormaliseGrad(c *compiler, s *step, o *op) {
+	dy, x, dx, path := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer, c.engine.path
+	o.reuse = []*buffer{dy, x}
+	o.then(rowsPhase(s.node.Shape[0], dx.stride, func(_ *worker, r int) {
+		norm := rowNorm(path, x.row(r))
+		if norm == smallestNorm { // a constant there
+			path.Scale(dx.row(r), dy.row(r), 1/norm)
+			return
+		}
+		along := path.Dot(dy.row(r), x.row(r)) / (norm * norm)
+		path.WeightedSum(dx.row(r), 1/norm, dy.row(r), -along/norm, x.row(r), 0, nil)
+	}))
 }
 
 // perRow makes an operation that gives one value for each row.
-func (c *compiler) perRow(n *graph.Node, f func(r int) float32, reads ...*buffer) {
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: reads, writes: []*buffer{y}, phases: []phase{
-		serial(func(*worker) { clear(y.f[n.Shape[0]:]) }),
-		rowsPhase(n.Shape[0], reads[0].stride, func(_ *worker, r int) { y.f[r] = f(r) }),
-	}})
+func perRow(s *step, o *op, f func(r int) float32) {
+	y, rows := s.out[0].buffer, s.node.Shape[0]
+	o.then(serial(func(*worker) { clear(y.f32[rows:]) }),
+		rowsPhase(rows, s.in[0].buffer.stride, func(_ *worker, r int) { y.f32[r] = f(r) }))
 }
 
-func (c *compiler) rowDot(n *graph.Node) {
-	a, b := c.value(n.In[0]), c.value(n.In[1])
-	c.perRow(n, func(r int) float32 { return c.engine.path.Dot(a.row(r), b.row(r)) }, a, b)
+func emitRowDot(c *compiler, s *step, o *op) {
+	a, b := s.in[0].buffer, s.in[1].buffer
+	perRow(s, o, func(r int) float32 { return c.engine.path.Dot(a.row(r), b.row(r)) })
 }
 
-func (c *compiler) rowSum(n *graph.Node) {
-	x := c.value(n.In[0])
-	c.perRow(n, func(r int) float32 {
-		var s float64
+func emitRowSum(_ *compiler, s *step, o *op) {
+	x := s.in[0].buffer
+	perRow(s, o, func(r int) float32 {
+		var sum float64
 		for _, v := range x.row(r) {
-			s += float64(v)
+			sum += float64(v)
 		}
-		return float32(s)
-	}, x)
+		return float32(sum)
+	})
 }
 
-func (c *compiler) scaleRows(n *graph.Node) {
-	x, s := c.value(n.In[0]), c.value(n.In[1])
-	y := c.result(n)
-	c.emit(&op{node: n, cost: n.Cost(), reads: []*buffer{x, s}, writes: []*buffer{y}, reuse: []*buffer{x}, phases: []phase{
-		rowsPhase(n.Shape[0], y.stride, func(_ *worker, r int) {
-			c.engine.path.Scale(y.row(r), x.row(r), s.f[r])
-		}),
-	}})
+func emitScaleRows(c *compiler, s *step, o *op) {
+	x, factor, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
+	o.reuse = []*buffer{x}
+	o.then(rowsPhase(s.node.Shape[0], y.stride, func(_ *worker, r int) {
+		c.engine.path.Scale(y.row(r), x.row(r), factor.f32[r])
+	}))
 }

@@ -8,20 +8,20 @@ func TestArrangeKeepsLiveBuffersApart(t *testing.T) {
 	draw := func(n int) int { seed = seed*1664525 + 1013904223; return int(seed>>8) % n }
 	live := make([]int, 210)
 	for range 300 {
-		b := &buffer{words: 1 + draw(5000), first: draw(200)}
+		b := &buffer{element: float32s, count: 1 + draw(5000), first: draw(200)}
 		b.last = b.first + draw(10)
 		roots = append(roots, b)
 		for i := b.first; i <= b.last; i++ {
-			live[i] += 4 * b.words
+			live[i] += b.bytes()
 		}
 	}
 	size := arrange(roots)
 	for i, a := range roots {
-		if a.offset%64 != 0 || a.offset+4*a.words > size {
-			t.Fatalf("buffer of %d bytes at %d in an arena of %d", 4*a.words, a.offset, size)
+		if a.offset%64 != 0 || a.offset+a.bytes() > size {
+			t.Fatalf("buffer of %d bytes at %d in an arena of %d", a.bytes(), a.offset, size)
 		}
 		for _, b := range roots[:i] {
-			if a.first <= b.last && b.first <= a.last && a.offset < b.offset+4*b.words && b.offset < a.offset+4*a.words {
+			if a.first <= b.last && b.first <= a.last && a.offset < b.offset+b.bytes() && b.offset < a.offset+a.bytes() {
 				t.Fatalf("buffers alive in %d-%d and %d-%d overlap", a.first, a.last, b.first, b.last)
 			}
 		}

@@ -6,116 +6,113 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// pointwise is a 1x1 convolution of stride 1, or its data gradient: one product of matrices, pixels by channels. It reads and writes much for what it multiplies, so what
-// counts is how often memory is passed over. A part of the work is some pixels with all their channels: batch norm and ReLU before the convolution are done
-// to a part's inputs (see input), and what follows to its outputs (see parted), while these lie in the second-level cache.
+// pointwise is a 1x1 convolution of stride 1, or its data gradient: one product of matrices, pixels by
+// channels. It reads and writes much for what it multiplies, so what counts is how often memory is
+// passed over. A part of the work is some pixels with all their channels. Batch norm and ReLU before the
+// convolution are done to a part's inputs, and the epilogue to its outputs, while these lie in the
+// second-level cache.
 type pointwise struct {
-	parted
-	engine  *Engine
-	in, out int // channels, padded
-	pairs   bool
-	tile    kernel.Tile
+	*convolution
+	path   *kernel.Path
+	pairs  bool // multiplies pairs of bfloat16
+	tile   kernel.Tile
+	size   int // bytes of a value that is multiplied
+	pieces int // into which the sum over a row of channels is cut
+	lists  map[int]tileLists
 }
 
-// pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level cache. More pixels read the weights less often.
+// pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level cache.
+// More pixels read the weights less often.
 const pointwiseCache = 512 << 10
 
-// pointwiseFits reports whether a convolution from in channels is one product of matrices.
-func (g geometry) pointwiseFits(in int) bool {
-	return g.kernel == 1 && g.stride == 1 && g.pad == 0 && in%lanes == 0
+// pairsFor reports whether inputs of a type are multiplied in pairs.
+func (e *Engine) pairsFor(x element) bool { return x == bfloat16s && e.path.Pairs != nil }
+
+// pointwisePixels cuts the pixels of a 1x1 convolution that reads and writes values of these types.
+func (e *Engine) pointwisePixels(v *convolution, splits int, x, y element) split {
+	rows := e.tileFor(v.out, e.pairsFor(x)).Rows
+	each := pointwiseCache / (v.in*x.size() + v.out*y.size()) / rows
+	return evenSplit(v.images*v.outH*v.outW, splits, max(4, each)*rows)
 }
 
-// pointwiseConv emits y = from by packed weights, plus what lies in add unless that is nil; the phases of o come first.
-func (c *compiler) pointwiseConv(o *op, pixels, in, out int, from input, weights, y, add *buffer) {
-	v := &pointwise{engine: c.engine, in: in, out: out, pairs: from.x.half && c.engine.path.Pairs != nil}
-	v.tile = c.engine.tileFor(out, v.pairs)
-	each := pointwiseCache / (in*from.x.bytes() + out*y.bytes()) / v.tile.Rows
-	splits := c.splitsBehind(o.node)
-	if from.affine != nil && from.affine.splits > 1 {
-		splits = from.affine.splits // a part has one
+// newPointwise plans the products.
+func (e *Engine) newPointwise(v *convolution, o *op) *pointwise {
+	p := &pointwise{convolution: v, path: e.path, pairs: e.pairsFor(v.x.element), size: 4}
+	p.tile = e.tileFor(v.out, p.pairs)
+	if p.pairs {
+		p.size = 2
+		v.w = e.pairWeights(v, o, p.tile.Block)
 	}
-	v.pixels = evenSplit(pixels, splits, max(4, each)*v.tile.Rows)
-	o.reads = append(from.reads(), weights)
-	o.writes = append([]*buffer{y}, o.writes...)
-	if v.pairs {
-		weights = c.engine.pairWeights(o, weights, in, out, 1, v.tile.Block)
+	p.pieces = chains(v.in, v.y.element)
+	p.lists = listsOf(v.pixels, 1, p.tile.Rows, v.in*p.size, v.out*v.y.element.size())
+	if v.norm != nil || p.pairs != (v.x.element == bfloat16s) {
+		most := 0
+		for part := range v.pixels.all() {
+			most = max(most, v.pixels.rows(part))
+		}
+		o.needs(most * v.in)
 	}
-	if add != nil {
-		o.label += "+Add"
-		o.reads = append(o.reads, add)
-		o.reuse = []*buffer{add}
-	}
-	o.label += " (1x1)"
-	o.phases = append(o.phases, v.multiply(from, weights, y, add))
-	c.emitParted(o, &v.parted)
+	return p
 }
 
-// multiply makes the phase of y = from by weights, plus add.
-func (v *pointwise) multiply(from input, weights, y, add *buffer) phase {
-	rows, block := v.tile.Rows, v.tile.Block
-	size := 4 // of what is multiplied
-	if v.pairs {
-		size = 2
-	}
-	pieces := chains(v.in, y.half)
-	piece := v.in / pieces
+// emit makes the phase of y = x by weights, plus what is to be added.
+func (p *pointwise) emit(v *convolution, o *op) {
+	o.then(v.pixels.phase(func(w *worker, part, split, lo, hi int) {
+		if v.add != nil && v.add.root() != v.y.root() {
+			v.y.copyValues(v.add, lo*v.out, hi*v.out)
+		}
+		p.multiply(w, p.lay(w, split, lo, hi), p.lists[hi-lo], lo)
+		v.finish(w, part, split)
+	}))
+}
+
+var noTaps = []int64{0, 0}
+
+// multiply multiplies the rows at x by all weights, into or onto the rows of y from lo on.
+func (p *pointwise) multiply(w *worker, x unsafe.Pointer, list tileLists, lo int) {
+	rows, block, piece := p.tile.Rows, p.tile.Block, p.in/p.pieces
 	most := max(1, flopsEach/(2*rows*block*piece)) // tiles a call
-	taps := []int64{0, 0}
-	lists := map[int]tileLists{}
-	for part := range len(v.pixels.bounds) - 1 {
-		if n := v.pixels.rows(part); lists[n].in == nil {
-			lists[n] = newTileLists(n, rows, v.in*size, v.out*y.bytes())
-		}
-	}
-	return v.pixels.phase(func(w *worker, part, split, lo, hi int) {
-		if add != nil && add.root() != y.root() {
-			words := v.out * y.bytes() / 4
-			copy(y.i[lo*words:hi*words], add.i[lo*words:hi*words])
-		}
-		x := v.lay(w, from, split, lo, hi)
-		list := lists[hi-lo]
-		t := &w.tile
-		*t = kernel.TileArgs{Taps: &taps[0], NTaps: 1, K: int64(piece * size / 16)}
-		if y.half {
-			t.Half = 1
-		}
-		for b := range v.out / block {
-			t.Y = y.at(lo*v.out + b*block)
-			for p := range pieces {
-				t.X = unsafe.Add(x, p*piece*size)
-				t.B = weights.at((b*v.in + p*piece) * block)
-				t.Acc = 0
-				if add != nil || p > 0 {
-					t.Acc = 1
-				}
-				for i, tiles := 0, len(list.in)/rows; i < tiles; i += most {
-					t.In, t.Out, t.Tiles = &list.in[i*rows], &list.out[i*rows], int64(min(most, tiles-i))
-					v.tile.Run(t)
-				}
+	t := &w.tile
+	*t = kernel.TileArgs{Taps: &noTaps[0], NTaps: 1, K: int64(piece * p.size / 16), BF16: bf16Flag(p.y)}
+	for b := range p.out / block {
+		t.Y = p.y.at(lo*p.out + b*block)
+		for i := range p.pieces {
+			t.X = unsafe.Add(x, i*piece*p.size)
+			t.B = p.w.at((b*p.in + i*piece) * block)
+			t.Acc = 0
+			if p.add != nil || i > 0 {
+				t.Acc = 1
+			}
+			for first, tiles := 0, len(list.in)/rows; first < tiles; first += most {
+				t.In, t.Out = &list.in[first*rows], &list.out[first*rows]
+				t.Tiles = int64(min(most, tiles-first))
+				p.tile.Run(t)
 			}
 		}
-		v.finish(w, part, split)
-	})
+	}
 }
 
-// lay returns the rows lo..hi of what is multiplied: where they lie, or in the worker's scratch memory if they are to be widened or normalised first.
-func (v *pointwise) lay(w *worker, from input, split, lo, hi int) unsafe.Pointer {
-	if from.affine == nil && from.x.half == v.pairs {
-		return from.x.at(lo * v.in)
+// lay returns the rows lo..hi of what is multiplied: where they lie, or in the worker's scratch memory if
+// they are to be widened or normalised first.
+func (p *pointwise) lay(w *worker, split, lo, hi int) unsafe.Pointer {
+	bf16 := p.x.element == bfloat16s
+	if p.norm == nil && bf16 == p.pairs {
+		return p.x.at(lo * p.in)
 	}
-	n := (hi - lo) * v.in
+	n := (hi - lo) * p.in
 	scratch := w.floats(n)
-	x, dst := from.x.values(lo*v.in, hi*v.in), kernel.Float32s(scratch)
+	x, dst := p.x.values(lo*p.in, hi*p.in), kernel.Float32s(scratch)
 	switch {
-	case v.pairs:
+	case p.pairs:
 		dst = kernel.BFloat16s(unsafe.Slice((*uint16)(at(scratch, 0)), n))
-	case from.x.half:
-		v.engine.path.Widen(scratch, from.x.h[lo*v.in:hi*v.in])
+	case bf16:
+		p.path.Widen(scratch, p.x.bf16[lo*p.in:hi*p.in])
 		x = dst
 	}
-	if from.affine != nil {
-		mean, scale, shift := from.affine.of(split * from.affine.splits / v.pixels.splits)
-		v.engine.path.Normalise(dst, x, kernel.Values{}, v.in, mean, scale, shift, true)
+	if p.norm != nil {
+		p.path.Normalise(kernel.NormaliseArgs{
+			Y: dst, X: x, Channels: p.in, Affine: p.norm.of(split * p.norm.splits / p.pixels.splits), ReLU: true,
+		})
 	}
 	return at(scratch, 0)
 }

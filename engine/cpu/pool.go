@@ -7,39 +7,42 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// worker is what one worker owns: argument blocks (kept here because a pointer handed to a kernel
-// through a function value would escape, once a call) and scratch memory.
+// worker is what one worker owns: argument blocks, and scratch memory. (The blocks are kept here because a
+// pointer handed to a kernel through a function value would escape, once a call.)
 type worker struct {
 	tile      kernel.TileArgs
 	grad      kernel.GradArgs
 	transform kernel.Transform
 	scratch   []float32
-	few       []float32
+	row       []float32
 }
 
-// floats returns n floats of the worker's own, with whatever they held before.
-func (w *worker) floats(n int) []float32 {
-	if len(w.scratch) < n {
-		w.scratch = make([]float32, n)
+// floats returns n floats of the worker's own, with whatever they held before. An operation must have
+// asked for as many: see op.needs.
+func (w *worker) floats(n int) []float32 { return w.scratch[:n] }
+
+// sums is like floats, for a row of channels beside them: see op.sums.
+func (w *worker) sums(n int) []float32 { return w.row[:n] }
+
+// reserve gives every worker so much scratch memory.
+func (p *pool) reserve(floats, row int) {
+	for _, w := range p.workers {
+		if len(w.scratch) < floats {
+			w.scratch = make([]float32, floats)
+		}
+		if len(w.row) < row {
+			w.row = make([]float32, row)
+		}
 	}
-	return w.scratch[:n]
 }
 
-// sums is like floats, for a row of channels beside them.
-func (w *worker) sums(n int) []float32 {
-	if len(w.few) < n {
-		w.few = make([]float32, n)
-	}
-	return w.few[:n]
-}
-
-// pool runs the parts of a phase on its workers. A step has some thousand phases, many of them shorter than the 50 us
-// that waking a goroutine takes, so idle workers spin for a while before they sleep (measured in the
-// prototype: about 1 us a phase against 60 to 110 for goroutine and WaitGroup).
+// pool runs the parts of a phase on its workers. A step has some thousand phases, many of them shorter
+// than the 50 us that waking a goroutine takes, so idle workers spin for a while before they sleep
+// (measured in the prototype: about 1 us a phase against 60 to 110 for goroutine and WaitGroup).
 //
-// Which worker takes which part is up to chance; what a part computes is not: a phase is cut by
-// its shape alone, and no two parts write the same memory. That is what makes results independent of
-// the number of workers.
+// Which worker takes which part is up to chance; what a part computes is not: a phase is cut by its shape
+// alone, and no two parts write the same memory. That is what makes results independent of the number of
+// workers.
 type pool struct {
 	workers []*worker
 	parts   int64
@@ -97,6 +100,13 @@ func (p *pool) run(parts int, work func(w *worker, part int)) {
 	p.work = nil // it holds the engine, and the helpers hold the pool: see newEngine
 }
 
+// runPhases runs phases one after the other.
+func (p *pool) runPhases(phases []phase) {
+	for i := range phases {
+		p.run(phases[i].parts, phases[i].run)
+	}
+}
+
 func (p *pool) take(w *worker) {
 	for {
 		i := p.next.Add(1) - 1
@@ -120,7 +130,8 @@ func (p *pool) help(i int) {
 			if spin < spins {
 				continue
 			}
-			p.asleep[i].Swap(true) // no Store: emulators of arm64 let the load below overtake that, and the wake-up is lost
+			// Swap, not Store: emulators of arm64 let the load below overtake a store, and the wake-up is lost.
+			p.asleep[i].Swap(true)
 			if p.round.Load() == seen && !p.closed.Load() {
 				<-p.wake[i]
 			}

@@ -16,13 +16,43 @@ type program struct {
 	outputs   map[string]*host
 	ops       []*op
 	buffers   []*buffer
-	fixed     []constant
 	variables []*variable
 	arena     int    // bytes
 	bound     []byte // the memory that buffers point to
+	floats    int    // scratch memory of each worker: see worker
+	sums      int
 	cost      engine.Cost
 	profile   bool
 	closed    bool
+}
+
+// program makes a program of what the passes left, and declares its variables in the state.
+func (c *compiler) program() *program {
+	p := &program{
+		engine: c.engine, state: c.state, inputs: c.inputs, outputs: c.outputs,
+		ops: c.ops, variables: c.variables, arena: c.arena,
+	}
+	for _, v := range p.variables {
+		c.state.declare(v)
+		p.cost.VariableBytes += int64(v.buffer.bytes())
+	}
+	for _, k := range c.constants {
+		k.buffer.bind(allocate(k.buffer.bytes()))
+		k.buffer.f32[0] = k.value
+		p.cost.WorkBytes += int64(k.buffer.bytes())
+	}
+	for _, o := range p.ops {
+		p.buffers = append(append(p.buffers, o.reads...), o.writes...)
+		p.floats, p.sums = max(p.floats, o.floats), max(p.sums, o.sums)
+	}
+	for _, tensors := range []map[string]*host{p.inputs, p.outputs} {
+		for _, h := range tensors {
+			p.cost.WorkBytes += int64(len(h.tensor.Bytes()))
+		}
+	}
+	p.cost.FLOPs = c.graph.Cost().FLOPs
+	p.cost.WorkBytes += int64(p.arena + 4*(p.floats+p.sums)*c.engine.Workers())
+	return p
 }
 
 // Input is the tensor to fill with a named input's value; nil if the graph has no such input.
@@ -48,17 +78,13 @@ func (p *program) Run() error {
 	p.bind()
 	if !p.profile {
 		for _, o := range p.ops {
-			for i := range o.phases {
-				p.engine.pool.run(o.phases[i].parts, o.phases[i].run)
-			}
+			p.engine.pool.runPhases(o.phases)
 		}
 		return nil
 	}
 	for _, o := range p.ops {
 		start := time.Now()
-		for i := range o.phases {
-			p.engine.pool.run(o.phases[i].parts, o.phases[i].run)
-		}
+		p.engine.pool.runPhases(o.phases)
 		o.time += time.Since(start)
 		o.runs++
 	}
@@ -67,6 +93,7 @@ func (p *program) Run() error {
 
 // bind gives every buffer its memory. The arena may have grown for another program since the last run.
 func (p *program) bind() {
+	p.engine.pool.reserve(p.floats, p.sums)
 	arena := p.state.bindArena(p.arena)
 	if len(p.bound) > 0 && &arena[0] == &p.bound[0] {
 		return
@@ -75,9 +102,11 @@ func (p *program) bind() {
 		v.store()
 	}
 	for _, b := range p.buffers {
-		if r := b.root(); r.pinned {
-			b.f, b.i, b.h = r.f[:b.words], r.i[:b.words], r.h[:2*b.words]
-		} else {
+		switch r := b.root(); {
+		case r == b && r.pinned: // bound already
+		case r.pinned:
+			b.bind(r.raw)
+		default:
 			b.bind(arena[r.offset:])
 		}
 	}
@@ -93,7 +122,9 @@ func (p *program) Profile(on bool) []engine.NodeTime {
 	var times []engine.NodeTime
 	for _, o := range p.ops {
 		if o.runs > 0 {
-			times = append(times, engine.NodeTime{Node: o.node, Label: o.label, Runs: o.runs, Time: o.time, Cost: o.cost})
+			times = append(times, engine.NodeTime{
+				Node: o.node, Kind: o.kind, Label: o.label, Runs: o.runs, Time: o.time, Cost: o.cost,
+			})
 		}
 		if on {
 			o.runs, o.time = 0, 0

@@ -22,6 +22,7 @@ func TestWinograd(t *testing.T) {
 						t.Fatal(err)
 					}
 					e.winograd = winogradLimits{images: 1, waste: 16}
+					e.verify = true
 					return e
 				})
 			})

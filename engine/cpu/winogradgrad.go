@@ -4,99 +4,134 @@ import (
 	"unsafe"
 
 	"moco/engine/cpu/internal/kernel"
-	"moco/graph"
 )
 
-// A part of a weight gradient is up to winogradGradIn input channels times one block of outputs, over some rows of tiles: their sums of 36 places lie in the worker's scratch
-// memory, beside the transformed inputs and gradients of as many tiles as winogradGradCache bytes hold. So all of it stays in the second-level cache, and workers share nothing but
-// what they read. Wider convolutions transform their inputs once for each block and their gradients once for each range of inputs: an eighth of the products' time.
+// winogradGrad is a weight gradient by Winograd's way: the transformed inputs times the transformed
+// gradients of the outputs, summed over tiles and transformed back. In its convolution, y is the
+// gradient of the outputs.
+//
+// A part is up to winogradGradIn input channels times one block of outputs, over some rows of tiles.
+// Their sums of 36 places lie in the worker's scratch memory, beside the transformed inputs and gradients
+// of as many tiles as winogradGradCache bytes hold. So all of it stays in the second-level cache, and
+// workers share nothing but what they read. Wider convolutions transform their inputs once for each
+// block and their gradients once for each range of inputs: an eighth of the products' time.
+type winogradGrad struct {
+	*winograd
+	sums           partialSums
+	wide, block    int // input channels and outputs of a part
+	ranges, blocks int
+	total          int // rows of tiles
+	each           int // rows of tiles at a time
+	splits         int // ranges of rows of tiles
+	inPlace        int // from place to place of the transformed inputs, in floats
+	outPlace       int
+	sumPlace       int
+	runs           []gradRun
+	tiles          []int32 // where the transforms of a tile lie, for the kernel
+}
+
 const (
 	winogradGradIn    = 64
 	winogradGradCache = 448 << 10
 )
 
-// winogradGradWeight emits the weight gradient: the transformed inputs times the transformed gradients of the outputs, summed over tiles and transformed back.
-func (c *compiler) winogradGradWeight(n *graph.Node, v *winograd, from input, dy, dw *buffer) {
-	p := c.engine.packingOf(n.Shape)
-	width, block := lanes*largestDivisor(v.in/lanes, winogradGradIn/lanes), p.block
-	ranges, blocks := v.in/width, v.out/block
-	rows := max(1, winogradGradCache/(4*places*(width+block))/v.tilesX) // of tiles at a time
-	total := v.images * v.tilesY
-	rows = min(rows, total)
-	splits := min((gradItems+ranges*blocks-1)/(ranges*blocks), (total+rows-1)/rows)
-	inPlace, outPlace, sumPlace := plane(rows*v.tilesX*width), plane(rows*v.tilesX*block), plane(width*block)
-	o := &op{node: n, label: "ConvGradWeight (Winograd)", cost: n.Cost(), reads: append(from.reads(), dy), writes: []*buffer{dw}}
-	partial := c.partialSums(o, dw, splits)
-
-	grads := gradsFor(c.engine.path.Grads, block, width)
-	var pixels []int32
-	for i := range rows * v.tilesX {
-		pixels = append(pixels, int32(4*i*width), int32(4*i*block))
+// newWinogradGrad plans a weight gradient.
+func (e *Engine) newWinogradGrad(v *convolution, dw *buffer, o *op) *winogradGrad {
+	g := &winogradGrad{winograd: e.newWinograd(v)}
+	g.wide, g.block = lanes*largestDivisor(v.in/lanes, winogradGradIn/lanes), v.packing.block
+	g.ranges, g.blocks = v.in/g.wide, v.out/g.block
+	g.total = v.images * g.tilesY
+	g.each = min(g.total, max(1, winogradGradCache/(4*places*(g.wide+g.block))/g.tilesX))
+	parts := g.ranges * g.blocks
+	g.splits = min((gradItems+parts-1)/parts, (g.total+g.each-1)/g.each)
+	g.inPlace, g.outPlace = plane(g.each*g.tilesX*g.wide), plane(g.each*g.tilesX*g.block)
+	g.sumPlace = plane(g.wide * g.block)
+	g.sums = newPartialSums(o, dw, g.splits)
+	g.runs = gradsFor(e.path.Grads, g.block, g.wide)
+	for i := range g.each * g.tilesX {
+		g.tiles = append(g.tiles, int32(4*i*g.wide), int32(4*i*g.block))
 	}
-	panel := v.in * block
-	o.phases = append(o.phases, phase{ranges * blocks * splits, func(w *worker, part int) {
-		s, b, first := part/(ranges*blocks), part/ranges%blocks, part%ranges*width
-		scratch := w.floats(places*(inPlace+outPlace+sumPlace) + max(v.paddedFloats(width), 4*plane(4*v.tilesX*block)))
-		inputs, scratch := scratch[:places*inPlace], scratch[places*inPlace:]
-		gradients, scratch := scratch[:places*outPlace], scratch[places*outPlace:]
-		sums, laid := scratch[:places*sumPlace], scratch[places*sumPlace:]
-		lo, hi := total*s/splits, total*(s+1)/splits
-		for r0 := lo; r0 < hi; r0 += rows {
-			r1 := min(r0+rows, hi)
+	o.needs(g.scratch())
+	return g
+}
+
+// scratch is the floats that a part needs.
+func (g *winogradGrad) scratch() int {
+	laid := max(g.paddedFloats(g.wide), 4*plane(4*g.tilesX*g.block))
+	return places*(g.inPlace+g.outPlace+g.sumPlace) + laid
+}
+
+// emit makes the phases: lay out and multiply, then reduce.
+func (g *winogradGrad) emit(o *op) {
+	o.then(phase{g.ranges * g.blocks * g.splits, func(w *worker, part int) {
+		s, b, first := part/(g.ranges*g.blocks), part/g.ranges%g.blocks, part%g.ranges*g.wide
+		scratch := w.floats(g.scratch())
+		inputs, scratch := scratch[:places*g.inPlace], scratch[places*g.inPlace:]
+		gradients, scratch := scratch[:places*g.outPlace], scratch[places*g.outPlace:]
+		sums, laid := scratch[:places*g.sumPlace], scratch[places*g.sumPlace:]
+		lo, hi := g.total*s/g.splits, g.total*(s+1)/g.splits
+		for r0 := lo; r0 < hi; r0 += g.each {
+			r1 := min(r0+g.each, hi)
 			for r := r0; r < r1; r++ {
-				tile := (r - r0) * v.tilesX
-				v.pad(laid, from, r, first, width)
-				v.transformInputs(w, laid, at(inputs, tile*width), width, inPlace)
-				v.transformGradients(w, laid, dy, r, b*block, at(gradients, tile*block), block, outPlace)
+				tile := (r - r0) * g.tilesX
+				g.pad(laid, r, first, g.wide)
+				g.transformInputs(w, laid, at(inputs, tile*g.wide), g.wide, g.inPlace)
+				g.transformGradients(w, laid, r, b*g.block, at(gradients, tile*g.block))
 			}
 			a := &w.grad
-			*a = kernel.GradArgs{Pixels: &pixels[0], N: int64((r1 - r0) * v.tilesX), RowStride: int64(4 * block)}
+			*a = kernel.GradArgs{Pixels: &g.tiles[0], N: int64((r1 - r0) * g.tilesX), RowStride: int64(4 * g.block)}
 			if r0 > lo {
 				a.Acc = 1
 			}
 			for place := range places {
-				a.X, a.DY, a.DW = at(inputs, place*inPlace), at(gradients, place*outPlace), at(sums, place*sumPlace)
-				runGrads(grads, a)
+				a.X, a.DY = at(inputs, place*g.inPlace), at(gradients, place*g.outPlace)
+				a.DW = at(sums, place*g.sumPlace)
+				runGrads(g.runs, a)
 			}
 		}
-		a := &w.transform
-		a.Src = at(sums, 0)
-		a.SrcRow, a.SrcCol, a.SrcStep = int64(6*4*sumPlace), int64(4*sumPlace), 4*lanes
-		a.Dst = at(partial(s), b*9*panel+first*block)
-		a.DstRow, a.DstCol, a.DstStep = int64(3*4*panel), int64(4*panel), 4*lanes
-		a.N = int64(width * block / lanes)
-		c.engine.path.Winograd.WeightsGrad(a)
+		g.transformBack(w, sums, g.sums.of(s), b, first)
 	}})
-	c.addPartialSums(o, dw, partial, splits)
-	c.emit(o)
+	o.then(g.sums.reduce(g.path)...)
 }
 
-// transformGradients transforms the tiles of row r of the gradients' channels first .. first+ch; laid is room for them.
-func (v *winograd) transformGradients(w *worker, laid []float32, dy *buffer, r, first int, dst unsafe.Pointer, ch, place int) {
+// transformBack transforms sums to the weights of output block b, input channels from first on.
+func (g *winogradGrad) transformBack(w *worker, sums, dw []float32, b, first int) {
+	panel := g.in * g.block
 	a := &w.transform
-	line := plane(4 * v.tilesX * ch)
+	a.Src = at(sums, 0)
+	a.SrcRow, a.SrcCol, a.SrcStep = int64(6*4*g.sumPlace), int64(4*g.sumPlace), 4*lanes
+	a.Dst = at(dw, b*9*panel+first*g.block)
+	a.DstRow, a.DstCol, a.DstStep = int64(3*4*panel), int64(4*panel), 4*lanes
+	a.N = int64(g.wide * g.block / lanes)
+	g.path.Winograd.WeightsGrad(a)
+}
+
+// transformGradients transforms the tiles of row r of a block of the gradients' channels, from first on;
+// laid is room for them.
+func (g *winogradGrad) transformGradients(w *worker, laid []float32, r, first int, dst unsafe.Pointer) {
+	a, dy, ch := &w.transform, g.y, g.block
+	line := plane(4 * g.tilesX * ch)
 	a.SrcRow, a.SrcCol = int64(4*line), int64(4*ch)
-	whole := v.width%4 == 0 && v.height%4 == 0
+	whole := g.width%4 == 0 && g.height%4 == 0
 	src := laid[:4*line]
-	switch {
-	case whole && !dy.half:
-		src = dy.f[v.pixel(r)*v.out+first:]
-		a.SrcRow, a.SrcCol = int64(4*v.width*v.out), int64(4*v.out)
-	case !whole:
-		clear(src) // gradients of outputs that do not exist
-		fallthrough
-	default:
-		for i := range min(4, v.height-r%v.tilesY*4) {
-			v.lay(src[i*line:i*line+v.width*ch], dy, v.pixel(r)+i*v.width, v.out, first, ch)
+	if whole && dy.element == float32s {
+		src = dy.f32[g.pixel(r)*g.out+first:]
+		a.SrcRow, a.SrcCol = int64(4*g.width*g.out), int64(4*g.out)
+	} else {
+		if !whole {
+			clear(src) // gradients of outputs that do not exist
+		}
+		for i := range min(4, g.height-r%g.tilesY*4) {
+			g.lay(src[i*line:i*line+g.width*ch], dy, g.pixel(r)+i*g.width, g.out, first, ch)
 		}
 	}
 	a.SrcStep = 4 * lanes
-	a.DstRow, a.DstCol, a.DstStep = int64(6*4*place), int64(4*place), 4*lanes
+	a.DstRow, a.DstCol, a.DstStep = int64(6*4*g.outPlace), int64(4*g.outPlace), 4*lanes
 	a.N = int64(ch / lanes)
 	step := int(a.SrcCol) // in floats: four columns
-	for x := range v.tilesX {
+	for x := range g.tilesX {
 		a.Src = at(src, x*step)
 		a.Dst = unsafe.Add(dst, 4*x*ch)
-		v.engine.path.Winograd.OutputGrad(a)
+		g.path.Winograd.OutputGrad(a)
 	}
 }

@@ -354,7 +354,7 @@ func (b *bencher) measure(ctx context.Context) (*benchReport, error) {
 	var all time.Duration
 	for _, t := range kinds {
 		all += t.Time
-		if !isConvolution(t) {
+		if t.Kind != engine.Convolution {
 			report.NotConvolutionSeconds += t.Time.Seconds()
 		}
 	}
@@ -373,16 +373,6 @@ func (b *bencher) measurePeak(d time.Duration) {
 		flops := b.engine.PeakFLOPs(1 << 15)
 		b.peak = max(b.peak, flops/time.Since(start).Seconds()/1e9)
 	}
-}
-
-// isConvolution is true of what the engine made of a convolution or one of its gradients. A fused operation may stand under a node of
-// another kind, so its label counts as well.
-func isConvolution(t engine.NodeTime) bool {
-	switch t.Node.Op {
-	case graph.Conv, graph.ConvGradInput, graph.ConvGradWeight:
-		return true
-	}
-	return strings.Contains(t.Label, "Conv")
 }
 
 func byKind(times []engine.NodeTime) []benchKind {

@@ -290,7 +290,7 @@ func (b *bencher) alone(f form, op graph.Op, out *pass) (engine.Cost, error) {
 		}
 		var d time.Duration
 		for _, t := range p.Profile(true) {
-			if isConvolution(t) {
+			if t.Kind == engine.Convolution {
 				d += t.Time
 			}
 		}

@@ -201,24 +201,26 @@ func TestChannels(t *testing.T) {
 						if !sign {
 							scale, shift = nil, nil
 						}
-						pair("Normalise", n, func(p *Path, out []float32) { p.Normalise(Float32s(out), Float32s(x), Values{}, ch, c, a, b, sign) })
+						pair("Normalise", n, func(p *Path, out []float32) {
+							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+						})
 						pair("Normalise+residual", n, func(p *Path, out []float32) {
-							p.Normalise(Float32s(out), Float32s(x), Float32s(residual), ch, c, a, b, sign)
+							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Residual: Float32s(residual), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
 						})
 						pair("GradSums", 2*ch, func(p *Path, out []float32) {
-							p.GradSums(Float32s(dy), Float32s(x), ch, a, scale, shift, out[:ch], out[ch:])
+							p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
 						})
 						pair("GradInput", n, func(p *Path, out []float32) {
-							p.GradInput(Float32s(out), Float32s(dy), Float32s(x), ch, a, scale, shift, a, b, c)
+							p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
 						})
 					}
 					pair("Normalise in place", n, func(p *Path, out []float32) {
 						copy(out, x)
-						p.Normalise(Float32s(out), Float32s(out), Values{}, ch, c, a, b, true)
+						p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(out), Channels: ch, Affine: Affine{c, a, b}, ReLU: true})
 					})
 					pair("GradInput in place", n, func(p *Path, out []float32) {
 						copy(out, dy)
-						p.GradInput(Float32s(out), Float32s(out), Float32s(x), ch, a, b, c, a, b, c)
+						p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{a, b, c}, A: a, B: b, C: c})
 					})
 				}
 			}
@@ -326,22 +328,22 @@ func TestNaNs(t *testing.T) {
 			}
 			for name, run := range map[string]func() float32{
 				"Normalise with ReLU": func() float32 {
-					p.Normalise(Float32s(y), Float32s(x), Values{}, 16, zeros, one, zeros, true)
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: 16, Affine: Affine{zeros, one, zeros}, ReLU: true})
 					return y[at]
 				},
 				"Normalise of a residual": func() float32 {
-					p.Normalise(Float32s(y), Float32s(zeros), Float32s(x), 16, zeros, one, zeros, true)
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(zeros), Residual: Float32s(x), Channels: 16, Affine: Affine{zeros, one, zeros}, ReLU: true})
 					return y[at]
 				},
 				"Sums":    func() float32 { clear(y); p.Sums(Float32s(x), 16, y[:16]); return y[at%16] },
 				"Squares": func() float32 { clear(y); p.Squares(Float32s(x), 16, zeros, y[:16]); return y[at%16] },
 				"GradSums": func() float32 {
 					clear(y)
-					p.GradSums(Float32s(x), Float32s(zeros), 16, zeros, nil, nil, y, y[16:])
+					p.GradSums(GradSumsArgs{DY: Float32s(x), X: Float32s(zeros), Channels: 16, Affine: Affine{Mean: zeros}, Sum: y, Dot: y[16:]})
 					return y[at%16]
 				},
 				"GradInput": func() float32 {
-					p.GradInput(Float32s(y), Float32s(x), Float32s(zeros), 16, zeros, nil, nil, one, one, one)
+					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(x), X: Float32s(zeros), Channels: 16, Affine: Affine{Mean: zeros}, A: one, B: one, C: one})
 					return y[at]
 				},
 				"Larger of a NaN":   func() float32 { clear(y); p.Larger(y, x); return y[at] },
@@ -386,12 +388,20 @@ func everything(p *Path, n, offset int) []float32 {
 	result(n, func(out []float32) { p.Scale(out, x[:n], 0.3) })
 	result(ch, func(out []float32) { p.Sums(Float32s(rows), ch, out) })
 	result(ch, func(out []float32) { p.Squares(Float32s(rows), ch, f, out) })
-	result(whole, func(out []float32) { p.Normalise(Float32s(out), Float32s(rows), Float32s(dy), ch, f, f, f, true) })
-	result(2*ch, func(out []float32) { p.GradSums(Float32s(dy), Float32s(rows), ch, f, f, f, out[:ch], out[ch:]) })
-	result(2*ch, func(out []float32) { p.GradSums(Float32s(dy), Float32s(rows), ch, f, nil, nil, out[:ch], out[ch:]) })
-	result(whole, func(out []float32) { p.GradInput(Float32s(out), Float32s(dy), Float32s(rows), ch, f, f, f, f, f, f) })
 	result(whole, func(out []float32) {
-		p.GradInput(Float32s(out), Float32s(dy), Float32s(rows), ch, f, nil, nil, f, f, f)
+		p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(rows), Residual: Float32s(dy), Channels: ch, Affine: Affine{f, f, f}, ReLU: true})
+	})
+	result(2*ch, func(out []float32) {
+		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, Sum: out[:ch], Dot: out[ch:]})
+	})
+	result(2*ch, func(out []float32) {
+		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, Sum: out[:ch], Dot: out[ch:]})
+	})
+	result(whole, func(out []float32) {
+		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, A: f, B: f, C: f})
+	})
+	result(whole, func(out []float32) {
+		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, A: f, B: f, C: f})
 	})
 	for _, tile := range p.Tiles {
 		in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
@@ -467,8 +477,8 @@ func TestNoAllocation(t *testing.T) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
 		if n := testing.AllocsPerRun(10, func() {
 			p.Sums(Float32s(x), 64, f)
-			p.Normalise(Float32s(y), Float32s(x), Float32s(x), 64, f, f, f, true)
-			p.GradSums(Float32s(y), Float32s(x), 64, f, f, f, f, f)
+			p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Residual: Float32s(x), Channels: 64, Affine: Affine{f, f, f}, ReLU: true})
+			p.GradSums(GradSumsArgs{DY: Float32s(y), X: Float32s(x), Channels: 64, Affine: Affine{f, f, f}, Sum: f, Dot: f})
 			p.WeightedSum(y, 1, x, 2, y, 0, nil)
 			p.ExpSum(y, x, 1, 0)
 			p.Dot(x, y)
@@ -531,11 +541,17 @@ func BenchmarkChannels(b *testing.B) {
 			n := 1 << 14 // 64 KB, as the engine cuts it
 			x, dy, y, f := values(1, n, 0), values(2, n, 0), make([]float32, n), values(3, ch, 0)
 			for name, run := range map[string]func(){
-				"Sums":      func() { p.Sums(Float32s(x), ch, f) },
-				"Squares":   func() { p.Squares(Float32s(x), ch, f, f) },
-				"Normalise": func() { p.Normalise(Float32s(y), Float32s(x), Values{}, ch, f, f, f, true) },
-				"GradSums":  func() { p.GradSums(Float32s(dy), Float32s(x), ch, f, f, f, f, f) },
-				"GradInput": func() { p.GradInput(Float32s(y), Float32s(dy), Float32s(x), ch, f, f, f, f, f, f) },
+				"Sums":    func() { p.Sums(Float32s(x), ch, f) },
+				"Squares": func() { p.Squares(Float32s(x), ch, f, f) },
+				"Normalise": func() {
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, ReLU: true})
+				},
+				"GradSums": func() {
+					p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, Sum: f, Dot: f})
+				},
+				"GradInput": func() {
+					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, A: f, B: f, C: f})
+				},
 			} {
 				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, ch), func(b *testing.B) {
 					b.SetBytes(int64(4 * n))
@@ -581,8 +597,8 @@ func TestWinograd(t *testing.T) {
 	})
 }
 
-// TestHalfConversions: every path converts to the same bits, and rounds to nearest, ties to even.
-func TestHalfConversions(t *testing.T) {
+// TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to even.
+func TestBFloat16Conversions(t *testing.T) {
 	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
 	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours
 		inputs = append(inputs, math.Float32frombits(bits))
@@ -613,20 +629,20 @@ func TestHalfConversions(t *testing.T) {
 	})
 }
 
-// TestChannelsHalf compares the routines of batch norm over bfloat16 with the portable path.
-func TestChannelsHalf(t *testing.T) {
+// TestChannelsBFloat16 compares the routines of batch norm over bfloat16 with the portable path.
+func TestChannelsBFloat16(t *testing.T) {
 	plain := portable()
 	const guard = 0x4711
 	eachPath(t, func(t *testing.T, p *Path) {
 		for _, ch := range []int{16, 48, 64, 128} {
 			for _, rows := range []int{1, 3, 4, 9} {
 				n := rows * ch
-				half := func(seed int) Values {
+				bf16 := func(seed int) Values {
 					x := make([]uint16, n)
 					narrow(x, values(seed, n, 0))
 					return BFloat16s(x)
 				}
-				x, dy, residual := half(1), half(2), half(3)
+				x, dy, residual := bf16(1), bf16(2), bf16(3)
 				a, b, c := values(4, ch, 1), values(5, ch, 2), values(6, ch, 3)
 				sums := func(name string, run func(p *Path, out []float32)) {
 					t.Helper()
@@ -658,10 +674,18 @@ func TestChannelsHalf(t *testing.T) {
 					if !sign {
 						scale, shift = nil, nil
 					}
-					rowwise("Normalise", func(p *Path, out Values) { p.Normalise(out, x, Values{}, ch, c, a, b, sign) })
-					rowwise("Normalise+residual", func(p *Path, out Values) { p.Normalise(out, x, residual, ch, c, a, b, sign) })
-					sums("GradSums", func(p *Path, out []float32) { p.GradSums(dy, x, ch, a, scale, shift, out[:ch], out[ch:]) })
-					rowwise("GradInput", func(p *Path, out Values) { p.GradInput(out, dy, x, ch, a, scale, shift, a, b, c) })
+					rowwise("Normalise", func(p *Path, out Values) {
+						p.Normalise(NormaliseArgs{Y: out, X: x, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+					})
+					rowwise("Normalise+residual", func(p *Path, out Values) {
+						p.Normalise(NormaliseArgs{Y: out, X: x, Residual: residual, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+					})
+					sums("GradSums", func(p *Path, out []float32) {
+						p.GradSums(GradSumsArgs{DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
+					})
+					rowwise("GradInput", func(p *Path, out Values) {
+						p.GradInput(GradInputArgs{DX: out, DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
+					})
 				}
 			}
 		}
@@ -677,7 +701,7 @@ func TestPairs(t *testing.T) {
 			}
 			for _, inner := range []int{8, 32} {
 				for flags := range int64(4) {
-					acc, half := flags&1, flags>>1
+					acc, bf16 := flags&1, flags>>1
 					const taps, pixels = 3, 20
 					x, b := make([]uint16, pixels*inner), make([]uint16, taps*inner*tile.Block)
 					narrow(x, values(1, len(x), 0))
@@ -690,9 +714,9 @@ func TestPairs(t *testing.T) {
 						y[i], yh[i] = 1, 0x3f80
 					}
 					in, out := make([]int32, tile.Rows), make([]int32, tile.Rows)
-					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps, K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc, Half: half}
+					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps, K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc, BF16: bf16}
 					size := int32(4)
-					if half != 0 {
+					if bf16 != 0 {
 						a.Y, size = unsafe.Pointer(&yh[0]), 2
 					}
 					var list []int64
@@ -714,11 +738,11 @@ func TestPairs(t *testing.T) {
 								}
 							}
 							got, tolerance := y[r*tile.Block+j], 1e-4
-							if half != 0 {
+							if bf16 != 0 {
 								got, tolerance = math.Float32frombits(uint32(yh[r*tile.Block+j])<<16), 0.01*math.Abs(want)+1e-4
 							}
 							if math.Abs(float64(got)-want) > tolerance {
-								t.Fatalf("%dx%d, %d channels, acc %d, half %d: row %d, output %d is %v, want %v", tile.Rows, tile.Block, inner, acc, half, r, j, got, want)
+								t.Fatalf("%dx%d, %d channels, acc %d, bf16 %d: row %d, output %d is %v, want %v", tile.Rows, tile.Block, inner, acc, bf16, r, j, got, want)
 							}
 						}
 					}
@@ -869,11 +893,11 @@ func BenchmarkGather(b *testing.B) {
 	}
 }
 
-func BenchmarkHalf(b *testing.B) {
+func BenchmarkBFloat16(b *testing.B) {
 	for _, p := range Paths() {
-		wide, half := values(1, 1<<13, 0), make([]uint16, 1<<13)
+		wide, bf16 := values(1, 1<<13, 0), make([]uint16, 1<<13)
 		for name, run := range map[string]func(){
-			"Widen": func() { p.Widen(wide, half) }, "Narrow": func() { p.Narrow(half, wide) }, "Pair": func() { p.Pair(half, wide[:1<<12], wide[1<<12:]) },
+			"Widen": func() { p.Widen(wide, bf16) }, "Narrow": func() { p.Narrow(bf16, wide) }, "Pair": func() { p.Pair(bf16, wide[:1<<12], wide[1<<12:]) },
 		} {
 			b.Run(p.Name+"/"+name, func(b *testing.B) {
 				b.SetBytes(6 << 13)

@@ -7,13 +7,13 @@ import (
 	"unsafe"
 )
 
-// What the assembly paths share: how Go calls their routines and puts them together.
+// This file is what the assembly paths share: how Go calls their routines and puts them together.
 
-// routines is what an instruction set has of its own.
+// routines are the routines that an instruction set has of its own.
 type routines struct {
 	sums, squares, normalise, normaliseAdd            strips
 	gradSums, gradSumsSign, gradInput, gradInputSign  strips
-	relu, reluGrad, reluGradHalf, widen, narrow, pair func(*uintptr)
+	relu, reluGrad, reluGradBF16, widen, narrow, pair func(*uintptr)
 	larger, claim                                     func(*uintptr)
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
@@ -23,8 +23,8 @@ type routines struct {
 	peakFLOPs                                         int // of one loop
 }
 
-// args is the argument block of the assembly: pointers first, then numbers. Behind them is room for small operands, which
-// pointers of the same block may point to.
+// args is the argument block of the assembly: pointers first, then numbers. Behind them is room for
+// small operands, which pointers of the same block may point to.
 type args struct {
 	p       pointers
 	n       [3]int
@@ -34,8 +34,9 @@ type args struct {
 
 type pointers = [9]unsafe.Pointer
 
-// call runs a routine. Escape analysis gives up at a call through a function value, and would put every block on the heap, one for each
-// call. Assembly keeps no pointer, so the block may stay on the stack: it is hidden from the analysis by a copy of its address.
+// call runs a routine. Escape analysis gives up at a call through a function value, and would put
+// every block on the heap, one for each call. Assembly keeps no pointer, so the block may stay on the
+// stack: a copy of its address hides it from the analysis.
 //
 //go:nosplit
 func (a *args) call(routine func(*uintptr)) {
@@ -55,7 +56,8 @@ func transform(routine func(*uintptr)) func(*Transform) {
 	return func(a *Transform) { routine((*uintptr)(unsafe.Pointer(a))) }
 }
 
-// strips is a routine that walks down a strip of channels, 16 or 64 wide (the second may be nil), over rows of float32 and of bfloat16.
+// strips is a routine that walks down a strip of channels. It is given for rows of float32 and of
+// bfloat16, each for strips of 16 and of 64 channels; the second may be nil.
 type strips [2][2]func(*uintptr)
 
 // operand is where an operand of a strip starts, and how many bytes further it starts a channel later.
@@ -65,7 +67,7 @@ type operand struct {
 }
 
 func (v Values) operand() operand {
-	if v.half {
+	if v.bf16 {
 		return operand{v.p, 2}
 	}
 	return operand{v.p, 4}
@@ -82,7 +84,7 @@ func (s *strips) over(rows Values, ch int, operands ...operand) {
 		return
 	}
 	routines := &s[0]
-	if rows.half {
+	if rows.bf16 {
 		routines, a.n[1] = &s[1], 2*ch
 	}
 	width, routine := 16, routines[0]
@@ -97,7 +99,7 @@ func (s *strips) over(rows Values, ch int, operands ...operand) {
 	}
 }
 
-// blocks calls a routine for the first n/32*32 floats of its operands and returns how many those are.
+// blocks calls a routine for the first n/32*32 floats of its operands and returns how many it did.
 func (a *args) blocks(routine func(*uintptr), n int) int {
 	if n < 32 {
 		return 0
@@ -109,12 +111,14 @@ func (a *args) blocks(routine func(*uintptr), n int) int {
 
 func ptr(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
 
-// from is what is left of v from value n on.
+func ptr16(x []uint16) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
+
+// from is v without its first n values.
 func (v Values) from(n int) Values {
-	return Values{unsafe.Add(v.p, n*v.operand().size), v.n - n, v.half}
+	return Values{unsafe.Add(v.p, n*v.operand().size), v.n - n, v.bf16}
 }
 
-// tail is what is left of a slice from n on; nil stays nil.
+// tail is a slice without its first n values; nil stays nil.
 func tail(x []float32, n int) []float32 {
 	if x == nil {
 		return nil
@@ -128,35 +132,58 @@ var floors = [2]float32{float32(math.Inf(-1)), 0}
 func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p := portable()
 	p.Name, p.Tiles, p.Grads, p.Winograd = name, tiles, grads, r.winograd
+	p.channelRoutines(&r)
+	p.elementRoutines(&r)
+	p.conversions(&r)
+	p.rowRoutines(&r)
+	p.PeakFLOPs = func(loops int) float64 {
+		r.peak(loops)
+		return float64(loops) * float64(r.peakFLOPs)
+	}
+	return p
+}
+
+// channelRoutines are those with a factor for each channel.
+func (p *Path) channelRoutines(r *routines) {
 	p.Sums = func(x Values, ch int, sum []float32) { r.sums.over(x, ch, x.operand(), factors(sum)) }
 	p.Squares = func(x Values, ch int, mean, square []float32) {
 		r.squares.over(x, ch, x.operand(), factors(mean), factors(square))
 	}
-	p.Normalise = func(y, x, residual Values, ch int, mean, scale, shift []float32, relu bool) {
+	p.Normalise = func(a NormaliseArgs) {
 		floor := operand{unsafe.Pointer(&floors[0]), 0}
-		if relu {
+		if a.ReLU {
 			floor = operand{unsafe.Pointer(&floors[1]), 0}
 		}
-		if residual.n == 0 {
-			r.normalise.over(y, ch, y.operand(), x.operand(), factors(mean), factors(scale), factors(shift), floor)
+		mean, scale, shift := factors(a.Affine.Mean), factors(a.Affine.Scale), factors(a.Affine.Shift)
+		if a.Residual.n == 0 {
+			r.normalise.over(a.Y, a.Channels, a.Y.operand(), a.X.operand(), mean, scale, shift, floor)
 			return
 		}
-		r.normaliseAdd.over(y, ch, y.operand(), x.operand(), factors(mean), factors(scale), factors(shift), floor, residual.operand())
+		r.normaliseAdd.over(a.Y, a.Channels, a.Y.operand(), a.X.operand(), mean, scale, shift, floor,
+			a.Residual.operand())
 	}
-	p.GradSums = func(dy, x Values, ch int, mean, scale, shift, sum, dot []float32) {
-		if scale == nil {
-			r.gradSums.over(dy, ch, dy.operand(), x.operand(), factors(mean), factors(sum), factors(dot))
+	p.GradSums = func(a GradSumsArgs) {
+		dy, x, mean := a.DY.operand(), a.X.operand(), factors(a.Affine.Mean)
+		if a.Affine.Scale == nil {
+			r.gradSums.over(a.DY, a.Channels, dy, x, mean, factors(a.Sum), factors(a.Dot))
 			return
 		}
-		r.gradSumsSign.over(dy, ch, dy.operand(), x.operand(), factors(mean), factors(sum), factors(dot), factors(scale), factors(shift))
+		r.gradSumsSign.over(a.DY, a.Channels, dy, x, mean, factors(a.Sum), factors(a.Dot),
+			factors(a.Affine.Scale), factors(a.Affine.Shift))
 	}
-	p.GradInput = func(dx, dy, x Values, ch int, mean, scale, shift, a, b, c []float32) {
-		if scale == nil {
-			r.gradInput.over(dx, ch, dx.operand(), dy.operand(), x.operand(), factors(mean), factors(a), factors(b), factors(c))
+	p.GradInput = func(a GradInputArgs) {
+		dx, dy, x, mean := a.DX.operand(), a.DY.operand(), a.X.operand(), factors(a.Affine.Mean)
+		if a.Affine.Scale == nil {
+			r.gradInput.over(a.DX, a.Channels, dx, dy, x, mean, factors(a.A), factors(a.B), factors(a.C))
 			return
 		}
-		r.gradInputSign.over(dx, ch, dx.operand(), dy.operand(), x.operand(), factors(mean), factors(a), factors(b), factors(c), factors(scale), factors(shift))
+		r.gradInputSign.over(a.DX, a.Channels, dx, dy, x, mean, factors(a.A), factors(a.B), factors(a.C),
+			factors(a.Affine.Scale), factors(a.Affine.Shift))
 	}
+}
+
+// elementRoutines work value by value.
+func (p *Path) elementRoutines(r *routines) {
 	p.ReLU = func(y, x []float32) {
 		a := args{p: pointers{ptr(y), ptr(x)}}
 		n := a.blocks(r.relu, len(y))
@@ -165,8 +192,8 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.ReLUGrad = func(dx, dy, y Values) {
 		a := args{p: pointers{dx.p, dy.p, y.p}}
 		routine := r.reluGrad
-		if dx.half {
-			routine = r.reluGradHalf
+		if dx.bf16 {
+			routine = r.reluGradBF16
 		}
 		n := a.blocks(routine, dx.n)
 		if n < dx.n {
@@ -186,21 +213,6 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 		n := a.blocks(r.claim, len(dx))
 		claim(dx[n:], g[n:], x[n:], best[n:])
 	}
-	p.Widen = func(dst []float32, src []uint16) {
-		a := args{p: pointers{ptr(dst), unsafe.Pointer(unsafe.SliceData(src))}}
-		n := a.blocks(r.widen, len(dst))
-		widen(dst[n:], src[n:])
-	}
-	p.Narrow = func(dst []uint16, src []float32) {
-		a := args{p: pointers{unsafe.Pointer(unsafe.SliceData(dst)), ptr(src)}}
-		n := a.blocks(r.narrow, len(dst))
-		narrow(dst[n:], src[n:])
-	}
-	p.Pair = func(dst []uint16, first, second []float32) {
-		a := args{p: pointers{unsafe.Pointer(unsafe.SliceData(dst)), ptr(first), ptr(second)}}
-		n := a.blocks(r.pair, len(first))
-		pair(dst[2*n:], first[n:], second[n:])
-	}
 	p.WeightedSum = func(y []float32, a float32, x0 []float32, b float32, x1 []float32, c float32, x2 []float32) {
 		terms := 1
 		if x1 != nil {
@@ -215,19 +227,49 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 		weightedSum(y[n:], a, x0[n:], b, tail(x1, n), c, tail(x2, n))
 	}
 	p.Scale = func(y, x []float32, s float32) { p.WeightedSum(y, s, x, 0, nil, 0, nil) }
+}
+
+// conversions change how values lie or how they are stored.
+func (p *Path) conversions(r *routines) {
+	p.Widen = func(dst []float32, src []uint16) {
+		a := args{p: pointers{ptr(dst), ptr16(src)}}
+		n := a.blocks(r.widen, len(dst))
+		widen(dst[n:], src[n:])
+	}
+	p.Narrow = func(dst []uint16, src []float32) {
+		a := args{p: pointers{ptr16(dst), ptr(src)}}
+		n := a.blocks(r.narrow, len(dst))
+		narrow(dst[n:], src[n:])
+	}
+	p.Pair = func(dst []uint16, first, second []float32) {
+		a := args{p: pointers{ptr16(dst), ptr(first), ptr(second)}}
+		n := a.blocks(r.pair, len(first))
+		pair(dst[2*n:], first[n:], second[n:])
+	}
 	p.Transpose = func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
 		transposeBlocks(r.transpose8, dst, dstStride, src, srcStride, rows, cols)
 	}
-	if r.gather != nil {
-		p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
-			a := args{p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))}, n: [3]int{len(offsets), 4 * pitch, width / 16}}
-			a.call(r.gather)
-		}
-		p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
-			a := args{p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))}, n: [3]int{len(offsets) / 2, 4 * pitch, width / 16}}
-			a.call(r.gatherPairs)
-		}
+	if r.gather == nil {
+		return
 	}
+	p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+		a := args{
+			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
+			n: [3]int{len(offsets), 4 * pitch, width / 16},
+		}
+		a.call(r.gather)
+	}
+	p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+		a := args{
+			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
+			n: [3]int{len(offsets) / 2, 4 * pitch, width / 16},
+		}
+		a.call(r.gatherPairs)
+	}
+}
+
+// rowRoutines make one number of a row.
+func (p *Path) rowRoutines(r *routines) {
 	p.RowMax = func(x []float32) float32 {
 		if len(x) < 32 {
 			return rowMaximum(x)
@@ -253,11 +295,6 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 		n := g.blocks(r.dot, len(a))
 		return total(&g.parts) + dotProduct(a[n:], b[n:])
 	}
-	p.PeakFLOPs = func(loops int) float64 {
-		r.peak(loops)
-		return float64(loops) * float64(r.peakFLOPs)
-	}
-	return p
 }
 
 // total adds up the partial sums in a fixed order.

@@ -14,18 +14,16 @@ func portable() *Path {
 		Winograd: portableWinograd(),
 		Sums:     func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
 		Squares:  func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
-		Normalise: func(y, x, residual Values, ch int, mean, scale, shift []float32, relu bool) {
-			out := y.floats()
-			normalise(out, x.floats(), residual.floats(), ch, mean, scale, shift, relu)
-			y.set(out)
+		Normalise: func(a NormaliseArgs) {
+			out := a.Y.floats()
+			normalise(out, a.X.floats(), a.Residual.floats(), a.Channels, a.Affine, a.ReLU)
+			a.Y.set(out)
 		},
-		GradSums: func(dy, x Values, ch int, mean, scale, shift, sum, dot []float32) {
-			gradSums(dy.floats(), x.floats(), ch, mean, scale, shift, sum, dot)
-		},
-		GradInput: func(dx, dy, x Values, ch int, mean, scale, shift, a, b, c []float32) {
-			out := dx.floats()
-			gradInput(out, dy.floats(), x.floats(), ch, mean, scale, shift, a, b, c)
-			dx.set(out)
+		GradSums: func(a GradSumsArgs) { gradSums(a.DY.floats(), a.X.floats(), a) },
+		GradInput: func(a GradInputArgs) {
+			out := a.DX.floats()
+			gradInput(out, a.DY.floats(), a.X.floats(), a)
+			a.DX.set(out)
 		},
 		ReLU: relu,
 		ReLUGrad: func(dx, dy, y Values) {
@@ -50,9 +48,9 @@ func portable() *Path {
 	}
 }
 
-// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes such a copy back.
+// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes a copy back.
 func (v Values) floats() []float32 {
-	if !v.half {
+	if !v.bf16 {
 		return unsafe.Slice((*float32)(v.p), v.n)
 	}
 	x := make([]float32, v.n)
@@ -61,7 +59,7 @@ func (v Values) floats() []float32 {
 }
 
 func (v Values) set(x []float32) {
-	if v.half {
+	if v.bf16 {
 		narrow(unsafe.Slice((*uint16)(v.p), v.n), x)
 	}
 }
@@ -87,8 +85,8 @@ func floats(p unsafe.Pointer, offset int64, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Add(p, offset)), n)
 }
 
-// addProduct is sum += x*w for 16 neighbouring outputs. (A fused multiply-add in Go goes through float64 and is six times slower, so this
-// rounds twice where the processor does not fuse by itself.)
+// addProduct is sum += x*w for 16 neighbouring outputs. (A fused multiply-add in Go goes through
+// float64 and is six times slower, so this rounds twice where the processor does not fuse by itself.)
 func addProduct(sum *[16]float32, x float32, w *[16]float32) {
 	for j := range sum {
 		sum[j] += x * w[j]
@@ -107,7 +105,7 @@ func portableTile() Tile {
 			for r := range sum {
 				row := &sum[r]
 				for t := 0; t < len(taps); t += 2 {
-					var part [16]float32 // a sum for each tap: shorter chains round less, and nothing is fused here
+					var part [16]float32 // one sum a tap: shorter chains round less, and nothing is fused here
 					weights := unsafe.Add(a.B, taps[t+1])
 					for k, x := range floats(a.X, int64(in[i+r])+taps[t], int(4*a.K)) {
 						addProduct(&part, x, (*[16]float32)(unsafe.Add(weights, 64*k)))
@@ -117,7 +115,7 @@ func portableTile() Tile {
 			}
 			var y [4]Values
 			for r := range sum {
-				y[r] = Values{unsafe.Add(a.Y, out[i+r]), block, a.Half != 0}
+				y[r] = Values{unsafe.Add(a.Y, out[i+r]), block, a.BF16 != 0}
 				if a.Acc != 0 {
 					for j, v := range y[r].floats() {
 						sum[r][j] += v
@@ -125,7 +123,7 @@ func portableTile() Tile {
 				}
 			}
 			for r := range sum {
-				if a.Half != 0 {
+				if a.BF16 != 0 {
 					y[r].set(sum[r][:])
 				} else {
 					copy(y[r].floats(), sum[r][:])
@@ -215,14 +213,14 @@ func squares(x []float32, ch int, mean, square []float32) {
 	})
 }
 
-func normalise(y, x, residual []float32, ch int, mean, scale, shift []float32, relu bool) {
+func normalise(y, x, residual []float32, ch int, f Affine, relu bool) {
 	floor := float32(math.Inf(-1))
 	if relu {
 		floor = 0
 	}
 	eachRow(len(y), ch, func(lo, hi int) {
 		for c := range ch {
-			v := fma(x[lo+c]-mean[c], scale[c], shift[c])
+			v := fma(x[lo+c]-f.Mean[c], f.Scale[c], f.Shift[c])
 			if residual != nil {
 				v += residual[lo+c]
 			}
@@ -231,31 +229,31 @@ func normalise(y, x, residual []float32, ch int, mean, scale, shift []float32, r
 	})
 }
 
-// gate is g as GradSums defines it, given x less the mean.
-func gate(dy, x float32, c int, scale, shift []float32) float32 {
-	if scale != nil && !(fma(x, scale[c], shift[c]) > 0) {
+// gate is g as GradSumsArgs defines it, given x less the mean.
+func (f *Affine) gate(dy, x float32, c int) float32 {
+	if f.Scale != nil && !(fma(x, f.Scale[c], f.Shift[c]) > 0) {
 		return 0
 	}
 	return dy
 }
 
-func gradSums(dy, x []float32, ch int, mean, scale, shift, sum, dot []float32) {
-	eachRow(len(dy), ch, func(lo, hi int) {
-		for c := range ch {
-			centred := x[lo+c] - mean[c]
-			g := gate(dy[lo+c], centred, c, scale, shift)
-			sum[c] += g
-			dot[c] = fma(g, centred, dot[c])
+func gradSums(dy, x []float32, a GradSumsArgs) {
+	eachRow(len(dy), a.Channels, func(lo, hi int) {
+		for c := range a.Channels {
+			centred := x[lo+c] - a.Affine.Mean[c]
+			g := a.Affine.gate(dy[lo+c], centred, c)
+			a.Sum[c] += g
+			a.Dot[c] = fma(g, centred, a.Dot[c])
 		}
 	})
 }
 
-func gradInput(dx, dy, x []float32, ch int, mean, scale, shift, a, b, c []float32) {
-	eachRow(len(dy), ch, func(lo, hi int) {
-		for j := range ch {
-			centred := x[lo+j] - mean[j]
-			g := gate(dy[lo+j], centred, j, scale, shift)
-			dx[lo+j] = fma(a[j], g, fma(b[j], centred, c[j]))
+func gradInput(dx, dy, x []float32, a GradInputArgs) {
+	eachRow(len(dy), a.Channels, func(lo, hi int) {
+		for j := range a.Channels {
+			centred := x[lo+j] - a.Affine.Mean[j]
+			g := a.Affine.gate(dy[lo+j], centred, j)
+			dx[lo+j] = fma(a.A[j], g, fma(a.B[j], centred, a.C[j]))
 		}
 	})
 }
@@ -407,7 +405,7 @@ func portableWinograd() Winograd {
 // transform is m X m', group by group.
 func (m matrix) transform(a *Transform) {
 	type group = [16]float32
-	var half [6][6]group
+	var rows [6][6]group // transformed by rows
 	for g := range a.N {
 		src, dst := unsafe.Add(a.Src, g*a.SrcStep), unsafe.Add(a.Dst, g*a.DstStep)
 		for r := range m[0] {
@@ -418,7 +416,7 @@ func (m matrix) transform(a *Transform) {
 						addProduct(&sum, f, (*group)(unsafe.Add(src, int64(r)*a.SrcRow+int64(c)*a.SrcCol)))
 					}
 				}
-				half[r][i] = sum
+				rows[r][i] = sum
 			}
 		}
 		for c := range m {
@@ -426,7 +424,7 @@ func (m matrix) transform(a *Transform) {
 				var sum group
 				for r, f := range factors {
 					if f != 0 {
-						addProduct(&sum, f, &half[r][c])
+						addProduct(&sum, f, &rows[r][c])
 					}
 				}
 				*(*group)(unsafe.Add(dst, int64(i)*a.DstRow+int64(c)*a.DstCol)) = sum

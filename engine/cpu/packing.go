@@ -1,14 +1,9 @@
 package cpu
 
-import (
-	"moco/graph"
-	"moco/tensor"
-)
+import "moco/tensor"
 
-// How values lie in memory. Float values are rows of channels: everything but the last axis is a row, and a row is padded
-// with zeros to a multiple of 16 floats, so that no kernel has a tail in its inner loop. Every operation keeps those
-// zeros. Two exceptions: images given as inputs, whose 1 to 4 channels take 4 floats, since padding three channels to 16
-// would make the first convolution five times dearer; and convolution weights, which lie in the tile's order.
+// lanes is what rows of channels are padded to, in values, so that no kernel has a tail in its inner
+// loop. The padding is zero, and every operation keeps it so.
 const lanes = 16
 
 func roundUp(n, m int) int { return (n + m - 1) / m * m }
@@ -16,7 +11,8 @@ func roundUp(n, m int) int { return (n + m - 1) / m * m }
 // channels is the stride of a row with c channels.
 func channels(c int) int { return roundUp(c, lanes) }
 
-// imageChannels is the stride of a pixel of an image given as input.
+// imageChannels is the stride of a pixel of an image that is given as input. Padding three channels to
+// 16 would make the first convolution five times dearer.
 func imageChannels(c int) int {
 	if c <= 4 {
 		return 4
@@ -33,31 +29,15 @@ func rowsOf(s tensor.Shape) (rows, ch int) {
 }
 
 // packing is the order of a convolution's weights: [Out/block][taps][in][block], each output block one
-// stream of vectors for the tile. It is the only form that weights have in a State, together with their
-// gradients and momenta: what works element by element need not know, and nothing is packed in a step.
+// stream of vectors for the tile. It is the only form that weights, their gradients and their momenta
+// have in a State: operations that work element by element need not know, and a step packs nothing.
 type packing struct {
 	out, in, taps int // as in OIHW; taps is the area of the kernel
 	block         int // output channels a tile makes at once
 	inPad, outPad int
 }
 
-// isWeights tells values in packed order from rows of channels.
-func isWeights(n *graph.Node) bool {
-	switch n.Op {
-	case graph.Variable:
-		return len(n.Shape) == 4
-	case graph.ConvGradWeight:
-		return true
-	case graph.WeightedSum, graph.Detach, graph.ReLU, graph.ReLUGrad:
-		for _, in := range n.In {
-			if isWeights(in) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
+// packingOf is the order of weights [O,I,k,k].
 func (e *Engine) packingOf(s tensor.Shape) packing {
 	p := packing{out: s[0], in: s[1], taps: s[2] * s[3], inPad: imageChannels(s[1]), outPad: channels(s[0])}
 	p.block = e.blockFor(p.outPad)
@@ -102,7 +82,7 @@ func (p packing) each(f func(packed, plain int)) {
 	}
 }
 
-// spread copies dense rows of ch floats to rows of stride floats, zeros between; gather is its inverse.
+// spread copies dense rows of ch values to rows of stride values, zeros between. gather is its inverse.
 func spread[T any](dst, src []T, rows, ch, stride int) {
 	for r := range rows {
 		row := dst[r*stride : (r+1)*stride]
