@@ -48,6 +48,9 @@ func (c *compiler) text() string {
 		s.reads(func(v *value) { fmt.Fprintf(&b, " %v", v) })
 		b.WriteString(" ->")
 		s.writes(func(v *value) { fmt.Fprintf(&b, " %v", v) })
+		if s.variable != nil {
+			fmt.Fprintf(&b, " %v", s.variable)
+		}
 		b.WriteString(" )")
 		if !s.operation.helper {
 			writeCost(&b, s.node.Cost())

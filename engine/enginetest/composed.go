@@ -190,6 +190,31 @@ func fusionCases() []Case {
 			g.Output("sum", sum)
 			g.Output("both", g.Add(sum, other))
 		}},
+		{Name: "a weight gradient behind a frozen batch norm", Build: func(g *graph.Graph) {
+			x := g.Conv(g.Input("x", f32, 3, 4, 5, 16), g.Variable("first", f32, 32, 16, 1, 1), 1, 0)
+			norm := graph.BatchNorm{X: x, Gamma: g.Variable("g", f32, 32), Beta: g.Variable("b", f32, 32), Epsilon: 1e-5}
+			norm.Mean, norm.Variance = g.Variable("m", f32, 32), g.Variable("v", f32, 32)
+			h := g.ReLU(g.Normalise(norm))
+			w := g.Variable("w", f32, 20, 32, 3, 3)
+			y := g.Conv(h, w, 2, 1)
+			g.Output("pooled", g.AveragePool(h))
+			g.Output("dw", g.Gradients(y, g.Input("dy", f32, y.Shape...), []*graph.Node{w})[0])
+		}, Set: setting{"v": func(i int) float64 { return 0.5 + float64(i%5)/4 }}},
+		{Name: "frozen statistics of two splits", Build: func(g *graph.Graph) {
+			x := g.Conv(g.Input("x", f32, 4, 3, 3, 16), g.Variable("w", f32, 16, 16, 1, 1), 1, 0)
+			norm := graph.BatchNorm{X: x, Gamma: g.Variable("g", f32, 16), Beta: g.Variable("b", f32, 16), Epsilon: 1e-5}
+			norm.Mean, norm.Variance = g.Variable("m", f32, 2, 16), g.Variable("v", f32, 2, 16)
+			g.Output("y", g.ReLU(g.Normalise(norm)))
+		}, Set: setting{"v": func(i int) float64 { return 0.5 + float64(i%5)/4 }}},
+		{Name: "a masked gradient with other statistics", Build: func(g *graph.Graph) {
+			x, dy := g.Input("x", f32, 2, 3, 3, 16), g.Input("dy", f32, 2, 3, 3, 16)
+			norm := graph.BatchNorm{X: x, Mean: g.BatchMean(x, 1), Variance: g.BatchVariance(x, 1), Epsilon: 1e-5}
+			norm.Gamma, norm.Beta = g.Variable("g", f32, 16), g.Variable("b", f32, 16)
+			d := g.ReLUGrad(dy, g.ReLU(g.Normalise(norm)))
+			norm.Mean, norm.Variance = g.Input("m", f32, 1, 16), g.Input("v", f32, 1, 16)
+			g.Output("sum", g.ChannelSum(d, 1))
+			g.Output("dot", g.ChannelDot(d, norm))
+		}, Set: setting{"v": func(i int) float64 { return 0.5 + float64(i%5)/4 }}},
 		{Name: "running statistics", Runs: 3, Build: func(g *graph.Graph) {
 			x := g.Input("x", f32, 4, 3, 3, 5)
 			mean := g.BatchMean(x, 2)

@@ -93,6 +93,9 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 		inputs: map[string]*tensor.Tensor{}, wide: map[string][]float64{}, outputs: map[string]*tensor.Tensor{},
 	}
 	p.cost.FLOPs = g.Cost().FLOPs
+	if err := st.declare(g); err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
 	for _, n := range g.Nodes {
 		size := int64(8 * n.Shape.Elements())
 		switch n.Op {
@@ -101,13 +104,6 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 			p.cost.WorkBytes += size
 		case graph.Variable:
 			p.cost.VariableBytes += size
-			if v := st.values[n.Name]; v == nil {
-				st.names = append(st.names, n.Name)
-				st.values[n.Name] = reference.NewValue(n.Type, n.Shape)
-			} else if v.Type() != n.Type || !v.Shape().Equal(n.Shape) {
-				return nil, fmt.Errorf("compile: variable %q is %v %v in another program, and %v here",
-					n.Name, v.Type(), v.Shape(), n)
-			}
 		default:
 			p.cost.WorkBytes += size
 		}
@@ -116,6 +112,23 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 		p.outputs[o.Name] = tensor.New(o.Node.Type, o.Node.Shape...)
 	}
 	return p, nil
+}
+
+// declare enters the variables of a graph, all or none.
+func (s *State) declare(g *graph.Graph) error {
+	for _, n := range g.Nodes {
+		v := s.values[n.Name]
+		if n.Op == graph.Variable && v != nil && (v.Type() != n.Type || !v.Shape().Equal(n.Shape)) {
+			return fmt.Errorf("variable %q is %v %v in another program, and %v here", n.Name, v.Type(), v.Shape(), n)
+		}
+	}
+	for _, n := range g.Nodes {
+		if n.Op == graph.Variable && s.values[n.Name] == nil {
+			s.names = append(s.names, n.Name)
+			s.values[n.Name] = reference.NewValue(n.Type, n.Shape)
+		}
+	}
+	return nil
 }
 
 // Input is the tensor of an input.
