@@ -1,5 +1,5 @@
-// Package engine says what an engine is: something that compiles a graph once and runs it many times.
-// It holds no engine; engine/cpu is one, and package enginetest is what each must pass.
+// Package engine says what an engine is: something that compiles a graph once and runs it many
+// times. It holds no engine; engine/cpu is one, and package enginetest is what each must pass.
 package engine
 
 import (
@@ -15,15 +15,15 @@ type Engine interface {
 	Name() string
 	// NewState returns an empty set of variables.
 	NewState() State
-	// Compile checks and plans a graph whose variables live in s, which must come from this engine's
-	// NewState. A variable that s has already is shared, and must have the same type and shape; where
-	// Compile fails, s is as it was. Compiling takes little time and memory: buffers are made at the
-	// first Run.
+	// Compile checks and plans a graph whose variables live in s, which must come from this
+	// engine's NewState. A variable that s has already is shared, and must have the same type and
+	// shape; where Compile fails, s is as it was. Compiling takes little time and memory: buffers
+	// are made at the first Run.
 	Compile(g *graph.Graph, s State) (Program, error)
 }
 
-// State holds variables by name between runs. Programs compiled against one State share its variables
-// and its working memory; they must not run at the same time.
+// State holds variables by name between runs. Programs compiled against one State share its
+// variables and its working memory; they must not run at the same time.
 type State interface {
 	// Names lists the variables in the order in which programs first named them.
 	Names() []string
@@ -39,13 +39,13 @@ type Program interface {
 	Input(name string) *tensor.Tensor
 	// Output is the tensor that holds a named output's value after Run; it stays the same tensor.
 	Output(name string) *tensor.Tensor
-	// Run executes the graph once and then applies its assignments. It allocates nothing after the first
-	// time.
+	// Run executes the graph once and then applies its assignments. It allocates nothing after the
+	// first time.
 	Run() error
 	// Cost is what one run takes.
 	Cost() Cost
-	// Profile makes later runs measure each node, until it is called with false, and returns what was
-	// measured so far.
+	// Profile makes later runs measure each node, until it is called with false, and returns what
+	// was measured so far.
 	Profile(on bool) []NodeTime
 	// Close frees what only this program uses.
 	Close() error
@@ -64,7 +64,8 @@ func (c Cost) PeakBytes() int64 { return c.VariableBytes + c.WorkBytes }
 // Kind says what sort of work an engine does for a node.
 type Kind uint8
 
-// The kinds of work. Work that was fused counts as the kind of the operation that it was fused into.
+// The kinds of work. Work that was fused counts as the kind of the operation that it was fused
+// into.
 const (
 	Other       Kind = iota
 	Convolution      // a convolution or one of its gradients

@@ -8,7 +8,8 @@ import (
 	"moco/tensor"
 )
 
-// BenchmarkConvolution runs each direction of the convolutions that a CIFAR ResNet-18 is made of, at batch 64.
+// BenchmarkConvolution runs each direction of the convolutions that a CIFAR ResNet-18 is made of,
+// at batch 64.
 func BenchmarkConvolution(b *testing.B) {
 	for _, c := range []struct{ in, out, size, kernel, stride int }{
 		{64, 64, 32, 3, 1}, {128, 128, 16, 3, 1}, {256, 256, 8, 3, 1}, {512, 512, 4, 3, 1},

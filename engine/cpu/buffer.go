@@ -9,8 +9,8 @@ import (
 
 // allocate returns n zeroed bytes, aligned to a cache line, with a little room behind them.
 //
-// A tile that reads four channels of a three-channel pixel reads beyond the last one. The weights for
-// that are zero, but the memory must exist and must not hold a NaN.
+// A tile that reads four channels of a three-channel pixel reads beyond the last one. The weights
+// for that are zero, but the memory must exist and must not hold a NaN.
 func allocate(n int) []byte {
 	return tensor.Aligned(n + slack)[:n]
 }

@@ -39,8 +39,8 @@ func (k *checker) wrong(format string, a ...any) {
 	k.errs = append(k.errs, fmt.Errorf("after pass "+k.after+": "+format, a...))
 }
 
-// list checks the order of the steps and the records of values: who writes a value stands before all who
-// read it, and the records name exactly those.
+// list checks the order of the steps and the records of values: who writes a value stands before
+// all who read it, and the records name exactly those.
 func (k *checker) list() {
 	readers := map[*value][]*step{}
 	written := map[*value]bool{}
@@ -102,8 +102,8 @@ func (k *checker) list() {
 	}
 }
 
-// epilogue checks that nobody else reads what an epilogue overwrites, and that the epilogue reads nothing
-// that comes later.
+// epilogue checks that nobody else reads what an epilogue overwrites, and that the epilogue reads
+// nothing that comes later.
 func (k *checker) epilogue(s *step) {
 	if !s.inParts() {
 		k.wrong("%s has an epilogue but is not computed part by part", s.label())
@@ -120,8 +120,8 @@ func (k *checker) epilogue(s *step) {
 	}
 }
 
-// forms checks that every value that is read has a layout and a type, and, when copies are supplied, that
-// no step needs another one.
+// forms checks that every value that is read has a layout and a type, and, when copies are
+// supplied, that no step needs another one.
 func (k *checker) forms() {
 	for _, v := range k.values {
 		if len(v.readers) > 0 {
@@ -154,8 +154,8 @@ func (k *checker) forms() {
 	k.steps = steps
 }
 
-// cuts checks that parts cover a batch, that none lies in two splits, and that an epilogue's sums are cut as
-// the convolution is.
+// cuts checks that parts cover a batch, that none lies in two splits, and that an epilogue's sums
+// are cut as the convolution is.
 func (k *checker) cuts() {
 	for _, s := range k.steps {
 		if !s.inParts() {
@@ -179,8 +179,8 @@ func (k *checker) cuts() {
 	}
 }
 
-// places checks that every buffer is written before it is read, and that buffers in the arena which are
-// alive at the same time lie apart.
+// places checks that every buffer is written before it is read, and that buffers in the arena which
+// are alive at the same time lie apart.
 func (k *checker) places() {
 	written := map[*buffer]bool{}
 	roots := map[*buffer]bool{}

@@ -21,8 +21,8 @@ type compiler struct {
 	steps  []*step
 	ops    []*op
 
-	// What the program gets: tensors that the caller fills and reads, variables, constants. Variables that
-	// the state does not have yet are declared there when nothing can fail any more.
+	// What the program gets: tensors that the caller fills and reads, variables, constants.
+	// Variables that the state does not have yet are declared there when nothing can fail any more.
 	inputs, outputs map[string]*host
 	variables       []*variable
 	constants       []constant
@@ -42,8 +42,8 @@ type pass struct {
 	run       func(c *compiler)
 }
 
-// passes is how a graph becomes a list of operations. What is fused is decided on the list of steps,
-// before anything is emitted, so each rule sees the whole program.
+// passes is how a graph becomes a list of operations. What is fused is decided on the list of
+// steps, before anything is emitted, so each rule sees the whole program.
 var passes = []pass{
 	{"build", "one step for each node, or several where parts of its work can be fused apart", (*compiler).build},
 	{"layout", "the rules of fusion ask whether a value is weights", (*compiler).assignLayouts},
@@ -106,7 +106,8 @@ func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pa
 
 func (c *compiler) fail(err error) { c.errs = append(c.errs, err) }
 
-// build makes the steps of a graph: those of its nodes, in their order, and those that fill the outputs.
+// build makes the steps of a graph: those of its nodes, in their order, and those that fill the
+// outputs.
 func (c *compiler) build() {
 	c.of = make([]*value, len(c.graph.Nodes))
 	for _, n := range c.graph.Nodes {

@@ -27,7 +27,8 @@ func verified(t *testing.T, o Options) *Engine {
 	return e
 }
 
-// TestByDefinition runs the suite's cases without any kernel, as a new node kind runs on its first day.
+// TestByDefinition runs the suite's cases without any kernel, as a new node kind runs on its first
+// day.
 func TestByDefinition(t *testing.T) {
 	enginetest.RunCases(t, func() engine.Engine {
 		e := verified(t, Options{Path: "portable", Workers: 1})
@@ -79,8 +80,8 @@ func block(g *graph.Graph, images int, frozen bool) {
 	}
 }
 
-// TestExplain compares what the passes make of a block with files, which show what is fused with what.
-// `go test -run TestExplain -update` writes them anew.
+// TestExplain compares what the passes make of a block with files, which show what is fused with
+// what. `go test -run TestExplain -update` writes them anew.
 func TestExplain(t *testing.T) {
 	for name, c := range map[string]struct {
 		images    int

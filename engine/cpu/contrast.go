@@ -36,7 +36,8 @@ func contrastOf(c *compiler, s *step, in []*value) contrast {
 	return k
 }
 
-// logits copies the negatives of row r to dst, with minus infinity for those of the query's own image.
+// logits copies the negatives of row r to dst, with minus infinity for those of the query's own
+// image.
 func (k contrast) logits(dst []float32, r int) {
 	copy(dst, k.negatives.row(r)[:k.keys])
 	if k.queryIDs == nil {
@@ -50,9 +51,9 @@ func (k contrast) logits(dst []float32, r int) {
 	}
 }
 
-// softmax turns dst, a copy of the logits of row r, into exp((n_j - largest)/t), where largest is over
-// the negatives and the positive p: subtracting it keeps the exponentials finite whatever t is. It
-// returns the sum over all and the largest.
+// softmax turns dst, a copy of the logits of row r, into exp((n_j - largest)/t), where largest is
+// over the negatives and the positive p: subtracting it keeps the exponentials finite whatever t
+// is. It returns the sum over all and the largest.
 func (k contrast) softmax(dst []float32, r int) (sum float64, largest float32) {
 	p := k.positive.f32[r]
 	largest = max(p, k.path.RowMax(dst))

@@ -6,9 +6,10 @@ import (
 	"moco/graph"
 )
 
-// This file is what the three directions of a convolution and the three ways of computing one share. A
-// way is chosen by shape alone: Winograd's (winograd.go, winogradgrad.go), one product of matrices for
-// 1x1 convolutions (pointwise.go), or the direct tiles (direct.go, convgrad.go) for everything else.
+// This file is what the three directions of a convolution and the three ways of computing one
+// share. A way is chosen by shape alone: Winograd's (winograd.go, winogradgrad.go), one product of
+// matrices for 1x1 convolutions (pointwise.go), or the direct tiles (direct.go, convgrad.go) for
+// everything else.
 
 var convOperations = operations{
 	graph.Conv:           forward,
@@ -46,8 +47,8 @@ const (
 // convolution is one convolution or gradient as all ways of computing it take it.
 type convolution struct {
 	geometry
-	// in and out are the padded channels of what is read and of what is written. The weight gradient has
-	// those of the convolution.
+	// in and out are the padded channels of what is read and of what is written. The weight
+	// gradient has those of the convolution.
 	in, out int
 	packing packing // of the graph's weights
 	turned  bool    // the data gradient: the same convolution from the outputs to the inputs
@@ -60,8 +61,8 @@ type convolution struct {
 	after        []rowsWork // the epilogue
 }
 
-// newConvolution describes the convolution of a node n, or the one that it is a gradient of. output and
-// weights are nodes that have the shapes of the convolution's.
+// newConvolution describes the convolution of a node n, or the one that it is a gradient of. output
+// and weights are nodes that have the shapes of the convolution's.
 func (c *compiler) newConvolution(n, output, weights *graph.Node) *convolution {
 	a, out := n.Attr.(graph.ConvAttr), output.Shape
 	p := c.engine.packingOf(weights.Shape)
@@ -72,8 +73,8 @@ func (c *compiler) newConvolution(n, output, weights *graph.Node) *convolution {
 	return &convolution{geometry: g, in: p.inPad, out: p.outPad, packing: p}
 }
 
-// laysOut reports whether the convolution lays out its inputs itself, and may normalise them on the way.
-// Such a convolution also writes its output part by part.
+// laysOut reports whether the convolution lays out its inputs itself, and may normalise them on the
+// way. Such a convolution also writes its output part by part.
 func (v *convolution) laysOut() bool { return v.way != directWay }
 
 // chooseWays decides how each convolution is computed.
@@ -109,8 +110,8 @@ var forward = &operation{
 	emit:     emitConvolution,
 }
 
-// dataGradient is the same convolution with transposed weights: the gradient of an input pixel gathers
-// from the outputs that it went into.
+// dataGradient is the same convolution with transposed weights: the gradient of an input pixel
+// gathers from the outputs that it went into.
 var dataGradient = &operation{
 	kind:    engine.Convolution,
 	element: activation,
@@ -148,8 +149,8 @@ func convName(name string) func(s *step) string {
 	}
 }
 
-// convOperandForms brings the operands into what a convolution's way reads. Images stay narrow for the
-// direct tiles. bfloat16 stays if the way widens it itself, or if the tiles multiply it.
+// convOperandForms brings the operands into what a convolution's way reads. Images stay narrow for
+// the direct tiles. bfloat16 stays if the way widens it itself, or if the tiles multiply it.
 func convOperandForms(c *compiler, s *step) {
 	switch {
 	case s.conv.laysOut():
@@ -217,8 +218,8 @@ func (v *convolution) cut(e *Engine, s *step) {
 	v.pixels = e.pointwisePixels(v, splits, s.in[convX].element, s.out[0].element)
 }
 
-// transposeWeights writes [in/block][tap][out][block] from packed weights, in blocks as large as the
-// kernels like.
+// transposeWeights writes [in/block][tap][out][block] from packed weights, in blocks as large as
+// the kernels like.
 var transposeWeights = &operation{
 	kind:     engine.Convolution,
 	helper:   true,
@@ -242,7 +243,8 @@ var transposeWeights = &operation{
 	},
 }
 
-// pairWeights makes an operation lay weights in pairs of bfloat16 before it does anything else with them.
+// pairWeights makes an operation lay weights in pairs of bfloat16 before it does anything else with
+// them.
 func (e *Engine) pairWeights(v *convolution, o *op, block int) *buffer {
 	b := o.work(bfloat16s, v.out*v.packing.taps/block, v.in*block)
 	w := v.w
@@ -271,14 +273,14 @@ func (e *Engine) tileFor(out int, pairs bool) kernel.Tile {
 }
 
 // longestChain is how many products are added up in a register before the sum is added to memory. A
-// float32 sum of n products is off by about sqrt(n) roundings, and deep networks turn the noise of their
-// convolutions into ReLUs that flip: in the reference case of ResNet-50 the worst gradient's norm was
-// off by 1e-2 with chains of 576 and by 3.6e-3 with 144. Adding to memory so often costs 2 to 3% of a
-// convolution.
+// float32 sum of n products is off by about sqrt(n) roundings, and deep networks turn the noise of
+// their convolutions into ReLUs that flip: in the reference case of ResNet-50 the worst gradient's
+// norm was off by 1e-2 with chains of 576 and by 3.6e-3 with 144. Adding to memory so often costs 2
+// to 3% of a convolution.
 const longestChain = 144
 
-// chains is into how many sums those over a row of channels are cut. A sum that is rounded to bfloat16
-// is rounded once, so it stays whole.
+// chains is into how many sums those over a row of channels are cut. A sum that is rounded to
+// bfloat16 is rounded once, so it stays whole.
 func chains(channels int, result element) int {
 	if result == bfloat16s {
 		return 1
@@ -294,7 +296,8 @@ func chains(channels int, result element) int {
 // interrupted: at some hundred GFLOP/s this is about 50 microseconds.
 const flopsEach = 8 << 20
 
-// tileLists are the rows that the tiles of one matrix product read and write, in bytes from its first.
+// tileLists are the rows that the tiles of one matrix product read and write, in bytes from its
+// first.
 type tileLists struct{ in, out []int32 }
 
 // newTileLists lists rows that lie side by side. The last tile is filled with its last row, again.

@@ -9,7 +9,8 @@ import (
 	"moco/tensor"
 )
 
-// TestGradsFor: tiles of 6 rows leave 2 of 32 or 128 channels over, which no tile of 4 covers. All channels must have theirs.
+// TestGradsFor: tiles of 6 rows leave 2 of 32 or 128 channels over, which no tile of 4 covers. All
+// channels must have theirs.
 func TestGradsFor(t *testing.T) {
 	for _, p := range kernel.Paths() {
 		for _, grads := range [][]kernel.Grad{p.Grads, p.PairGrads} {
@@ -31,7 +32,8 @@ func TestGradsFor(t *testing.T) {
 	}
 }
 
-// TestEveryWeightHasAGradient runs weight gradients of as many channels as real networks have, wider than the suite's: none of a dense input and gradient may be zero.
+// TestEveryWeightHasAGradient runs weight gradients of as many channels as real networks have,
+// wider than the suite's: none of a dense input and gradient may be zero.
 func TestEveryWeightHasAGradient(t *testing.T) {
 	for _, path := range Paths() {
 		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {

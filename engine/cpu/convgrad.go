@@ -43,10 +43,10 @@ var weightGradient = &operation{
 	},
 }
 
-// A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input channels
-// (with narrow ones, several taps of them) times so many output blocks that its sums, in float32, take
-// gradCache or less: half of the second-level cache. So inputs and gradients are read from beyond it once
-// for many products, however far apart their pixels lie.
+// A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input
+// channels (with narrow ones, several taps of them) times so many output blocks that its sums, in
+// float32, take gradCache or less: half of the second-level cache. So inputs and gradients are read
+// from beyond it once for many products, however far apart their pixels lie.
 const (
 	gradPixels = 128
 	gradRows   = 256
@@ -56,14 +56,14 @@ const (
 // gradItems is how many parts a weight gradient should have at least, so that workers can share it.
 const gradItems = 24
 
-// pixelGrad sums products over all pixels: for a block of outputs the gradient is a matrix of taps*in
-// rows, the transposed inputs below each tap times the gradients of the outputs. float32 is read where it
-// lies. bfloat16 is laid side by side first, with zeros for what is outside of the image: in pairs of
-// pixels if the processor multiplies those, else widened.
+// pixelGrad sums products over all pixels: for a block of outputs the gradient is a matrix of
+// taps*in rows, the transposed inputs below each tap times the gradients of the outputs. float32 is
+// read where it lies. bfloat16 is laid side by side first, with zeros for what is outside of the
+// image: in pairs of pixels if the processor multiplies those, else widened.
 //
-// The work is cut into groups of output blocks, ranges of input channels and, where these give too few
-// parts, ranges of images, whose sums are then added in order. In its convolution, y is the gradient of
-// the outputs.
+// The work is cut into groups of output blocks, ranges of input channels and, where these give too
+// few parts, ranges of images, whose sums are then added in order. In its convolution, y is the
+// gradient of the outputs.
 type pixelGrad struct {
 	*convolution
 	path *kernel.Path
@@ -78,7 +78,8 @@ type pixelGrad struct {
 	rows       int
 	outStride  int
 
-	// Where pixels lie, in values from a chunk's first: of the outputs, and for each tap of the inputs.
+	// Where pixels lie, in values from a chunk's first: of the outputs, and for each tap of the
+	// inputs.
 	places []int32
 	below  [][]int32
 	list   pixelLists // of pixels read where they lie
@@ -160,8 +161,8 @@ func (g *pixelGrad) evenPixels() {
 	}
 }
 
-// gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below them,
-// lie: in values from the chunk's first, -1 for what is outside of the image.
+// gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below
+// them, lie: in values from the chunk's first, -1 for what is outside of the image.
 func (v *convolution) gradOffsets(images int) (in [][]int32, out []int32) {
 	in = make([][]int32, v.kernel*v.kernel)
 	for p := range images * v.outH * v.outW {
@@ -180,8 +181,8 @@ func (v *convolution) gradOffsets(images int) (in [][]int32, out []int32) {
 }
 
 // pixelLists are what the kernel reads where it lies: for each block of output pixels and each tap,
-// pairs of byte offsets (input from the chunk's first, gradient from the block's first) of the pixels
-// whose tap lies inside of the image.
+// pairs of byte offsets (input from the chunk's first, gradient from the block's first) of the
+// pixels whose tap lies inside of the image.
 type pixelLists struct {
 	pairs []int32
 	start []int // of block*taps+tap; one more at the end
@@ -292,8 +293,8 @@ func (g *pixelGrad) layInputs(a *kernel.GradArgs, p gradPart, chunk, lo, hi, t i
 	return g.laid[:2*((hi-lo)*gradPixels/g.atOnce)]
 }
 
-// partialSums is where the weight gradient of each range of images goes: to its place, if there is one
-// range only, else to memory of its own, to be added up in order.
+// partialSums is where the weight gradient of each range of images goes: to its place, if there is
+// one range only, else to memory of its own, to be added up in order.
 type partialSums struct {
 	dw, all *buffer
 	splits  int
@@ -335,9 +336,9 @@ type gradRun struct {
 	channel, tiles int
 }
 
-// gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first: these
-// have the most sums under way, which hides the latency of the multiply-adds (on AVX-512 6x64 does a
-// tenth more than 4x64).
+// gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first:
+// these have the most sums under way, which hides the latency of the multiply-adds (on AVX-512 6x64
+// does a tenth more than 4x64).
 func gradsFor(grads []kernel.Grad, block, channels int) []gradRun {
 	least := 0 // the rows of the lowest: they divide every number of channels
 	for _, k := range grads {

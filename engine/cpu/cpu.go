@@ -1,12 +1,13 @@
-// Package cpu is the engine that runs graphs on the processor, with kernels in Go assembly: in float32, or
-// with activations in bfloat16.
+// Package cpu is the engine that runs graphs on the processor, with kernels in Go assembly: in
+// float32, or with activations in bfloat16.
 //
-// Compile turns a graph into a list of operations by a table of passes (compile.go): steps, what is fused
-// with what, copies, cuts, operations, places in memory. Each pass works on the list that the one before
-// left, and Engine.Explain prints it. Run walks through the operations and allocates nothing.
+// Compile turns a graph into a list of operations by a table of passes (compile.go): steps, what is
+// fused with what, copies, cuts, operations, places in memory. Each pass works on the list that the
+// one before left, and Engine.Explain prints it. Run walks through the operations and allocates
+// nothing.
 //
-// A node kind has an entry in the table of its family (conv.go, norm.go, matrix.go, ...). One without an
-// entry runs by its definition in package reference, slowly.
+// A node kind has an entry in the table of its family (conv.go, norm.go, matrix.go, ...). One
+// without an entry runs by its definition in package reference, slowly.
 //
 // Results do not depend on the number of workers: see pool. They do depend on the kernel path
 // (Options.Path), since a wider vector adds in another order.
@@ -24,13 +25,16 @@ import (
 
 // Options choose how an engine runs.
 type Options struct {
-	// Path is the kernel path: "avx512", "avx2", "neon" or "portable". Empty takes the fastest that this machine has.
+	// Path is the kernel path: "avx512", "avx2", "neon" or "portable". Empty takes the fastest that
+	// this machine has.
 	Path string
-	// Workers is the number of goroutines that compute; 0 takes one for each processor that Go may use.
+	// Workers is the number of goroutines that compute; 0 takes one for each processor that Go may
+	// use.
 	Workers int
 }
 
-// Engine runs graphs on the processor. It implements engine.Engine. One Engine runs one program at a time.
+// Engine runs graphs on the processor. It implements engine.Engine. One Engine runs one program at
+// a time.
 type Engine struct {
 	path *kernel.Path
 	pool *pool
@@ -42,7 +46,8 @@ type Engine struct {
 	byDefinition bool // tests: run every node by its definition
 }
 
-// New returns an engine. An unknown or unsupported path is an error that names those this machine has.
+// New returns an engine. An unknown or unsupported path is an error that names those this machine
+// has.
 func New(o Options) (engine.Engine, error) {
 	e, err := newEngine(o)
 	if err != nil {
@@ -64,7 +69,8 @@ func newEngine(o Options) (*Engine, error) {
 		names = append(names, p.Name)
 		if p.Name == o.Path || o.Path == "" {
 			e := &Engine{path: p, pool: newPool(o.Workers), winograd: winogradLimits{images: 32, waste: 1.5}}
-			// The helpers hold the pool but not the engine, so they end when nobody holds the engine.
+			// The helpers hold the pool but not the engine, so they end when nobody holds the
+			// engine.
 			runtime.AddCleanup(e, (*pool).close, e.pool)
 			return e, nil
 		}
@@ -88,7 +94,8 @@ func (e *Engine) Name() string { return "cpu/" + e.path.Name }
 func (e *Engine) Workers() int { return len(e.pool.workers) }
 
 // PeakFLOPs runs a loop of independent fused multiply-adds on every worker and returns how many
-// floating-point operations it did; the caller times it. `moco bench` measures everything else against it.
+// floating-point operations it did; the caller times it. `moco bench` measures everything else
+// against it.
 func (e *Engine) PeakFLOPs(loops int) float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()

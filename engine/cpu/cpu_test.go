@@ -8,8 +8,8 @@ import (
 	"moco/engine/enginetest"
 )
 
-// TestEngine runs the suite on every kernel path. Of the engines that the suite compares bit by bit, one
-// has one worker and the other has three.
+// TestEngine runs the suite on every kernel path. Of the engines that the suite compares bit by
+// bit, one has one worker and the other has three.
 func TestEngine(t *testing.T) {
 	for _, path := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
 		t.Run(path, func(t *testing.T) {

@@ -6,10 +6,11 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// Direct convolutions are lists for the kernels: which input row, which weights, which output row. So
-// borders need no padded copy of the image, and strides no kernels of their own: the pixels of an output
-// are grouped by which taps fall inside of the image, and a group is a run of tiles with one list of
-// taps. (A 3x3 convolution with a border of one has nine groups: the inside, four edges, four corners.)
+// Direct convolutions are lists for the kernels: which input row, which weights, which output row.
+// So borders need no padded copy of the image, and strides no kernels of their own: the pixels of
+// an output are grouped by which taps fall inside of the image, and a group is a run of tiles with
+// one list of taps. (A 3x3 convolution with a border of one has nine groups: the inside, four
+// edges, four corners.)
 
 // group is the output pixels that see the same taps.
 type group struct {
@@ -24,8 +25,8 @@ type segment struct {
 	tiles int
 }
 
-// tiling is a product of rows by weights, cut into work: the pixels of a chunk of images in segments,
-// the same for every chunk.
+// tiling is a product of rows by weights, cut into work: the pixels of a chunk of images in
+// segments, the same for every chunk.
 type tiling struct {
 	product
 	tile     kernel.Tile
@@ -42,8 +43,9 @@ type tiling struct {
 	chain    int   // taps that one call adds up
 }
 
-// product is what a tiling computes: for each of the height x width places of each image, the sum over
-// the taps that it sees of a row of `inner` channels by weights [taps][inner] of each of `out` channels.
+// product is what a tiling computes: for each of the height x width places of each image, the sum
+// over the taps that it sees of a row of `inner` channels by weights [taps][inner] of each of `out`
+// channels.
 type product struct {
 	x, w, y       *buffer
 	images        int
@@ -55,8 +57,8 @@ type product struct {
 	add           bool // to what lies in y already
 }
 
-// visible tells what place (y, x) of an image sees: the row of the other side that it starts from, and
-// for each tap the offset of the other side's row from there, and the tap's number.
+// visible tells what place (y, x) of an image sees: the row of the other side that it starts from,
+// and for each tap the offset of the other side's row from there, and the tap's number.
 type visible func(y, x int) (start int, taps [][2]int)
 
 // forwardView is what an output pixel of a convolution reads.
@@ -86,12 +88,12 @@ func (g geometry) backwardView(y, x int) (start int, taps [][2]int) {
 	return by*g.outW + bx, taps
 }
 
-// pixelsEach is how many output pixels a chunk has at least: its tables (8 bytes a pixel) stay in the
-// first-level cache.
+// pixelsEach is how many output pixels a chunk has at least: its tables (8 bytes a pixel) stay in
+// the first-level cache.
 const pixelsEach = 2048
 
-// weightsInCache is the size in values above which weights are read once for many pixels rather than
-// once a chunk.
+// weightsInCache is the size in values above which weights are read once for many pixels rather
+// than once a chunk.
 const weightsInCache = 1 << 17
 
 // direct emits a convolution by tiles alone.
@@ -133,8 +135,8 @@ func (e *Engine) newTiling(p product) *tiling {
 	return t
 }
 
-// groups lists the places of a chunk by the taps that they see, and fills the last tile of each group
-// with its last row, again.
+// groups lists the places of a chunk by the taps that they see, and fills the last tile of each
+// group with its last row, again.
 func (t *tiling) groups() []*group {
 	var groups []*group
 	byTaps := map[string]*group{}
@@ -246,8 +248,8 @@ func (t *tiling) run(s segment, a *kernel.TileArgs, first int) {
 	}
 }
 
-// clear writes the zeros of places that see nothing (the gradient of a 1x1 convolution with stride 2
-// skips three inputs of four).
+// clear writes the zeros of places that see nothing (the gradient of a 1x1 convolution with stride
+// 2 skips three inputs of four).
 func (t *tiling) clear(s segment, first int) {
 	size := t.y.element.size()
 	for _, offset := range s.group.out[s.tile*t.tile.Rows : (s.tile+s.tiles)*t.tile.Rows] {

@@ -66,7 +66,8 @@ func emitReLU(c *compiler, s *step, o *op) {
 	}))
 }
 
-// reluGrad is dx = dy where y is positive. It can be the epilogue of the convolution that writes dy.
+// reluGrad is dx = dy where y is positive. It can be the epilogue of the convolution that writes
+// dy.
 var reluGrad = &operation{
 	layout: weightsStay,
 	element: func(_ *compiler, s *step) element {

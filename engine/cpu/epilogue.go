@@ -2,18 +2,19 @@ package cpu
 
 import "moco/graph"
 
-// An epilogue is steps that a convolution does to its output part by part. Winograd's convolutions and
-// the 1x1 ones of stride 1 write all channels of some pixels at a time, so what follows can be done
-// while these lie in the cache: a batch norm, a ReLU's mask, sums over the batch. Each saves a pass over
-// memory. A step can be an epilogue if all else that it reads is there when the convolution begins.
+// An epilogue is steps that a convolution does to its output part by part. Winograd's convolutions
+// and the 1x1 ones of stride 1 write all channels of some pixels at a time, so what follows can be
+// done while these lie in the cache: a batch norm, a ReLU's mask, sums over the batch. Each saves a
+// pass over memory. A step can be an epilogue if all else that it reads is there when the
+// convolution begins.
 
 // inParts reports whether a step is a convolution that writes its output part by part.
 func (s *step) inParts() bool {
 	return s != nil && (s.operation == forward || s.operation == dataGradient) && s.conv.laysOut()
 }
 
-// absorb makes s the last step of a convolution's epilogue. If s overwrites the convolution's output, its
-// result becomes the convolution's, and the output before it never lies in memory.
+// absorb makes s the last step of a convolution's epilogue. If s overwrites the convolution's
+// output, its result becomes the convolution's, and the output before it never lies in memory.
 func (c *compiler) absorb(conv, s *step, overwrites bool) {
 	c.vacate(s)
 	s.at = conv.at
@@ -25,8 +26,8 @@ func (c *compiler) absorb(conv, s *step, overwrites bool) {
 	}
 }
 
-// fuseFrozen lets a convolution finish its own batch norm, residual and ReLU where the statistics do not
-// depend on its output.
+// fuseFrozen lets a convolution finish its own batch norm, residual and ReLU where the statistics
+// do not depend on its output.
 func (c *compiler) fuseFrozen() {
 	c.each(func(conv *step) {
 		if conv.operation != forward || !conv.inParts() || !conv.out[0].only() || len(conv.epilogue) > 0 {
@@ -53,8 +54,8 @@ func (c *compiler) fuseFrozen() {
 	})
 }
 
-// cut decides into which parts of a batch the convolutions are cut, and with them the room for the sums
-// of each part.
+// cut decides into which parts of a batch the convolutions are cut, and with them the room for the
+// sums of each part.
 func (c *compiler) cut() {
 	for _, s := range c.steps {
 		switch {
@@ -72,8 +73,8 @@ func (s *step) cutSums(cut split) {
 	s.out[0].rows = cut.all()
 }
 
-// splitsBehind is into how many splits the batch norm that reads v, or whose gradient does, divides the
-// batch: 1 if there is none. A convolution is cut so too, so that it can take the sums.
+// splitsBehind is into how many splits the batch norm that reads v, or whose gradient does, divides
+// the batch: 1 if there is none. A convolution is cut so too, so that it can take the sums.
 func splitsBehind(v *value) int {
 	for _, s := range v.readers {
 		switch {

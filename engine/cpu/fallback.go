@@ -6,8 +6,8 @@ import (
 	"moco/tensor"
 )
 
-// byDefinition runs a node by its definition in float64, on one worker. It is for node kinds that have
-// no kernel yet: they are slow, but they run. Unlike kernels, definitions may allocate.
+// byDefinition runs a node by its definition in float64, on one worker. It is for node kinds that
+// have no kernel yet: they are slow, but they run. Unlike kernels, definitions may allocate.
 var byDefinition = &operation{
 	name: func(s *step) string { return s.node.Op.String() + " (by definition)" },
 	emit: func(c *compiler, s *step, o *op) {

@@ -11,8 +11,8 @@ import (
 // This file assigns layouts and types to values, and supplies steps with copies where they read
 // another form than the one that was written.
 
-// assignLayouts gives each step's first result its layout. Weights stay in the tile's order and images
-// narrow through operations that work value by value or row by row; everything else is rows.
+// assignLayouts gives each step's first result its layout. Weights stay in the tile's order and
+// images narrow through operations that work value by value or row by row; everything else is rows.
 func (c *compiler) assignLayouts() {
 	for _, s := range c.steps {
 		if len(s.out) == 0 || s.out[0] == nil || s.out[0].layout != noLayout {
@@ -94,8 +94,8 @@ func (c *compiler) supply() {
 	})
 }
 
-// want makes operand i of a step lie in a layout and have a type. noLayout and noElement take what it
-// has. Integers and private values have but one form.
+// want makes operand i of a step lie in a layout and have a type. noLayout and noElement take what
+// it has. Integers and private values have but one form.
 func (c *compiler) want(s *step, i int, l layout, e element) {
 	v := s.in[i]
 	if v == nil {
@@ -112,8 +112,8 @@ func (c *compiler) stored(s *step, i int) { c.want(s, i, inRows, noElement) }
 // like makes an operand rows of the type of operand k: one call of a kernel reads but one type.
 func (c *compiler) like(s *step, i, k int) { c.want(s, i, inRows, s.in[k].element) }
 
-// form is a value in a layout and type: itself, or a copy that this appends to the list if it is not
-// there yet.
+// form is a value in a layout and type: itself, or a copy that this appends to the list if it is
+// not there yet.
 func (c *compiler) form(v *value, l layout, e element) *value {
 	if v.element == int32s || v.layout == private {
 		return v
@@ -172,8 +172,8 @@ var (
 			clear(row[x.stride:])
 		}))
 	}}
-	// Weights that are neither variables nor made of some are packed by packWeights. No step of training
-	// has such weights, so this is not made fast.
+	// Weights that are neither variables nor made of some are packed by packWeights. No step of
+	// training has such weights, so this is not made fast.
 	packWeights = &operation{kind: engine.Move, helper: true, name: named("Pack"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
 		x, y, shape := s.in[0].buffer, s.out[0].buffer, s.out[0].node.Shape
 		packing := c.engine.packingOf(shape)
@@ -256,9 +256,9 @@ var outputOperation = &operation{
 	},
 }
 
-// assign makes values variables. A value that is computed into the variable's own place needs nothing:
-// the plan decides that after this, from the reads listed here. Others are copied at the end, all of
-// them after every read.
+// assign makes values variables. A value that is computed into the variable's own place needs
+// nothing: the plan decides that after this, from the reads listed here. Others are copied at the
+// end, all of them after every read.
 func (c *compiler) assign() {
 	var copies []*step
 	for _, a := range c.graph.Assignments {

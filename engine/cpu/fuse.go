@@ -6,8 +6,9 @@ import (
 	"moco/graph"
 )
 
-// This file is the rules of fusion on the list of steps, for the patterns that a residual network's step
-// is made of. Each rule names its pattern and its condition; epilogue.go has those of convolutions.
+// This file is the rules of fusion on the list of steps, for the patterns that a residual network's
+// step is made of. Each rule names its pattern and its condition; epilogue.go has those of
+// convolutions.
 
 // isSum is true of x + y.
 func isSum(n *graph.Node) bool {
@@ -24,8 +25,8 @@ func (c *compiler) each(f func(s *step)) {
 	}
 }
 
-// plainNorm is the step that makes v by normalising alone, if v is read once and by nothing else than
-// the step that asks; else nil.
+// plainNorm is the step that makes v by normalising alone, if v is read once and by nothing else
+// than the step that asks; else nil.
 func plainNorm(v *value) *step {
 	if v.madeBy(normalise) && !v.producer.norm.relu && v.only() {
 		return v.producer
@@ -49,7 +50,8 @@ func (c *compiler) fuseNorms() {
 		}
 		sum := x.producer
 		for i, v := range sum.in {
-			// of two normalised branches, the one that stands first in the graph stays a value of its own
+			// of two normalised branches, the one that stands first in the graph stays a value of
+			// its own
 			other := sum.in[1-i]
 			s := plainNorm(v)
 			if s == nil || other.node.Op == graph.Normalise && other.only() && other.node.ID > v.node.ID {
@@ -154,9 +156,9 @@ func (c *compiler) fuseAdds() {
 	})
 }
 
-// fuseMasks finds the gradient through relu(normalise(x)) that goes to batch norm's gradient alone. The
-// sign of the normalised value is cheap to have again from x, so neither it nor the masked gradient is
-// stored.
+// fuseMasks finds the gradient through relu(normalise(x)) that goes to batch norm's gradient alone.
+// The sign of the normalised value is cheap to have again from x, so neither it nor the masked
+// gradient is stored.
 func (c *compiler) fuseMasks() {
 	c.each(func(s *step) {
 		if s.operation != operationOf(graph.ReLUGrad) {
@@ -179,8 +181,8 @@ func (c *compiler) fuseMasks() {
 	})
 }
 
-// canMask reports whether a step can take the gradient through batch norm n and its ReLU, which it reads
-// as dx, with a mask instead.
+// canMask reports whether a step can take the gradient through batch norm n and its ReLU, which it
+// reads as dx, with a mask instead.
 func canMask(s *step, dx *value, n *step) bool {
 	switch s.operation {
 	case takeGradSums:
@@ -195,9 +197,10 @@ func canMask(s *step, dx *value, n *step) bool {
 	return s.in[gradDY] == dx && s.in[gradX] == n.in[normX] && s.in[gradMean] == scale.in[scaleMean]
 }
 
-// fuseInputs finds relu(normalise(x)) that only convolutions read which lay out their inputs themselves,
-// Winograd's and 1x1, and normalise on the way: neither a pass over memory nor room for the value is
-// needed. The weight gradient of a 1x1 convolution has it computed again (see computeAgain).
+// fuseInputs finds relu(normalise(x)) that only convolutions read which lay out their inputs
+// themselves, Winograd's and 1x1, and normalise on the way: neither a pass over memory nor room for
+// the value is needed. The weight gradient of a 1x1 convolution has it computed again (see
+// computeAgain).
 func (c *compiler) fuseInputs() {
 	c.each(func(n *step) {
 		if n.operation != normalise || !n.norm.relu || n.in[normResidual] != nil {
@@ -225,9 +228,10 @@ func (c *compiler) fuseInputs() {
 	})
 }
 
-// computeAgain gives the backward pass its own copy of what comes out of a batch norm, computed again
-// from the convolution's output, which batch norm's gradient needs in any case. That is one more pass
-// over it (1 to 2% of a step) for a quarter of the memory. Residuals are computed again in their turn.
+// computeAgain gives the backward pass its own copy of what comes out of a batch norm, computed
+// again from the convolution's output, which batch norm's gradient needs in any case. That is one
+// more pass over it (1 to 2% of a step) for a quarter of the memory. Residuals are computed again
+// in their turn.
 func (c *compiler) computeAgain() {
 	c.rewrite(func(s *step) {
 		switch {
@@ -239,7 +243,8 @@ func (c *compiler) computeAgain() {
 	})
 }
 
-// later is a value for a step of the backward pass: computed again, or as it is where that cannot be.
+// later is a value for a step of the backward pass: computed again, or as it is where that cannot
+// be.
 func (c *compiler) later(v *value) *value {
 	if v.again != nil {
 		return v.again

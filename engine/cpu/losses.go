@@ -85,8 +85,8 @@ func emitLabelAccuracy(c *compiler, s *step, o *op) {
 	})
 }
 
-// estimate is what noise-contrastive estimation works on: column 0 of the similarities is the positive,
-// the others are noise.
+// estimate is what noise-contrastive estimation works on: column 0 of the similarities is the
+// positive, the others are noise.
 type estimate struct {
 	similarities, z *buffer
 	rows, columns   int
@@ -103,9 +103,9 @@ func estimateOf(in []*value, a graph.EstimateAttr) estimate {
 	}
 }
 
-// odds is what is added to -similarity/t to give log u, where u = ratio/P is how much likelier noise is
-// than the data, a priori equal: h = 1/(1+u). Working with its logarithm keeps every similarity and Z
-// finite.
+// odds is what is added to -similarity/t to give log u, where u = ratio/P is how much likelier
+// noise is than the data, a priori equal: h = 1/(1+u). Working with its logarithm keeps every
+// similarity and Z finite.
 func (e estimate) odds() float64 { return math.Log(float64(e.z.f32[0])) + math.Log(e.ratio) }
 
 func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }

@@ -22,8 +22,8 @@ var matrixOperations = operations{
 // matrices is true of a product of two matrices. There is no kernel for batches of them.
 func matrices(n *graph.Node) bool { return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 }
 
-// emitMatMul packs its right operand in the tile's order and runs the tiles over the rows of the left
-// one, as a convolution of one tap over an image one pixel wide.
+// emitMatMul packs its right operand in the tile's order and runs the tiles over the rows of the
+// left one, as a convolution of one tap over an image one pixel wide.
 func emitMatMul(c *compiler, s *step, o *op) {
 	n, a := s.node, s.node.Attr.(graph.MatMulAttr)
 	left, right, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer

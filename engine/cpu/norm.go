@@ -8,9 +8,9 @@ import (
 	"moco/graph"
 )
 
-// This file is batch norm, forward and backward. Sums over a batch are taken in parts; each part leaves
-// its sums, and these are merged in order, in float64. The two are steps of their own, so that a
-// convolution can take a part's sums itself.
+// This file is batch norm, forward and backward. Sums over a batch are taken in parts; each part
+// leaves its sums, and these are merged in order, in float64. The two are steps of their own, so
+// that a convolution can take a part's sums itself.
 
 var normOperations = operations{
 	graph.BatchMean:          {build: buildStatistics},
@@ -24,8 +24,8 @@ var normOperations = operations{
 
 func storedOperand(c *compiler, s *step) { c.stored(s, 0) }
 
-// sums is a cut of a batch whose parts leave two sums a channel each: [parts][2][C]. The step that takes
-// the sums and the one that merges them share it.
+// sums is a cut of a batch whose parts leave two sums a channel each: [parts][2][C]. The step that
+// takes the sums and the one that merges them share it.
 type sums struct {
 	splits int
 	cut    split
@@ -44,8 +44,8 @@ func (b *buffer) sumsOf(part int) (first, second []float32) {
 	return row[:ch], row[ch:]
 }
 
-// A statistics step reads x once for its sums and the squares around a part's mean; the merging step
-// gives variance, mean and what rounding takes from the mean, of which each may be missing.
+// A statistics step reads x once for its sums and the squares around a part's mean; the merging
+// step gives variance, mean and what rounding takes from the mean, of which each may be missing.
 const (
 	mergeVariance = iota
 	mergeMean
@@ -92,8 +92,8 @@ func emitSums(c *compiler, s *step, o *op) {
 	o.then(s.sums.cut.phase(s.operation.rows(c, s, s.sums.splits)))
 }
 
-// mergeStatistics merges the parts by the rule of Chan, Golub and LeVeque. So a mean far from zero costs
-// no digits.
+// mergeStatistics merges the parts by the rule of Chan, Golub and LeVeque. So a mean far from zero
+// costs no digits.
 var mergeStatistics = &operation{
 	kind:   engine.BatchNorm,
 	helper: true,
@@ -177,8 +177,8 @@ func buildNormalise(c *compiler, n *graph.Node) {
 	y.norm = s
 }
 
-// affine is the function of a scale step, for each split and channel. The mean is rounded to float32;
-// what that takes away is in the shift.
+// affine is the function of a scale step, for each split and channel. The mean is rounded to
+// float32; what that takes away is in the shift.
 type affine struct {
 	buffer *buffer
 	splits int
@@ -275,8 +275,9 @@ var normalise = &operation{
 	},
 }
 
-// The operands of the steps of batch norm's gradient. The gradient of the output is dy or, if a mask is
-// given, dy where the normalised value, computed again from x by the mask's affine function, is positive.
+// The operands of the steps of batch norm's gradient. The gradient of the output is dy or, if a
+// mask is given, dy where the normalised value, computed again from x by the mask's affine
+// function, is positive.
 const (
 	gradDY = iota
 	gradX
@@ -288,8 +289,8 @@ const (
 	gradDot
 )
 
-// A merging step of gradient sums reads the sums and the variance, and gives the dot product and, if
-// somebody asks for it, the sum.
+// A merging step of gradient sums reads the sums and the variance, and gives the dot product and,
+// if somebody asks for it, the sum.
 const (
 	mergeDot = iota
 	mergeSum
@@ -397,7 +398,8 @@ func emitChannelSum(c *compiler, s *step, o *op) {
 	}))
 }
 
-// gradInput is dx = a*g + (b*(x-mean) + c) with three factors a channel, which follow from the sums.
+// gradInput is dx = a*g + (b*(x-mean) + c) with three factors a channel, which follow from the
+// sums.
 var gradInput = &operation{
 	kind:    engine.BatchNorm,
 	element: likeOperand(gradX),

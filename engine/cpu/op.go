@@ -26,8 +26,8 @@ func cut(n, each int, f func(w *worker, lo, hi int)) phase {
 	}}
 }
 
-// elementsEach is how many floats a part of an elementwise operation takes: 64 KB, which leaves room
-// for several operands in a second-level cache, and keeps a kernel's call in the order of ten
+// elementsEach is how many floats a part of an elementwise operation takes: 64 KB, which leaves
+// room for several operands in a second-level cache, and keeps a kernel's call in the order of ten
 // microseconds.
 const elementsEach = 1 << 14
 
@@ -50,8 +50,8 @@ type op struct {
 	phases  []phase
 	reads   []*buffer
 	writes  []*buffer // the result first
-	// reuse names buffers that are read element by element, or at the same places as written: the result
-	// may lie in one of them if nobody needs it afterwards.
+	// reuse names buffers that are read element by element, or at the same places as written: the
+	// result may lie in one of them if nobody needs it afterwards.
 	reuse []*buffer
 	// floats and sums are how much scratch memory each worker needs: see worker.
 	floats, sums int
@@ -95,8 +95,8 @@ func newSplit(rows, splits, each int) split {
 // splitRows cuts rows of ch floats into parts of about 64 KB.
 func splitRows(rows, splits, ch int) split { return newSplit(rows, splits, max(1, elementsEach/ch)) }
 
-// evenSplit cuts rows into parts of about `each`, as even as can be. A small odd number of parts would
-// leave one of two workers idle at the end.
+// evenSplit cuts rows into parts of about `each`, as even as can be. A small odd number of parts
+// would leave one of two workers idle at the end.
 func evenSplit(rows, splits, each int) split {
 	size := rows / splits
 	parts := (size + each - 1) / each

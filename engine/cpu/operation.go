@@ -6,8 +6,8 @@ import (
 	"moco/graph"
 )
 
-// table has an entry for each node kind that the engine has kernels for. A new kind is an entry in its
-// family's table, at the top of the family's file; until it has one, it runs by its definition.
+// table has an entry for each node kind that the engine has kernels for. A new kind is an entry in
+// its family's table, at the top of the family's file; until it has one, it runs by its definition.
 var table operations
 
 func init() { // not an initialiser: operations refer to each other through the table

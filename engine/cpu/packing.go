@@ -2,8 +2,8 @@ package cpu
 
 import "moco/tensor"
 
-// lanes is what rows of channels are padded to, in values, so that no kernel has a tail in its inner
-// loop. The padding is zero, and every operation keeps it so.
+// lanes is what rows of channels are padded to, in values, so that no kernel has a tail in its
+// inner loop. The padding is zero, and every operation keeps it so.
 const lanes = 16
 
 func roundUp(n, m int) int { return (n + m - 1) / m * m }
@@ -11,8 +11,8 @@ func roundUp(n, m int) int { return (n + m - 1) / m * m }
 // channels is the stride of a row with c channels.
 func channels(c int) int { return roundUp(c, lanes) }
 
-// imageChannels is the stride of a pixel of an image that is given as input. Padding three channels to
-// 16 would make the first convolution five times dearer.
+// imageChannels is the stride of a pixel of an image that is given as input. Padding three channels
+// to 16 would make the first convolution five times dearer.
 func imageChannels(c int) int {
 	if c <= 4 {
 		return 4
@@ -28,9 +28,10 @@ func rowsOf(s tensor.Shape) (rows, ch int) {
 	return s[:len(s)-1].Elements(), s[len(s)-1]
 }
 
-// packing is the order of a convolution's weights: [Out/block][taps][in][block], each output block one
-// stream of vectors for the tile. It is the only form that weights, their gradients and their momenta
-// have in a State: operations that work element by element need not know, and a step packs nothing.
+// packing is the order of a convolution's weights: [Out/block][taps][in][block], each output block
+// one stream of vectors for the tile. It is the only form that weights, their gradients and their
+// momenta have in a State: operations that work element by element need not know, and a step packs
+// nothing.
 type packing struct {
 	out, in, taps int // as in OIHW; taps is the area of the kernel
 	block         int // output channels a tile makes at once
@@ -82,7 +83,8 @@ func (p packing) each(f func(packed, plain int)) {
 	}
 }
 
-// spread copies dense rows of ch values to rows of stride values, zeros between. gather is its inverse.
+// spread copies dense rows of ch values to rows of stride values, zeros between. gather is its
+// inverse.
 func spread[T any](dst, src []T, rows, ch, stride int) {
 	for r := range rows {
 		row := dst[r*stride : (r+1)*stride]

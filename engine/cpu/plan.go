@@ -6,9 +6,10 @@ import (
 	"sort"
 )
 
-// plan decides where every buffer lies and returns the size of the arena in bytes. First it lets assigned
-// values lie in their variable, and results in the place of operands that nobody needs any more. Then it
-// packs what is left into one arena, so that buffers alive at the same time do not overlap.
+// plan decides where every buffer lies and returns the size of the arena in bytes. First it lets
+// assigned values lie in their variable, and results in the place of operands that nobody needs any
+// more. Then it packs what is left into one arena, so that buffers alive at the same time do not
+// overlap.
 func plan(ops []*op) int {
 	all := lifetimes(ops)
 	for _, o := range ops {
@@ -60,9 +61,9 @@ func lifetimes(ops []*op) []*buffer {
 	return all
 }
 
-// intoVariable makes a value lie in a variable's own memory, if nobody reads the variable's old value from
-// the moment at which the value is written. The operation that writes it may read the variable itself only
-// element by element.
+// intoVariable makes a value lie in a variable's own memory, if nobody reads the variable's old
+// value from the moment at which the value is written. The operation that writes it may read the
+// variable itself only element by element.
 func intoVariable(ops []*op, value, variable *buffer) {
 	if value.alias != nil || value.pinned || value.bytes() != variable.bytes() {
 		return
@@ -83,8 +84,8 @@ func intoVariable(ops []*op, value, variable *buffer) {
 	value.alias = variable
 }
 
-// orders are orders in which buffers are placed. Which one packs best differs from graph to graph by some
-// percent, so all are tried.
+// orders are orders in which buffers are placed. Which one packs best differs from graph to graph
+// by some percent, so all are tried.
 var orders = []func(a, b *buffer) int{
 	func(a, b *buffer) int { return cmp.Or(b.bytes()-a.bytes(), b.lifetime()-a.lifetime()) },
 	func(a, b *buffer) int { return cmp.Or(b.bytes()-a.bytes(), a.lifetime()-b.lifetime()) },
@@ -94,8 +95,8 @@ var orders = []func(a, b *buffer) int{
 // lifetime is how many operations the buffer lives for.
 func (b *buffer) lifetime() int { return b.last - b.first + 1 }
 
-// arrange gives each buffer an offset, by the order that needs the smallest arena, and returns its size.
-// (The arena is within some percent of the largest sum of live buffers on these graphs.)
+// arrange gives each buffer an offset, by the order that needs the smallest arena, and returns its
+// size. (The arena is within some percent of the largest sum of live buffers on these graphs.)
 func arrange(roots []*buffer) int {
 	best := -1
 	offsets := make([]int, len(roots))
@@ -117,8 +118,8 @@ func arrange(roots []*buffer) int {
 	return best
 }
 
-// arrangeIn gives each buffer in turn the lowest place where it meets no other that is alive at the same
-// time.
+// arrangeIn gives each buffer in turn the lowest place where it meets no other that is alive at the
+// same time.
 func arrangeIn(roots []*buffer) int {
 	const align = 64
 	var placed []*buffer // by rising offset

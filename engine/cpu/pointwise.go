@@ -6,11 +6,11 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// pointwise is a 1x1 convolution of stride 1, or its data gradient: one product of matrices, pixels by
-// channels. It reads and writes much for what it multiplies, so what counts is how often memory is
-// passed over. A part of the work is some pixels with all their channels. Batch norm and ReLU before the
-// convolution are done to a part's inputs, and the epilogue to its outputs, while these lie in the
-// second-level cache.
+// pointwise is a 1x1 convolution of stride 1, or its data gradient: one product of matrices, pixels
+// by channels. It reads and writes much for what it multiplies, so what counts is how often memory
+// is passed over. A part of the work is some pixels with all their channels. Batch norm and ReLU
+// before the convolution are done to a part's inputs, and the epilogue to its outputs, while these
+// lie in the second-level cache.
 type pointwise struct {
 	*convolution
 	path   *kernel.Path
@@ -21,8 +21,8 @@ type pointwise struct {
 	lists  map[int]tileLists
 }
 
-// pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level cache.
-// More pixels read the weights less often.
+// pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level
+// cache. More pixels read the weights less often.
 const pointwiseCache = 512 << 10
 
 // pairsFor reports whether inputs of a type are multiplied in pairs.
@@ -92,8 +92,8 @@ func (p *pointwise) multiply(w *worker, x unsafe.Pointer, list tileLists, lo int
 	}
 }
 
-// lay returns the rows lo..hi of what is multiplied: where they lie, or in the worker's scratch memory if
-// they are to be widened or normalised first.
+// lay returns the rows lo..hi of what is multiplied: where they lie, or in the worker's scratch
+// memory if they are to be widened or normalised first.
 func (p *pointwise) lay(w *worker, split, lo, hi int) unsafe.Pointer {
 	bf16 := p.x.element == bfloat16s
 	if p.norm == nil && bf16 == p.pairs {

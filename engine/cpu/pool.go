@@ -7,8 +7,8 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// worker is what one worker owns: argument blocks, and scratch memory. (The blocks are kept here because a
-// pointer handed to a kernel through a function value would escape, once a call.)
+// worker is what one worker owns: argument blocks, and scratch memory. (The blocks are kept here
+// because a pointer handed to a kernel through a function value would escape, once a call.)
 type worker struct {
 	tile      kernel.TileArgs
 	grad      kernel.GradArgs
@@ -17,8 +17,8 @@ type worker struct {
 	row       []float32
 }
 
-// floats returns n floats of the worker's own, with whatever they held before. An operation must have
-// asked for as many: see op.needs.
+// floats returns n floats of the worker's own, with whatever they held before. An operation must
+// have asked for as many: see op.needs.
 func (w *worker) floats(n int) []float32 { return w.scratch[:n] }
 
 // sums is like floats, for a row of channels beside them: see op.sums.
@@ -36,13 +36,14 @@ func (p *pool) reserve(floats, row int) {
 	}
 }
 
-// pool runs the parts of a phase on its workers. A step has some thousand phases, many of them shorter
-// than the 50 us that waking a goroutine takes, so idle workers spin for a while before they sleep
-// (measured in the prototype: about 1 us a phase against 60 to 110 for goroutine and WaitGroup).
+// pool runs the parts of a phase on its workers. A step has some thousand phases, many of them
+// shorter than the 50 us that waking a goroutine takes, so idle workers spin for a while before
+// they sleep (measured in the prototype: about 1 us a phase against 60 to 110 for goroutine and
+// WaitGroup).
 //
-// Which worker takes which part is up to chance; what a part computes is not: a phase is cut by its shape
-// alone, and no two parts write the same memory. That is what makes results independent of the number of
-// workers.
+// Which worker takes which part is up to chance; what a part computes is not: a phase is cut by its
+// shape alone, and no two parts write the same memory. That is what makes results independent of
+// the number of workers.
 type pool struct {
 	workers []*worker
 	parts   int64
@@ -130,7 +131,8 @@ func (p *pool) help(i int) {
 			if spin < spins {
 				continue
 			}
-			// Swap, not Store: emulators of arm64 let the load below overtake a store, and the wake-up is lost.
+			// Swap, not Store: emulators of arm64 let the load below overtake a store, and the
+			// wake-up is lost.
 			p.asleep[i].Swap(true)
 			if p.round.Load() == seen && !p.closed.Load() {
 				<-p.wake[i]

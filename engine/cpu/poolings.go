@@ -54,8 +54,8 @@ func emitMaxPool(c *compiler, s *step, o *op) {
 	}))
 }
 
-// emitMaxPoolGrad looks for the largest again, which costs less than keeping where it was; the first of
-// several equals gets the gradient. Windows overlap, so an image is one part.
+// emitMaxPoolGrad looks for the largest again, which costs less than keeping where it was; the
+// first of several equals gets the gradient. Windows overlap, so an image is one part.
 func emitMaxPoolGrad(c *compiler, s *step, o *op) {
 	dy, x, dx := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
 	out, in, p := s.node.In[0].Shape, s.node.Shape, windowOf(s.node, s.node.Shape)

@@ -91,7 +91,8 @@ func (p *program) Run() error {
 	return nil
 }
 
-// bind gives every buffer its memory. The arena may have grown for another program since the last run.
+// bind gives every buffer its memory. The arena may have grown for another program since the last
+// run.
 func (p *program) bind() {
 	p.engine.pool.reserve(p.floats, p.sums)
 	arena := p.state.bindArena(p.arena)

@@ -110,8 +110,8 @@ func (v *variable) store() {
 	}
 }
 
-// bindArena returns working memory of at least n bytes. It is the same for all programs, since they never
-// run together.
+// bindArena returns working memory of at least n bytes. It is the same for all programs, since they
+// never run together.
 func (s *state) bindArena(n int) []byte {
 	if len(s.arena) < n {
 		s.arena = nil // let the old one go first

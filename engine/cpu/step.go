@@ -7,19 +7,19 @@ import (
 	"moco/graph"
 )
 
-// step is one piece of a program's work before it is emitted: what the engine makes of one node, or of
-// several that were fused. All decisions are made on the list of steps.
+// step is one piece of a program's work before it is emitted: what the engine makes of one node, or
+// of several that were fused. All decisions are made on the list of steps.
 type step struct {
 	operation *operation
 	node      *graph.Node // the first of the nodes whose work it does
 	at        int         // place in the list
 
-	// in and out are operands and results, in an order that the operation defines. An optional one that
-	// this step does not have is nil.
+	// in and out are operands and results, in an order that the operation defines. An optional one
+	// that this step does not have is nil.
 	in, out []*value
 
-	// epilogue is the steps that this one does to each part of its output while the part lies in the
-	// cache, in order. Only convolutions have some: see epilogue.go.
+	// epilogue is the steps that this one does to each part of its output while the part lies in
+	// the cache, in order. Only convolutions have some: see epilogue.go.
 	epilogue []*step
 
 	conv  *convolution // of the three directions of a convolution
@@ -28,13 +28,13 @@ type step struct {
 	sums  *sums        // of sums over a batch
 	again bool         // computes a value once more
 	host  *host        // of an input or output
-	// variable is what an assignment writes. It is no result of the step: who reads it in this run reads
-	// its old value.
+	// variable is what an assignment writes. It is no result of the step: who reads it in this run
+	// reads its old value.
 	variable *value
 }
 
-// operations is what the engine knows of some node kinds. Each family of operations has such a table
-// at the top of its file.
+// operations is what the engine knows of some node kinds. Each family of operations has such a
+// table at the top of its file.
 type operations map[graph.Op]*operation
 
 // operation is what the engine knows of a kind of step. Everything but emit may be left out.
@@ -51,13 +51,14 @@ type operation struct {
 	layout func(s *step) layout
 	// element is that of the first result; nil: float32.
 	element func(c *compiler, s *step) element
-	// operands brings the operands into a layout and type that emit can read, by c.want; nil: rows of
-	// float32, all of them.
+	// operands brings the operands into a layout and type that emit can read, by c.want; nil: rows
+	// of float32, all of them.
 	operands func(c *compiler, s *step)
-	// emit completes the operation o, whose reads and writes are the buffers of the operands and results.
+	// emit completes the operation o, whose reads and writes are the buffers of the operands and
+	// results.
 	emit func(c *compiler, s *step, o *op)
-	// rows is what the step does to rows lo to hi of a batch that is cut into so many splits; nil: the
-	// step can be no epilogue.
+	// rows is what the step does to rows lo to hi of a batch that is cut into so many splits; nil:
+	// the step can be no epilogue.
 	rows func(c *compiler, s *step, splits int) rowsWork
 }
 
@@ -160,8 +161,8 @@ func (s *step) write(i int, v *value) {
 	}
 }
 
-// drop takes a step out of the list and of the records of what it reads. The step itself still knows
-// its operands: a batch norm that nobody stores is computed from them by its readers.
+// drop takes a step out of the list and of the records of what it reads. The step itself still
+// knows its operands: a batch norm that nobody stores is computed from them by its readers.
 func (c *compiler) drop(s *step) {
 	for _, v := range s.in {
 		if v != nil {

@@ -10,8 +10,8 @@ type layout uint8
 
 const (
 	noLayout layout = iota
-	// inRows is rows of channels: everything but the last axis is a row, padded with zeros to a multiple
-	// of 16 values.
+	// inRows is rows of channels: everything but the last axis is a row, padded with zeros to a
+	// multiple of 16 values.
 	inRows
 	// inImages is rows of channels whose 1 to 4 channels take 4 values: images given as inputs.
 	inImages
@@ -38,15 +38,15 @@ type value struct {
 
 	rows, stride int // of a private value; of any other both follow from the node's shape
 
-	// producer is the step that writes the value. Variables and constants have none, nor has a value that
-	// no step makes, since its readers compute it themselves.
+	// producer is the step that writes the value. Variables and constants have none, nor has a
+	// value that no step makes, since its readers compute it themselves.
 	producer *step
 	readers  []*step // once for each operand
 	held     bool    // read after the run: an output or an assigned value
 	pinned   bool    // a variable or a constant, with memory of its own
 
-	// inCache is true of a value that an epilogue of its own producer overwrites part by part. It never
-	// lies in memory as a whole, so no other step can read it.
+	// inCache is true of a value that an epilogue of its own producer overwrites part by part. It
+	// never lies in memory as a whole, so no other step can read it.
 	inCache bool
 	// norm is the batch norm that makes the value, by which it can be computed again.
 	norm   *step

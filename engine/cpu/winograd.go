@@ -6,17 +6,17 @@ import (
 	"moco/engine/cpu/internal/kernel"
 )
 
-// winograd is a convolution F(4x4, 3x3), a data gradient or a weight gradient of one. A 3x3 convolution
-// with stride 1 works on tiles of 4x4 outputs: the 6x6 inputs below a tile are transformed, place by place
-// multiplied by the transformed weights, which are 36 matrix products over channels, and transformed
-// back. That is a quarter of the multiplications, so these run at up to twice the speed that the
-// multiply-adds of a direct convolution allow. The price is rounding, some ten times the direct tile's
-// (`moco bench --layers` shows it).
+// winograd is a convolution F(4x4, 3x3), a data gradient or a weight gradient of one. A 3x3
+// convolution with stride 1 works on tiles of 4x4 outputs: the 6x6 inputs below a tile are
+// transformed, place by place multiplied by the transformed weights, which are 36 matrix products
+// over channels, and transformed back. That is a quarter of the multiplications, so these run at up
+// to twice the speed that the multiply-adds of a direct convolution allow. The price is rounding,
+// some ten times the direct tile's (`moco bench --layers` shows it).
 //
 // A part of the work is some rows of tiles. Their inputs are laid with a border of zeros into the
-// worker's scratch memory, where a batch norm and a ReLU before the convolution cost nothing. They are
-// transformed; multiplied through the same tile as everything else; and transformed back. All of that
-// stays in the second-level cache but the transformed weights. So a part has many tiles.
+// worker's scratch memory, where a batch norm and a ReLU before the convolution cost nothing. They
+// are transformed; multiplied through the same tile as everything else; and transformed back. All
+// of that stays in the second-level cache but the transformed weights. So a part has many tiles.
 type winograd struct {
 	*convolution
 	path           *kernel.Path
@@ -38,16 +38,16 @@ type winogradRoom struct {
 // places is the number of places of a transformed tile: 6x6.
 const places = 36
 
-// plane pads the distance between places: a power of two would put all places of a tile into the same
-// few sets of the cache.
+// plane pads the distance between places: a power of two would put all places of a tile into the
+// same few sets of the cache.
 func plane(floats int) int { return floats + lanes }
 
-// winogradTiles is how many tiles one part has about. Every part reads all transformed weights once, and
-// keeps its own 36 places of inputs and sums in the second-level cache.
+// winogradTiles is how many tiles one part has about. Every part reads all transformed weights
+// once, and keeps its own 36 places of inputs and sums in the second-level cache.
 const winogradTiles = 48
 
-// winogradLimits are the least images for which convolutions go Winograd's way, and how many times the
-// image its tiles may be.
+// winogradLimits are the least images for which convolutions go Winograd's way, and how many times
+// the image its tiles may be.
 type winogradLimits struct {
 	images int
 	waste  float64
@@ -55,11 +55,11 @@ type winogradLimits struct {
 
 // winogradFits reports whether a convolution of in channels goes Winograd's way.
 //
-// With as few as 16 channels it is faster than the direct tile in all but bfloat16's forward pass, where
-// it is level (docs/performance.md). Only the input image has fewer. A small batch does not pay for
-// transforming the weights. It has a second reason to stay with the direct tile: the fewer images, the
-// more one ReLU that rounding turns moves a gradient. And tiles that reach beyond the image are work for
-// nothing: of a 2x2 image three quarters.
+// With as few as 16 channels it is faster than the direct tile in all but bfloat16's forward pass,
+// where it is level (docs/performance.md). Only the input image has fewer. A small batch does not
+// pay for transforming the weights. It has a second reason to stay with the direct tile: the fewer
+// images, the more one ReLU that rounding turns moves a gradient. And tiles that reach beyond the
+// image are work for nothing: of a 2x2 image three quarters.
 func (e *Engine) winogradFits(g geometry, in int) bool {
 	tiled := roundUp(g.outH, 4) * roundUp(g.outW, 4)
 	return g.kernel == 3 && g.stride == 1 && g.pad == 1 && in%lanes == 0 && g.images >= e.winograd.images &&
@@ -131,8 +131,8 @@ func (g *winograd) emit(v *convolution, o *op) {
 	}))
 }
 
-// straight reports whether tiles of outputs go straight to their place: none reaches beyond the image,
-// and nothing is to be added or rounded.
+// straight reports whether tiles of outputs go straight to their place: none reaches beyond the
+// image, and nothing is to be added or rounded.
 func (g *winograd) straight() bool {
 	return g.add == nil && g.y.element == float32s && g.width%4 == 0 && g.height%4 == 0
 }
@@ -155,8 +155,8 @@ func (g *winograd) multiply(w *worker, inputs, sums []float32, weights *buffer, 
 	}
 }
 
-// transformSums transforms the sums of rows lo to hi of tiles to outputs. edge is room for the lines of
-// a row of tiles that does not go straight to its place.
+// transformSums transforms the sums of rows lo to hi of tiles to outputs. edge is room for the
+// lines of a row of tiles that does not go straight to its place.
 func (g *winograd) transformSums(w *worker, sums, edge []float32, lo, hi int) {
 	a, line, straight := &w.transform, g.room.line, g.straight()
 	a.SrcRow, a.SrcCol, a.SrcStep = int64(6*4*g.room.outPlace), int64(4*g.room.outPlace), 4*lanes
@@ -241,8 +241,8 @@ func (g *winograd) layLine(dst []float32, image, y, first, ch int) {
 	g.path.Normalise(kernel.NormaliseArgs{Y: kernel.Float32s(dst), X: x, Channels: ch, Affine: f, ReLU: true})
 }
 
-// lay copies channels first .. first+width of a line of b from a pixel on, as float32. The pixels have
-// `channels` channels.
+// lay copies channels first .. first+width of a line of b from a pixel on, as float32. The pixels
+// have `channels` channels.
 func (g *winograd) lay(dst []float32, b *buffer, pixel, channels, first, width int) {
 	from := pixel*channels + first
 	bf16 := b.element == bfloat16s
@@ -267,8 +267,8 @@ func (g *winograd) paddedFloats(ch int) int { return 6 * (4*g.tilesX + 2) * ch }
 // weightFloats is the room of transformed weights.
 func (g *winograd) weightFloats() int { return places * plane(g.in*g.out) }
 
-// transformWeights makes a phase that writes [36][out/block][in][block] from packed weights. Those of
-// the data gradient are read from the last tap to the first.
+// transformWeights makes a phase that writes [36][out/block][in][block] from packed weights. Those
+// of the data gradient are read from the last tap to the first.
 func (g *winograd) transformWeights(from, to *buffer) phase {
 	const each = 128 // groups of a part: some 50 KB of results
 	block := g.tile.Block
@@ -295,8 +295,8 @@ func (g *winograd) transformWeights(from, to *buffer) phase {
 	}}
 }
 
-// transformInputs transforms the tiles of a padded row of ch channels. dst gets each place's tiles side
-// by side, `place` floats from place to place.
+// transformInputs transforms the tiles of a padded row of ch channels. dst gets each place's tiles
+// side by side, `place` floats from place to place.
 func (g *winograd) transformInputs(w *worker, padded []float32, dst unsafe.Pointer, ch, place int) {
 	a := &w.transform
 	a.SrcRow, a.SrcCol, a.SrcStep = int64(4*(4*g.tilesX+2)*ch), int64(4*ch), 4*lanes

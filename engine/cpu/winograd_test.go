@@ -7,8 +7,8 @@ import (
 	"moco/engine/enginetest"
 )
 
-// TestWinograd runs the suite with every 3x3 convolution of stride 1 going Winograd's way, however small,
-// and checks what the compiler's passes leave.
+// TestWinograd runs the suite with every 3x3 convolution of stride 1 going Winograd's way, however
+// small, and checks what the compiler's passes leave.
 func TestWinograd(t *testing.T) {
 	for _, path := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
 		t.Run(path, func(t *testing.T) {

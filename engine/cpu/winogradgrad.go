@@ -10,11 +10,12 @@ import (
 // gradients of the outputs, summed over tiles and transformed back. In its convolution, y is the
 // gradient of the outputs.
 //
-// A part is up to winogradGradIn input channels times one block of outputs, over some rows of tiles.
-// Their sums of 36 places lie in the worker's scratch memory, beside the transformed inputs and gradients
-// of as many tiles as winogradGradCache bytes hold. So all of it stays in the second-level cache, and
-// workers share nothing but what they read. Wider convolutions transform their inputs once for each
-// block and their gradients once for each range of inputs: an eighth of the products' time.
+// A part is up to winogradGradIn input channels times one block of outputs, over some rows of
+// tiles. Their sums of 36 places lie in the worker's scratch memory, beside the transformed inputs
+// and gradients of as many tiles as winogradGradCache bytes hold. So all of it stays in the
+// second-level cache, and workers share nothing but what they read. Wider convolutions transform
+// their inputs once for each block and their gradients once for each range of inputs: an eighth of
+// the products' time.
 type winogradGrad struct {
 	*winograd
 	sums           partialSums
@@ -106,8 +107,8 @@ func (g *winogradGrad) transformBack(w *worker, sums, dw []float32, b, first int
 	g.path.Winograd.WeightsGrad(a)
 }
 
-// transformGradients transforms the tiles of row r of a block of the gradients' channels, from first on;
-// laid is room for them.
+// transformGradients transforms the tiles of row r of a block of the gradients' channels, from
+// first on; laid is room for them.
 func (g *winogradGrad) transformGradients(w *worker, laid []float32, r, first int, dst unsafe.Pointer) {
 	a, dy, ch := &w.transform, g.y, g.block
 	line := plane(4 * g.tilesX * ch)

@@ -364,8 +364,8 @@ func TestNaNs(t *testing.T) {
 	})
 }
 
-// everything is the results of all routines, as one list, with operands `offset` floats behind an aligned address; n floats go through the
-// routines that have no rows.
+// everything is the results of all routines, as one list, with operands `offset` floats behind an
+// aligned address; n floats go through the routines that have no rows.
 func everything(p *Path, n, offset int) []float32 {
 	const ch, pixels, whole = 64, 16, 1024
 	// at is the same values, `by` floats further for each offset
@@ -449,8 +449,9 @@ func TestAddressDoesNotMatter(t *testing.T) {
 	})
 }
 
-// TestNEONRoundsLikeAVX2: the two add in the same order, so that they give the same bits. No machine runs both, so each is held to
-// the same checksum. Whoever changes the order of both on purpose puts the new one here.
+// TestNEONRoundsLikeAVX2: the two add in the same order, so that they give the same bits. No
+// machine runs both, so each is held to the same checksum. Whoever changes the order of both on
+// purpose puts the new one here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0x99cfeee9266edc5
 	tested := false
@@ -564,7 +565,8 @@ func BenchmarkChannels(b *testing.B) {
 	}
 }
 
-// A convolution made of the transforms must be the convolution; each transform must agree with its matrix, at any distance between places.
+// A convolution made of the transforms must be the convolution; each transform must agree with its
+// matrix, at any distance between places.
 func TestWinograd(t *testing.T) {
 	plain := portableWinograd()
 	eachPath(t, func(t *testing.T, p *Path) {
@@ -597,7 +599,8 @@ func TestWinograd(t *testing.T) {
 	})
 }
 
-// TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to even.
+// TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to
+// even.
 func TestBFloat16Conversions(t *testing.T) {
 	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
 	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours

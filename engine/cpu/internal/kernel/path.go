@@ -35,8 +35,8 @@ type args struct {
 type pointers = [9]unsafe.Pointer
 
 // call runs a routine. Escape analysis gives up at a call through a function value, and would put
-// every block on the heap, one for each call. Assembly keeps no pointer, so the block may stay on the
-// stack: a copy of its address hides it from the analysis.
+// every block on the heap, one for each call. Assembly keeps no pointer, so the block may stay on
+// the stack: a copy of its address hides it from the analysis.
 //
 //go:nosplit
 func (a *args) call(routine func(*uintptr)) {
@@ -60,7 +60,8 @@ func transform(routine func(*uintptr)) func(*Transform) {
 // bfloat16, each for strips of 16 and of 64 channels; the second may be nil.
 type strips [2][2]func(*uintptr)
 
-// operand is where an operand of a strip starts, and how many bytes further it starts a channel later.
+// operand is where an operand of a strip starts, and how many bytes further it starts a channel
+// later.
 type operand struct {
 	p    unsafe.Pointer
 	size int

@@ -48,7 +48,8 @@ func portable() *Path {
 	}
 }
 
-// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes a copy back.
+// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes a copy
+// back.
 func (v Values) floats() []float32 {
 	if !v.bf16 {
 		return unsafe.Slice((*float32)(v.p), v.n)
@@ -86,7 +87,8 @@ func floats(p unsafe.Pointer, offset int64, n int) []float32 {
 }
 
 // addProduct is sum += x*w for 16 neighbouring outputs. (A fused multiply-add in Go goes through
-// float64 and is six times slower, so this rounds twice where the processor does not fuse by itself.)
+// float64 and is six times slower, so this rounds twice where the processor does not fuse by
+// itself.)
 func addProduct(sum *[16]float32, x float32, w *[16]float32) {
 	for j := range sum {
 		sum[j] += x * w[j]
