@@ -68,6 +68,7 @@ func buildStatistics(c *compiler, n *graph.Node) {
 // takeStatistics takes a part's own mean first and then the squares around it, from the cache.
 var takeStatistics = &operation{
 	kind:     engine.BatchNorm,
+	name:     named("Statistics"),
 	operands: storedOperand,
 	rows: func(c *compiler, s *step, _ int) rowsWork {
 		x, partial := s.in[0].buffer, s.out[0].buffer
@@ -135,13 +136,14 @@ var mergeStatistics = &operation{
 // merge is the mean and the variance of channel j of split k, from the sums of its parts.
 func (s split) merge(partial *buffer, k, j int) (mean, variance float64) {
 	var count, m2 float64
+	ch := partial.stride / 2
 	for part := k * s.parts; part < (k+1)*s.parts; part++ {
-		sum, squares := partial.sumsOf(part)
+		at := part*partial.stride + j
 		rows := float64(s.rows(part))
-		delta := float64(sum[j])/rows - mean
+		delta := float64(partial.f32[at])/rows - mean
 		total := count + rows
 		mean += delta * rows / total
-		m2 += float64(squares[j]) + delta*delta*count*rows/total
+		m2 += float64(partial.f32[at+ch]) + delta*delta*count*rows/total
 		count = total
 	}
 	return mean, max(m2, 0) / count
@@ -320,6 +322,7 @@ func gradOperands(c *compiler, s *step) {
 
 var takeGradSums = &operation{
 	kind:     engine.BatchNorm,
+	name:     named("GradSums"),
 	operands: gradOperands,
 	rows: func(c *compiler, s *step, _ int) rowsWork {
 		dy, x, mean := s.in[gradDY].buffer, s.in[gradX].buffer, s.in[gradMean].buffer
@@ -360,9 +363,8 @@ var mergeGradSums = &operation{
 				for j := range ch {
 					var a, b float64
 					for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
-						first, second := partial.sumsOf(part)
-						a += float64(first[j])
-						b += float64(second[j])
+						a += float64(partial.f32[part*partial.stride+j])
+						b += float64(partial.f32[part*partial.stride+j+ch])
 					}
 					at := k*ch + j
 					if sum != nil {
@@ -390,7 +392,7 @@ func emitChannelSum(c *compiler, s *step, o *op) {
 			for j := range ch {
 				var a float64
 				for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
-					a += float64(partial.row(part)[j])
+					a += float64(partial.f32[part*ch+j])
 				}
 				sum.f32[k*ch+j] = float32(a)
 			}
