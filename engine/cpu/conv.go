@@ -223,7 +223,7 @@ func (v *convolution) cut(e *Engine, s *step) {
 var transposeWeights = &operation{
 	kind:     engine.Convolution,
 	helper:   true,
-	name:     named("Transpose weights"),
+	name:     named("ConvGradInput (weights)"),
 	operands: func(c *compiler, s *step) { c.want(s, 0, inTileOrder, float32s) },
 	emit: func(c *compiler, s *step, o *op) {
 		src, dst, p, in := s.in[0].buffer, s.out[0].buffer, s.turn.packing, s.turn.out
