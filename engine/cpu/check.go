@@ -124,10 +124,8 @@ func (k *checker) epilogue(s *step) {
 // supplied, that no step needs another one.
 func (k *checker) forms() {
 	for _, v := range k.values {
-		if len(v.readers) > 0 {
-			if err := v.check(); err != nil {
-				k.wrong("%w", err)
-			}
+		if len(v.readers) > 0 && (v.element == noElement || v.layout == noLayout) {
+			k.wrong("%v is read and has no form", v)
 		}
 	}
 	if !k.done["supply"] || k.done["emit"] {

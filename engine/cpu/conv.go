@@ -101,7 +101,8 @@ var forward = &operation{
 	element: activation,
 	build: func(c *compiler, n *graph.Node) {
 		in := c.operands(n)
-		s := newStep(operationOf(n.Op), n, []*value{convX: in[0], convOther: in[1], convAdd: nil}, []*value{c.result(n)})
+		s := newStep(operationOf(n.Op), n, []*value{convX: in[0], convOther: in[1], convAdd: nil},
+			[]*value{c.result(n)})
 		s.conv = c.newConvolution(n, n, n.In[1])
 		c.add(s)
 	},

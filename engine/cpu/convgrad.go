@@ -219,7 +219,9 @@ func (g *pixelGrad) emit(o *op) {
 	block := g.packing.block
 	o.then(phase{g.groups * g.ranges * g.splits, func(w *worker, part int) {
 		rest := part % (g.groups * g.ranges)
-		p := gradPart{split: part / (g.groups * g.ranges), group: rest / g.ranges * g.blocks, from: rest % g.ranges * g.width}
+		p := gradPart{
+			split: part / (g.groups * g.ranges), group: rest / g.ranges * g.blocks, from: rest % g.ranges * g.width,
+		}
 		p.sums = g.sums.of(p.split)[p.group*g.packing.taps*g.in*block:]
 		if g.layX || g.layY {
 			p.inputs = w.floats(gradPixels * (g.rows + g.blocks*block))
@@ -228,7 +230,7 @@ func (g *pixelGrad) emit(o *op) {
 		g.clear(p)
 		for chunk := g.chunks * p.split / g.splits; chunk < g.chunks*(p.split+1)/g.splits; chunk++ {
 			for lo := 0; lo < len(g.places); lo += g.atOnce {
-				g.multiply(w, p, chunk, lo, min(lo+g.atOnce, len(g.places)))
+				g.multiply(w, p, pixelBlock{chunk, lo, min(lo+g.atOnce, len(g.places))})
 			}
 		}
 	}})
@@ -250,19 +252,22 @@ func (g *pixelGrad) clear(p gradPart) {
 	}
 }
 
-// multiply adds the products of pixels lo to hi of a chunk to a part's sums.
-func (g *pixelGrad) multiply(w *worker, p gradPart, chunk, lo, hi int) {
+// pixelBlock is output pixels lo to hi of a chunk of images.
+type pixelBlock struct{ chunk, lo, hi int }
+
+// multiply adds the products of some pixels to a part's sums.
+func (g *pixelGrad) multiply(w *worker, p gradPart, px pixelBlock) {
 	block := g.packing.block
 	a := &w.grad
 	*a = kernel.GradArgs{RowStride: int64(block * 4), Acc: 1}
 	if g.layY {
 		for b := range g.blocks {
-			from := g.y.values(chunk*g.outSize+(p.group+b)*block, (chunk+1)*g.outSize)
-			g.lay(p.gradients[b*gradPixels*block:], block, from, g.places[lo:hi], block)
+			from := g.y.values(px.chunk*g.outSize+(p.group+b)*block, (px.chunk+1)*g.outSize)
+			g.lay(p.gradients[b*gradPixels*block:], block, from, g.places[px.lo:px.hi], block)
 		}
 	}
 	for t := 0; t < g.packing.taps; t += g.together {
-		list := g.layInputs(a, p, chunk, lo, hi, t)
+		list := g.layInputs(a, p, px, t)
 		if len(list) == 0 {
 			continue
 		}
@@ -271,7 +276,7 @@ func (g *pixelGrad) multiply(w *worker, p gradPart, chunk, lo, hi int) {
 			if g.layY {
 				a.DY = at(p.gradients, b*gradPixels*block)
 			} else {
-				a.DY = at(g.y.f32, chunk*g.outSize+lo*g.y.stride+(p.group+b)*block)
+				a.DY = at(g.y.f32, px.chunk*g.outSize+px.lo*g.y.stride+(p.group+b)*block)
 			}
 			a.DW = at(p.sums, g.place(p, b, t))
 			runGrads(g.runs, a)
@@ -280,17 +285,18 @@ func (g *pixelGrad) multiply(w *worker, p gradPart, chunk, lo, hi int) {
 }
 
 // layInputs makes the inputs below tap t and those laid out with it ready, and lists their pixels.
-func (g *pixelGrad) layInputs(a *kernel.GradArgs, p gradPart, chunk, lo, hi, t int) []int32 {
-	first := chunk*g.inSize + p.from
+func (g *pixelGrad) layInputs(a *kernel.GradArgs, p gradPart, px pixelBlock, t int) []int32 {
+	first := px.chunk*g.inSize + p.from
 	if !g.layX {
 		a.X = at(g.x.f32, first)
-		return g.list.of(lo/g.atOnce*g.packing.taps + t)
+		return g.list.of(px.lo/g.atOnce*g.packing.taps + t)
 	}
 	for i := range g.together {
-		g.lay(p.inputs[i*g.width:], g.rows, g.x.values(first, (chunk+1)*g.inSize), g.below[t+i][lo:hi], g.width)
+		from := g.x.values(first, (px.chunk+1)*g.inSize)
+		g.lay(p.inputs[i*g.width:], g.rows, from, g.below[t+i][px.lo:px.hi], g.width)
 	}
 	a.X = at(p.inputs, 0)
-	return g.laid[:2*((hi-lo)*gradPixels/g.atOnce)]
+	return g.laid[:2*((px.hi-px.lo)*gradPixels/g.atOnce)]
 }
 
 // partialSums is where the weight gradient of each range of images goes: to its place, if there is

@@ -94,8 +94,8 @@ func (c *compiler) fuseEpilogues() {
 		case operationOf(graph.ReLUGrad):
 			dy := s.in[0]
 			conv := dy.producer
-			if conv.inParts() && dy.only() && s.out[0].layout == inRows && conv.conv.pixels.splits == splitsBehind(s.out[0]) &&
-				s.in[1].before(conv) {
+			if conv.inParts() && dy.only() && s.out[0].layout == inRows && s.in[1].before(conv) &&
+				conv.conv.pixels.splits == splitsBehind(s.out[0]) {
 				c.absorb(conv, s, true)
 			}
 		case takeStatistics:

@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"fmt"
-
 	"moco/engine"
 	"moco/graph"
 	"moco/tensor"
@@ -152,29 +150,29 @@ func (c *compiler) form(v *value, l layout, e element) *value {
 
 // The conversions.
 var (
-	widen = &operation{kind: engine.Move, helper: true, name: named("Widen"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
+	widen = moving("Widen", func(c *compiler, s *step, o *op) {
 		x, y := s.in[0].buffer, s.out[0].buffer
 		o.then(cut(y.count, elementsEach, func(_ *worker, lo, hi int) {
 			c.engine.path.Widen(y.f32[lo:hi], x.bf16[lo:hi])
 		}))
-	}}
-	narrow = &operation{kind: engine.Move, helper: true, name: named("Narrow"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
+	})
+	narrow = moving("Narrow", func(c *compiler, s *step, o *op) {
 		x, y := s.in[0].buffer, s.out[0].buffer
 		o.then(cut(y.count, elementsEach, func(_ *worker, lo, hi int) {
 			c.engine.path.Narrow(y.bf16[lo:hi], x.f32[lo:hi])
 		}))
-	}}
-	padRows = &operation{kind: engine.Move, helper: true, name: named("Pad rows"), operands: asItIs, emit: func(_ *compiler, s *step, o *op) {
+	})
+	padRows = moving("Pad rows", func(_ *compiler, s *step, o *op) {
 		x, y := s.in[0].buffer, s.out[0].buffer
 		o.then(rowsPhase(y.count/y.stride, y.stride, func(_ *worker, r int) {
 			row := y.row(r)
 			copy(row, x.row(r))
 			clear(row[x.stride:])
 		}))
-	}}
+	})
 	// Weights that are neither variables nor made of some are packed by packWeights. No step of
 	// training has such weights, so this is not made fast.
-	packWeights = &operation{kind: engine.Move, helper: true, name: named("Pack"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
+	packWeights = moving("Pack", func(c *compiler, s *step, o *op) {
 		x, y, shape := s.in[0].buffer, s.out[0].buffer, s.out[0].node.Shape
 		packing := c.engine.packingOf(shape)
 		rows, ch := rowsOf(shape)
@@ -183,8 +181,8 @@ var (
 			gather(plain.f32, x.f32, rows, ch, x.stride)
 			packing.pack(y.f32, plain.f32)
 		}))
-	}}
-	unpackWeights = &operation{kind: engine.Move, helper: true, name: named("Unpack"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
+	})
+	unpackWeights = moving("Unpack", func(c *compiler, s *step, o *op) {
 		x, y, shape := s.in[0].buffer, s.out[0].buffer, s.out[0].node.Shape
 		packing := c.engine.packingOf(shape)
 		rows, ch := rowsOf(shape)
@@ -193,8 +191,13 @@ var (
 			packing.unpack(plain.f32, x.f32)
 			spread(y.f32, plain.f32, rows, ch, y.stride)
 		}))
-	}}
+	})
 )
+
+// moving is an operation that copies its operand, in whatever form that has.
+func moving(name string, emit func(c *compiler, s *step, o *op)) *operation {
+	return &operation{kind: engine.Move, helper: true, name: named(name), operands: asItIs, emit: emit}
+}
 
 // asItIs reads operands in whatever form they have.
 func asItIs(*compiler, *step) {}
@@ -284,15 +287,15 @@ func (c *compiler) assign() {
 
 // keepOperation copies a variable's old value; assignOperation copies a value into its variable.
 var (
-	keepOperation = &operation{kind: engine.Move, helper: true, name: named("Keep"), operands: asItIs, emit: emitKeep}
+	keepOperation = moving("Keep", func(_ *compiler, s *step, o *op) {
+		o.then(copyPhase(s.out[0].buffer, s.in[0].buffer))
+	})
 
-	assignOperation = &operation{kind: engine.Move, helper: true, name: named("Assign"), operands: asItIs, emit: func(c *compiler, s *step, o *op) {
+	assignOperation = moving("Assign", func(c *compiler, s *step, o *op) {
 		o.writes, o.assigns = []*buffer{s.variable.buffer}, true
 		o.then(copyPhase(s.variable.buffer, s.in[0].buffer))
-	}}
+	})
 )
-
-func emitKeep(_ *compiler, s *step, o *op) { o.then(copyPhase(s.out[0].buffer, s.in[0].buffer)) }
 
 // copyPhase copies a buffer to another of the same form, unless it lies there already.
 func copyPhase(dst, src *buffer) phase {
@@ -301,12 +304,4 @@ func copyPhase(dst, src *buffer) phase {
 			dst.copyValues(src, lo, hi)
 		}
 	})
-}
-
-// check is an error if a value has no form yet.
-func (v *value) check() error {
-	if v.element == noElement || v.layout == noLayout {
-		return fmt.Errorf("value %%%d of %v has no form", v.id, v.node)
-	}
-	return nil
 }

@@ -17,21 +17,25 @@ type window struct {
 
 func windowOf(n *graph.Node, in []int) window { return window{n.Attr.(graph.PoolAttr).Window, in} }
 
-// eachTap calls f for the pixels of a window that lie inside of the image, row by row.
-func (p window) eachTap(oy, ox int, f func(iy, ix int)) {
-	y, x := oy*p.Stride-p.Pad, ox*p.Stride-p.Pad
+// place is a pixel of the output of a pooling.
+type place struct{ image, y, x int }
+
+// eachPixel calls f with the pixels of a window that lie inside of the image, row by row, counted over the
+// batch.
+func (p window) eachPixel(at place, f func(pixel int)) {
+	y, x := at.y*p.Stride-p.Pad, at.x*p.Stride-p.Pad
 	for iy := max(y, 0); iy < min(y+p.Kernel, p.in[1]); iy++ {
 		for ix := max(x, 0); ix < min(x+p.Kernel, p.in[2]); ix++ {
-			f(iy, ix)
+			f((at.image*p.in[1]+iy)*p.in[2] + ix)
 		}
 	}
 }
 
 // largest leaves the largest values of a window in dst.
-func (c *compiler) largest(dst []float32, x *buffer, p window, image, oy, ox int) {
+func (c *compiler) largest(dst []float32, x *buffer, p window, at place) {
 	first := true
-	p.eachTap(oy, ox, func(iy, ix int) {
-		src := x.row((image*p.in[1]+iy)*p.in[2] + ix)
+	p.eachPixel(at, func(pixel int) {
+		src := x.row(pixel)
 		if first {
 			copy(dst, src)
 			first = false
@@ -48,7 +52,7 @@ func emitMaxPool(c *compiler, s *step, o *op) {
 	o.then(cut(out[0]*h, max(1, 64/w), func(_ *worker, lo, hi int) {
 		for i := lo; i < hi; i++ {
 			for ox := range w {
-				c.largest(y.row(i*w+ox), x, p, i/h, i%h, ox)
+				c.largest(y.row(i*w+ox), x, p, place{i / h, i % h, ox})
 			}
 		}
 	}))
@@ -67,11 +71,11 @@ func emitMaxPoolGrad(c *compiler, s *step, o *op) {
 		best, g := scratch[:dx.stride], scratch[dx.stride:]
 		for oy := range out[1] {
 			for ox := range out[2] {
-				c.largest(best, x, p, image, oy, ox)
+				at := place{image, oy, ox}
+				c.largest(best, x, p, at)
 				copy(g, dy.row((image*out[1]+oy)*out[2]+ox))
-				p.eachTap(oy, ox, func(iy, ix int) {
-					i := (image*in[1]+iy)*in[2] + ix
-					c.engine.path.Claim(dx.row(i), g, x.row(i), best)
+				p.eachPixel(at, func(pixel int) {
+					c.engine.path.Claim(dx.row(pixel), g, x.row(pixel), best)
 				})
 			}
 		}

@@ -19,8 +19,8 @@ var rowOperations = operations{
 	graph.RowsGrad:      {kind: engine.Move, emit: emitRowsGrad},
 	graph.Concat:        {kind: engine.Move, emit: emitConcat},
 	graph.Advance:       {emit: emitAdvance},
-	graph.GatherDot:     {operands: func(c *compiler, s *step) { c.want(s, 0, inRows, float32s) }, emit: emitGatherDot},
-	graph.GatherDotGrad: {operands: func(c *compiler, s *step) { c.want(s, 0, inRows, float32s) }, emit: emitGatherDotGrad},
+	graph.GatherDot:     {operands: bankAsItIs, emit: emitGatherDot},
+	graph.GatherDotGrad: {operands: bankAsItIs, emit: emitGatherDotGrad},
 }
 
 // anyRows takes rows as they lie, images too. Weights are made rows.
@@ -29,6 +29,9 @@ func anyRows(c *compiler, s *step) {
 		c.want(s, 0, inRows, float32s)
 	}
 }
+
+// bankAsItIs takes the bank, operand 1, in the type that it is kept in.
+func bankAsItIs(c *compiler, s *step) { c.want(s, 0, inRows, float32s) }
 
 // likeRows is the type of what rows are taken from.
 func likeRows(_ *compiler, s *step) element { return s.in[0].element }

@@ -231,7 +231,7 @@ func (g *winograd) layLine(dst []float32, image, y, first, ch int) {
 	if g.norm != nil && g.x.element == float32s && ch == g.in {
 		x = g.x.values(pixel*ch, pixel*ch+len(dst))
 	} else {
-		g.lay(dst, g.x, pixel, g.in, first, ch)
+		g.lay(dst, g.x, line{pixel, g.in, first, ch})
 	}
 	if g.norm == nil {
 		return
@@ -241,21 +241,24 @@ func (g *winograd) layLine(dst []float32, image, y, first, ch int) {
 	g.path.Normalise(kernel.NormaliseArgs{Y: kernel.Float32s(dst), X: x, Channels: ch, Affine: f, ReLU: true})
 }
 
-// lay copies channels first .. first+width of a line of b from a pixel on, as float32. The pixels
-// have `channels` channels.
-func (g *winograd) lay(dst []float32, b *buffer, pixel, channels, first, width int) {
-	from := pixel*channels + first
+// line is channels first .. first+width of pixels in a row, from a pixel on. The pixels have `channels`
+// channels.
+type line struct{ pixel, channels, first, width int }
+
+// lay copies a line of b to dst as float32; dst says how many pixels it has.
+func (g *winograd) lay(dst []float32, b *buffer, l line) {
+	from, width := l.pixel*l.channels+l.first, l.width
 	bf16 := b.element == bfloat16s
 	switch {
-	case width == channels && bf16:
+	case width == l.channels && bf16:
 		g.path.Widen(dst, b.bf16[from:from+len(dst)])
-	case width == channels:
+	case width == l.channels:
 		copy(dst, b.f32[from:])
 	case bf16:
-		starts := g.starts[channels]
+		starts := g.starts[l.channels]
 		g.path.Gather(dst, width, b.values(from, from+int(starts[len(starts)-1])+width), starts, width)
 	default:
-		for ; len(dst) > 0; dst, from = dst[width:], from+channels {
+		for ; len(dst) > 0; dst, from = dst[width:], from+l.channels {
 			copy(dst[:width], b.f32[from:])
 		}
 	}

@@ -111,10 +111,10 @@ func (g *winogradGrad) transformBack(w *worker, sums, dw []float32, b, first int
 // first on; laid is room for them.
 func (g *winogradGrad) transformGradients(w *worker, laid []float32, r, first int, dst unsafe.Pointer) {
 	a, dy, ch := &w.transform, g.y, g.block
-	line := plane(4 * g.tilesX * ch)
-	a.SrcRow, a.SrcCol = int64(4*line), int64(4*ch)
+	pitch := plane(4 * g.tilesX * ch)
+	a.SrcRow, a.SrcCol = int64(4*pitch), int64(4*ch)
 	whole := g.width%4 == 0 && g.height%4 == 0
-	src := laid[:4*line]
+	src := laid[:4*pitch]
 	if whole && dy.element == float32s {
 		src = dy.f32[g.pixel(r)*g.out+first:]
 		a.SrcRow, a.SrcCol = int64(4*g.width*g.out), int64(4*g.out)
@@ -123,7 +123,7 @@ func (g *winogradGrad) transformGradients(w *worker, laid []float32, r, first in
 			clear(src) // gradients of outputs that do not exist
 		}
 		for i := range min(4, g.height-r%g.tilesY*4) {
-			g.lay(src[i*line:i*line+g.width*ch], dy, g.pixel(r)+i*g.width, g.out, first, ch)
+			g.lay(src[i*pitch:i*pitch+g.width*ch], dy, line{g.pixel(r) + i*g.width, g.out, first, ch})
 		}
 	}
 	a.SrcStep = 4 * lanes
