@@ -20,6 +20,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/engine/cpu"
+	"moco/internal/event"
 	"moco/nn"
 	"moco/vectors"
 	"moco/weights"
@@ -138,7 +139,7 @@ func TestResume(t *testing.T) {
 			o.Out = filepath.Join(t.TempDir(), "x"+ending)
 			stopped, cancel := context.WithCancel(ctx)
 			seen, last := 0, Done{}
-			o.Events = func(e Event) {
+			o.Events = func(e event.Event) {
 				switch e := e.(type) {
 				case Progress:
 					if seen++; seen == stop {
@@ -150,10 +151,12 @@ func TestResume(t *testing.T) {
 			}
 			_, err := Run(stopped, o)
 			cancel()
-			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "--resume") || !last.Interrupted {
+			var halted *StoppedError
+			if !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || !halted.Kept || halted.Images != 11 || !last.Interrupted {
 				t.Fatalf("stopped after batch %d: %v, the last event %+v", stop, err, last)
 			}
-			if _, err := Run(ctx, o); err == nil || !strings.Contains(err.Error(), "--resume") {
+			var left *UnfinishedError
+			if _, err := Run(ctx, o); !errors.As(err, &left) || left.Journal != part(o.Out) {
 				t.Fatalf("over a stopped run: %v", err)
 			}
 			whole = must(t, part(o.Out))
@@ -204,7 +207,7 @@ func TestRunRefuses(t *testing.T) {
 		"another layer":      {func(o *Options) { o.Layer, o.Resume = encoder.Head, true }, "features was backbone and is head"},
 		"other images":       {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
 		"a folder":           {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
-		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "max_bad"},
+		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "2 of 11 images cannot be read, more than the share of 0.1"},
 		"only broken images": {func(o *Options) {
 			o.Data, o.Out, o.MaxBad = folder(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), filepath.Join(t.TempDir(), "y.npy"), 1
 		}, "none of the 11"},
@@ -221,7 +224,7 @@ func TestRunRefuses(t *testing.T) {
 			o := Options{Encoder: two, Data: good, Out: filepath.Join(t.TempDir(), "x.npy"), MaxBad: 0.1}
 			stopped, cancel := context.WithCancel(ctx)
 			first := o
-			first.Events = func(e Event) {
+			first.Events = func(e event.Event) {
 				if _, ok := e.(Progress); ok {
 					cancel()
 				}
@@ -258,7 +261,8 @@ func TestPut(t *testing.T) {
 	}
 	stopped, cancel := context.WithCancel(ctx)
 	o.Put = func(context.Context, []vectors.Row) error { cancel(); return nil }
-	if _, err := Run(stopped, o); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "--resume") {
+	var halted *StoppedError
+	if _, err := Run(stopped, o); !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || halted.Kept {
 		t.Errorf("interrupted: %v", err)
 	}
 	o.Resume = true

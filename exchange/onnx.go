@@ -42,11 +42,11 @@ func (o ONNXOptions) check(t *encoder.Encoder) error {
 	case o.Probe != nil && o.Output != Logits:
 		return fmt.Errorf("a probe makes logits, not %s", o.Output)
 	case o.Output == Logits && o.Probe == nil && c.Head != "linear":
-		return fmt.Errorf("this encoder's head (%s) is no classifier; give the linear probe that `moco eval linear --save` writes", c.Head)
+		return &HeadError{Head: c.Head}
 	case o.Probe == nil:
 		return nil
 	case o.Probe.Encoder != t.SHA256:
-		return fmt.Errorf("the probe belongs to another encoder: that has the SHA-256 %s, this one %s; train one with `moco eval linear --save` on this encoder", o.Probe.Encoder, t.SHA256)
+		return &OtherProbeError{Probe: o.Probe.Encoder, Encoder: t.SHA256}
 	}
 	want := c.FeatureDim()
 	if o.Probe.Features == encoder.Head {

@@ -43,8 +43,14 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of the form key=value
-// ("encoder.width=0.25"), and checks it. What a recipe leaves out is moco.Default's. Errors are of type *Error.
+// SettingError is the error of a setting that is not of the form key=value, or whose value is no YAML.
+type SettingError struct{ Setting, Reason string }
+
+func (e *SettingError) Error() string { return fmt.Sprintf("the setting %q: %s", e.Setting, e.Reason) }
+
+// Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of
+// the form key=value ("encoder.width=0.25"), and checks it. What a recipe leaves out is
+// moco.Default's. Errors are of type *Error.
 func Load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	r, err := load(nameOrFile, settings)
 	if err != nil {
@@ -211,11 +217,11 @@ func (e *keyError) Error() string { return fmt.Sprintf("recipe key %q %s", e.key
 func set(tree map[string]any, setting string) error {
 	key, value, ok := strings.Cut(setting, "=")
 	if !ok || key == "" {
-		return fmt.Errorf("--set %q: want key=value, for instance --set encoder.width=0.25", setting)
+		return &SettingError{Setting: setting, Reason: "want key=value, for instance encoder.width=0.25"}
 	}
 	var v any
 	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
-		return fmt.Errorf("--set %s: %s", setting, firstLine(err))
+		return &SettingError{Setting: setting, Reason: firstLine(err)}
 	}
 	parts := strings.Split(key, ".")
 	for _, p := range parts[:len(parts)-1] {

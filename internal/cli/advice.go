@@ -1,25 +1,29 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
+	"moco/embed"
 	"moco/encoder"
+	"moco/exchange"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
 // Libraries know no flags.
 func told(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if next := advice(err); next != "" {
+	if next := cmp.Or(advice(err), adviceOnUse(err)); next != "" {
 		text += "; " + next
 	}
 	return text
 }
 
-// advice is what to do about an error, empty where its text says it.
+// advice is what to do about an error of training, empty where its text says it.
 func advice(err error) string {
 	var (
 		large *pretrain.MemoryError
@@ -44,6 +48,42 @@ func advice(err error) string {
 		return "`moco import` takes the one that --side or --strip names"
 	case errors.Is(err, pretrain.ErrNoCheckpoint):
 		return "leave --resume out to start anew in another folder"
+	}
+	return ""
+}
+
+// adviceOnUse is advice on recipes, and on encoders that are put to use.
+func adviceOnUse(err error) string {
+	var (
+		setting    *recipe.SettingError
+		stopped    *embed.StoppedError
+		unfinished *embed.UnfinishedError
+		exists     *embed.ExistsError
+		bad        *embed.BadImagesError
+		head       *exchange.HeadError
+		probe      *exchange.OtherProbeError
+	)
+	switch {
+	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
+		return "for instance --set encoder.width=0.25"
+	case errors.As(err, &stopped) && stopped.Kept:
+		return "go on with --resume"
+	case errors.As(err, &stopped):
+		return "give the same command again to write all of them"
+	case errors.As(err, &unfinished):
+		return "--resume goes on with it, or remove it"
+	case errors.As(err, &exists):
+		return "remove it, or give another --out"
+	case errors.As(err, &bad) && bad.Kept:
+		return "remove them or raise --max-bad, and go on with --resume"
+	case errors.As(err, &bad):
+		return "remove them or raise --max-bad"
+	case errors.As(err, &head):
+		return "give --probe the file that `moco eval linear --save` writes"
+	case errors.As(err, &probe):
+		return "train one with `moco eval linear --save` on this encoder"
+	case errors.Is(err, encoder.ErrNoProbe):
+		return "`moco eval linear --save` writes one"
 	}
 	return ""
 }

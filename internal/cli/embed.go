@@ -10,6 +10,7 @@ import (
 	"moco/data"
 	"moco/embed"
 	"moco/encoder"
+	"moco/internal/event"
 	"moco/vectordb"
 	"moco/vectors"
 )
@@ -114,7 +115,7 @@ type embedView struct {
 	line time.Time
 }
 
-func (v *embedView) event(e embed.Event) {
+func (v *embedView) event(e event.Event) {
 	a := v.app
 	if a.json {
 		a.print(e)
