@@ -32,13 +32,13 @@ Memory does not grow with the number of images. Ctrl-C keeps what is done in FIL
 happened. Images that cannot be read are named, counted and left out; more than --max-bad of them stop the run.
 
 With --to, the rows go to a vector database instead: postgres://USER:PASSWORD@HOST/DATABASE?table=NAME (with the pgvector extension), or
-qdrant://:APIKEY@HOST:6334/COLLECTION?tls=true. The table or collection is made if it is not there. A row is written by its path, in the place of the one
+qdrant://:APIKEY@HOST:6333/COLLECTION?tls=true. The table or collection is made if it is not there. A row is written by its path, in the place of the one
 that is there, so a command that was stopped can be given again; it starts with the first image.`,
 		Example: `  moco embed --model run --data photos/ --out photos.parquet
   moco embed --model run/encoder.safetensors --data test.tar --features head --out test.npy
   moco embed --model run --data photos/ --out photos.parquet --resume
   moco embed --model run --data photos/ --to 'postgres://localhost/photos?table=photos'
-  moco embed --model run --data photos/ --to qdrant://localhost:6334/photos`,
+  moco embed --model run --data photos/ --to qdrant://localhost:6333/photos`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.MaxBad < 0 || o.MaxBad > 1 {
