@@ -19,7 +19,7 @@ var floors = map[string]int{
 	"engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2, "onnx": 2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3,
 	".":      4,
-	"recipe": 5, "internal/loader": 5, "internal/report": 5,
+	"recipe": 5, "internal/loader": 5, "internal/report": 5, "internal/bench": 5,
 	"encoder": 6,
 	"embed":   7, "evaluate": 7, "exchange": 7,
 	"pretrain": 8,

@@ -9,6 +9,8 @@ import (
 	"moco/embed"
 	"moco/encoder"
 	"moco/exchange"
+	"moco/explore"
+	"moco/internal/bench"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -62,6 +64,8 @@ func adviceOnUse(err error) string {
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
 		probe      *exchange.OtherProbeError
+		maker      *explore.OtherEncoderError
+		large      *bench.MemoryError
 	)
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
@@ -82,6 +86,10 @@ func adviceOnUse(err error) string {
 		return "give --probe the file that `moco eval linear --save` writes"
 	case errors.As(err, &probe):
 		return "train one with `moco eval linear --save` on this encoder"
+	case errors.As(err, &maker):
+		return "give the --model, and the --features, that made the vectors"
+	case errors.As(err, &large):
+		return "use a smaller --batch"
 	case errors.Is(err, encoder.ErrNoProbe):
 		return "`moco eval linear --save` writes one"
 	}

@@ -32,7 +32,7 @@ func train(data, out string, more ...string) []string {
 	return append(append([]string{"train", "--data", data, "--out", out}, quick...), more...)
 }
 
-func picture(seed int) image.Image {
+func drawing(seed int) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 16, 12))
 	for p := range 16 * 12 {
 		img.Set(p%16, p/16, color.RGBA{uint8(p*3 + seed*40), uint8(p ^ seed), uint8(seed * 17), 255})
@@ -42,13 +42,13 @@ func picture(seed int) image.Image {
 
 func pngBytes(seed int) []byte {
 	var b bytes.Buffer
-	png.Encode(&b, picture(seed))
+	png.Encode(&b, drawing(seed))
 	return b.Bytes()
 }
 
 func jpegBytes(seed int) []byte {
 	var b bytes.Buffer
-	jpeg.Encode(&b, picture(seed), nil)
+	jpeg.Encode(&b, drawing(seed), nil)
 	return b.Bytes()
 }
 
@@ -164,7 +164,7 @@ func TestBadInput(t *testing.T) {
 		"kNN of an unknown layer":    {[]string{"eval", "knn", "--model", model, "--train", images, "--test", images, "--features", "head,neck"}, 2, "neck"},
 		"kNN without features":       {[]string{"eval", "knn", "--train", images, "--test", images}, 2, "model"},
 		"half the vectors":           {[]string{"eval", "knn", "--train", images, "--test", images, "--train-vectors", "x.npy"}, 2, "test-vectors"},
-		"linear on two layers":       {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--features", "head,backbone"}, 2, "one of head and backbone"},
+		"linear on two layers":       {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--features", "head,backbone"}, 2, "must be head or backbone"},
 		"views of pixels":            {[]string{"eval", "linear", "--model", "pixels", "--train", images, "--test", images, "--views"}, 2, "need an encoder"},
 		"a folder for the probe":     {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--save", "no/where/x.safetensors"}, 1, "there is no folder"},
 		"unlabelled test images":     {[]string{"eval", "knn", "--model", model, "--train", images, "--test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}, 1, "label"},
