@@ -13,9 +13,9 @@ type StoppedError struct {
 
 func (e *StoppedError) Error() string {
 	if e.Kept {
-		return fmt.Sprintf("interrupted after %d of %d images; what is done is kept, and resuming goes on with it", e.Done, e.Images)
+		return fmt.Sprintf("interrupted after %d of %d images; what is done is kept", e.Done, e.Images)
 	}
-	return fmt.Sprintf("interrupted after %d of %d images, which are in the database; running again writes all of them", e.Done, e.Images)
+	return fmt.Sprintf("interrupted after %d of %d images, which are in the database", e.Done, e.Images)
 }
 
 // Is tells that the run was stopped from outside.
@@ -25,14 +25,14 @@ func (*StoppedError) Is(target error) bool { return target == context.Canceled }
 type UnfinishedError struct{ Journal string }
 
 func (e *UnfinishedError) Error() string {
-	return fmt.Sprintf("%s is what a stopped run left; resume that run, or remove the file", e.Journal)
+	return fmt.Sprintf("%s is what a stopped run left", e.Journal)
 }
 
 // ExistsError is the error of a run whose output is there already.
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("%s is there already; remove it, or write to another file", e.Path)
+	return fmt.Sprintf("%s is there already", e.Path)
 }
 
 // OtherRunError is the error of resuming a run on other terms than it began with.
@@ -54,8 +54,8 @@ type BadImagesError struct {
 }
 
 func (e *BadImagesError) Error() string {
-	return fmt.Sprintf("%d of %d images cannot be read, more than the share of %v that is allowed, the last one %v; "+
-		"remove them or allow more", e.Bad, e.Images, e.Limit, e.Last)
+	return fmt.Sprintf("%d of %d images cannot be read, more than the share of %v that is allowed; the last one: %v",
+		e.Bad, e.Images, e.Limit, e.Last)
 }
 
 // Unwrap returns the error of the last image.

@@ -217,7 +217,7 @@ func (e *keyError) Error() string { return fmt.Sprintf("recipe key %q %s", e.key
 func set(tree map[string]any, setting string) error {
 	key, value, ok := strings.Cut(setting, "=")
 	if !ok || key == "" {
-		return &SettingError{Setting: setting, Reason: "want key=value, for instance encoder.width=0.25"}
+		return &SettingError{Setting: setting, Reason: "want key=value"}
 	}
 	var v any
 	if err := yaml.Unmarshal([]byte(value), &v); err != nil {

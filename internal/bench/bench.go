@@ -69,7 +69,7 @@ func (m *Memory) String() string {
 	return s
 }
 
-// Report is what was measured of whole steps or forward passes. It is the command's event "done".
+// Report is what was measured of whole steps or forward passes.
 type Report struct {
 	Setup
 	SecondsPerStep        float64 `json:"seconds_per_step"` // of the fastest step

@@ -9,7 +9,7 @@ import (
 	"moco/graph"
 )
 
-// LayersReport is what was measured of convolutions. It is the command's event "done".
+// LayersReport is what was measured of each form of convolution alone.
 type LayersReport struct {
 	Setup
 	PeakGFLOPs float64 `json:"peak_gflops"` // a second, what multiply-adds in registers reach

@@ -95,8 +95,9 @@ func (v *trainView) start(e pretrain.Start) {
 		rises = " At first the loss rises, while the queue fills with real keys; then it should fall."
 	}
 	v.say("Loss at chance: %.3f (%s, %d %s).%s", e.ChanceLoss, e.Mechanism, e.Keys, keys, rises)
+	first := v.bar == nil
 	v.bar = v.screen.progress(e.Steps, "step")
-	if v.bar != nil {
+	if v.bar != nil && first {
 		v.bar.last = time.Time{} // a log shows the first loss at once
 	}
 }
