@@ -21,7 +21,7 @@ var notOurFlags = map[string][]string{
 }
 
 // speaksInFlags are packages that still have such texts.
-var speaksInFlags = []string{"pretrain", "study", "transfer", "weights"}
+var speaksInFlags = []string{"pretrain", "study", "transfer"}
 
 // TestNoFlagsInLibraries: only internal/cli knows the command's flags. Libraries return errors that a
 // program can ask, and internal/cli/advice.go says what to do about them.

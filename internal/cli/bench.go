@@ -12,8 +12,9 @@ import (
 	"moco/recipe"
 )
 
-const benchHelp = `Measure how fast this machine trains a recipe, on random images, and where the time goes. No data is
-needed. Only computing is timed: reading images and making views come on top (see docs/benchmarks.md).
+const benchHelp = `Measure how fast this machine trains a recipe, on random images, and where the time goes. No data
+is needed. Only computing is timed: reading images and making views come on top (see
+docs/benchmarks.md).
 
 Without a flag, training steps are measured: both encoders forward, the loss, the gradients, the
 update, the queue. With --forward, the trained encoder alone, frozen, as the kNN monitor and
@@ -35,11 +36,12 @@ moco eval run it. What the figures mean:
                or is updated in place can show more than memory gives
   memory       what was planned before the first step, and the largest that this process has had
 
---layers measures each convolution of the encoder alone, in float32, once for every distinct form: how
-often it occurs in a step, and for the forward pass, the data gradient and the weight gradient the
-time (the fastest of at least --steps runs), GFLOP/s, share of the peak, and the error: the largest
-difference to the definition in float64 over the root mean square, on some hundred outputs, for random
-activations (half of them zero), weights and gradients. With --forward, only what the forward pass has.`
+--layers measures each convolution of the encoder alone, in float32, once for every distinct form:
+how often it occurs in a step, and for the forward pass, the data gradient and the weight gradient
+the time (the fastest of at least --steps runs), GFLOP/s, share of the peak, and the error: the
+largest difference to the definition in float64 over the root mean square, on some hundred
+outputs, for random activations (half of them zero), weights and gradients. With --forward, only
+what the forward pass has.`
 
 const benchExample = `  moco bench --recipe cifar --set encoder.width=0.25 --set bn_splits=1 --batch 256
   moco bench --recipe cifar --batch 64 --layers

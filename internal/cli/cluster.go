@@ -20,8 +20,8 @@ func (a *app) clusterCommand() *cobra.Command {
 		Use:   "cluster --model DIR|FILE --data PATH",
 		Short: "Divide images into clusters by k-means",
 		Long: `Divide the images into k clusters by spherical k-means on their features (Dhillon and Modha 2001),
-started by k-means++. The same seed gives the same clusters. If there are labels, they are only used to
-tell what each cluster holds.`,
+started by k-means++. The same seed gives the same clusters. If there are labels, they are only
+used to tell what each cluster holds.`,
 		Example: `  moco cluster --model run --data photos/ --k 20 --html clusters.html
   moco cluster --model run --data photos/ --k 100 --json > clusters.jsonl`,
 	}, &clusters{})

@@ -32,11 +32,13 @@ A file of your own has the same form:`,
     - name: batch
       set: [dictionary=batch]
       points: [{x: 127, set: [batch=128]}, {x: 255, set: [batch=256]}]`,
-		`DIR gets runs/NAME/ with each run, results.csv (a row a run), table.md (mean and spread over seeds),
-and the plots accuracy, curves and consistency as PNG and SVG. Consistency is the mean cosine between
-a dictionary's stored keys and the same views encoded now, by the keys' age, in the middle of training.`,
-		`Tables and plots are written anew after each run. Interrupt at any time; the same command goes on where
-it stopped and leaves out what is done. A run that diverges or fails is a row with its reason.`)
+		`DIR gets runs/NAME/ with each run, results.csv (a row a run), table.md (mean and spread over
+seeds), and the plots accuracy, curves and consistency as PNG and SVG. Consistency is the mean
+cosine between a dictionary's stored keys and the same views encoded now, by the keys' age, in the
+middle of training.`,
+		`Tables and plots are written anew after each run. Interrupt at any time; the same command goes on
+where it stopped and leaves out what is done. A run that diverges or fails is a row with its
+reason.`)
 }
 
 const compareExample = `  moco compare --study momentum --data cifar10/train.tar --limit 10000 \

@@ -26,14 +26,15 @@ func (a *app) dedupeCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "dedupe --model DIR|FILE --data PATH",
 		Short: "Find groups of near-duplicate images",
-		Long: `Find images that are copies of each other but for size, compression, brightness, contrast or a crop of
-up to an eighth of an edge. Nothing is deleted.
+		Long: `Find images that are copies of each other but for size, compression, brightness, contrast or a
+crop of up to an eighth of an edge. Nothing is deleted.
 
-The features of the encoder (and blurred thumbnails) propose for each image its nearest neighbours;
-each proposed pair is laid over each other as grey thumbnails, and counts if their correlation at the
-best crop is at least --threshold: 0.95, which docs/use.md measures. Pairs that share an image are
-joined to groups. With --by features the thumbnails are left out and a pair counts by the cosine of
-its features alone, at 0.999 or above: the right threshold then depends on the encoder.`,
+The features of the encoder (and blurred thumbnails) propose for each image its nearest
+neighbours; each proposed pair is laid over each other as grey thumbnails, and counts if their
+correlation at the best crop is at least --threshold: 0.95, which docs/use.md measures. Pairs that
+share an image are joined to groups. With --by features the thumbnails are left out and a pair
+counts by the cosine of its features alone, at 0.999 or above: the right threshold then depends on
+the encoder.`,
 		Example: `  moco dedupe --model run --data photos/ --html duplicates.html
   moco dedupe --model run --data photos/ --threshold 0.98 --json > groups.jsonl
   moco dedupe --model pixels --data photos/`,

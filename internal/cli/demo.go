@@ -29,13 +29,13 @@ func (a *app) demoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "demo",
 		Short: "See it work in two minutes, from nothing",
-		Long: `Draw a set of small pictures (ten classes of shapes and textures, in random colours, places, sizes and
-angles), learn from them without their labels, and measure what was learned: the accuracy of a
-nearest-neighbour classifier on raw pixels, on the features of the untrained encoder, and on those of
-the trained one.
+		Long: `Draw a set of small pictures (ten classes of shapes and textures, in random colours, places, sizes
+and angles), learn from them without their labels, and measure what was learned: the accuracy of a
+nearest-neighbour classifier on raw pixels, on the features of the untrained encoder, and on those
+of the trained one.
 
-Writes a folder with the run and report.html: curves, and pictures with their nearest neighbours before
-and after.`,
+Writes a folder with the run and report.html: curves, and pictures with their nearest neighbours
+before and after.`,
 		Example: `  moco demo
   moco demo --out /tmp/demo --json`,
 	}, &demoOptions{}, runDemo)

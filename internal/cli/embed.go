@@ -17,21 +17,22 @@ const embedHelp = `Encode every image and write a row of path, label and vector 
 have length one, so the dot product of two is their cosine similarity. Labels are the names of class
 folders, where there are any.
 
-The ending of --out picks the format: .parquet (columns path, label, vector: a list of float32 of fixed
-size), .npy (an array, with the paths and labels in FILE.npy.jsonl beside it), or .jsonl (a JSON object
-a line).
+The ending of --out picks the format: .parquet (columns path, label, vector: a list of float32 of
+fixed size), .npy (an array, with the paths and labels in FILE.npy.jsonl beside it), or .jsonl (a
+JSON object a line).
 
-Memory does not grow with the number of images. Ctrl-C keeps what is done in FILE.part; --resume goes
-on and gives the same bytes as if nothing had happened. Images that cannot be read are named, counted
-and left out; more than --max-bad of them stop the run.
+Memory does not grow with the number of images. Ctrl-C keeps what is done in FILE.part; --resume
+goes on and gives the same bytes as if nothing had happened. Images that cannot be read are named,
+counted and left out; more than --max-bad of them stop the run.
 
 With --to, the rows go to a vector database instead:
 
   postgres://USER:PASSWORD@HOST/DATABASE?table=NAME    with the pgvector extension
   qdrant://:APIKEY@HOST:6333/COLLECTION?tls=true       by REST
 
-The table or collection is made if it is not there. A row is written by its path, in the place of the
-one that is there, so a command that was stopped can be given again; it starts with the first image.`
+The table or collection is made if it is not there. A row is written by its path, in the place of
+the one that is there, so a command that was stopped can be given again; it starts with the first
+image.`
 
 const embedExample = `  moco embed --model run --data photos/ --out photos.parquet
   moco embed --model run/encoder.safetensors --data test.tar --features head --out test.npy

@@ -18,17 +18,19 @@ import (
 	"moco/transfer"
 )
 
-const finetuneHelp = `Fine-tune an encoder: put a new classifier on it, train all weights with labels, and classify the test
-images. With --model scratch the weights start at random: what the labels alone give, to compare with.
-The encoder is then that of --recipe: the config.yaml of a run makes it like that run's.
+const finetuneHelp = `Fine-tune an encoder: put a new classifier on it, train all weights with labels, and classify the
+test images. With --model scratch the weights start at random: what the labels alone give, to
+compare with. The encoder is then that of --recipe: the config.yaml of a run makes it like that
+run's.
 
---labels says how many of the training images keep their labels: all, a percentage of each class (1%),
-or a number of each class (10). Each seed draws its own share, head, order and views; the same seed
-draws the same share for every model. Labels are learned from crops and flips of the image.
+--labels says how many of the training images keep their labels: all, a percentage of each class
+(1%), or a number of each class (10). Each seed draws its own share, head, order and views; the
+same seed draws the same share for every model. Labels are learned from crops and flips of the
+image.
 
-Without more said: batches of 64; 10 epochs of 50,000 images, and more of fewer by the root of their
-number (32 of 5,000, 100 of 500), so that fewer labels take less time in all; SGD with a cosine from a
-rate of 0.05, and a decay of 5e-4. --set changes other keys of the recipe.
+Without more said: batches of 64; 10 epochs of 50,000 images, and more of fewer by the root of
+their number (32 of 5,000, 100 of 500), so that fewer labels take less time in all; SGD with a
+cosine from a rate of 0.05, and a decay of 5e-4. --set changes other keys of the recipe.
 
 With --out DIR each seed has a run's folder in it (DIR/seed-0, ...) whose encoder.safetensors is the
 classifier. Interrupt at any time; the same command goes on with the same bits, and does not repeat

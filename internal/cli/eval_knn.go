@@ -11,13 +11,13 @@ import (
 )
 
 const knnHelp = `Classify each test image by the training images whose features are most similar (Wu et al. 2018):
-the k nearest vote for their class with weight exp(similarity/t). Nothing is trained, so the accuracy
-tells what the features alone know.
+the k nearest vote for their class with weight exp(similarity/t). Nothing is trained, so the
+accuracy tells what the features alone know.
 
---k, --t and --features take lists: the images are encoded once, each query is searched once, and the
-table has a row for each combination. The accuracy to report is that of values chosen beforehand,
-which come first; the best row of the table is chosen on the test images themselves, and so a little
-too good.
+--k, --t and --features take lists: the images are encoded once, each query is searched once, and
+the table has a row for each combination. The accuracy to report is that of values chosen
+beforehand, which come first; the best row of the table is chosen on the test images themselves,
+and so a little too good.
 
 The model is the folder of a run, an encoder.safetensors or a checkpoint of PyTorch. Features are
 those that the loss saw ("head"), or those before the head ("backbone"), which usually do better.

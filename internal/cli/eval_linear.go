@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,13 +17,13 @@ import (
 	"moco/internal/event"
 )
 
-const linearHelp = `Train a linear classifier on frozen features (He et al. 2020, Sec. 4.1): SGD with momentum, no weight
-decay, 100 epochs, the rate divided by ten after 60 and 80.
+const linearHelp = `Train a linear classifier on frozen features (He et al. 2020, Sec. 4.1): SGD with momentum, no
+weight decay, 100 epochs, the rate divided by ten after 60 and 80.
 
-The features are made once, from the middle of each image. With --views they are made anew in every
-epoch, from a random crop and flip of each training image, as in the paper: the right thing to report,
-and about as many times slower as there are --epochs. Afterwards the encoder is checked to have stayed
-as it was.
+The features are made once, from the middle of each image. With --views they are made anew in
+every epoch, from a random crop and flip of each training image, as in the paper: the right thing
+to report, and about as many times slower as there are --epochs. Afterwards the encoder is checked
+to have stayed as it was.
 
 The right learning rate differs by orders of magnitude between encoders (30 in the paper), so
 classifiers with all --rates are trained side by side in one pass. A tenth of each class of the
@@ -64,6 +65,7 @@ func (o *linearOptions) bind(c *cobra.Command) {
 	f.BoolVar(&o.views, "views", false, "train on new random crops and flips in every epoch instead of features made once")
 	f.StringVar(&o.save, "save", "", "write the chosen classifier to this safetensors file")
 	f.Float64SliceVar(&l.Rates, "rates", l.Rates, "learning rates to train with, side by side")
+	f.Lookup("rates").DefValue = strings.Join(strings.Fields(strings.Trim(fmt.Sprint(l.Rates), "[]")), ",")
 	f.IntVar(&l.Epochs, "epochs", l.Epochs, "passes over the training images")
 	f.IntSliceVar(&l.Milestones, "milestones", nil, "epochs at which the rate is divided by ten; 60% and 80% of --epochs if not given")
 	f.IntVar(&l.Batch, "step-batch", l.Batch, "features a step")

@@ -20,12 +20,12 @@ import (
 )
 
 const exploreHelp = `The model is the folder of a run, an encoder.safetensors or a checkpoint of PyTorch. Features are
-those before the head ("backbone"), or those that the loss saw ("head"). With --model pixels there is
-no encoder: the pixels themselves are compared, at --size. With --vectors there is no model: the
-features are those that moco embed wrote of the same --data, matched by path.
+those before the head ("backbone"), or those that the loss saw ("head"). With --model pixels there
+is no encoder: the pixels themselves are compared, at --size. With --vectors there is no model:
+the features are those that moco embed wrote of the same --data, matched by path.
 
-With --json each finding is one object, and the last one is the summary; --show limits only the table
-and the page.`
+With --json each finding is one object, and the last one is the summary; --show limits only the
+table and the page.`
 
 // explorer is what a command that explores asks of embedded images: search, dedupe, outliers,
 // label-errors or cluster.

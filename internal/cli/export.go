@@ -22,19 +22,20 @@ import (
 const exportHelp = `Write a trained encoder in a format that other tools read. The ending of --out picks it, unless
 --format does:
 
-  safetensors  .safetensors  torchvision's names and shapes, with what the encoder is in the metadata
+  safetensors  .safetensors  torchvision's names and shapes, with what the encoder is in the
+                             metadata
   torch        .pth, .pt     a PyTorch state dict of the same names, for torchvision's resnet; the
                              lines that load it are printed
-  detectron2   .pkl          weights of a ResNet-50, -101 or -152 of width 1 for an R-50 C4 detector,
-                             as the converter of MoCo's authors names them
+  detectron2   .pkl          weights of a ResNet-50, -101 or -152 of width 1 for an R-50 C4
+                             detector, as the converter of MoCo's authors names them
   onnx         .onnx         the whole encoder as a program, opset 17, for batches of any size
 
-An ONNX model takes "images", [N,3,S,S]: uint8 as they are (--input uint8), or float32 as torchvision's
-ToTensor and Normalize make them (--input float). It gives "features", the rows of length one that
-moco embed writes (--output backbone, or head), or "logits": with --probe, those of the linear
-classifier that moco eval linear --save wrote; without, what the head gives, which is a classifier in
-encoders that were trained with labels. The model computes in float32; compare an encoder that was
-trained in bf16 with moco embed --precision fp32.`
+An ONNX model takes "images", [N,3,S,S]: uint8 as they are (--input uint8), or float32 as
+torchvision's ToTensor and Normalize make them (--input float). It gives "features", the rows of
+length one that moco embed writes (--output backbone, or head), or "logits": with --probe, those
+of the linear classifier that moco eval linear --save wrote; without, what the head gives, which
+is a classifier in encoders that were trained with labels. The model computes in float32; compare
+an encoder that was trained in bf16 with moco embed --precision fp32.`
 
 const exportExample = `  moco export --model run --out encoder.pth
   moco export --model run --out r50.pkl
@@ -174,8 +175,8 @@ func (r *exportedEncoder) howToUse() string {
 	normalised := fmt.Sprintf("RGB from 0 to 1, less (%s), divided by (%s)", triple(p.Mean, 1), triple(p.Std, 1))
 	switch r.Format {
 	case exchange.Detectron2:
-		return fmt.Sprintf(`In the detector's config, for what the encoder was trained on: INPUT.FORMAT "RGB", MODEL.PIXEL_MEAN [%s], MODEL.PIXEL_STD [%s],
-MODEL.RESNETS.STRIDE_IN_1X1 False.`, triple(p.Mean, 255), triple(p.Std, 255))
+		return fmt.Sprintf(`In the detector's config, for what the encoder was trained on: INPUT.FORMAT "RGB",
+MODEL.PIXEL_MEAN [%s], MODEL.PIXEL_STD [%s], MODEL.RESNETS.STRIDE_IN_1X1 False.`, triple(p.Mean, 255), triple(p.Std, 255))
 	case exchange.ONNX:
 		pixels, name := "RGB from 0 to 255", "features"
 		if r.Input == "float" {

@@ -15,25 +15,25 @@ import (
 	"moco/weights"
 )
 
-const importHelp = `Read a checkpoint and write its ResNet as an encoder that every command takes: one of MoCo v1 or v2
-(.pth.tar), a state dict of torchvision, lightly or solo-learn, in a file of torch.save (the zip format
-or those before it) or in safetensors, in one file or in shards (give their index). Pickles are read
-without running anything that they name.
+const importHelp = `Read a checkpoint and write its ResNet as an encoder that every command takes: one of MoCo v1 or
+v2 (.pth.tar), a state dict of torchvision, lightly or solo-learn, in a file of torch.save (the
+zip format or those before it) or in safetensors, in one file or in shards (give their index).
+Pickles are read without running anything that they name.
 
-Architecture, width, stem and head follow from names and shapes, and every tensor of the encoder is
-checked against them. What is not used (queue, projectors, classifier, optimizer, the other encoder) is
-listed: by its first names for people, in full with --json.
+Architecture, width, stem and head follow from names and shapes, and every tensor of the encoder
+is checked against them. What is not used (queue, projectors, classifier, optimizer, the other
+encoder) is listed: by its first names for people, in full with --json.
 
-Of a pair of encoders, the query's is taken; --side key takes the momentum encoder. What stands before
-the names (module.encoder_q., backbone.) is found, unless there are several encoders: --strip then says
-which.
+Of a pair of encoders, the query's is taken; --side key takes the momentum encoder. What stands
+before the names (module.encoder_q., backbone.) is found, unless there are several encoders:
+--strip then says which.
 
-Weights do not tell what images they have seen. The views are v1's at 224 pixels (ImageNet's mean and
-deviation) with ImageNet's stem, and cifar's at 32 with CIFAR's; --policy and --size take others.
-docs/interop.md tells what else weights cannot say.
+Weights do not tell what images they have seen. The views are v1's at 224 pixels (ImageNet's mean
+and deviation) with ImageNet's stem, and cifar's at 32 with CIFAR's; --policy and --size take
+others. docs/interop.md tells what else weights cannot say.
 
-Commands with --model take such a file as it is, too; import is for the choices, and to look at what is
-left out.`
+Commands with --model take such a file as it is, too; import is for the choices, and to look at
+what is left out.`
 
 const importExample = `  moco import moco_v2_800ep_pretrain.pth.tar --out moco-v2.safetensors
   moco import moco_v2_800ep_pretrain.pth.tar --side key --out moco-v2-key.safetensors

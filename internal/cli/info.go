@@ -28,10 +28,10 @@ func (a *app) infoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "info PATH",
 		Short: "Tell what a run, a checkpoint or an encoder is",
-		Long: `Tell what the folder of a run, a checkpoint or an encoder.safetensors holds: the encoder and how it was
-trained, how far the run has come, the number of tensors and parameters, the file's SHA-256. --tensors
-lists each tensor. Of a checkpoint that PyTorch has saved (nothing in it is run), also what moco import
-would make of it.`,
+		Long: `Tell what the folder of a run, a checkpoint or an encoder.safetensors holds: the encoder and how
+it was trained, how far the run has come, the number of tensors and parameters, the file's
+SHA-256. --tensors lists each tensor. Of a checkpoint that PyTorch has saved (nothing in it is
+run), also what moco import would make of it.`,
 		Example: `  moco info run
   moco info run/checkpoints/step-1950.safetensors
   moco info run/encoder.safetensors --tensors`,

@@ -17,10 +17,10 @@ func (a *app) labelErrorsCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "label-errors --model DIR|FILE --data PATH",
 		Short: "Find labels that disagree with their neighbours",
-		Long: `Let the k nearest images vote for the class of each image, as eval knn does but without the image's own
-vote, and list the images for which another class gets more votes than the label, widest margin first.
-Many of them are merely hard; among the first, wrong labels are many times more frequent than by chance
-(docs/use.md). The data must be labelled: a folder for each class.`,
+		Long: `Let the k nearest images vote for the class of each image, as eval knn does but without the
+image's own vote, and list the images for which another class gets more votes than the label,
+widest margin first. Many of them are merely hard; among the first, wrong labels are many times
+more frequent than by chance (docs/use.md). The data must be labelled: a folder for each class.`,
 		Example: `  moco label-errors --model run --data train/ --html doubtful.html
   moco label-errors --model run --data train/ --json | head -100`,
 	}, &labelErrors{})

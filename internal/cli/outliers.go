@@ -16,9 +16,9 @@ func (a *app) outliersCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "outliers --model DIR|FILE --data PATH",
 		Short: "Find the images that are unlike all others",
-		Long: `Rank all images by how far they lie from the others: the mean of 1 - cosine over the features of the k
-nearest (Angiulli and Pizzuti 2002). What comes first is worth a look: damaged images, screenshots
-among photographs, things that do not belong there.`,
+		Long: `Rank all images by how far they lie from the others: the mean of 1 - cosine over the features of
+the k nearest (Angiulli and Pizzuti 2002). What comes first is worth a look: damaged images,
+screenshots among photographs, things that do not belong there.`,
 		Example: `  moco outliers --model run --data photos/ --html odd.html
   moco outliers --model run --data photos/ --show 10`,
 	}, &outliers{})

@@ -24,9 +24,9 @@ func (a *app) searchCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "search --model DIR|FILE --data PATH [--query FILE]",
 		Short: "Find the images nearest to an image, or to every image",
-		Long: `Find the images whose features are most similar (by cosine) to those of a query, or, without --query,
-to those of each image. The search is exact. A query is an image file, a folder or archive of images,
-or the name of an image in the data; an image is not its own neighbour.`,
+		Long: `Find the images whose features are most similar (by cosine) to those of a query, or, without
+--query, to those of each image. The search is exact. A query is an image file, a folder or
+archive of images, or the name of an image in the data; an image is not its own neighbour.`,
 		Example: `  moco search --model run --data photos/ --query holiday.jpg --k 20 --html found.html
   moco search --model run --data photos.tar --query 2019/beach.jpg
   moco search --model run --data photos/ --json > neighbours.jsonl

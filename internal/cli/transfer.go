@@ -16,25 +16,27 @@ import (
 	"moco/transfer"
 )
 
-const transferHelp = `The paper's question: pretrain on some images, and see on others what that was worth. With each seed an
-encoder is trained on --pretrain by MoCo, which uses no labels, and another with labels (class folders);
-a third keeps its random weights. On --train and --test, whose classes may be others, each is measured
-twice: by a linear classifier on its frozen features (as moco eval linear, with all labels), and by
-fine-tuning all its weights with each share of --labels (as moco eval finetune).
+const transferHelp = `The paper's question: pretrain on some images, and see on others what that was worth. With each
+seed an encoder is trained on --pretrain by MoCo, which uses no labels, and another with labels
+(class folders); a third keeps its random weights. On --train and --test, whose classes may be
+others, each is measured twice: by a linear classifier on its frozen features (as moco eval
+linear, with all labels), and by fine-tuning all its weights with each share of --labels (as moco
+eval finetune).
 
---recipe and --set are MoCo's pretraining; the other arms have its encoder, views (crop and flip only)
-and precision. Supervised pretraining takes as many epochs, in batches of 64, with a rate of 0.05 and a
-decay of 5e-4; --supervised-set changes that, --finetune-set the fine-tuning of all arms. With --model
-an encoder that is there already stands for MoCo's.
+--recipe and --set are MoCo's pretraining; the other arms have its encoder, views (crop and flip
+only) and precision. Supervised pretraining takes as many epochs, in batches of 64, with a rate of
+0.05 and a decay of 5e-4; --supervised-set changes that, --finetune-set the fine-tuning of all
+arms. With --model an encoder that is there already stands for MoCo's.
 
 DIR gets ARM/WHAT/seed-N/ with each run or result, results.json, and table.md: mean and lowest to
-highest over the seeds. They are written anew after each arm. Interrupt at any time; the same command
-goes on and leaves out what is done.`
+highest over the seeds. They are written anew after each arm. Interrupt at any time; the same
+command goes on and leaves out what is done.`
 
 const transferExample = `  moco transfer --pretrain animals/ --train vehicles/train --test vehicles/test \
-       --set encoder.width=0.25 --set bn_splits=1 --epochs 20 --seeds 3 --labels 1%,all --out transfer
-  moco transfer --model run --pretrain photos/ --arms moco,scratch --train train.tar --test test.tar \
-       --out transfer`
+       --set encoder.width=0.25 --set bn_splits=1 --epochs 20 --seeds 3 --labels 1%,all \
+       --out transfer
+  moco transfer --model run --pretrain photos/ --arms moco,scratch --train train.tar \
+       --test test.tar --out transfer`
 
 // transferOptions are those of `moco transfer`.
 type transferOptions struct {
