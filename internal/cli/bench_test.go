@@ -30,6 +30,7 @@ func benchJSON(t *testing.T, report any, more ...string) {
 }
 
 func TestBenchReport(t *testing.T) {
+	t.Parallel()
 	for mode, more := range map[string][]string{"step": nil, "forward": {"--forward"}} {
 		t.Run(mode, func(t *testing.T) {
 			var r struct {
@@ -83,6 +84,7 @@ func TestBenchReport(t *testing.T) {
 func near(a, b float64) bool { return a > b*(1-1e-6) && a < b*(1+1e-6) }
 
 func TestBenchLayers(t *testing.T) {
+	t.Parallel()
 	// The convolutions of ResNet-18 with the CIFAR stem at width 1/16 and 16 pixels: how often each occurs in the encoder.
 	want := []string{
 		"3>4 k3 s1 p1 16x16 x1",
@@ -146,6 +148,7 @@ func TestBenchLayers(t *testing.T) {
 }
 
 func TestBenchLayersForPeople(t *testing.T) {
+	t.Parallel()
 	code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--forward")...)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
@@ -162,12 +165,14 @@ func TestBenchLayersForPeople(t *testing.T) {
 
 // TestBenchLayersInBFloat16: float32's figures must not stand under the name of bf16.
 func TestBenchLayersInBFloat16(t *testing.T) {
+	t.Parallel()
 	if code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--precision", "bf16")...); code != 2 || !strings.Contains(stderr, "--precision fp32") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
 
 func TestBenchBeyondMemory(t *testing.T) {
+	t.Parallel()
 	if sys.FreeMemory() == 0 {
 		t.Skip("this system does not tell how much memory is free")
 	}

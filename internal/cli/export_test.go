@@ -13,6 +13,7 @@ import (
 
 // TestExport exports as a user does: each format by its name's ending or --format, what is printed, and what is refused.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := filepath.Join(dir, "run")
 	if code, _, stderr := command(train(good(t, nil), run, "--steps", "1")...); code != 0 {
