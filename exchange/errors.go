@@ -2,7 +2,8 @@ package exchange
 
 import "fmt"
 
-// HeadError is the error of logits asked of an encoder whose head is no classifier, without a probe.
+// HeadError is the error of logits asked of an encoder whose head is no classifier, without a
+// probe.
 type HeadError struct{ Head string }
 
 func (e *HeadError) Error() string {

@@ -17,7 +17,8 @@ import (
 // Output names what an ONNX model gives for an image.
 type Output string
 
-// The outputs: rows of length one, as moco embed writes them; or the numbers that a classifier takes the largest of.
+// The outputs: rows of length one, as moco embed writes them; or the numbers that a classifier
+// takes the largest of.
 const (
 	Head     Output = "head"
 	Backbone Output = "backbone"
@@ -26,8 +27,9 @@ const (
 
 // ONNXOptions choose what an ONNX model takes and gives.
 type ONNXOptions struct {
-	// Floats makes the input float32 [N,3,S,S] that is normalised already, as torchvision's ToTensor and Normalize do it. Without it, the input is
-	// uint8 [N,3,S,S], red, green and blue from 0 to 255, and the model normalises.
+	// Floats makes the input float32 [N,3,S,S] that is normalised already, as torchvision's
+	// ToTensor and Normalize do it. Without it, the input is uint8 [N,3,S,S], red, green and blue
+	// from 0 to 255, and the model normalises.
 	Floats bool
 	Output Output
 	Probe  *encoder.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier

@@ -8,8 +8,8 @@ import (
 	"moco/evaluate"
 )
 
-// Collection is embedded images with their names, labels and pixels: row i of the features belongs to
-// image Images[i] of the set.
+// Collection is embedded images with their names, labels and pixels: row i of the features belongs
+// to image Images[i] of the set.
 type Collection struct {
 	*evaluate.Embedded
 	Set *data.Set
@@ -66,11 +66,12 @@ func (c *Collection) Refs(list []evaluate.Neighbour) []Ref {
 // Encode makes the features of a set's images.
 type Encode func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error)
 
-// sameFeatures is the least cosine of an image's features with those that the same encoder makes again:
-// precision and engine may differ.
+// sameFeatures is the least cosine of an image's features with those that the same encoder makes
+// again: precision and engine may differ.
 const sameFeatures = 0.99
 
-// OtherEncoderError is the error of features that another encoder, or another layer of it, has made.
+// OtherEncoderError is the error of features that another encoder, or another layer of it, has
+// made.
 type OtherEncoderError struct {
 	Dim, Makes int     // numbers in a row of the features, and in one that the encoder makes
 	Image      string  // the one that was compared, where these are the same
@@ -84,8 +85,8 @@ func (e *OtherEncoderError) Error() string {
 	return fmt.Sprintf("the vector of %s has a cosine of %.3f with what the model makes of it", e.Image, e.Cosine)
 }
 
-// CheckEncoder holds an encoder to the features: it must make those of the first image again. Else the
-// error is an *OtherEncoderError.
+// CheckEncoder holds an encoder to the features: it must make those of the first image again. Else
+// the error is an *OtherEncoderError.
 func (c *Collection) CheckEncoder(ctx context.Context, encode Encode) error {
 	one, err := c.Set.Subset(c.Images[:1])
 	if err != nil {

@@ -3,10 +3,10 @@
 // neighbours, and which images belong together. An Explorer answers; a Collection gives the rows of
 // its answers their names, labels and pictures.
 //
-// Everything is exact and rests on the engine's matrix product: an image is a row of length one, and
-// the cosine of two images is a dot product. Time grows with the square of the number of images (for
-// clusters: with images times clusters), memory only with the number of images: a few million are
-// practical. The results are the same for any number of workers. The engine is passed in.
+// Everything is exact and rests on the engine's matrix product: an image is a row of length one,
+// and the cosine of two images is a dot product. Time grows with the square of the number of images
+// (for clusters: with images times clusters), memory only with the number of images: a few million
+// are practical. The results are the same for any number of workers. The engine is passed in.
 package explore
 
 import (
@@ -21,7 +21,8 @@ import (
 // Explorer answers questions about sets of features.
 type Explorer struct {
 	Engine engine.Engine
-	// Progress, if not nil, is told how far the work has come; stages are a few words such as "search".
+	// Progress, if not nil, is told how far the work has come; stages are a few words such as
+	// "search".
 	Progress func(stage string, done, total int)
 }
 
@@ -37,8 +38,8 @@ func (x Explorer) progress(stage string, done, total int) {
 // queriesAtOnce bounds the lists of neighbours that are held at once.
 const queriesAtOnce = 8192
 
-// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of the
-// queries. k is cut to what the bank holds.
+// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of
+// the queries. k is cut to what the bank holds.
 func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, k int, f func(query int, list []evaluate.Neighbour) error) error {
 	if bank.Len() == 0 {
 		return errEmpty
@@ -78,8 +79,8 @@ func (x Explorer) Near(ctx context.Context, set *evaluate.Embedded, of, k int) (
 	return near, err
 }
 
-// without leaves a row out of its own list of neighbours, and keeps at most k. Where more than k copies
-// of it come before it, it is not in the list at all.
+// without leaves a row out of its own list of neighbours, and keeps at most k. Where more than k
+// copies of it come before it, it is not in the list at all.
 func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
 	if i := slices.IndexFunc(list, func(n evaluate.Neighbour) bool { return n.Row == row }); i >= 0 {
 		list = slices.Delete(list, i, i+1)

@@ -198,15 +198,15 @@ func answer(response *http.Response, result any) error {
 // urlSpace is RFC 9562's name space of URLs, 6ba7b811-9dad-11d1-80b4-00c04fd430c8.
 var urlSpace = [16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
 
-// pointID makes a point's ID of its path: Qdrant's are numbers or UUIDs. The same path has the same ID
-// in every run, so that a row replaces itself.
+// pointID makes a point's ID of its path: Qdrant's are numbers or UUIDs. The same path has the same
+// ID in every run, so that a row replaces itself.
 func pointID(path string) string {
 	id := uuid5(uuid5(urlSpace, "moco/vectordb"), path)
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
-// uuid5 is the UUID of a name in a space (RFC 9562, section 5.5): SHA-1, cut, with the version and the
-// variant in their bits.
+// uuid5 is the UUID of a name in a space (RFC 9562, section 5.5): SHA-1, cut, with the version and
+// the variant in their bits.
 func uuid5(space [16]byte, name string) (id [16]byte) {
 	sum := sha1.Sum(append(space[:], name...))
 	copy(id[:], sum[:])

@@ -13,8 +13,8 @@ import (
 	"moco/vectors"
 )
 
-// stand is what of Qdrant's REST interface a transfer uses, in memory: one collection with its points
-// by ID. Its requests and answers are those of Qdrant's documentation.
+// stand is what of Qdrant's REST interface a transfer uses, in memory: one collection with its
+// points by ID. Its requests and answers are those of Qdrant's documentation.
 type stand struct {
 	mu     sync.Mutex
 	key    string // that it asks for
@@ -161,7 +161,8 @@ func TestNoQdrant(t *testing.T) {
 	}
 }
 
-// TestPointID: the IDs of the points that earlier versions wrote; Python's uuid module gives them too.
+// TestPointID: the IDs of the points that earlier versions wrote; Python's uuid module gives them
+// too.
 func TestPointID(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{

@@ -1,8 +1,8 @@
-// Package vectordb puts embeddings into vector databases: PostgreSQL with the pgvector extension, and
-// Qdrant.
+// Package vectordb puts embeddings into vector databases: PostgreSQL with the pgvector extension,
+// and Qdrant.
 //
-// A row is written by its path: written again, it replaces itself, so that a transfer that was stopped
-// can simply be made again.
+// A row is written by its path: written again, it replaces itself, so that a transfer that was
+// stopped can simply be made again.
 package vectordb
 
 import (
@@ -30,7 +30,8 @@ func Check(address string) error {
 	return err
 }
 
-// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not there:
+// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not
+// there:
 //
 //   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path
 //     (the primary key), label and embedding, a vector(dim) of pgvector; the extension is created where

@@ -10,12 +10,12 @@ import (
 	"moco/tensor"
 )
 
-// shortest is the time for which a computation is repeated at least: the clock is too coarse for a few
-// short runs.
+// shortest is the time for which a computation is repeated at least: the clock is too coarse for a
+// few short runs.
 const shortest = 20 * time.Millisecond
 
-// alone measures one computation of a convolution: a graph of that node, on random values. It returns
-// what the program takes.
+// alone measures one computation of a convolution: a graph of that node, on random values. It
+// returns what the program takes.
 func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
 	c := newConvolution(f)
 	g := c.graph(op)
@@ -48,8 +48,8 @@ func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
 // graph is one computation of the convolution, with its output as "y".
 func (c *convolution) graph(op graph.Op) *graph.Graph {
 	g := graph.New()
-	// Operands are copied once, so that they have the layout of what an engine computed and not that of
-	// an input.
+	// Operands are copied once, so that they have the layout of what an engine computed and not
+	// that of an input.
 	operand := func(name string, leaf bool, shape ...int) *graph.Node {
 		x := g.Input(name, tensor.Float32, shape...)
 		if leaf {

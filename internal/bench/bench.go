@@ -20,7 +20,8 @@ import (
 type Engine interface {
 	engine.Engine
 	Workers() int
-	// PeakFLOPs runs independent multiply-adds on every worker and returns the number of operations.
+	// PeakFLOPs runs independent multiply-adds on every worker and returns the number of
+	// operations.
 	PeakFLOPs(loops int) float64
 }
 
@@ -191,8 +192,9 @@ func (b *bencher) report(times []time.Duration, nodes []engine.NodeTime, cost en
 // peakTime is how long the peak is looked for before the steps and after them.
 const peakTime = time.Second / 5
 
-// measurePeak runs short loops of multiply-adds for a time and keeps the fastest of all so far. They
-// are short so that on a busy machine some fall into a moment in which every worker has a processor.
+// measurePeak runs short loops of multiply-adds for a time and keeps the fastest of all so far.
+// They are short so that on a busy machine some fall into a moment in which every worker has a
+// processor.
 func (b *bencher) measurePeak(d time.Duration) {
 	for begin := time.Now(); time.Since(begin) < d; {
 		start := time.Now()

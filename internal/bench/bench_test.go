@@ -10,8 +10,8 @@ import (
 	"moco/nn"
 )
 
-// TestErrorSees holds the error's measure to the definitions, and to outputs that are wrong by a known
-// amount.
+// TestErrorSees holds the error's measure to the definitions, and to outputs that are wrong by a
+// known amount.
 func TestErrorSees(t *testing.T) {
 	t.Parallel()
 	for _, f := range []Form{

@@ -11,8 +11,9 @@ import (
 )
 
 // convolution computes single outputs in float64, straight from the equations in package graph. The
-// definitions that engines are held to compute whole results, which for one layer at ImageNet's size
-// takes minutes; some hundred outputs are enough here, and a test holds them to those definitions.
+// definitions that engines are held to compute whole results, which for one layer at ImageNet's
+// size takes minutes; some hundred outputs are enough here, and a test holds them to those
+// definitions.
 type convolution struct {
 	Form
 	outH, outW int
@@ -80,7 +81,8 @@ func (c *convolution) outputs(op graph.Op, places []int) []float64 {
 	return want
 }
 
-// forward is y at a place: the sum over c,u,v of x[n, i*stride-pad+u, j*stride-pad+v, c] * w[o,c,u,v].
+// forward is y at a place: the sum over c,u,v of x[n, i*stride-pad+u, j*stride-pad+v, c] *
+// w[o,c,u,v].
 func (c *convolution) forward(place int) float64 {
 	o, j, i, n := place%c.Out, place/c.Out%c.outW, place/c.Out/c.outW%c.outH, place/c.Out/c.outW/c.outH
 	var sum float64

@@ -83,8 +83,8 @@ func (l *Layer) pass(op graph.Op) **Pass {
 	return &l.Forward
 }
 
-// MeasureLayers measures each form of convolution of the encoder alone, in float32. progress, if not
-// nil, is told how many forms of how many are done. The error of a batch that is too large is a
+// MeasureLayers measures each form of convolution of the encoder alone, in float32. progress, if
+// not nil, is told how many forms of how many are done. The error of a batch that is too large is a
 // *MemoryError.
 func MeasureLayers(ctx context.Context, o Options, progress func(done, total int)) (*LayersReport, error) {
 	b := &bencher{Options: o}

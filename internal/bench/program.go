@@ -33,8 +33,8 @@ type program interface {
 }
 
 // compile makes the step, or the encoder, with random weights and images. It refuses what would not
-// fit into memory: inputs, of which compiling makes copies for the caller, before it compiles, and the
-// rest before anything of that size is made.
+// fit into memory: inputs, of which compiling makes copies for the caller, before it compiles, and
+// the rest before anything of that size is made.
 func (b *bencher) compile() (p program, run func() error, err error) {
 	g, err := b.graph()
 	if err != nil {

@@ -12,10 +12,12 @@ import (
 	"moco/internal/sys"
 )
 
-// tiny is a recipe that takes no time: ResNet-18 with the CIFAR stem, so narrow that no row is full.
+// tiny is a recipe that takes no time: ResNet-18 with the CIFAR stem, so narrow that no row is
+// full.
 var tiny = []string{"--recipe", "cifar", "--set", "encoder.width=0.0625", "--set", "encoder.dim=8", "--set", "queue=16", "--set", "views.size=16", "--batch", "8", "--steps", "1"}
 
-// benchJSON runs moco bench and decodes its one object; a field that report does not know is an error.
+// benchJSON runs moco bench and decodes its one object; a field that report does not know is an
+// error.
 func benchJSON(t *testing.T, report any, more ...string) {
 	t.Helper()
 	code, stdout, stderr := command(append(append([]string{"bench", "--json"}, tiny...), more...)...)
@@ -66,7 +68,8 @@ func TestBenchReport(t *testing.T) {
 			if !near(shares, 1) || !near(convolutions+r.NotConvolutionShare, 1) || !(r.NotConvolutionSeconds > 0 && r.NotConvolutionSeconds < r.SecondsPerStep) {
 				t.Errorf("shares add to %v, of them convolutions %v; no convolution %v in %v s", shares, convolutions, r.NotConvolutionShare, r.NotConvolutionSeconds)
 			}
-			// ResNet-18 has 20 convolutions, and the images need no gradient. An engine may make several operations of one.
+			// ResNet-18 has 20 convolutions, and the images need no gradient. An engine may make
+			// several operations of one.
 			want := map[string]int{"Conv": 40, "ConvGradInput": 19, "ConvGradWeight": 20}
 			if mode == "forward" {
 				want = map[string]int{"Conv": 20, "ConvGradInput": 0, "ConvGradWeight": 0}
@@ -85,7 +88,8 @@ func near(a, b float64) bool { return a > b*(1-1e-6) && a < b*(1+1e-6) }
 
 func TestBenchLayers(t *testing.T) {
 	t.Parallel()
-	// The convolutions of ResNet-18 with the CIFAR stem at width 1/16 and 16 pixels: how often each occurs in the encoder.
+	// The convolutions of ResNet-18 with the CIFAR stem at width 1/16 and 16 pixels: how often each
+	// occurs in the encoder.
 	want := []string{
 		"3>4 k3 s1 p1 16x16 x1",
 		"4>4 k3 s1 p1 16x16 x4",

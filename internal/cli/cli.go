@@ -1,7 +1,7 @@
-// Package cli is the command moco: one file a subcommand, each in three steps: parse the command line
-// into options, run, and show the result. events.go holds what --json prints, screen.go shows it,
-// advice.go says what to do about errors. The package names the concrete engine and is the only one
-// that reads the environment.
+// Package cli is the command moco: one file a subcommand, each in three steps: parse the command
+// line into options, run, and show the result. events.go holds what --json prints, screen.go shows
+// it, advice.go says what to do about errors. The package names the concrete engine and is the only
+// one that reads the environment.
 package cli
 
 import (

@@ -193,7 +193,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestBrokenImagesAreSkipped: a few unreadable images among many are counted and named, and training goes on.
+// TestBrokenImagesAreSkipped: a few unreadable images among many are counted and named, and
+// training goes on.
 func TestBrokenImagesAreSkipped(t *testing.T) {
 	t.Parallel()
 	dir := good(t, map[string][]byte{
@@ -309,7 +310,8 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// TestCompare: a path that holds both parts gives each flag its own; a failing run is a row; the last line is done.
+// TestCompare: a path that holds both parts gives each flag its own; a failing run is a row; the
+// last line is done.
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "study.yaml")

@@ -20,8 +20,8 @@ type options interface {
 	parse(c *cobra.Command, args []string) error
 }
 
-// subcommand makes a command of its three steps: parse reads the command line into options, run does
-// the work, and the screen shows the result.
+// subcommand makes a command of its three steps: parse reads the command line into options, run
+// does the work, and the screen shows the result.
 func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.Context, a *app, o O) (result, error)) *cobra.Command {
 	if c.Args == nil {
 		c.Args = cobra.NoArgs
@@ -55,8 +55,8 @@ func (m *machine) bind(c *cobra.Command) {
 	c.Flags().IntVar(&m.threads, "threads", 0, "processors to compute on; 0 takes all. The result is the same for any number")
 }
 
-// engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2, neon
-// or portable.
+// engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2,
+// neon or portable.
 func (m *machine) engine(a *app) (*cpu.Engine, error) {
 	e, err := cpu.New(cpu.Options{Path: a.getenv("MOCO_CPU"), Workers: m.threads})
 	if err != nil {
@@ -78,8 +78,8 @@ func (a *app) open(ctx context.Context, path string, part data.Part) (*data.Set,
 	return a.openWith(ctx, path, data.Options{Part: part})
 }
 
-// openWith is open with more to say about the data. It keeps decoded images in memory while they take
-// no more than a quarter of what is free.
+// openWith is open with more to say about the data. It keeps decoded images in memory while they
+// take no more than a quarter of what is free.
 func (a *app) openWith(ctx context.Context, path string, o data.Options) (*data.Set, error) {
 	o.CacheBytes = 2 << 30
 	if free := sys.FreeMemory(); free > 0 {

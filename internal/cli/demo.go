@@ -63,7 +63,8 @@ type demo struct {
 	knn         evaluate.KNN
 }
 
-// embeddedDemo is the set as one encoder, or the pixels, see it, and how well that tells classes apart.
+// embeddedDemo is the set as one encoder, or the pixels, see it, and how well that tells classes
+// apart.
 type embeddedDemo struct {
 	bank, queries *evaluate.Embedded
 	top1          float64 // percent

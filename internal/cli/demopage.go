@@ -76,7 +76,8 @@ func (d *demoCurves) event(e event.Event) {
 	}
 }
 
-// gallery shows one test picture of each of some classes with its nearest pictures of the training set.
+// gallery shows one test picture of each of some classes with its nearest pictures of the training
+// set.
 func (d *demo) gallery(ctx context.Context, title string, by *embeddedDemo) (report.Gallery, error) {
 	const rows, neighbours = 8, 7
 	g := report.Gallery{Title: title}

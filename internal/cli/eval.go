@@ -13,8 +13,8 @@ import (
 	"moco/vectors"
 )
 
-// evalOptions are what eval knn and eval linear share: features of labelled images to learn from, and of
-// others to classify.
+// evalOptions are what eval knn and eval linear share: features of labelled images to learn from,
+// and of others to classify.
 type evalOptions struct {
 	source
 	machine

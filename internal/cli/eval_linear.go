@@ -92,7 +92,8 @@ func (o *linearOptions) parse(c *cobra.Command, _ []string) error {
 	return folderFor("--save", o.save)
 }
 
-// folderFor checks now, not after the work, that a file can be written where a flag says; "" is none.
+// folderFor checks now, not after the work, that a file can be written where a flag says; "" is
+// none.
 func folderFor(flag, path string) error {
 	if path == "" {
 		return nil

@@ -145,8 +145,8 @@ type outlier struct {
 	Nearest  []explore.Ref `json:"nearest"`
 }
 
-// labelError is an image whose label its neighbours do not share; they come in order, the widest margin
-// first.
+// labelError is an image whose label its neighbours do not share; they come in order, the widest
+// margin first.
 type labelError struct {
 	Rank int `json:"rank"` // counted from 1
 	explore.Ref

@@ -24,8 +24,8 @@ import (
 
 var update = flag.Bool("update", false, "write docs/events.md anew")
 
-// eventsOf lists, for each command, the events of its own in the order in which they come, and what it
-// prints besides. docs/events.md is this table with the types' fields and comments.
+// eventsOf lists, for each command, the events of its own in the order in which they come, and what
+// it prints besides. docs/events.md is this table with the types' fields and comments.
 var eventsOf = []struct {
 	command string
 	also    string

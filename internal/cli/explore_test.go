@@ -141,7 +141,8 @@ func TestExploreBadInput(t *testing.T) {
 	}
 }
 
-// TestVectors: features from a file that moco embed wrote answer as the encoder does, and are matched by path.
+// TestVectors: features from a file that moco embed wrote answer as the encoder does, and are
+// matched by path.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	images := good(t, nil)

@@ -11,7 +11,8 @@ import (
 	"moco/weights"
 )
 
-// TestExport exports as a user does: each format by its name's ending or --format, what is printed, and what is refused.
+// TestExport exports as a user does: each format by its name's ending or --format, what is printed,
+// and what is refused.
 func TestExport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

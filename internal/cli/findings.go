@@ -12,8 +12,8 @@ import (
 	"moco/internal/report"
 )
 
-// findings tells what a command that explores finds, in up to three ways: with --json each finding is
-// an event; for people, the first ones are lines of a table and strips of pictures on a page.
+// findings tells what a command that explores finds, in up to three ways: with --json each finding
+// is an event; for people, the first ones are lines of a table and strips of pictures on a page.
 type findings struct {
 	screen *screen
 	table  *tabwriter.Writer
@@ -82,7 +82,8 @@ func picture(c *explore.Collection, row int, caption string, good bool) (report.
 	return report.Picture{Image: img, Caption: caption, Good: good}, err
 }
 
-// nearest makes a strip of an image and what lies nearest to it; good, if not nil, marks some of those.
+// nearest makes a strip of an image and what lies nearest to it; good, if not nil, marks some of
+// those.
 func nearest(c *explore.Collection, title, note string, query report.Picture, list []evaluate.Neighbour, good func(row int) bool) (report.Strip, error) {
 	s := report.Strip{Title: title, Note: note, Pictures: []report.Picture{query}, Query: true, Marked: good != nil}
 	for _, n := range list {

@@ -14,7 +14,8 @@ func foreign(name string) string {
 	return filepath.Join("..", "..", "encoder", "testdata", "import", name)
 }
 
-// TestImport imports as a user does: what is told, what is refused, and that a checkpoint is a model as it is.
+// TestImport imports as a user does: what is told, what is refused, and that a checkpoint is a
+// model as it is.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "encoder.safetensors")

@@ -81,7 +81,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestParseTrain: flags that stand for keys of the recipe, and those that are for one kind of positives.
+// TestParseTrain: flags that stand for keys of the recipe, and those that are for one kind of
+// positives.
 func TestParseTrain(t *testing.T) {
 	t.Parallel()
 	o := &trainOptions{}

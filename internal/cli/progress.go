@@ -7,8 +7,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows how far something long is, on standard error: as a bar on a terminal, elsewhere as a
-// line now and then, and beside --json not at all. The nil progress shows nothing.
+// progress shows how far something long is, on standard error: as a bar on a terminal, elsewhere as
+// a line now and then, and beside --json not at all. The nil progress shows nothing.
 type progress struct {
 	screen *screen
 	total  int
@@ -83,8 +83,8 @@ func (s *screen) images(total int, what string) (done func(int), clear func()) {
 	return func(n int) { p.at(n, what+"  "+p.pace(n)) }, p.clear
 }
 
-// unpacking tells now and then how far ffmpeg is with video files. It does so beside --json too: it may
-// take minutes before the first event.
+// unpacking tells now and then how far ffmpeg is with video files. It does so beside --json too: it
+// may take minutes before the first event.
 func (s *screen) unpacking() func(done, total int) {
 	last := time.Now()
 	return func(done, total int) {

@@ -12,8 +12,8 @@ import (
 	"moco/internal/event"
 )
 
-// screen shows what happens and what was found: as lines of JSON, or as text for people. Only it knows
-// which, so that a command is written once.
+// screen shows what happens and what was found: as lines of JSON, or as text for people. Only it
+// knows which, so that a command is written once.
 type screen struct {
 	out, err io.Writer
 	json     bool
@@ -58,7 +58,8 @@ func (s *screen) people() io.Writer {
 	return s.out
 }
 
-// table is a table for people, to be flushed. Its columns are aligned to the right, or else to the left.
+// table is a table for people, to be flushed. Its columns are aligned to the right, or else to the
+// left.
 func (s *screen) table(right bool) *tabwriter.Writer {
 	var flags uint
 	if right {

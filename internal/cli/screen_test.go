@@ -84,7 +84,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestAdvice: what a person reads of an error says what to do in flags, which its own text does not know.
+// TestAdvice: what a person reads of an error says what to do in flags, which its own text does not
+// know.
 func TestAdvice(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -51,8 +51,8 @@ func (s *source) bindEncoder(c *cobra.Command, batch int) {
 	s.bindEncoding(c, batch)
 }
 
-// bindAny declares the flags of a command that takes pixels too, or vectors by a flag of its own, which
-// is named.
+// bindAny declares the flags of a command that takes pixels too, or vectors by a flag of its own,
+// which is named.
 func (s *source) bindAny(c *cobra.Command, vectors string) {
 	c.Flags().StringVar(&s.model, "model", "", modelHelp+"; or pixels (required without --"+vectors+")")
 	c.Flags().IntVar(&s.size, "size", 32, "pixels a side, for --model pixels")
@@ -133,8 +133,8 @@ func (f *features) Close() error {
 var errNoEncoder = usageError{errors.New("an image that is not among the vectors needs --model beside --vectors: " +
 	"the encoder that made them")}
 
-// of gives the features of a set's images, for each name of the source: from a file of vectors, or else
-// made.
+// of gives the features of a set's images, for each name of the source: from a file of vectors, or
+// else made.
 func (f *features) of(ctx context.Context, set *data.Set, vectors string) ([]*evaluate.Embedded, error) {
 	var one *evaluate.Embedded
 	var err error

@@ -10,8 +10,8 @@ import (
 	"moco/pretrain"
 )
 
-// pretrain runs a recipe and shows it. also, if not nil, is told the events too: the run is then a part
-// of a longer command.
+// pretrain runs a recipe and shows it. also, if not nil, is told the events too: the run is then a
+// part of a longer command.
 func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(event.Event)) (*pretrain.Done, error) {
 	show := &trainView{screen: &a.screen, part: also != nil}
 	o.Events = func(e event.Event) {

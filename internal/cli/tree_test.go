@@ -28,8 +28,8 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// TestEveryCommandHasHelp: a line for the list of commands, a story, examples that name the command, and
-// no line wider than helpWidth.
+// TestEveryCommandHasHelp: a line for the list of commands, a story, examples that name the
+// command, and no line wider than helpWidth.
 func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
 	wide := func(t *testing.T, c *cobra.Command) {
@@ -142,7 +142,8 @@ func TestChoices(t *testing.T) {
 	}
 }
 
-// TestPolicies: the views that an imported encoder can be said to have seen are those that there are.
+// TestPolicies: the views that an imported encoder can be said to have seen are those that there
+// are.
 func TestPolicies(t *testing.T) {
 	t.Parallel()
 	for _, p := range policies {
