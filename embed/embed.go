@@ -25,13 +25,13 @@ type Options struct {
 	Layer   encoder.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
 	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
-	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not
-	// keep them. There is then no journal and nothing to resume: a run that was stopped is made
-	// again, and Put must not mind rows that it has seen.
+	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep
+	// them. There is then no journal and nothing to resume: a run that was stopped is made again, and
+	// Put must not mind rows that it has seen.
 	Put func(ctx context.Context, rows []vectors.Row) error
-	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not
-	// been. The encoder, the images, the layer, the batch, the precision and the engine must be
-	// those that the run began with. Without a journal the run begins.
+	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been.
+	// The encoder, the images, the layer, the batch, the precision and the engine must be those that
+	// the run began with. Without a journal the run begins.
 	Resume bool
 	MaxBad float64           // share of the images that may be unreadable; they get no row
 	Events func(event.Event) // told everything: Start, Progress, Bad, Done; may be nil
@@ -250,8 +250,7 @@ func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
 	}
 }
 
-// row is an image's row. A name that is no UTF-8 text, as file systems allow, keeps its other bytes
-// as \xNN.
+// row is an image's row. A name that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
 func row(set *data.Set, i int, vector []float32) vectors.Row {
 	r := vectors.Row{Path: vectors.Text(set.Name(i)), Vector: vector}
 	if label := set.Label(i); label >= 0 {

@@ -115,8 +115,7 @@ func must(t *testing.T, path string) []byte {
 	return raw
 }
 
-// TestResume: a run that is stopped after any batch, or whose journal is cut anywhere, goes on to
-// the same bytes.
+// TestResume: a run that is stopped after any batch, or whose journal is cut anywhere, goes on to the same bytes.
 func TestResume(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer

@@ -41,16 +41,14 @@ func (t terms) differences(other terms) string {
 	return strings.Join(list, ", ")
 }
 
-// frame is what one batch added: a row for each of some images, and the images before next that
-// could not be read.
+// frame is what one batch added: a row for each of some images, and the images before next that could not be read.
 type frame struct {
 	images, bad []uint32
 	next        uint64
 	rows        []float32 // [len(images), dim]
 }
 
-// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the
-// rows, a CRC-32C of all of it. Little endian.
+// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the rows, a CRC-32C of all of it. Little endian.
 func (f *frame) append(raw []byte) []byte {
 	start := len(raw)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
@@ -83,8 +81,7 @@ type frames struct {
 	frame frame
 }
 
-// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end,
-// errTorn an end in the middle.
+// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end, errTorn an end in the middle.
 func (f *frames) read() error {
 	const fixed = 16
 	f.raw = append(f.raw[:0], make([]byte, fixed)...)
@@ -138,8 +135,8 @@ func (f *frames) read() error {
 	return nil
 }
 
-// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames,
-// appended. It lies beside the output, which is made from it at the end.
+// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames, appended. It lies beside the output, which is
+// made from it at the end.
 type journal struct {
 	file  *os.File // nil: it only counts
 	terms terms
@@ -151,8 +148,7 @@ type journal struct {
 	raw   []byte
 }
 
-// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has
-// no whole first line.
+// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has no whole first line.
 func createJournal(path string, t terms, total int) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {

@@ -60,7 +60,8 @@ func (c *convolution) graph(op graph.Op) *graph.Graph {
 	images := func() *graph.Node { return operand("x", c.leaf, c.images, c.Height, c.Width, c.In) }
 	gradient := func() *graph.Node { return operand("dy", false, c.images, c.outH, c.outW, c.Out) }
 	weights := func() *graph.Node { return g.Variable("w", tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel) }
-	a := graph.ConvAttr{Window: graph.Window{Kernel: c.Kernel, Stride: c.Stride, Pad: c.Pad}, Height: c.Height, Width: c.Width}
+	window := graph.Window{Kernel: c.Kernel, Stride: c.Stride, Pad: c.Pad}
+	a := graph.ConvAttr{Window: window, Height: c.Height, Width: c.Width}
 	var n *graph.Node
 	switch op {
 	case graph.Conv:

@@ -63,7 +63,8 @@ type Memory struct {
 
 // String is the memory for people.
 func (m *Memory) String() string {
-	s := fmt.Sprintf("memory: %d MB planned (variables %d, work %d)", m.PlannedBytes>>20, m.VariableBytes>>20, m.WorkBytes>>20)
+	s := fmt.Sprintf("memory: %d MB planned (variables %d, work %d)",
+		m.PlannedBytes>>20, m.VariableBytes>>20, m.WorkBytes>>20)
 	if m.ResidentBytes > 0 {
 		s += fmt.Sprintf(", %d MB resident at most", m.ResidentBytes>>20)
 	}
@@ -119,8 +120,11 @@ type bencher struct {
 
 func (b *bencher) setup(mode string) Setup {
 	r := b.Recipe
-	return Setup{Mode: mode, Engine: b.Engine.Name(), Workers: b.Engine.Workers(), Arch: r.Encoder.Arch, Stem: r.Encoder.Stem,
-		Width: r.Encoder.Width, Size: r.Views.Size, Precision: r.Precision, Batch: r.Batch, Steps: b.Steps}
+	return Setup{
+		Mode: mode, Engine: b.Engine.Name(), Workers: b.Engine.Workers(),
+		Arch: r.Encoder.Arch, Stem: r.Encoder.Stem, Width: r.Encoder.Width, Size: r.Views.Size,
+		Precision: r.Precision, Batch: r.Batch, Steps: b.Steps,
+	}
 }
 
 // Measure measures whole steps, or forward passes. It needs the memory of one; the error of a batch
@@ -133,53 +137,60 @@ func Measure(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer p.Close()
 	b.measurePeak(peakTime)
-	times, fastest, err := b.time(ctx, p, run)
+	t, err := b.time(ctx, p, run)
 	if err != nil {
 		return nil, err
 	}
 	b.measurePeak(peakTime)
-	return b.report(times, fastest, p.Cost()), nil
+	return b.report(t, p.Cost()), nil
 }
 
-// time runs the steps. times is in order of length; fastest is what the fastest step was made of.
-func (b *bencher) time(ctx context.Context, p program, run func() error) (times []time.Duration, fastest []engine.NodeTime, err error) {
+// timed is how long steps took.
+type timed struct {
+	steps   []time.Duration   // the shortest first
+	fastest []engine.NodeTime // what the fastest was made of
+}
+
+// time runs the steps.
+func (b *bencher) time(ctx context.Context, p program, run func() error) (t timed, err error) {
 	if err := run(); err != nil {
-		return nil, nil, err
+		return t, err
 	}
 	p.Profile(true)
 	for range b.Steps {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+			return t, err
 		}
 		start := time.Now()
 		if err := run(); err != nil {
-			return nil, nil, err
+			return t, err
 		}
 		d := time.Since(start)
-		if each := p.Profile(true); len(times) == 0 || d < slices.Min(times) {
-			fastest = each
+		if each := p.Profile(true); len(t.steps) == 0 || d < slices.Min(t.steps) {
+			t.fastest = each
 		}
-		times = append(times, d)
+		t.steps = append(t.steps, d)
 	}
-	slices.Sort(times)
-	return times, fastest, nil
+	slices.Sort(t.steps)
+	return t, nil
 }
 
-func (b *bencher) report(times []time.Duration, nodes []engine.NodeTime, cost engine.Cost) *Report {
+func (b *bencher) report(t timed, cost engine.Cost) *Report {
+	times := t.steps
 	fastest, median := times[0].Seconds(), (times[(len(times)-1)/2]+times[len(times)/2]).Seconds()/2
 	images := float64(b.Recipe.Batch)
 	r := &Report{
 		Setup: b.setup("step"), SecondsPerStep: fastest, MedianSecondsPerStep: median,
 		ImagesPerSecond: images / fastest, MedianImagesPerSecond: images / median,
 		FLOPs: cost.FLOPs, GFLOPs: float64(cost.FLOPs) / fastest / 1e9, PeakGFLOPs: b.peak,
-		Memory: memoryOf(cost), Kinds: byKind(nodes),
+		Memory: memoryOf(cost), Kinds: byKind(t.fastest),
 	}
 	if b.Forward {
 		r.Mode = "forward"
 	}
 	r.PeakShare = r.GFLOPs / b.peak
 	var all time.Duration
-	for _, t := range nodes {
+	for _, t := range t.fastest {
 		all += t.Time
 		if !isConvolution(t) {
 			r.NotConvolutionSeconds += t.Time.Seconds()
@@ -247,5 +258,8 @@ func byKind(times []engine.NodeTime) []Kind {
 }
 
 func memoryOf(c engine.Cost) Memory {
-	return Memory{PlannedBytes: c.PeakBytes(), VariableBytes: c.VariableBytes, WorkBytes: c.WorkBytes, ResidentBytes: sys.ResidentPeak()}
+	return Memory{
+		PlannedBytes: c.PeakBytes(), VariableBytes: c.VariableBytes, WorkBytes: c.WorkBytes,
+		ResidentBytes: sys.ResidentPeak(),
+	}
 }

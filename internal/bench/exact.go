@@ -21,7 +21,8 @@ type convolution struct {
 }
 
 func newConvolution(f Form) *convolution {
-	return &convolution{Form: f, outH: (f.Height+2*f.Pad-f.Kernel)/f.Stride + 1, outW: (f.Width+2*f.Pad-f.Kernel)/f.Stride + 1}
+	out := func(in int) int { return (in+2*f.Pad-f.Kernel)/f.Stride + 1 }
+	return &convolution{Form: f, outH: out(f.Height), outW: out(f.Width)}
 }
 
 // samples is how many outputs an error is taken over.
@@ -110,8 +111,9 @@ func (c *convolution) dataGradient(place int) float64 {
 			if i < 0 || j < 0 || i%c.Stride != 0 || j%c.Stride != 0 || i/c.Stride >= c.outH || j/c.Stride >= c.outW {
 				continue
 			}
+			y := ((n*c.outH+i/c.Stride)*c.outW + j/c.Stride) * c.Out
 			for o := range c.Out {
-				sum += float64(c.dy[((n*c.outH+i/c.Stride)*c.outW+j/c.Stride)*c.Out+o]) * float64(c.w[((o*c.In+ch)*c.Kernel+u)*c.Kernel+v])
+				sum += float64(c.dy[y+o]) * float64(c.w[((o*c.In+ch)*c.Kernel+u)*c.Kernel+v])
 			}
 		}
 	}

@@ -92,7 +92,8 @@ func MeasureLayers(ctx context.Context, o Options, progress func(done, total int
 	if err != nil {
 		return nil, err
 	}
-	r := &LayersReport{Setup: b.setup("layers"), Layers: convolutions(g), Seconds: map[string]float64{}, GFLOPs: map[string]float64{}}
+	r := &LayersReport{Setup: b.setup("layers"), Layers: convolutions(g),
+		Seconds: map[string]float64{}, GFLOPs: map[string]float64{}}
 	b.measurePeak(peakTime)
 	var planned engine.Cost // the largest
 	for i, l := range r.Layers {

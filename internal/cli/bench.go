@@ -161,7 +161,8 @@ func (r benchedLayers) event() event.Event { return r.LayersReport }
 
 func (r benchedLayers) text(s *screen) error {
 	s.say("%v", &r.Setup)
-	s.say("each convolution alone, the fastest of at least %d runs; peak %.4g GFLOP/s; %v\n", r.Steps, r.PeakGFLOPs, &r.Memory)
+	s.say("each convolution alone, the fastest of at least %d runs; peak %.4g GFLOP/s; %v\n",
+		r.Steps, r.PeakGFLOPs, &r.Memory)
 	w := s.table(true)
 	fmt.Fprintln(w, "kernel\tchannels\tinput\tpass\ta step\tms\tGFLOP/s\tof peak\terror\t")
 	for _, l := range r.Layers {

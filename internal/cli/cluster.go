@@ -42,7 +42,8 @@ func (q *clusters) explore(ctx context.Context, x *exploration) (summary, error)
 	if err != nil {
 		return nil, err
 	}
-	s := clusterSummary{K: len(r.Clusters), Seed: q.Seed, Iterations: r.Iterations, Converged: r.Converged, Similarity: r.Similarity}
+	s := clusterSummary{K: len(r.Clusters), Seed: q.Seed,
+		Iterations: r.Iterations, Converged: r.Converged, Similarity: r.Similarity}
 	var held labelsHeld
 	note := "The most typical images of each cluster, with the cosine to its centre."
 	if x.set.Classes != nil {
@@ -51,7 +52,10 @@ func (q *clusters) explore(ctx context.Context, x *exploration) (summary, error)
 	if held.labels != nil {
 		note += " A solid frame marks the cluster's most frequent label, a dashed one any other."
 	}
-	x.begin(heading{columns: []string{"CLUSTER", "SIZE", "LABEL", "SHARE", "MOST TYPICAL"}, title: "Clusters", sheet: "Largest first", note: note})
+	x.begin(heading{
+		columns: []string{"CLUSTER", "SIZE", "LABEL", "SHARE", "MOST TYPICAL"},
+		title:   "Clusters", sheet: "Largest first", note: note,
+	})
 	for i, c := range r.Clusters {
 		if err := x.add(held.finding(x.set, i, c)); err != nil {
 			return nil, err
@@ -91,7 +95,8 @@ func (h labelsHeld) finding(set *explore.Collection, i int, c explore.Cluster) f
 	}
 	return finding{event: e, rows: [][]string{row}, strip: func() (report.Strip, error) {
 		const most = 20
-		strip := report.Strip{Title: fmt.Sprintf("Cluster %d: %s", e.Cluster, plural(e.Size, "image", "images")), Note: about, Marked: h.labels != nil}
+		strip := report.Strip{Note: about, Marked: h.labels != nil}
+		strip.Title = fmt.Sprintf("Cluster %d: %s", e.Cluster, plural(e.Size, "image", "images"))
 		for _, n := range list[:min(most, len(list))] {
 			good := h.labels != nil && set.Labels[n.Row] == h.labels[i]
 			p, err := picture(set, n.Row, fmt.Sprintf("%.3f %s", n.Similarity, set.Label(n.Row)), good)

@@ -42,7 +42,8 @@ the encoder.`,
 }
 
 func (q *dedupe) bind(c *cobra.Command) {
-	c.Flags().Float32Var(&q.Threshold, "threshold", 0, "similarity of a pair, above 0 and at most 1 (default 0.95; with --by features 0.999)")
+	c.Flags().Float32Var(&q.Threshold, "threshold", 0,
+		"similarity of a pair, above 0 and at most 1 (default 0.95; with --by features 0.999)")
 	choiceFlag(c, &q.by, "by", []string{byOverlay, byFeatures}, byOverlay,
 		"overlay: lay proposed pairs over each other; features: take the cosine of the features")
 	c.Flags().IntVar(&q.Candidates, "candidates", explore.Candidates, "neighbours of each image that are laid over it")
@@ -86,7 +87,9 @@ func (q *dedupe) finding(set *explore.Collection, number int, g explore.Group) f
 	var e duplicates
 	best := map[int]float32{} // of each row, its highest similarity to another
 	for _, p := range g.Pairs {
-		e.Pairs = append(e.Pairs, duplicatePair{A: set.Name(p.A), B: set.Name(p.B), Similarity: p.Similarity, Cosine: p.Cosine})
+		e.Pairs = append(e.Pairs, duplicatePair{
+			A: set.Name(p.A), B: set.Name(p.B), Similarity: p.Similarity, Cosine: p.Cosine,
+		})
 		best[p.A], best[p.B] = max(best[p.A], p.Similarity), max(best[p.B], p.Similarity)
 	}
 	var rows [][]string

@@ -97,7 +97,9 @@ func (d *demo) run(ctx context.Context, o *demoOptions) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, err := d.embed(ctx, func(o encoder.Options) (*encoder.Encoder, error) { return encoder.Untrained(d.recipe, nil, o) })
+	before, err := d.embed(ctx, func(o encoder.Options) (*encoder.Encoder, error) {
+		return encoder.Untrained(d.recipe, nil, o)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +113,9 @@ func (d *demo) run(ctx context.Context, o *demoOptions) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := d.embed(ctx, func(o encoder.Options) (*encoder.Encoder, error) { return encoder.OpenWith(run, o) })
+	after, err := d.embed(ctx, func(o encoder.Options) (*encoder.Encoder, error) {
+		return encoder.OpenWith(run, o)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +132,9 @@ func (d *demo) run(ctx context.Context, o *demoOptions) (result, error) {
 
 // pixels measures the raw pixels.
 func (d *demo) pixels(ctx context.Context) (*embeddedDemo, error) {
-	return d.measure(ctx, func(set *data.Set) (*evaluate.Embedded, error) { return evaluate.Pixels(ctx, set, d.recipe.Views) })
+	return d.measure(ctx, func(set *data.Set) (*evaluate.Embedded, error) {
+		return evaluate.Pixels(ctx, set, d.recipe.Views)
+	})
 }
 
 // embed measures an encoder's features.
@@ -163,7 +169,11 @@ func (r *demoDone) event() event.Event { return r }
 
 // rows are the demo's table.
 func (r *demoDone) rows() [][]string {
-	return [][]string{{"raw pixels", percent(r.Pixels)}, {"untrained encoder", percent(r.Untrained)}, {"trained encoder", percent(r.Trained)}}
+	return [][]string{
+		{"raw pixels", percent(r.Pixels)},
+		{"untrained encoder", percent(r.Untrained)},
+		{"trained encoder", percent(r.Trained)},
+	}
 }
 
 func (r *demoDone) text(s *screen) error {

@@ -50,7 +50,8 @@ func (a *app) knnCommand() *cobra.Command {
 func (o *knnOptions) bind(c *cobra.Command) {
 	o.bindLayers(c)
 	o.evalOptions.bind(c)
-	c.Flags().IntSliceVar(&o.ks, "k", []int{200}, "neighbours that vote; at most the size of the training set; a list compares several")
+	c.Flags().IntSliceVar(&o.ks, "k", []int{200},
+		"neighbours that vote; at most the size of the training set; a list compares several")
 	c.Flags().Float64SliceVar(&o.ts, "t", []float64{0.1}, "temperature of the votes; a list compares several")
 }
 

@@ -67,7 +67,8 @@ func (o *linearOptions) bind(c *cobra.Command) {
 	f.Float64SliceVar(&l.Rates, "rates", l.Rates, "learning rates to train with, side by side")
 	f.Lookup("rates").DefValue = strings.Join(strings.Fields(strings.Trim(fmt.Sprint(l.Rates), "[]")), ",")
 	f.IntVar(&l.Epochs, "epochs", l.Epochs, "passes over the training images")
-	f.IntSliceVar(&l.Milestones, "milestones", nil, "epochs at which the rate is divided by ten; 60% and 80% of --epochs if not given")
+	f.IntSliceVar(&l.Milestones, "milestones", nil,
+		"epochs at which the rate is divided by ten; 60% and 80% of --epochs if not given")
 	f.IntVar(&l.Batch, "step-batch", l.Batch, "features a step")
 	f.Float64Var(&l.HeldOut, "held-out", l.HeldOut, "share of each class of the training set that chooses the rate")
 	f.Uint64Var(&l.Seed, "seed", 0, "of the held-out part, the order and the views")
@@ -115,11 +116,12 @@ func runLinear(ctx context.Context, a *app, o *linearOptions) (result, error) {
 	}
 	defer f.Close()
 	r := &linearDone{Features: o.names()[0], Saved: o.save}
-	classify := o.once
+	train := linearTraining{app: a, engine: e, features: f, o: o}
 	if o.views {
-		classify = o.eachEpoch
+		r.LinearResult, r.Bad, err = train.onViews(ctx)
+	} else {
+		r.LinearResult, r.Bad, err = train.onFeatures(ctx)
 	}
-	r.LinearResult, r.Bad, err = classify(ctx, a, e, f)
 	if errors.Is(err, context.Canceled) {
 		return nil, fmt.Errorf("stopped, and nothing is kept: %w", err)
 	}
@@ -136,34 +138,42 @@ func runLinear(ctx context.Context, a *app, o *linearOptions) (result, error) {
 	return r, nil
 }
 
-// once trains on features that are made once.
-func (o *linearOptions) once(ctx context.Context, a *app, e engine.Engine, f *features) (*evaluate.LinearResult, int, error) {
-	pairs, err := o.embedWith(ctx, a, f)
+// linearTraining is `moco eval linear` at work.
+type linearTraining struct {
+	app      *app
+	engine   engine.Engine
+	features *features
+	o        *linearOptions
+}
+
+// onFeatures trains on features that are made once. bad is the number of unreadable images.
+func (l *linearTraining) onFeatures(ctx context.Context) (r *evaluate.LinearResult, bad int, err error) {
+	pairs, err := l.o.embedWith(ctx, l.app, l.features)
 	if err != nil {
 		return nil, 0, err
 	}
 	p := pairs[0]
-	show := a.linearView(o.linear.Epochs)
+	show := l.app.linearView(l.o.linear.Epochs)
 	defer show.bar.clear()
-	r, err := o.linear.Classify(ctx, e, p.train, p.test, show.progress)
+	r, err = l.o.linear.Classify(ctx, l.engine, p.train, p.test, show.progress)
 	return r, p.bad(), err
 }
 
-// eachEpoch trains on new views in every epoch.
-func (o *linearOptions) eachEpoch(ctx context.Context, a *app, e engine.Engine, f *features) (*evaluate.LinearResult, int, error) {
-	train, test, err := a.openLabelled(ctx, o.train, o.test)
+// onViews trains on new views in every epoch.
+func (l *linearTraining) onViews(ctx context.Context) (r *evaluate.LinearResult, bad int, err error) {
+	train, test, err := l.app.openLabelled(ctx, l.o.train, l.o.test)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer train.Close()
 	defer test.Close()
-	queries, err := f.encode(ctx, test)
+	queries, err := l.features.encode(ctx, test)
 	if err != nil {
 		return nil, 0, err
 	}
-	show := a.linearView(o.linear.Epochs)
+	show := l.app.linearView(l.o.linear.Epochs)
 	defer show.bar.clear()
-	r, err := o.linear.ClassifyViews(ctx, e, f.encoder, o.layers[0], train, queries, show.progress)
+	r, err = l.o.linear.ClassifyViews(ctx, l.engine, l.features.encoder, l.o.layers[0], train, queries, show.progress)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -177,7 +187,8 @@ func (r *linearDone) text(s *screen) error {
 	if r.Views {
 		how = "random"
 	}
-	s.say("Linear accuracy %.2f%% on %d images (%s features of %s views of %d images; rate %v, chosen on a held-out part)%s\n",
+	s.say("Linear accuracy %.2f%% on %d images "+
+		"(%s features of %s views of %d images; rate %v, chosen on a held-out part)%s\n",
 		r.Top1, r.Test, r.Features, how, r.Train, r.Rate, badImages(r.Bad))
 	w := s.table(true)
 	fmt.Fprint(w, "rate\theld out\ttest\t\n")
@@ -216,5 +227,6 @@ func (v *linearView) progress(p evaluate.Progress) {
 		v.epoch = p.Epoch
 		v.screen.tell(linearEpoch{Epoch: p.Epoch, Of: v.epochs, SecondsLeft: math.Round(10*seconds) / 10}, nil)
 	}
-	v.bar.at(int(linearSteps*p.Share), fmt.Sprintf("linear classifiers, epoch %d of %d, %s left", min(p.Epoch+1, v.epochs), v.epochs, left(seconds)))
+	v.bar.at(int(linearSteps*p.Share), fmt.Sprintf("linear classifiers, epoch %d of %d, %s left",
+		min(p.Epoch+1, v.epochs), v.epochs, left(seconds)))
 }

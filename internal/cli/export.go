@@ -73,7 +73,8 @@ func (o *exportOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.out, "out", "", "file to write (required)")
 	choiceFlag(c, &o.format, "format", exchange.Formats, "", "where the ending of --out does not say it")
 	choiceFlag(c, &o.input, "input", inputs, "uint8", "ONNX: images as uint8, or float: normalised already")
-	choiceFlag(c, &o.output, "output", outputs, exchange.Backbone, "ONNX: backbone or head features, or logits (the default with --probe)")
+	choiceFlag(c, &o.output, "output", outputs, exchange.Backbone,
+		"ONNX: backbone or head features, or logits (the default with --probe)")
 	f.StringVar(&o.probe, "probe", "", "ONNX: a linear classifier on the features, from `moco eval linear --save`")
 	f.BoolVar(&o.force, "force", false, "replace the file if it is there already")
 	required(c, "model", "out")
@@ -137,7 +138,8 @@ func runExport(_ context.Context, a *app, o *exportOptions) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := exported{Path: o.out, Format: w.Format, Encoder: e.SHA256, Loader: exchange.Loader(e.Recipe.Encoder, w.Format, o.out)}
+	done := exported{Path: o.out, Format: w.Format, Encoder: e.SHA256,
+		Loader: exchange.Loader(e.Recipe.Encoder, w.Format, o.out)}
 	done.SHA256, err = atomicfile.Save(o.out, func(to io.Writer) (err error) {
 		done.Tensors, err = exchange.Write(to, e, w)
 		return err
@@ -148,7 +150,8 @@ func runExport(_ context.Context, a *app, o *exportOptions) (result, error) {
 	if w.Format == exchange.ONNX {
 		done.Input, done.Output = o.input, w.ONNX.Output
 		if w.ONNX.Output == exchange.Logits && w.ONNX.Probe == nil && e.Weights.Metadata["objective"] != "supervised" {
-			a.warn("the logits are what this encoder's head gives; were it not trained with labels, they mean nothing, and --probe is what you want")
+			a.warn("the logits are what this encoder's head gives; were it not trained with labels, " +
+				"they mean nothing, and --probe is what you want")
 		}
 	}
 	return &exportedEncoder{done, policy, views.Size}, nil
@@ -185,7 +188,8 @@ MODEL.PIXEL_MEAN [%s], MODEL.PIXEL_STD [%s], MODEL.RESNETS.STRIDE_IN_1X1 False.`
 		if r.Output == exchange.Logits {
 			name = "logits"
 		}
-		return fmt.Sprintf("Input \"images\": %s [N,3,%d,%d], %s. Output \"%s\" (%s).", r.Input, r.size, r.size, pixels, name, r.Output)
+		return fmt.Sprintf("Input \"images\": %s [N,3,%d,%d], %s. Output \"%s\" (%s).",
+			r.Input, r.size, r.size, pixels, name, r.Output)
 	}
 	return "It takes " + normalised + ". In Python:\n\n" + strings.Join(r.Loader, "\n")
 }

@@ -82,12 +82,13 @@ func picture(c *explore.Collection, row int, caption string, good bool) (report.
 	return report.Picture{Image: img, Caption: caption, Good: good}, err
 }
 
-// nearest makes a strip of an image and what lies nearest to it; good, if not nil, marks some of
-// those.
-func nearest(c *explore.Collection, title, note string, query report.Picture, list []evaluate.Neighbour, good func(row int) bool) (report.Strip, error) {
-	s := report.Strip{Title: title, Note: note, Pictures: []report.Picture{query}, Query: true, Marked: good != nil}
+// nearest adds to a strip, which holds an image already, what lies nearest to that; good, if not
+// nil, marks some of those.
+func nearest(c *explore.Collection, s report.Strip, list []evaluate.Neighbour, good func(row int) bool) (report.Strip, error) {
+	s.Query, s.Marked = true, good != nil
 	for _, n := range list {
-		p, err := picture(c, n.Row, strings.TrimSpace(fmt.Sprintf("%.3f %s", n.Similarity, c.Label(n.Row))), good != nil && good(n.Row))
+		caption := strings.TrimSpace(fmt.Sprintf("%.3f %s", n.Similarity, c.Label(n.Row)))
+		p, err := picture(c, n.Row, caption, good != nil && good(n.Row))
 		if err != nil {
 			return s, err
 		}

@@ -63,7 +63,8 @@ func (o *importOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.out, "out", "", "the encoder to write (required)")
 	choiceFlag(c, &o.Side, "side", []string{"query", "key"}, "query", "which of two encoders; key is the momentum encoder")
-	f.StringVar(&o.Strip, "strip", "", "what stands before the encoder's names, when it is not found by itself (a dot: nothing)")
+	f.StringVar(&o.Strip, "strip", "",
+		"what stands before the encoder's names, when it is not found by itself (a dot: nothing)")
 	choiceFlag(c, &o.Policy, "policy", policies, "", "views that the encoder was trained on")
 	f.IntVar(&o.Size, "size", 0, "pixels a side of a view")
 	f.BoolVar(&o.force, "force", false, "write over a file that is there")
@@ -116,7 +117,9 @@ func (r *imported) text(s *screen) error {
 func sayReport(s *screen, r *encoder.ImportReport) {
 	e := r.Encoder
 	head := map[string]string{
-		"linear": fmt.Sprintf("a linear head of %d", e.Dim), "mlp": fmt.Sprintf("an MLP head of %d", e.Dim), "none": "no head",
+		"linear": fmt.Sprintf("a linear head of %d", e.Dim),
+		"mlp":    fmt.Sprintf("an MLP head of %d", e.Dim),
+		"none":   "no head",
 	}[e.Head]
 	s.say("  names      %s's, %s side, after %q", r.Kind, r.Side, r.Prefix)
 	s.say("  encoder    %s of width %v, %s stem, %d features, %s", e.Arch, e.Width, e.Stem, e.FeatureDim(), head)

@@ -79,7 +79,8 @@ func runInfo(ctx context.Context, _ *app, o *infoOptions) (result, error) {
 			r.Parameters += n.Tensor.Shape.Elements()
 		}
 		if o.tensors {
-			r.List = append(r.List, tensorInfo{Name: n.Name, Type: n.Tensor.Type.String(), Shape: append([]int{}, n.Tensor.Shape...)})
+			shape := append([]int{}, n.Tensor.Shape...) // a scalar's is [], not null
+			r.List = append(r.List, tensorInfo{Name: n.Name, Type: n.Tensor.Type.String(), Shape: shape})
 		}
 	}
 	if encoder.Foreign(f) {

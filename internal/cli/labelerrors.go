@@ -46,16 +46,17 @@ func (q *labelErrors) explore(ctx context.Context, x *exploration) (summary, err
 	x.conclude("The neighbours of %d of %d images vote for another class.", len(all), set.Len())
 	x.page.Facts = [][2]string{{"votes", fmt.Sprintf("%d neighbours, temperature %v", q.K, q.T)}}
 	for i, l := range all {
-		e := labelError{Rank: i + 1, Ref: set.Ref(l.Row), Suggested: set.Classes[l.Suggested], Margin: l.Margin(), Votes: l.Given,
-			Nearest: set.Refs(l.Nearest)}
+		e := labelError{Rank: i + 1, Ref: set.Ref(l.Row), Suggested: set.Classes[l.Suggested],
+			Margin: l.Margin(), Votes: l.Given, Nearest: set.Refs(l.Nearest)}
 		row := []string{fmt.Sprint(e.Rank), fmt.Sprintf("%.3f", e.Margin), e.Label, e.Suggested, e.Image}
 		err := x.add(finding{event: e, rows: [][]string{row}, strip: func() (report.Strip, error) {
 			query, err := picture(set, l.Row, e.Label, false)
 			if err != nil {
 				return report.Strip{}, err
 			}
-			return nearest(set, fmt.Sprintf("%d. %s, or %s?", e.Rank, e.Label, e.Suggested), e.Image, query, l.Nearest[:min(4, len(l.Nearest))],
-				func(r int) bool { return set.Labels[r] == l.Suggested })
+			s := report.Strip{Title: fmt.Sprintf("%d. %s, or %s?", e.Rank, e.Label, e.Suggested), Note: e.Image,
+				Pictures: []report.Picture{query}}
+			return nearest(set, s, l.Nearest[:min(4, len(l.Nearest))], func(r int) bool { return set.Labels[r] == l.Suggested })
 		}})
 		if err != nil {
 			return nil, err

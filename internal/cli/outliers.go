@@ -36,8 +36,11 @@ func (q *outliers) explore(ctx context.Context, x *exploration) (summary, error)
 	if err != nil {
 		return nil, err
 	}
-	x.begin(heading{columns: []string{"RANK", "DISTANCE", "LABEL", "IMAGE"}, title: "Images unlike all others", sheet: "Farthest first",
-		note: "The first picture of each strip is the outlier; the images nearest to it follow, with their cosine."})
+	x.begin(heading{
+		columns: []string{"RANK", "DISTANCE", "LABEL", "IMAGE"},
+		title:   "Images unlike all others", sheet: "Farthest first",
+		note: "The first picture of each strip is the outlier; the images nearest to it follow, with their cosine.",
+	})
 	x.page.Facts = [][2]string{{"distance", fmt.Sprintf("mean of 1 - cosine to the %d nearest", q.k)}}
 	for i, o := range all {
 		e := outlier{Rank: i + 1, Ref: set.Ref(o.Row), Distance: o.Distance, Nearest: set.Refs(o.Nearest)}
@@ -47,7 +50,8 @@ func (q *outliers) explore(ctx context.Context, x *exploration) (summary, error)
 			if err != nil {
 				return report.Strip{}, err
 			}
-			return nearest(set, fmt.Sprintf("%d. %s", e.Rank, e.Image), "", query, o.Nearest[:min(4, len(o.Nearest))], nil)
+			s := report.Strip{Title: fmt.Sprintf("%d. %s", e.Rank, e.Image), Pictures: []report.Picture{query}}
+			return nearest(set, s, o.Nearest[:min(4, len(o.Nearest))], nil)
 		}})
 		if err != nil {
 			return nil, err

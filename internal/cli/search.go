@@ -37,15 +37,19 @@ archive of images, or the name of an image in the data; an image is not its own 
 
 func (q *search) bind(c *cobra.Command) {
 	c.Flags().IntVar(&q.k, "k", 10, "neighbours of each query")
-	c.Flags().StringArrayVar(&q.queries, "query", nil, "an image file, or the name of an image in the data; may be given several times (default: all images)")
+	c.Flags().StringArrayVar(&q.queries, "query", nil,
+		"an image file, or the name of an image in the data; may be given several times (default: all images)")
 }
 
 func (q *search) parse(*cobra.Command) error { return atLeast1("--k", q.k) }
 
 func (q *search) explore(ctx context.Context, x *exploration) (summary, error) {
-	x.begin(heading{columns: []string{"QUERY", "RANK", "SIMILARITY", "LABEL", "IMAGE"}, title: "Nearest images", sheet: "Most similar first",
-		note: "The first picture of each strip is the query. Under the others stands the cosine of their features with the query's. " +
-			"Where the query has a label, a solid frame marks the same one, a dashed frame another."})
+	x.begin(heading{
+		columns: []string{"QUERY", "RANK", "SIMILARITY", "LABEL", "IMAGE"},
+		title:   "Nearest images", sheet: "Most similar first",
+		note: "The first picture of each strip is the query. Under the others stands the cosine of their features " +
+			"with the query's. Where the query has a label, a solid frame marks the same one, a dashed frame another.",
+	})
 	if len(q.queries) == 0 {
 		err := x.Neighbours(ctx, x.set.Embedded, q.k, func(row int, list []evaluate.Neighbour) error {
 			return q.tell(x, x.set, row, list)
@@ -88,9 +92,11 @@ func (q *search) tell(x *exploration, from *explore.Collection, row int, list []
 	set := x.set
 	var rows [][]string
 	for i, n := range list {
-		rows = append(rows, []string{from.Name(row), fmt.Sprint(i + 1), fmt.Sprintf("%.4f", n.Similarity), set.Label(n.Row), set.Name(n.Row)})
+		similarity := fmt.Sprintf("%.4f", n.Similarity)
+		rows = append(rows, []string{from.Name(row), fmt.Sprint(i + 1), similarity, set.Label(n.Row), set.Name(n.Row)})
 	}
-	return x.add(finding{event: neighbours{Query: from.Ref(row), Neighbours: set.Refs(list)}, rows: rows, strip: func() (report.Strip, error) {
+	e := neighbours{Query: from.Ref(row), Neighbours: set.Refs(list)}
+	return x.add(finding{event: e, rows: rows, strip: func() (report.Strip, error) {
 		query, err := picture(from, row, from.Label(row), false)
 		if err != nil {
 			return report.Strip{}, err
@@ -99,6 +105,6 @@ func (q *search) tell(x *exploration, from *explore.Collection, row int, list []
 		if from == set && set.Label(row) != "" {
 			good = func(r int) bool { return set.Labels[r] == set.Labels[row] }
 		}
-		return nearest(set, from.Name(row), "", query, list, good)
+		return nearest(set, report.Strip{Title: from.Name(row), Pictures: []report.Picture{query}}, list, good)
 	}})
 }

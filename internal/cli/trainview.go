@@ -23,7 +23,8 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(event.
 	done, err := pretrain.Run(ctx, o)
 	show.bar.clear()
 	if errors.Is(err, pretrain.ErrInterrupted) {
-		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s%s --out %s --resume", done.Step, o.DataPath, o.DataArgs, o.Out)
+		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s%s --out %s --resume",
+			done.Step, o.DataPath, o.DataArgs, o.Out)
 	}
 	return done, err
 }
@@ -57,7 +58,8 @@ func (v *trainView) text(e event.Event) {
 			e.Epoch, e.Loss, 100*e.Accuracy, e.ImagesPerSecond, left(e.SecondsLeft)))
 	case pretrain.Epoch:
 		if !v.part || e.Epoch%partEpochs == 0 {
-			v.say("epoch %d: loss %.4f, contrast accuracy %.1f%%, %.0f images/s%s", e.Epoch, e.Loss, 100*e.Accuracy, e.ImagesPerSecond, badImages(e.BadImages))
+			v.say("epoch %d: loss %.4f, contrast accuracy %.1f%%, %.0f images/s%s",
+				e.Epoch, e.Loss, 100*e.Accuracy, e.ImagesPerSecond, badImages(e.BadImages))
 		}
 	case pretrain.Monitor:
 		if !v.part || e.Epoch%partEpochs == 0 {
@@ -69,7 +71,8 @@ func (v *trainView) text(e event.Event) {
 	case pretrain.Done:
 		v.bar.clear()
 		if !e.Interrupted {
-			v.say("Done: %d steps in %s, %.0f images/s%s. The encoder is %s", e.Step, left(e.Seconds), e.ImagesPerSecond, badImages(e.BadImages), e.Encoder)
+			v.say("Done: %d steps in %s, %.0f images/s%s. The encoder is %s",
+				e.Step, left(e.Seconds), e.ImagesPerSecond, badImages(e.BadImages), e.Encoder)
 		}
 	}
 }
@@ -81,8 +84,10 @@ func (v *trainView) say(format string, args ...any) {
 }
 
 func (v *trainView) start(e pretrain.Start) {
-	v.say("%d images; %s with %.2f million parameters on %s; %d steps of %d images (%d an epoch); %.1f GFLOP and %d MB a step",
-		e.Images, e.Arch, float64(e.Parameters)/1e6, e.Engine, e.Steps, e.Batch, e.StepsPerEpoch, float64(e.FLOPs)/1e9, e.PeakBytes>>20)
+	v.say("%d images; %s with %.2f million parameters on %s; "+
+		"%d steps of %d images (%d an epoch); %.1f GFLOP and %d MB a step",
+		e.Images, e.Arch, float64(e.Parameters)/1e6, e.Engine,
+		e.Steps, e.Batch, e.StepsPerEpoch, float64(e.FLOPs)/1e9, e.PeakBytes>>20)
 	if e.FirstStep > 0 {
 		v.say("Going on after step %d.", e.FirstStep)
 	}
