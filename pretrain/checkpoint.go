@@ -37,13 +37,14 @@ type latest struct {
 
 // checkpoints is the folder of that name in a run.
 type checkpoints struct {
-	dir  string
-	list []saved // newest first
-	save func(path string, f *weights.File) (sha string, err error)
+	dir   string
+	list  []saved // newest first
+	files atomicfile.FS
 }
 
-func newCheckpoints(run string) *checkpoints {
-	return &checkpoints{dir: filepath.Join(run, "checkpoints"), save: weights.Save}
+// save writes a file of tensors whole or not at all, and returns its SHA-256.
+func (c *checkpoints) save(path string, f *weights.File) (sha string, err error) {
+	return atomicfile.SaveOn(c.files, path, func(w io.Writer) error { return weights.Write(w, f) })
 }
 
 // errDiverged says that a variable is infinite or not a number.
@@ -76,9 +77,6 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		}
 		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
 	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return fmt.Errorf("make the folder of checkpoints: %w", err)
-	}
 	name := fmt.Sprintf("step-%d.safetensors", step)
 	sha, err := c.save(filepath.Join(c.dir, name), f)
 	if err != nil {
@@ -91,7 +89,7 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		}
 	}
 	list = list[:min(keepCheckpoints, len(list))]
-	if _, err := atomicfile.Save(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
+	if _, err := atomicfile.SaveOn(c.files, filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(latest{list[0], list[1:]})
@@ -112,7 +110,7 @@ func (c *checkpoints) prune() error {
 		if slices.ContainsFunc(c.list, func(s saved) bool { return s.File == filepath.Base(f) }) {
 			continue
 		}
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := c.files.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove an old checkpoint: %w", err)
 		}
 	}
@@ -121,12 +119,6 @@ func (c *checkpoints) prune() error {
 
 // load returns the newest checkpoint that is whole, and tells of those that are not.
 func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File, error) {
-	for _, dir := range []string{c.dir, filepath.Dir(c.dir)} { // what saves that were killed left behind
-		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.tmp"))
-		for _, l := range leftovers {
-			os.Remove(l)
-		}
-	}
 	raw, err := os.ReadFile(filepath.Join(c.dir, "latest.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		// A kill during the first save can leave one file that is not listed; more were listed once.

@@ -17,6 +17,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/engine"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/loader"
 	"moco/internal/sys"
@@ -66,6 +67,8 @@ type run struct {
 	checkpoints *checkpoints
 	fingerprint string // of the data
 	events      *recorder
+	files       files    // what is written goes through it
+	release     func()   // of the folder's lock
 	monitor     *monitor // nil: none
 	watch       watch
 
@@ -82,8 +85,19 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	return newRun(o).run(ctx)
 }
 
-func newRun(o Options) *run {
-	r := &run{o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out), checkpoints: newCheckpoints(o.Out)}
+// files is what a run needs of a file system to write with. Tests put one below it that loses what was
+// not synced.
+type files interface {
+	atomicfile.FS
+	Append(name string) (atomicfile.File, error)
+	MkdirAll(dir string) error
+}
+
+func newRun(o Options) *run { return newRunOn(o, atomicfile.OS{}) }
+
+func newRunOn(o Options, system files) *run {
+	r := &run{o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out), files: system, release: func() {}}
+	r.checkpoints = &checkpoints{dir: r.folder.checkpoints(), files: system}
 	r.events = &recorder{told: o.Events}
 	return r
 }
@@ -94,7 +108,7 @@ func (r *run) run(ctx context.Context) (*Done, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	if err := r.begin(); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
 	err := r.train(ctx)
@@ -259,17 +273,17 @@ func (r *run) largestBatch(limit int64) (fits int, err error) {
 }
 
 // begin makes or opens the run's folder and gives the variables their values.
-func (r *run) begin() error {
+func (r *run) begin(ctx context.Context) error {
 	o := r.o
 	r.fingerprint = o.Data.Fingerprint()
 	begin := r.start
 	if o.Resume {
 		begin = r.resume
 	}
-	if err := begin(); err != nil {
+	if err := begin(ctx); err != nil {
 		return err
 	}
-	if err := r.events.open(r.folder.log()); err != nil {
+	if err := r.events.open(r.files, r.folder.log()); err != nil {
 		return err
 	}
 	parameters := 0
@@ -297,4 +311,5 @@ func (r *run) close() {
 		r.monitor.encoder.Close()
 	}
 	r.events.close()
+	r.release()
 }
