@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"moco/data"
 	"moco/engine/cpu"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -108,8 +108,8 @@ func TestRefusals(t *testing.T) {
 		"an unknown axis":              {text: strings.Replace(tiny, "axis: log", "axis: lgo", 1), want: "lgo"},
 		"zero on a log axis":           {text: strings.Replace(tiny, "values: [8, 16]", "values: [0, 16]", 1), want: "logarithmic"},
 		"a point that makes no sense":  {text: strings.Replace(tiny, "batch=8", "batch=0", 1), want: `"end to end", point 7`},
-		"a setting that is varied":     {text: tiny, set: "queue=9", want: "sets queue itself"},
-		"a seed":                       {text: tiny, set: "seed=9", want: "--seeds"},
+		"a setting that is varied":     {text: tiny, set: "queue=9", want: `itself sets queue to what series "queue" compares`},
+		"a seed":                       {text: tiny, set: "seed=9", want: "to 0, 1, ..."},
 		"an unknown setting":           {text: tiny, set: "tt=9", want: "tt"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,10 +154,20 @@ func options(t *testing.T, text string) Options {
 	return Options{Study: s, Data: train, DataPath: "builtin", MonitorTrain: train, MonitorTest: open("builtin:test?n=10&size=8"), Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
+// other tells whether an error is that of a folder with another run, and says what is different.
+func other(err error, change string) bool {
+	var e *pretrain.OtherError
+	return errors.As(err, &e) && strings.Contains(err.Error(), change)
+}
+
 // count counts the runs that a study begins.
 func count(o *Options) *int {
 	n := new(int)
-	o.Started = func(Run, int, int, time.Duration) { *n++ }
+	o.Watch.Started = func(_ Run, at job.Place) {
+		if !at.Before {
+			*n++
+		}
+	}
 	return n
 }
 
@@ -195,11 +205,11 @@ func TestExecute(t *testing.T) {
 		t.Errorf("the second time %d runs begin, %v", *began, err)
 	}
 	o.Settings = []string{"lr=0.01"}
-	if _, err := Execute(ctx, o); err == nil || !strings.Contains(err.Error(), "another recipe") {
+	if _, err := Execute(ctx, o); !other(err, "lr is 0.01 and was 0.06") {
 		t.Errorf("another recipe in the same folder gives %v", err)
 	}
 	o.Settings, o.MonitorTest = nil, o.MonitorTrain
-	if _, err := Execute(ctx, o); err == nil || !strings.Contains(err.Error(), "other data") {
+	if _, err := Execute(ctx, o); !other(err, "monitor images is ") {
 		t.Errorf("other images to compare by, in the same folder, give %v", err)
 	}
 }
@@ -214,7 +224,7 @@ func TestInterrupted(t *testing.T) {
 	o := options(t, tiny)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o.Events = func(r Run, e event.Event) {
+	o.Watch.Events = func(r Run, e event.Event) {
 		if _, step := e.(pretrain.Step); step && r.Name == "queue-16-seed0" {
 			cancel()
 		}
@@ -226,15 +236,18 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("the table of the study so far is %s, %v", raw, err)
 	}
 	o.Settings = []string{"epochs=3"}
-	if err := o.sameLength(Run{Name: "queue-16-seed0"}); err == nil || !strings.Contains(err.Error(), "2 epochs") {
+	if err := os.Rename(filepath.Join(o.Out, "runs", "queue-8-seed0"), filepath.Join(t.TempDir(), "done")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Execute(context.Background(), o); !other(err, "epochs is 3 and was 2") {
 		t.Errorf("another length for a run that has begun gives %v", err)
 	}
 	o.Settings = nil
-	o.Events = nil
+	o.Watch.Events = nil
 	began := count(&o)
 	got, err := Execute(context.Background(), o)
-	if err != nil || *began != 3 {
-		t.Fatalf("going on begins %d runs, want 3: %v", *began, err)
+	if err != nil || *began != 4 { // one was taken away, one was in the middle
+		t.Fatalf("going on begins %d runs, want 4: %v", *began, err)
 	}
 	for i := range want {
 		if got[i].KNNTop1 != want[i].KNNTop1 || got[i].Loss != want[i].Loss || fmt.Sprint(got[i].Accuracy) != fmt.Sprint(want[i].Accuracy) {

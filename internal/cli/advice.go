@@ -11,6 +11,7 @@ import (
 	"moco/exchange"
 	"moco/explore"
 	"moco/internal/bench"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -28,12 +29,15 @@ func told(err error) string {
 // advice is what to do about an error of training, empty where its text says it.
 func advice(err error) string {
 	var (
-		large *pretrain.MemoryError
-		batch *pretrain.BatchError
-		used  *pretrain.NotEmptyError
-		start *pretrain.StartError
-		save  *pretrain.SaveError
-		other *encoder.ChoiceError
+		large   *pretrain.MemoryError
+		batch   *pretrain.BatchError
+		used    *pretrain.NotEmptyError
+		start   *pretrain.StartError
+		save    *pretrain.SaveError
+		several *encoder.ChoiceError
+		other   *pretrain.OtherError
+		taken   *pretrain.LockedError
+		set     *job.SetError
 	)
 	switch {
 	case errors.As(err, &large) && large.Fits > 0:
@@ -46,8 +50,15 @@ func advice(err error) string {
 		return "give it with --init, or leave the key out"
 	case errors.As(err, &save) && save.Kept > 0:
 		return "go on with --resume"
-	case errors.As(err, &other):
+	case errors.As(err, &several):
 		return "`moco import` takes the one that --side or --strip names"
+		return "leave all as it was, give another --out, or remove that folder to run it anew"
+	case errors.As(err, &taken):
+		return "wait until it ends, or stop it; what it has saved by then can be gone on with"
+	case errors.As(err, &set) && set.Key() == "seed":
+		return "say how many runs with --seeds"
+	case errors.As(err, &set):
+		return fmt.Sprintf("leave --set %s out", set.Setting)
 	case errors.Is(err, pretrain.ErrNoCheckpoint):
 		return "leave --resume out to start anew in another folder"
 	}

@@ -344,7 +344,7 @@ func TestCompare(t *testing.T) {
 	if code != 0 || !strings.Contains(lines[len(lines)-1], `"event":"done"`) || strings.Count(stdout, `"event":"run_done"`) != 1 {
 		t.Errorf("the second time, with only the failed run to do: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	for name, more := range map[string][]string{"mechanisms, momentum": {"--study", "mechanism"}, "--seeds": {"--seeds", "0"}, "queue itself": {"--set", "queue=3"}, "class folders": {"--monitor-test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}} {
+	for name, more := range map[string][]string{"mechanisms, momentum": {"--study", "mechanism"}, "--seeds": {"--seeds", "0"}, "itself sets queue": {"--set", "queue=3"}, "class folders": {"--monitor-test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}} {
 		code, _, stderr := command(append(args, more...)...)
 		if code == 0 || !strings.Contains(stderr, name) {
 			t.Errorf("%v: exit code %d, %s", more, code, stderr)

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"moco/data"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/study"
 )
@@ -169,16 +169,19 @@ func (s *studySets) close() {
 // showStudy shows the runs of a study.
 func (a *app) showStudy(o *study.Options) {
 	show := &trainView{screen: &a.screen, part: true}
-	o.Started = func(r study.Run, number, of int, remaining time.Duration) {
-		a.tell(studyRun{Run: r.Name, Number: number, Of: of, SecondsLeft: remaining.Seconds()}, func() {
+	o.Watch.Started = func(r study.Run, at job.Place) {
+		if at.Before {
+			return
+		}
+		a.tell(studyRun{Run: r.Name, Number: at.Number, Of: at.Of, SecondsLeft: at.Left.Seconds()}, func() {
 			about := ""
-			if remaining > 0 {
-				about = fmt.Sprintf(", about %v left", remaining.Round(time.Minute))
+			if at.Left > 0 {
+				about = fmt.Sprintf(", about %v left", at.Left.Round(time.Minute))
 			}
-			a.say("Run %d of %d: %s%s", number, of, r.Name, about)
+			a.say("Run %d of %d: %s%s", at.Number, at.Of, r.Name, about)
 		})
 	}
-	o.Events = func(_ study.Run, e event.Event) {
+	o.Watch.Events = func(_ study.Run, e event.Event) {
 		switch e := e.(type) {
 		case pretrain.Start:
 			show.bar = a.progress(e.Steps, "step")
@@ -186,7 +189,10 @@ func (a *app) showStudy(o *study.Options) {
 			show.event(e)
 		}
 	}
-	o.Ended = func(run study.Run, r study.Result) {
+	o.Watch.Ended = func(run study.Run, at job.Place, r study.Result) {
+		if at.Before {
+			return
+		}
 		show.bar.clear()
 		e := studyRunDone{Run: run.Name, Seed: r.Seed, KNNTop1: r.KNNTop1, Loss: r.Loss, ImagesPerSecond: r.ImagesPerSecond, Failed: r.Failed}
 		a.tell(e, func() {

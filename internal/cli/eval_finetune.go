@@ -13,6 +13,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 	"moco/transfer"
@@ -163,18 +164,22 @@ const stoppedHalfway = "Stopped; what is done is kept. The same command goes on.
 // finetune runs the seeds and tells of each.
 func (a *app) finetune(ctx context.Context, t transfer.Tuning) ([]transfer.Tuned, error) {
 	show := &trainView{screen: &a.screen, part: true}
-	t.Started = func(seed int) { a.tell(finetuneRun{Seed: seed}, nil) }
-	t.Events = func(seed int, e event.Event) {
+	t.Watch.Started = func(p transfer.Part, at job.Place) {
+		if !at.Before {
+			a.tell(finetuneRun{Seed: p.Seed}, nil)
+		}
+	}
+	t.Watch.Events = func(p transfer.Part, e event.Event) {
 		switch e := e.(type) {
 		case pretrain.Start:
-			if seed == 0 || e.FirstStep > 0 {
+			if p.Seed == 0 || e.FirstStep > 0 {
 				show.event(e)
 			}
 		case pretrain.Step, pretrain.Warning:
 			show.event(e)
 		}
 	}
-	t.Ended = func(r transfer.Tuned) {
+	t.Watch.Ended = func(_ transfer.Part, _ job.Place, r transfer.Tuned) {
 		show.bar.clear()
 		a.tell(finetuneSeed{r}, func() {
 			top5 := ""

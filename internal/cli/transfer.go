@@ -11,6 +11,7 @@ import (
 	"moco/encoder"
 	"moco/evaluate"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 	"moco/transfer"
@@ -176,11 +177,11 @@ func (a *app) showTransfer(t *transfer.Comparison) {
 			probes = nil
 		}
 	}
-	t.Started = func(p transfer.Part, number, of int) {
+	t.Watch.Started = func(p transfer.Part, at job.Place) {
 		tidy()
-		a.tell(transferPart{Part: p, Number: number, Of: of}, func() { a.say("%d of %d: %v", number, of, p) })
+		a.tell(transferPart{Part: p, Number: at.Number, Of: at.Of}, func() { a.say("%d of %d: %v", at.Number, at.Of, p) })
 	}
-	t.Events = func(_ transfer.Part, e event.Event) {
+	t.Watch.Events = func(_ transfer.Part, e event.Event) {
 		switch e.(type) {
 		case pretrain.Start, pretrain.Step, pretrain.Warning:
 			show.event(e)
@@ -192,7 +193,7 @@ func (a *app) showTransfer(t *transfer.Comparison) {
 		}
 		probes.progress(at)
 	}
-	t.Ended = func(p transfer.Part, top1 float64) {
+	t.Watch.Ended = func(p transfer.Part, _ job.Place, top1 float64) {
 		tidy()
 		a.tell(transferPartDone{Part: p, Top1: top1}, func() { a.say("  accuracy %.2f%%", top1) })
 	}

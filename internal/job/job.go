@@ -34,8 +34,8 @@ func (s State) String() string { return [...]string{"new", "partial", "done", "o
 
 // Result is what a job leaves behind, as JSON.
 type Result interface {
-	// Holds is what the result holds for.
-	Holds() Identity
+	// Identity is what the result holds for.
+	Identity() Identity
 }
 
 // Job is something done in a folder of its own.
@@ -65,7 +65,7 @@ func (j Job[T]) State() (State, T, error) {
 	if err != nil {
 		return Other, old, fmt.Errorf("read the result %s: %w; remove the file to have it made again", j.path(), err)
 	}
-	if changes := j.Identity.changes(old.Holds()); len(changes) > 0 {
+	if changes := j.Identity.changes(old.Identity()); len(changes) > 0 {
 		return Other, old, &OtherError{Folder: j.Folder, Changes: changes}
 	}
 	return Done, old, nil

@@ -8,18 +8,18 @@ import (
 	"moco/internal/event"
 )
 
-// Watch is told how the jobs of a list go. Any of its functions may be nil.
+// Watch is told how the jobs of a list go, in order. Any of its functions may be nil.
 type Watch[P, R any] struct {
-	Started func(part P, at Place)           // a job that is not done yet begins, or goes on
-	Events  func(part P, e event.Event)      // of the training in it
-	Ended   func(part P, at Place, result R) // a job is done, or was before
+	Started func(part P, at Place)
+	Events  func(part P, e event.Event) // of the training in a job
+	Ended   func(part P, at Place, result R)
 }
 
 // Place is where in a list a job stands.
 type Place struct {
-	Number, Of int           // the jobs that are done before it, and itself; all
-	Left       time.Duration // an estimate for all that is not done; 0: there is none yet
+	Number, Of int
 	Before     bool          // it was done before
+	Left       time.Duration // an estimate for all that is not done; 0: there is none yet
 }
 
 // Begin tells that a job begins.
@@ -64,36 +64,34 @@ type List[P any, T Result] struct {
 // at every folder, and refuses the list where one holds another job. With an error it returns the
 // results so far.
 func (l List[P, T]) Do(ctx context.Context) ([]T, error) {
-	results, before := make([]*T, len(l.Tasks)), make([]bool, len(l.Tasks))
-	number := 0
+	results := make([]*T, len(l.Tasks))
+	c := clock{began: time.Now()}
 	for i, t := range l.Tasks {
 		state, old, err := t.Job.State()
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if state == Done {
-			results[i], before[i] = &old, true
-			number++
+		case state == Done:
+			results[i] = &old
+		default:
+			c.todo++
 		}
 	}
-	c := clock{began: time.Now(), todo: len(l.Tasks) - number}
 	for i, t := range l.Tasks {
-		at := Place{Of: len(l.Tasks), Before: before[i]}
-		if before[i] {
-			at.Number = i + 1
-			l.Watch.End(t.Part, at, *results[i])
+		at := Place{Number: i + 1, Of: len(l.Tasks), Before: results[i] != nil, Left: c.left()}
+		l.Watch.Begin(t.Part, at)
+		if !at.Before {
+			result, err := t.Job.Do(ctx)
+			if err != nil {
+				return have(results), errors.Join(err, l.after(results))
+			}
+			c.done++
+			results[i] = &result
+		}
+		l.Watch.End(t.Part, at, *results[i])
+		if at.Before {
 			continue
 		}
-		number++
-		at.Number, at.Left = number, c.left()
-		l.Watch.Begin(t.Part, at)
-		result, err := t.Job.Do(ctx)
-		if err != nil {
-			return have(results), errors.Join(err, l.after(results))
-		}
-		c.done++
-		results[i] = &result
-		l.Watch.End(t.Part, at, result)
 		if err := l.after(results); err != nil {
 			return have(results), err
 		}
