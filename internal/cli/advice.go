@@ -52,6 +52,7 @@ func advice(err error) string {
 		return "go on with --resume"
 	case errors.As(err, &several):
 		return "`moco import` takes the one that --side or --strip names"
+	case errors.As(err, &other):
 		return "leave all as it was, give another --out, or remove that folder to run it anew"
 	case errors.As(err, &taken):
 		return "wait until it ends, or stop it; what it has saved by then can be gone on with"

@@ -105,7 +105,7 @@ func hold(ctx context.Context, place, file string) (context.Context, func(), err
 		return ctx, nil, &LockedError{Path: place, Holder: holder(file)}
 	}
 	sign(file)
-	return context.WithValue(ctx, heldKey(file), true), func() { give(f, file) }, nil
+	return context.WithValue(ctx, heldKey(file), f), func() { give(f, file) }, nil
 }
 
 // take tries to lock a file until the grace is over. It returns nil if another process holds it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -21,12 +22,15 @@ const holds = "MOCO_TEST_HOLDS"
 
 func TestMain(m *testing.M) {
 	if folder := os.Getenv(holds); folder != "" {
-		if _, _, err := Folder(context.Background(), folder); err != nil {
+		_, release, err := Folder(context.Background(), folder)
+		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
 		fmt.Println("held")
-		select {} // until it is killed
+		io.Copy(io.Discard, os.Stdin) // until it is killed
+		release()
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -36,6 +40,9 @@ func hostage(t *testing.T, folder string) (pid int, kill func()) {
 	t.Helper()
 	c := exec.Command(os.Args[0], "a word")
 	c.Env = append(os.Environ(), holds+"="+folder)
+	if _, err := c.StdinPipe(); err != nil { // which stays open
+		t.Fatal(err)
+	}
 	said, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
