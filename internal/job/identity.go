@@ -33,6 +33,9 @@ func (id Identity) changes(old Identity) (all []string) {
 // changes says how a part differs from an older value: "lr is 0.1 and was 0.2" for lines that begin
 // with the same key.
 func (p Part) changes(old string) (all []string) {
+	if old == p.Value {
+		return nil
+	}
 	was, is := strings.Split(old, "\n"), strings.Split(p.Value, "\n")
 	gone := slices.DeleteFunc(slices.Clone(was), func(line string) bool { return slices.Contains(is, line) })
 	for _, line := range is {
@@ -52,6 +55,9 @@ func (p Part) changes(old string) (all []string) {
 	for _, line := range gone {
 		key, before := p.keyed(line)
 		all = append(all, fmt.Sprintf("%s was %s and is not there", key, before))
+	}
+	if len(all) == 0 {
+		all = []string{p.Name + " has its lines in another order"}
 	}
 	return all
 }
