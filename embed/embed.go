@@ -16,6 +16,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/internal/event"
+	"moco/internal/lock"
 	"moco/vectors"
 )
 
@@ -46,6 +47,7 @@ type job struct {
 	began   time.Time
 	here    int // images looked at in this process
 	pending []uint32
+	release func() // of the journal's lock
 }
 
 // Run embeds, until the end or until ctx ends. The returned Done is also the last event.
@@ -66,7 +68,7 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Events == nil {
 		o.Events = func(event.Event) {}
 	}
-	j := &job{o: o, began: time.Now()}
+	j := &job{o: o, began: time.Now(), release: func() {}}
 	var err error
 	if j.dim, err = o.Encoder.DimOf(o.Layer); err != nil {
 		return nil, err
@@ -77,13 +79,16 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 // part is the journal's name.
 func part(out string) string { return out + ".part" }
 
-// begin creates or opens the journal. It refuses to touch what another run made.
-func (j *job) begin() error {
+// begin creates or opens the journal. It refuses to touch what another run made, or is making.
+func (j *job) begin(ctx context.Context) error {
 	if j.o.Put != nil {
 		j.journal = &journal{}
 		return nil
 	}
 	out, path := j.o.Out, part(j.o.Out)
+	if err := j.lock(ctx, path); err != nil {
+		return err
+	}
 	e := j.o.Encoder
 	t := terms{Format: journalFormat, Encoder: e.SHA256, Data: j.o.Data.Fingerprint(), Features: string(j.o.Layer),
 		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine()}
@@ -109,8 +114,22 @@ func (j *job) begin() error {
 	return nil
 }
 
+// lock keeps other processes from the journal until the run ends.
+func (j *job) lock(ctx context.Context, path string) error {
+	_, release, err := lock.Path(ctx, path)
+	if errors.As(err, new(*lock.UnsupportedError)) {
+		j.o.Log.Warn("no lock", "error", err)
+		return nil
+	}
+	if err == nil {
+		j.release = release
+	}
+	return err
+}
+
 func (j *job) run(ctx context.Context) (*Done, error) {
-	if err := j.begin(); err != nil {
+	defer func() { j.release() }()
+	if err := j.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer func() { j.journal.close() }()

@@ -115,7 +115,40 @@ func must(t *testing.T, path string) []byte {
 	return raw
 }
 
-// TestResume: a run that is stopped after any batch, or whose journal is cut anywhere, goes on to the same bytes.
+// TestLocked: while a run writes its journal, another is refused, and the first ends as if nobody had
+// come.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	o := Options{Encoder: testEncoder(t, 2), Data: folder(t), Out: filepath.Join(t.TempDir(), "x.jsonl")}
+	if _, err := Run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	want, out := must(t, o.Out), filepath.Join(t.TempDir(), "x.jsonl")
+	var second error
+	o.Out = out
+	o.Events = func(e event.Event) {
+		if at, ok := e.(Progress); ok && at.Done == 4 {
+			_, second = Run(ctx, Options{Encoder: testEncoder(t, 2), Data: o.Data, Out: out, Resume: true})
+		}
+	}
+	if _, err := Run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	var locked *LockedError
+	if !errors.As(second, &locked) || locked.Path != part(out) || locked.Holder.PID != os.Getpid() {
+		t.Errorf("the second run gives %v", second)
+	}
+	if !bytes.Equal(must(t, out), want) {
+		t.Error("the first run's file differs")
+	}
+	if left, err := filepath.Glob(out + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v (%v)", left, err)
+	}
+}
+
+// TestResume: a run that is stopped after any batch, or whose journal is cut, damaged or zeroed
+// anywhere, as a power cut does, goes on to the same bytes.
 func TestResume(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer
@@ -176,6 +209,9 @@ func TestResume(t *testing.T) {
 			if cut%2 == 1 && cut > 300 { // damage instead of a cut, behind the first line
 				raw = slices.Clone(whole)
 				raw[cut] ^= 0x10
+			}
+			if cut%3 == 1 { // what was not synced has its length, but no content
+				raw = append(slices.Clone(whole[:cut]), make([]byte, len(whole)-cut)...)
 			}
 			if err := os.WriteFile(part(o.Out), raw, 0o644); err != nil {
 				t.Fatal(err)

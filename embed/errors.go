@@ -3,6 +3,8 @@ package embed
 import (
 	"context"
 	"fmt"
+
+	"moco/internal/lock"
 )
 
 // StoppedError is the error of a run whose context ended. errors.Is finds context.Canceled in it.
@@ -20,6 +22,9 @@ func (e *StoppedError) Error() string {
 
 // Is tells that the run was stopped from outside.
 func (*StoppedError) Is(target error) bool { return target == context.Canceled }
+
+// LockedError is the error of a run whose journal another process is writing.
+type LockedError = lock.LockedError
 
 // UnfinishedError is the error of a new run where a stopped one has left its journal.
 type UnfinishedError struct{ Journal string }
