@@ -19,7 +19,8 @@ import (
 	"moco/weights"
 )
 
-// keepCheckpoints is how many checkpoints stay: the newest, and those to fall back to if it turns out damaged.
+// keepCheckpoints is how many checkpoints stay: the newest, and those to fall back to if it turns
+// out damaged.
 const keepCheckpoints = 3
 
 // saved is a checkpoint as latest.json lists it.
@@ -63,8 +64,9 @@ func notFinite(t *tensor.Tensor) (float32, bool) {
 	return 0, false
 }
 
-// write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
-// The bytes follow from these alone. Variables that are no numbers any more are refused: such a checkpoint would push out the good ones.
+// write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata
+// what else a run goes on from. The bytes follow from these alone. A variable that holds NaN or Inf is
+// refused: such a checkpoint would push out the good ones.
 func (c *checkpoints) write(s engine.State, step int, metadata map[string]string) error {
 	f := &weights.File{Metadata: metadata}
 	for _, name := range s.Names() {
@@ -100,7 +102,8 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 	return c.prune()
 }
 
-// prune removes the checkpoints that latest.json names no more, and what a run that was killed had not come to remove.
+// prune removes the checkpoints that latest.json names no more, and what a run that was killed had
+// not come to remove.
 func (c *checkpoints) prune() error {
 	files, err := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors"))
 	if err != nil {
@@ -121,9 +124,11 @@ func (c *checkpoints) prune() error {
 func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File, error) {
 	raw, err := os.ReadFile(filepath.Join(c.dir, "latest.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		// A kill during the first save can leave one file that is not listed; more were listed once.
+		// A kill during the first save can leave one file that is not listed; more were listed
+		// once.
 		if files, _ := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors")); len(files) > 1 {
-			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; put it back, or start anew in another folder", c.dir, len(files))
+			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; "+
+				"put it back, or start anew in another folder", c.dir, len(files))
 		}
 		return nil, fmt.Errorf("resume %s: %w", filepath.Dir(c.dir), ErrNoCheckpoint)
 	}
@@ -165,6 +170,8 @@ func restore(f *weights.File, s engine.State) error {
 	return nil
 }
 
+const checkpointFormat = "moco-checkpoint-1"
+
 // position is where in the run a checkpoint was written.
 type position struct {
 	step        int
@@ -173,12 +180,14 @@ type position struct {
 }
 
 func (p position) metadata() map[string]string {
-	return map[string]string{"format": "moco-checkpoint-1", "step": strconv.Itoa(p.step), "recipe": recipe.Write(p.recipe), "data": p.fingerprint}
+	return map[string]string{
+		"format": checkpointFormat, "step": strconv.Itoa(p.step), "recipe": recipe.Write(p.recipe), "data": p.fingerprint,
+	}
 }
 
 func readPosition(f *weights.File) (p position, err error) {
 	m := f.Metadata
-	if m["format"] != "moco-checkpoint-1" {
+	if m["format"] != checkpointFormat {
 		return p, fmt.Errorf("resume: the checkpoint is of format %q, not one that this version reads", m["format"])
 	}
 	if p.step, err = strconv.Atoi(m["step"]); err != nil {
@@ -189,8 +198,8 @@ func readPosition(f *weights.File) (p position, err error) {
 	return p, err
 }
 
-// differences names the keys in which two recipes differ, but for those that change nothing in what a
-// step learns.
+// differences names the keys in which two recipes differ, but for those that change nothing in what
+// a step learns.
 func differences(began, now moco.Recipe) []string {
 	began.CheckpointEvery, began.MaxBad, began.Epochs = now.CheckpointEvery, now.MaxBad, now.Epochs
 	return recipe.Differences(began, now)

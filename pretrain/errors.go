@@ -8,8 +8,8 @@ import (
 	"moco/internal/lock"
 )
 
-// ErrInterrupted is what Run returns when its context ended: the step was finished, and a checkpoint
-// written.
+// ErrInterrupted is what Run returns when its context ended: the step was finished, and a
+// checkpoint written.
 var ErrInterrupted = errors.New("interrupted; the run is saved, and resuming goes on with it")
 
 // ErrNoCheckpoint says that a folder holds nothing to resume from.
@@ -65,8 +65,8 @@ type OtherError = job.OtherError
 // LockedError is the error of a folder in which another process is at work.
 type LockedError = lock.LockedError
 
-// SaveError is the error of a step that cannot be written. Kept is the step of the newest checkpoint,
-// from which resuming goes on; 0 if there is none.
+// SaveError is the error of a step that cannot be written. Kept is the step of the newest
+// checkpoint, from which resuming goes on; 0 if there is none.
 type SaveError struct {
 	What string // "step 7", or "the encoder of step 7"
 	Kept int

@@ -39,7 +39,8 @@ type Step struct {
 	Loss     float64 `json:"loss"`
 	Accuracy float64 `json:"accuracy"` // share of queries nearest to their positive key
 	LR       float64 `json:"lr"`
-	// ImagesPerSecond is over the run so far, views included, without compilation, the first step, monitors and checkpoints.
+	// ImagesPerSecond is over the run so far, views included, without compilation, the first step,
+	// monitors and checkpoints.
 	ImagesPerSecond float64 `json:"images_per_second"`
 	SecondsLeft     float64 `json:"seconds_left"`
 }
@@ -64,7 +65,8 @@ type Monitor struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine by age, in steps (0: the last step's).
+// Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine
+// by age, in steps (0: the last step's).
 type Consistency struct {
 	Epoch  int       `json:"epoch"`
 	Step   int       `json:"step"`
@@ -123,9 +125,9 @@ var kinds = map[string]func() event.Event{
 	Done{}.Kind():        func() event.Event { return new(Done) },
 }
 
-// ReadLog reads the events of a run's log, each as a pointer to its type (*Step, ...). A log that is
-// not there has none; lines that are no events, cut short by a kill or written by another version,
-// are passed over.
+// ReadLog reads the events of a run's log, each as a pointer to its type (*Step, ...). A log that
+// is not there has none; lines that are no events, cut short by a kill or written by another
+// version, are passed over.
 func ReadLog(path string) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		f, err := os.Open(path)

@@ -39,16 +39,18 @@ func IsRun(path string) bool {
 	return err == nil
 }
 
-// Begun tells whether a run has begun in a folder that can go on to an end after so many epochs. The
-// error of one that began with another number of epochs is an *OtherError: Run would stretch its
-// schedule, and the result would not be that of a run of this length. A damaged run is for Run to tell.
+// Begun tells whether a run has begun in a folder that can go on to an end after so many epochs.
+// The error of one that began with another number of epochs is an *OtherError: Run would stretch
+// its schedule, and the result would not be that of a run of this length. A damaged run is for Run
+// to tell.
 func Begun(path string, epochs int) (bool, error) {
 	began, err := folder(path).recipe()
 	switch {
 	case err != nil:
 		return IsRun(path), nil
 	case began.Epochs != epochs:
-		return true, &OtherError{Folder: path, Changes: []string{fmt.Sprintf("epochs is %d and was %d", epochs, began.Epochs)}}
+		change := fmt.Sprintf("epochs is %d and was %d", epochs, began.Epochs)
+		return true, &OtherError{Folder: path, Changes: []string{change}}
 	}
 	return true, nil
 }
@@ -128,8 +130,8 @@ func (f folder) empty() (bool, error) {
 // asideOf is the pattern of the names under which a file is written before it appears.
 func asideOf(path string) string { return "." + filepath.Base(path) + ".*.tmp" }
 
-// tidy removes what saves that were killed left behind. The folder must be locked: those of a process
-// that lives look the same.
+// tidy removes what saves that were killed left behind. The folder must be locked: those of a
+// process that lives look the same.
 func (f folder) tidy() {
 	for _, dir := range []string{string(f), f.checkpoints()} {
 		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.tmp"))
@@ -192,8 +194,9 @@ func (r *run) resume(ctx context.Context) error {
 		return err
 	}
 	if at.fingerprint != r.fingerprint {
-		return &OtherError{Folder: r.o.Out, Changes: []string{
-			fmt.Sprintf("the images are %s, with the fingerprint %s, and were others, with %s", r.o.DataPath, r.fingerprint, at.fingerprint)}}
+		change := fmt.Sprintf("the images are %s, with the fingerprint %s, and were others, with %s",
+			r.o.DataPath, r.fingerprint, at.fingerprint)
+		return &OtherError{Folder: r.o.Out, Changes: []string{change}}
 	}
 	if err := r.sameRun(at.recipe); err != nil {
 		return err
@@ -210,8 +213,8 @@ func (r *run) resume(ctx context.Context) error {
 	return r.saveEncoder() // a kill may have left that of another step
 }
 
-// restart begins a run again that was killed before its first checkpoint: it has a recipe, and nothing
-// learned to lose.
+// restart begins a run again that was killed before its first checkpoint: it has a recipe, and
+// nothing learned to lose.
 func (r *run) restart(none error) error {
 	began, err := r.folder.recipe()
 	if errors.Is(err, os.ErrNotExist) {
@@ -239,8 +242,8 @@ func (r *run) sameRun(began moco.Recipe) error {
 		return &OtherError{Folder: r.o.Out, Changes: d}
 	}
 	if began.Epochs != r.recipe.Epochs {
-		r.later("the run began with %d epochs and goes on with the schedule of %d: its result is not that of a run of %d epochs from the start",
-			began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
+		r.later("the run began with %d epochs and goes on with the schedule of %d: "+
+			"its result is not that of a run of %d epochs from the start", began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
 	}
 	return nil
 }

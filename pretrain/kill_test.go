@@ -16,10 +16,10 @@ import (
 	"moco/recipe"
 )
 
-// TestKilled kills a run, by the real signal, wherever it writes or tells something: in the middle of
-// files, between a checkpoint and latest.json, between that and the encoder. First once at each such
-// place, then at the first place, the second when resumed, and so on. It must end with the bits of a
-// run that nobody touched, the encoder of its last step, and every monitor.
+// TestKilled kills a run, by the real signal, wherever it writes or tells something: in the middle
+// of files, between a checkpoint and latest.json, between that and the encoder. First once at each
+// such place, then at the first place, the second when resumed, and so on. It must end with the
+// bits of a run that nobody touched, the encoder of its last step, and every monitor.
 func TestKilled(t *testing.T) {
 	if at := os.Getenv("MOCO_TEST_KILL_AT"); at != "" {
 		dies(t, at, os.Getenv("MOCO_TEST_KILL_OUT"))
@@ -127,8 +127,8 @@ func dies(t *testing.T, at, out string) {
 	}
 }
 
-// deadly is a file system on which a process can die: in the middle of a file, and when one has just
-// appeared.
+// deadly is a file system on which a process can die: in the middle of a file, and when one has
+// just appeared.
 type deadly struct {
 	atomicfile.OS
 	place func()
@@ -199,8 +199,8 @@ func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 	}
 }
 
-// TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor evaluates
-// when it is resumed, once.
+// TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor
+// evaluates when it is resumed, once.
 func TestMonitorIsMadeUpFor(t *testing.T) {
 	o := options(t, 1, "epochs=1")
 	o.Monitor.Train, o.Monitor.Test = o.Data, o.Data
@@ -246,7 +246,8 @@ func TestLonger(t *testing.T) {
 	}
 }
 
-// TestDivergedWeightsAreNotSaved: a step whose loss was still finite can leave weights that are not.
+// TestDivergedWeightsAreNotSaved: a step whose loss was still finite can leave weights that are
+// not.
 func TestDivergedWeightsAreNotSaved(t *testing.T) {
 	o := options(t, 1, "checkpoint_every=1")
 	finish(t, func() Options { o := o; o.Steps = 2; return o }())

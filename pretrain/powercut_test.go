@@ -12,10 +12,10 @@ import (
 	"moco/internal/event"
 )
 
-// TestPowerCut lets the power go at every sync and rename of a run, whose file system then loses, cuts
-// or garbles what was not synced, or keeps it after all. Resumed, the run must go on after the last
-// step that it told to be saved and end with the bits of one that nobody touched, and its log must tell
-// every step, monitor and measure of the keys.
+// TestPowerCut lets the power go at every sync and rename of a run, whose file system then loses,
+// cuts or garbles what was not synced, or keeps it after all. Resumed, the run must go on after the
+// last step that it told to be saved and end with the bits of one that nobody touched, and its log
+// must tell every step, monitor and measure of the keys.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	want := powerCutOptions(t)

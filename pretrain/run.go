@@ -1,4 +1,5 @@
-// Package pretrain runs a recipe: the loop over batches with its folder, checkpoints, monitor and log.
+// Package pretrain runs a recipe: the loop over batches with its folder, checkpoints, monitor and
+// log.
 //
 // A run's folder (folder.go) holds enough to repeat the run and to go on with it. A run that was
 // stopped anywhere goes on from its last checkpoint, or from its beginning if it has none yet, with
@@ -35,8 +36,8 @@ type Options struct {
 	// epochs (the schedule is then stretched to the new length), checkpoint_every and max_bad.
 	Resume bool
 	Steps  int // stop after so many steps; 0: at the end of the recipe. The schedule stays the recipe's.
-	// Start is the encoder that training starts from; nil: random weights. The recipe then names it. A
-	// run that goes on from a checkpoint needs it no more.
+	// Start is the encoder that training starts from; nil: random weights. The recipe then names
+	// it. A run that goes on from a checkpoint needs it no more.
 	Start *encoder.Encoder
 	// SaveEvery is epochs from one checkpoint to the next, where epochs are short; 0 is 1. The last
 	// epoch always has one.
@@ -44,13 +45,15 @@ type Options struct {
 
 	Monitor MonitorOptions
 
-	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same views
-	// encoded now.
+	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same
+	// views encoded now.
 	Consistency bool
 
-	Engine      engine.Engine
-	Workers     int               // goroutines that decode and draw views
-	MemoryLimit int64             // bytes that the run may plan for; 0: three quarters of what is free, the rest being for decoded images
+	Engine  engine.Engine
+	Workers int // goroutines that decode and draw views
+	// MemoryLimit is bytes that the run may plan for; 0: three quarters of what is free, the rest being
+	// for decoded images.
+	MemoryLimit int64
 	Events      func(event.Event) // told everything; may be nil
 	Log         *slog.Logger      // names skipped images; may be nil
 }
@@ -85,8 +88,8 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	return newRun(o).run(ctx)
 }
 
-// files is what a run needs of a file system to write with. Tests put one below it that loses what was
-// not synced.
+// files is what a run needs of a file system to write with. Tests put one below it that loses what
+// was not synced.
 type files interface {
 	atomicfile.FS
 	Append(name string) (atomicfile.File, error)
@@ -215,8 +218,8 @@ func (r *run) compile() error {
 	return nil
 }
 
-// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint is
-// written, and the largest plan, since programs of one state work in the same memory.
+// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint
+// is written, and the largest plan, since programs of one state work in the same memory.
 func memory(costs ...engine.Cost) int64 {
 	var variables, work int64
 	for _, c := range costs {

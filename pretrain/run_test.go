@@ -64,7 +64,8 @@ func finish(t *testing.T, o Options) *Done {
 	return done
 }
 
-// TestSameBits: workers, interruptions, kills and damaged checkpoints change nothing in what a run ends with.
+// TestSameBits: workers, interruptions, kills and damaged checkpoints change nothing in what a run
+// ends with.
 func TestSameBits(t *testing.T) {
 	want := finish(t, options(t, 1))
 	if want.Step != 12 || want.Epoch != 4 || math.IsNaN(want.Loss) {
@@ -175,7 +176,8 @@ func videos(t *testing.T) *data.Set {
 	return set
 }
 
-// TestFrames: a run whose positives are frames ends with the same bits however it is stopped, and its queue holds the ids of videos.
+// TestFrames: a run whose positives are frames ends with the same bits however it is stopped, and
+// its queue holds the ids of videos.
 func TestFrames(t *testing.T) {
 	frames := func(workers int, more ...string) Options {
 		o := options(t, workers, append([]string{"positives=frames", "max_gap=1", "mask_same_image=false", "epochs=3"}, more...)...)
@@ -289,7 +291,8 @@ func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	o := options(t, 1)
-	// config.yaml, a checkpoint, latest.json, the encoder; then there is no room for the next checkpoint.
+	// config.yaml, a checkpoint, latest.json, the encoder; then there is no room for the next
+	// checkpoint.
 	_, err := newRunOn(o, &small{room: 4}).run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "disk is full") || !errors.As(err, new(*SaveError)) {
 		t.Fatalf("a full disk gives %v", err)

@@ -32,7 +32,8 @@ func trained(t *testing.T, settings ...string) (*encoder.Encoder, *weights.File)
 	return e, f
 }
 
-// TestStart: a run begins with the weights and statistics of the encoder that it starts from; with a head where that fits, never with a classifier's.
+// TestStart: a run begins with the weights and statistics of the encoder that it starts from; with
+// a head where that fits, never with a classifier's.
 func TestStart(t *testing.T) {
 	start, file := trained(t)
 	for name, c := range map[string]struct {
@@ -77,7 +78,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestStartResumes: a run that starts from an encoder ends with the same bits after interruptions, knows where it came from, and refuses another start.
+// TestStartResumes: a run that starts from an encoder ends with the same bits after interruptions,
+// knows where it came from, and refuses another start.
 func TestStartResumes(t *testing.T) {
 	start, _ := trained(t)
 	other, _ := trained(t, "seed=6")

@@ -67,8 +67,8 @@ func (r *run) train(ctx context.Context) error {
 	return nil
 }
 
-// catchUp makes what the run was stopped before, behind its last checkpoint: how consistent the keys
-// are, and the monitor; or the monitor before the first step.
+// catchUp makes what the run was stopped before, behind its last checkpoint: how consistent the
+// keys are, and the monitor; or the monitor before the first step.
 func (r *run) catchUp(ctx context.Context) error {
 	told, err := r.recall()
 	if err != nil {
@@ -122,8 +122,8 @@ func (r *run) one(ctx context.Context) error {
 	return nil
 }
 
-// after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the consistency
-// of the keys, and the monitor.
+// after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the
+// consistency of the keys, and the monitor.
 func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
 	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
@@ -162,7 +162,8 @@ func (r *run) measureKeys(ctx context.Context) error {
 	return err
 }
 
-// stopped saves a run that is ending early because it was interrupted; any other error is passed on.
+// stopped saves a run that is ending early because it was interrupted; any other error is passed
+// on.
 func (r *run) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err

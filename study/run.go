@@ -49,8 +49,8 @@ type Result struct {
 	Steps           int       `json:"steps"`
 	Epochs          []float64 `json:"epochs"`   // at which the accuracy was taken
 	Accuracy        []float64 `json:"accuracy"` // percent
-	// Consistency of the dictionary in the middle of training: the cosine of stored keys with the same
-	// views encoded then, by age in steps.
+	// Consistency of the dictionary in the middle of training: the cosine of stored keys with the
+	// same views encoded then, by age in steps.
 	Age    []int     `json:"age,omitempty"`
 	Cosine []float64 `json:"cosine,omitempty"`
 	Others float64   `json:"others,omitempty"` // the cosine of different images
@@ -65,16 +65,17 @@ type Result struct {
 // Identity is the recipe and the images that the result holds for.
 func (r Result) Identity() job.Identity {
 	return job.Identity{
-		{Name: "recipe", Value: r.Recipe}, {Name: "images", Value: r.Data}, {Name: "monitor images", Value: r.Monitor, Newer: true},
+		{Name: "recipe", Value: r.Recipe}, {Name: "images", Value: r.Data},
+		{Name: "monitor images", Value: r.Monitor, Newer: true},
 	}
 }
 
-// Execute runs what of the study is not done yet and returns all results in the order of Study.Runs;
-// after each run it writes the tables and plots anew. A run that diverges or fails is a result with
-// its reason; one that failed for another reason than its numbers is tried again the next time. When
-// the context ends, the run in progress is saved, and the same call goes on with it; the results so
-// far are returned with the error. A folder with another study's run in it is an *job.OtherError, one
-// in which another process works a *pretrain.LockedError.
+// Execute runs what of the study is not done yet and returns all results in the order of
+// Study.Runs; after each run it writes the tables and plots anew. A run that diverges or fails is a
+// result with its reason; one that failed for another reason than its numbers is tried again the
+// next time. When the context ends, the run in progress is saved, and the same call goes on with
+// it; the results so far are returned with the error. A folder with another study's run in it is an
+// *job.OtherError, one in which another process works a *pretrain.LockedError.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {

@@ -175,7 +175,8 @@ func (s *Study) checkSetting(setting string) error {
 	for _, one := range s.Series {
 		for _, p := range one.Points {
 			if slices.ContainsFunc(one.Set, sets) || slices.ContainsFunc(p.Set, sets) {
-				return &job.SetError{Setting: setting, By: "the study", Values: fmt.Sprintf("what series %q compares", one.Name)}
+				values := fmt.Sprintf("what series %q compares", one.Name)
+				return &job.SetError{Setting: setting, By: "the study", Values: values}
 			}
 		}
 	}

@@ -3,11 +3,13 @@ package study
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"moco/engine/cpu"
 	"moco/internal/event"
 	"moco/internal/job"
+	"moco/internal/lock"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -214,7 +217,64 @@ func TestExecute(t *testing.T) {
 	}
 }
 
-// TestInterrupted: a study that is stopped in its second run keeps the first, has tables, and ends as if nothing had happened.
+// TestLocked: a folder in which another process works is an error, of the study and of a run in it, and
+// no row of the table.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	o := options(t, tiny)
+	began := count(&o)
+	for _, folder := range []string{o.Out, filepath.Join(o.Out, "runs", "queue-8-seed0")} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_, release, err := lock.Folder(ctx, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var locked *pretrain.LockedError
+		if results, err := Execute(ctx, o); !errors.As(err, &locked) || locked.Path != folder || len(results) > 0 {
+			t.Errorf("while %s is locked: %d results, %v", folder, len(results), err)
+		}
+		release()
+	}
+	if *began != 1 {
+		t.Errorf("%d runs began, want the one that was refused", *began)
+	}
+}
+
+// TestOldResult: a result.json from before the images of the monitor were kept still holds; its fields
+// have the names that they had.
+func TestOldResult(t *testing.T) {
+	t.Parallel()
+	o := options(t, tiny)
+	runs, err := o.Study.Runs(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(map[string]any{
+		"series": "queue", "x": 8, "label": "8", "seed": 0, "knn_top1": 40.5, "loss": 1.5, "images_per_second": 100, "seconds": 2,
+		"steps": 10, "epochs": []int{1, 2}, "accuracy": []float64{30, 40.5}, "age": []int{0, 7}, "cosine": []float64{1, 0.9}, "others": 0.3,
+		"recipe": recipe.Write(runs[0].Recipe), "data": o.Data.Fingerprint(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(o.Out, "runs", runs[0].Name)
+	if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, job.File), raw, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	state, got, err := o.job(runs[0], Result{Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint(), Monitor: "m"}).State()
+	want := Result{Series: "queue", X: 8, Label: "8", KNNTop1: 40.5, Loss: 1.5, ImagesPerSecond: 100, Seconds: 2, Steps: 10,
+		Epochs: []float64{1, 2}, Accuracy: []float64{30, 40.5}, Age: []int{0, 7}, Cosine: []float64{1, 0.9}, Others: 0.3,
+		Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint()}
+	if err != nil || state != job.Done || !reflect.DeepEqual(got, want) {
+		t.Errorf("state %v (%v) with\n%+v\nwant\n%+v", state, err, got, want)
+	}
+}
+
+// TestInterrupted: a study that is stopped in its second run keeps the first, has tables, and ends
+// as if nothing had happened.
 func TestInterrupted(t *testing.T) {
 	whole := options(t, tiny)
 	want, err := Execute(context.Background(), whole)
@@ -256,7 +316,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestFailures: a run that diverges is a result for good; one that fails otherwise is a row, and tried again.
+// TestFailures: a run that diverges is a result for good; one that fails otherwise is a row, and
+// tried again.
 func TestFailures(t *testing.T) {
 	o := options(t, `
 title: Failures

@@ -17,11 +17,11 @@ import (
 	"moco/tensor"
 )
 
-// Compare does what of the comparison is not done yet, seed by seed, so that one that is stopped early
-// has the first seed of everything; after each arm it writes results.json and table.md anew. When the
-// context ends, the run in progress is saved, and what there is is returned with
-// pretrain.ErrInterrupted. A folder with another comparison's part in it is a *pretrain.OtherError, one
-// in which another process works a *pretrain.LockedError.
+// Compare does what of the comparison is not done yet, seed by seed, so that one that is stopped
+// early has the first seed of everything; after each arm it writes results.json and table.md anew.
+// When the context ends, the run in progress is saved, and what there is is returned with
+// pretrain.ErrInterrupted. A folder with another comparison's part in it is a *pretrain.OtherError,
+// one in which another process works a *pretrain.LockedError.
 func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func (c *comparing) arm(ctx context.Context, arm string, seed int) (*Outcome, er
 	return one, nil
 }
 
-// tuning is how an arm is fine-tuned with one of the shares, from an encoder or, if that is nil, from
-// scratch.
+// tuning is how an arm is fine-tuned with one of the shares, from an encoder or, if that is nil,
+// from scratch.
 func (c *Comparison) tuning(arm string, share data.Share, start *encoder.Encoder) *Tuning {
 	return &Tuning{
 		Start: start, Like: c.Recipe, Settings: c.TuningSettings, Labels: share,
@@ -174,8 +174,8 @@ func (c *comparing) pretrain(ctx context.Context, p Part) (*encoder.Encoder, err
 // embeddingBatch is how many images are encoded at once for classifiers.
 const embeddingBatch = 256
 
-// linear is the training of linear classifiers on the features of an encoder, or of random weights if
-// that is nil, as a job.
+// linear is the training of linear classifiers on the features of an encoder, or of random weights
+// if that is nil, as a job.
 func (c *Comparison) linear(p Part, start *encoder.Encoder) (j job.Job[Linear], err error) {
 	learned, err := c.recipe(p.Arm, p.Seed)
 	if err != nil {
@@ -196,7 +196,15 @@ func (c *Comparison) linear(p Part, start *encoder.Encoder) (j job.Job[Linear], 
 	return job.Job[Linear]{
 		Folder: c.folder(p), Identity: blank.Identity(),
 		Work: func(ctx context.Context, _ bool) (Linear, error) {
-			result, err := c.classify(ctx, p, l, learned, start)
+			train, test, err := c.features(ctx, learned, start)
+			if err != nil {
+				return blank, err
+			}
+			result, err := l.Classify(ctx, c.Engine, train, test, func(at evaluate.Progress) {
+				if c.Probing != nil {
+					c.Probing(p, at)
+				}
+			})
 			if err != nil {
 				return blank, err
 			}
@@ -205,29 +213,24 @@ func (c *Comparison) linear(p Part, start *encoder.Encoder) (j job.Job[Linear], 
 	}, nil
 }
 
-// classify trains linear classifiers on frozen features.
-func (c *Comparison) classify(ctx context.Context, p Part, l evaluate.Linear, learned moco.Recipe, start *encoder.Encoder) (*evaluate.LinearResult, error) {
+// features are those of the training and the test images, by an encoder like start, which may be nil.
+func (c *Comparison) features(
+	ctx context.Context, learned moco.Recipe, start *encoder.Encoder,
+) (train, test *evaluate.Embedded, err error) {
 	var trained map[string]*tensor.Tensor // nil: random weights
-	var err error
 	if start != nil {
 		if trained, err = start.Start(&learned); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	model, err := encoder.Untrained(learned, trained, encoder.Options{Engine: c.Engine, Batch: embeddingBatch})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer model.Close()
-	var sets [2]*evaluate.Embedded
-	for i, set := range []*data.Set{c.Train, c.Test} {
-		if sets[i], err = evaluate.Features(ctx, model, set, encoder.Backbone, nil); err != nil {
-			return nil, err
-		}
+	if train, err = evaluate.Features(ctx, model, c.Train, encoder.Backbone, nil); err != nil {
+		return nil, nil, err
 	}
-	return l.Classify(ctx, c.Engine, sets[0], sets[1], func(at evaluate.Progress) {
-		if c.Probing != nil {
-			c.Probing(p, at)
-		}
-	})
+	test, err = evaluate.Features(ctx, model, c.Test, encoder.Backbone, nil)
+	return train, test, err
 }

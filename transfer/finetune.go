@@ -1,5 +1,5 @@
-// Package transfer asks what an encoder is worth where it was not trained: it trains on from it with
-// labels, and sets the ways to come by an encoder side by side (He et al. 2020, Sec. 4).
+// Package transfer asks what an encoder is worth where it was not trained: it trains on from it
+// with labels, and sets the ways to come by an encoder side by side (He et al. 2020, Sec. 4).
 package transfer
 
 import (
@@ -21,15 +21,15 @@ import (
 	"moco/recipe"
 )
 
-// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where they
-// are, below a new classifier.
+// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where
+// they are, below a new classifier.
 type Tuning struct {
 	Start    *encoder.Encoder // nil: from scratch, random weights
 	Like     moco.Recipe      // its Encoder, Views and Precision are what is trained; those of Start if there is one
 	Settings []string         // change the recipe (TuningRecipe): key=value
 	Labels   data.Share       // of the training images
-	// Seeds is the number of runs. Each draws its own share of the labels, head, order and views, and
-	// from scratch its own weights.
+	// Seeds is the number of runs. Each draws its own share of the labels, head, order and views,
+	// and from scratch its own weights.
 	Seeds int
 
 	Train, Test *data.Set // labelled
@@ -68,15 +68,18 @@ type Tuned struct {
 
 // Identity is the recipe and the images that the result holds for.
 func (t Tuned) Identity() job.Identity {
-	return job.Identity{{Name: "recipe", Value: t.Recipe}, {Name: "images", Value: t.Data}, {Name: "test images", Value: t.Test}}
+	return job.Identity{
+		{Name: "recipe", Value: t.Recipe}, {Name: "images", Value: t.Data}, {Name: "test images", Value: t.Test},
+	}
 }
 
 // TuningRecipe is how a number of labelled images is learned from, by an encoder as that of like.
 //
-// Labels are learned with crops and flips only. The batch is small, because few labels make few steps.
-// The number of epochs falls with the root of the number of images, so that fewer labels are seen more
-// often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from
-// an encoder and from scratch, and both did best with them, or within a point of it (docs/design.md).
+// Labels are learned with crops and flips only. The batch is small, because few labels make few
+// steps. The number of epochs falls with the root of the number of images, so that fewer labels are
+// seen more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are
+// the same from an encoder and from scratch, and both did best with them, or within a point of it
+// (docs/design.md).
 func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
 	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
@@ -88,9 +91,9 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	return r
 }
 
-// Finetune fine-tunes with each seed, from where an earlier call stopped, and classifies the test images
-// with the result. When the context ends, the run in progress is saved, and the seeds that are done are
-// returned with pretrain.ErrInterrupted. A seed's folder with another run in it is a
+// Finetune fine-tunes with each seed, from where an earlier call stopped, and classifies the test
+// images with the result. When the context ends, the run in progress is saved, and the seeds that
+// are done are returned with pretrain.ErrInterrupted. A seed's folder with another run in it is a
 // *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
 func Finetune(ctx context.Context, t Tuning) ([]Tuned, error) {
 	list := job.List[Part, Tuned]{Watch: t.Watch}
@@ -118,7 +121,8 @@ func stopped(ctx context.Context, err error) error {
 func (t *Tuning) share(seed int) (*data.Set, error) {
 	classes := t.Train.Classes()
 	if len(classes) < 2 {
-		return nil, fmt.Errorf("fine-tuning needs labelled images of at least 2 classes, and %s holds none: give class folders", t.TrainPath)
+		return nil, fmt.Errorf("fine-tuning needs labelled images of at least 2 classes, and %s holds none: give class folders",
+			t.TrainPath)
 	}
 	if t.Labels == data.All {
 		return t.Train, nil
@@ -210,11 +214,12 @@ func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
 	}, nil
 }
 
-// stepsASave is about how many steps lie between two checkpoints: epochs of few images are over in no
-// time.
+// stepsASave is about how many steps lie between two checkpoints: epochs of few images are over in
+// no time.
 const stepsASave = 300
 
-// score completes a result by what the run was like, and how its classifier does on the test images.
+// score completes a result by what the run was like, and how its classifier does on the test
+// images.
 func (t *Tuning) score(ctx context.Context, done *pretrain.Done, r *Tuned) error {
 	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: embeddingBatch})
 	if err != nil {

@@ -25,18 +25,20 @@ const (
 // Arms lists them in the order of the table.
 func Arms() []string { return []string{MoCo, Supervised, Scratch} }
 
-// Comparison is the paper's question: encoders are pretrained on some images, and linear classifiers and
-// fine-tuning on others tell what that was worth.
+// Comparison is the paper's question: encoders are pretrained on some images, and linear
+// classifiers and fine-tuning on others tell what that was worth.
 type Comparison struct {
 	Arms  []string // some of Arms, in its order
 	Seeds int      // each pretrains, draws labels and trains anew
 
-	// Recipe is MoCo's pretraining, seed apart. Its encoder, views and precision are those of all arms.
+	// Recipe is MoCo's pretraining, seed apart. Its encoder, views and precision are those of all
+	// arms.
 	Recipe moco.Recipe
-	// Model stands for MoCo's pretraining with every seed; may be nil. Recipe's encoder must be its.
+	// Model stands for MoCo's pretraining with every seed; may be nil. Recipe's encoder must be
+	// its.
 	Model *encoder.Encoder
-	// SupervisedSettings change the recipe of supervised pretraining, which is TuningRecipe's with as many
-	// epochs as Recipe.
+	// SupervisedSettings change the recipe of supervised pretraining, which is TuningRecipe's with
+	// as many epochs as Recipe.
 	SupervisedSettings []string
 	Linear             evaluate.Linear
 	Labels             []data.Share // with which each arm is fine-tuned
@@ -55,15 +57,15 @@ type Comparison struct {
 	Log     *slog.Logger
 }
 
-// Watch is told how the parts of a comparison go. The result of one is the accuracy of its classifier,
-// in percent; pretraining has none, and its end is not told.
+// Watch is told how the parts of a comparison go. The result of one is the accuracy of its
+// classifier, in percent; pretraining has none, and its end is not told.
 type Watch = job.Watch[Part, float64]
 
 // Part is one thing to do in a comparison.
 type Part struct {
 	Arm  string `json:"arm"`
 	Seed int    `json:"seed"`
-	What string `json:"what"` // pretraining, linear, or fine-tuning with a share of the labels
+	What string `json:"what"` // pretrain, linear, or labels-1% and so on: fine-tuning with that share
 }
 
 // What is done with an arm: pretrain, linear, or labels-1% and so on.

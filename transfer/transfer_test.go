@@ -19,7 +19,8 @@ import (
 	"moco/recipe"
 )
 
-// small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with other images.
+// small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with
+// other images.
 func small(t *testing.T) Comparison {
 	t.Helper()
 	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4", "epochs=1"}, quick...))

@@ -1,6 +1,6 @@
-// Package job does things in folders of their own, so that what was stopped goes on and what is done
-// is not done again. A job's result lies in its folder and says what it holds for; only one process
-// at a time works there (package lock).
+// Package job does things in folders of their own, so that what was stopped goes on and what is
+// done is not done again. A job's result lies in its folder and says what it holds for; only one
+// process at a time works there (package lock).
 package job
 
 import (
@@ -42,17 +42,18 @@ type Result interface {
 type Job[T Result] struct {
 	Folder   string
 	Identity Identity // what the result will hold for
-	// Begun tells whether there is work in the folder to go on with. It returns an *OtherError where
-	// that is of another job. nil: the work has no parts, and begins again.
+	// Begun tells whether there is work in the folder to go on with. It returns an *OtherError
+	// where that is of another job. nil: the work has no parts, and begins again.
 	Begun func() (bool, error)
 	// Work does the job, or goes on with it. ctx holds the folder's lock.
 	Work func(ctx context.Context, resume bool) (T, error)
-	// Again tells of results that are not kept, so that the job is done anew the next time. May be nil.
+	// Again tells of results that are not kept, so that the job is done anew the next time. May be
+	// nil.
 	Again func(T) bool
 }
 
-// State looks at the folder. With Done it returns the result that lies there. The error of Other is an
-// *OtherError.
+// State looks at the folder. With Done it returns the result that lies there. The error of Other is
+// an *OtherError.
 func (j Job[T]) State() (State, T, error) {
 	var old T
 	raw, err := os.ReadFile(j.path())
@@ -87,8 +88,8 @@ func (j Job[T]) begun() (state State, none T, err error) {
 
 func (j Job[T]) path() string { return filepath.Join(j.Folder, File) }
 
-// Do does the job, or goes on with it, and puts the result into the folder, unless it is there: then it
-// is returned. The error of a folder in which another process works is a *lock.LockedError.
+// Do does the job, or goes on with it, and puts the result into the folder, unless it is there:
+// then it is returned. The error of a folder in which another process works is a *lock.LockedError.
 func (j Job[T]) Do(ctx context.Context) (T, error) {
 	state, result, err := j.State()
 	if err != nil || state == Done {
@@ -109,8 +110,8 @@ func (j Job[T]) Do(ctx context.Context) (T, error) {
 	return result, write(j.path(), result)
 }
 
-// Hold makes a folder and locks it. A file system without locks is no error here: training, which all
-// longer jobs are, warns of it.
+// Hold makes a folder and locks it. A file system without locks is no error here: training, which
+// all longer jobs are, warns of it.
 func Hold(ctx context.Context, folder string) (held context.Context, release func(), err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return ctx, nil, fmt.Errorf("make a folder: %w", err)

@@ -55,14 +55,14 @@ type Task[P any, T Result] struct {
 type List[P any, T Result] struct {
 	Tasks []Task[P, T]
 	Watch Watch[P, T]
-	// After makes something of the results so far, in the order of the tasks: after each job that was
-	// done now, and when one cannot be done. May be nil.
+	// After makes something of the results so far, in the order of the tasks: after each job that
+	// was done now, and when one cannot be done. May be nil.
 	After func(done []T) error
 }
 
-// Do does what of the list is not done yet, and returns all results. Before it does anything it looks
-// at every folder, and refuses the list where one holds another job. With an error it returns the
-// results so far.
+// Do does what of the list is not done yet, and returns all results. Before it does anything it
+// looks at every folder, and refuses the list where one holds another job. With an error it returns
+// the results so far.
 func (l List[P, T]) Do(ctx context.Context) ([]T, error) {
 	results := make([]*T, len(l.Tasks))
 	c := clock{began: time.Now()}

@@ -1,8 +1,8 @@
 // Package lock keeps two processes from working in one place: in a run's folder, or on a journal.
 //
-// The lock is the kernel's (flock, or LockFileEx on Windows), on a file of its own. It ends with the
-// process that holds it, however that ends, so it is never stale. Who holds it stands in the file,
-// for messages only: nothing is decided by a process number, since numbers are used again.
+// The lock is the kernel's (flock, or LockFileEx on Windows), on a file of its own. It ends with
+// the process that holds it, however that ends, so it is never stale. Who holds it stands in the
+// file, for messages only: nothing is decided by a process number, since numbers are used again.
 //
 // Only what writes takes the lock. Reading a run needs none.
 package lock
@@ -23,8 +23,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// File is the name of the lock file in a folder. It is there while somebody holds the lock, and after
-// a kill, when it means nothing.
+// File is the name of the lock file in a folder. It is there while somebody holds the lock, and
+// after a kill, when it means nothing.
 const File = ".lock"
 
 // grace is how long a lock that is held is tried again. A process that was killed holds its locks
@@ -65,7 +65,8 @@ type UnsupportedError struct {
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("the file system of %s has no locks (%v): nothing keeps a second process from writing there too", e.Path, e.Err)
+	return fmt.Sprintf("the file system of %s has no locks (%v): nothing keeps a second process from writing there too",
+		e.Path, e.Err)
 }
 
 // Unwrap returns what the system said.
@@ -133,8 +134,8 @@ func take(ctx context.Context, file string) (*flock.Flock, error) {
 	}
 }
 
-// same tells whether the file that was locked is the one that has the name. Its last holder may have
-// removed it after it was opened here.
+// same tells whether the file that was locked is the one that has the name. Its last holder may
+// have removed it after it was opened here.
 func same(f *flock.Flock, file string) bool {
 	mine, err := f.Stat()
 	if err != nil {
@@ -165,7 +166,8 @@ const holderAt = 1
 // sign writes down who holds the lock. That it is not written, or not whole, harms only a message.
 func sign(file string) {
 	host, _ := os.Hostname()
-	line, err := json.Marshal(Holder{PID: os.Getpid(), Host: host, Command: command(), Since: time.Now().Truncate(time.Second)})
+	now := time.Now().Truncate(time.Second)
+	line, err := json.Marshal(Holder{PID: os.Getpid(), Host: host, Command: command(), Since: now})
 	if err != nil {
 		return
 	}
