@@ -101,7 +101,7 @@ func (r *run) makeFolder(path string) error {
 
 // lock keeps other processes from the folder until the run is closed.
 func (r *run) lock(ctx context.Context) error {
-	_, release, err := lock.Folder(ctx, r.o.Out)
+	_, release, err := r.hold(ctx, r.o.Out)
 	var unsupported *lock.UnsupportedError
 	if errors.As(err, &unsupported) {
 		r.later("%v; start no other", unsupported)

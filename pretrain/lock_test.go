@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"moco/internal/event"
@@ -104,4 +105,24 @@ func lives(t *testing.T, out string) {
 		}
 	}
 	finish(t, o)
+}
+
+// TestNoLocks: on a file system without locks a run goes on, and says what that means.
+func TestNoLocks(t *testing.T) {
+	t.Parallel()
+	o := options(t, 1)
+	told := ""
+	o.Steps = 1
+	o.Events = func(e event.Event) {
+		if w, ok := e.(Warning); ok {
+			told += w.Message
+		}
+	}
+	r := newRun(o)
+	r.hold = func(ctx context.Context, folder string) (context.Context, func(), error) {
+		return ctx, nil, &lock.UnsupportedError{Path: folder, Err: errors.ErrUnsupported}
+	}
+	if _, err := r.run(context.Background()); err != nil || !strings.Contains(told, "nothing keeps a second process") {
+		t.Errorf("the run ends with %v, and told %q", err, told)
+	}
 }

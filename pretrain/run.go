@@ -21,6 +21,7 @@ import (
 	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/loader"
+	"moco/internal/lock"
 	"moco/internal/sys"
 	"moco/recipe"
 )
@@ -70,10 +71,13 @@ type run struct {
 	checkpoints *checkpoints
 	fingerprint string // of the data
 	events      *recorder
-	files       files    // what is written goes through it
-	release     func()   // of the folder's lock
-	monitor     *monitor // nil: none
-	watch       watch
+	files       files // what is written goes through it
+	// hold locks a folder, as lock.Folder does; release gives the lock back.
+	hold    func(ctx context.Context, folder string) (context.Context, func(), error)
+	release func()
+
+	monitor *monitor // nil: none
+	watch   watch
 
 	stepsPerEpoch, last int // the last step of the run
 	step                int // done
@@ -99,7 +103,10 @@ type files interface {
 func newRun(o Options) *run { return newRunOn(o, atomicfile.OS{}) }
 
 func newRunOn(o Options, system files) *run {
-	r := &run{o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out), files: system, release: func() {}}
+	r := &run{
+		o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out),
+		files: system, hold: lock.Folder, release: func() {},
+	}
 	r.checkpoints = &checkpoints{dir: r.folder.checkpoints(), files: system}
 	r.events = &recorder{told: o.Events}
 	return r

@@ -20,7 +20,6 @@ type sum struct {
 	Value int    `json:"value"`
 	Terms string `json:"terms"`
 	Rule  string `json:"rule,omitempty"`
-	again bool
 }
 
 func (s sum) Identity() Identity {
