@@ -30,54 +30,86 @@ func TestPowerCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	places := system.Places()
-	if places < 40 {
-		t.Errorf("the power can go at %d places only: the seam is gone", places)
+	if len(places) < 40 {
+		t.Errorf("the power can go at %d places only: the seam is gone", len(places))
 	}
-	for _, c := range []struct {
-		damage volatile.Damage
-		names  bool // are kept
-	}{{volatile.Lost, false}, {volatile.Cut, true}, {volatile.Garbled, false}, {volatile.Kept, true}} {
-		t.Run(fmt.Sprintf("%v, names kept %v", c.damage, c.names), func(t *testing.T) {
+	for half := range 2 { // each on one processor
+		t.Run(fmt.Sprint("half ", half), func(t *testing.T) {
 			t.Parallel()
-			o := powerCutOptions(t)
-			var saved, first int // the last step told to be saved, and the one that the run went on after
-			o.Events = func(e event.Event) {
-				switch e := e.(type) {
-				case Saved:
-					saved = e.Step
-				case Start:
-					first = e.FirstStep
-				}
-			}
-			for at := 1; at <= places; at++ {
-				o.Out, o.Resume, saved = filepath.Join(t.TempDir(), "run"), false, 0
-				system := &volatile.FS{At: at, Damage: c.damage, KeepRenames: c.names}
-				if _, err := newRunOn(o, system).run(context.Background()); !errors.Is(err, volatile.ErrPowerCut) {
-					t.Fatalf("place %d: the run without power ends with %v", at, err)
-				}
-				kept := saved
-				o.Resume = IsRun(o.Out)
-				got, err := newRunOn(o, &volatile.FS{}).run(context.Background()) // which waits for no disk
-				if err != nil {
-					t.Errorf("place %d: %v", at, err)
-					continue
-				}
-				if first < kept {
-					t.Errorf("place %d: step %d was saved, and the run goes on after step %d", at, kept, first)
-				}
-				if got.SHA256 != done.SHA256 || got.Loss != done.Loss || got.KNNTop1 != done.KNNTop1 {
-					t.Errorf("place %d: the run ends as %+v, want %+v", at, got, done)
-				}
-				if sum, err := atomicfile.Sum(got.Encoder); err != nil || sum != encoder {
-					t.Errorf("place %d: the encoder is %s (%v), want %s", at, sum, err, encoder)
-				}
-				for what := range told {
-					if again := logged(t, o.Out); again[what] != told[what] {
-						t.Errorf("place %d: the log has %s as %q, want %q", at, what, again[what], told[what])
-					}
+			r := resumed{Options: powerCutOptions(t), want: done, encoder: encoder, told: told}
+			for at := half; at < len(places); at += 2 {
+				for _, system := range cuts(places[at]) {
+					system.At = at + 1
+					r.cut(t, system)
 				}
 			}
 		})
+	}
+}
+
+// cuts are the ways in which a power cut at a place can end.
+func cuts(at volatile.Place) (all []*volatile.FS) {
+	damages, names := []volatile.Damage{volatile.Kept}, []bool{true}
+	if at.Content {
+		damages = append(damages, volatile.Lost, volatile.Cut, volatile.Garbled)
+	}
+	if at.Names {
+		names = append(names, false)
+	}
+	for _, d := range damages {
+		for _, n := range names {
+			all = append(all, &volatile.FS{Damage: d, KeepRenames: n})
+		}
+	}
+	return all
+}
+
+// resumed is a run that is begun on a file system whose power goes, and what it must come to.
+type resumed struct {
+	Options
+	want    *Done
+	encoder string            // SHA-256
+	told    map[string]string // see logged
+}
+
+func (r *resumed) cut(t *testing.T, system *volatile.FS) {
+	t.Helper()
+	where := fmt.Sprintf("place %d, %v, names kept %v", system.At, system.Damage, system.KeepRenames)
+	var saved, first int // the last step told to be saved, and the one that the run goes on after
+	o := r.Options
+	o.Out = filepath.Join(t.TempDir(), "run")
+	o.Events = func(e event.Event) {
+		switch e := e.(type) {
+		case Saved:
+			saved = e.Step
+		case Start:
+			first = e.FirstStep
+		}
+	}
+	if _, err := newRunOn(o, system).run(context.Background()); !errors.Is(err, volatile.ErrPowerCut) {
+		t.Fatalf("%s: the run without power ends with %v", where, err)
+	}
+	kept := saved
+	o.Resume = IsRun(o.Out)
+	got, err := newRunOn(o, &volatile.FS{}).run(context.Background()) // which waits for no disk
+	if err != nil {
+		t.Errorf("%s: %v", where, err)
+		return
+	}
+	if first < kept {
+		t.Errorf("%s: step %d was saved, and the run goes on after step %d", where, kept, first)
+	}
+	if got.SHA256 != r.want.SHA256 || got.Loss != r.want.Loss || got.KNNTop1 != r.want.KNNTop1 {
+		t.Errorf("%s: the run ends as %+v, want %+v", where, got, r.want)
+	}
+	if sum, err := atomicfile.Sum(got.Encoder); err != nil || sum != r.encoder {
+		t.Errorf("%s: the encoder is %s (%v), want %s", where, sum, err, r.encoder)
+	}
+	again := logged(t, o.Out)
+	for what := range r.told {
+		if again[what] != r.told[what] {
+			t.Errorf("%s: the log has %s as %q, want %q", where, what, again[what], r.told[what])
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"moco/internal/atomicfile"
@@ -48,7 +49,7 @@ type FS struct {
 	KeepRenames bool
 
 	mu      sync.Mutex
-	places  int
+	places  []Place
 	off     bool
 	files   map[string]*file // by their present names
 	renames []rename         // not synced, oldest first
@@ -72,11 +73,18 @@ func (r rename) undo() error {
 	return os.WriteFile(r.to, r.replaced, 0o644)
 }
 
-// Places is the number of calls so far at which the power could have gone.
-func (s *FS) Places() int {
+// Place is a call at which the power could go, and what would be at stake. Where nothing is, all
+// kinds of damage leave the same.
+type Place struct {
+	Content bool // of files that were not synced and have their final names
+	Names   bool // of which the folder was not synced
+}
+
+// Places are the calls so far at which the power could have gone.
+func (s *FS) Places() []Place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.places
+	return slices.Clone(s.places)
 }
 
 // place counts a call that makes something last. The caller holds mu.
@@ -84,7 +92,11 @@ func (s *FS) place() error {
 	if s.off {
 		return ErrPowerCut
 	}
-	if s.places++; s.places != s.At {
+	at := Place{Names: len(s.renames) > 0}
+	for _, f := range s.files {
+		at.Content = at.Content || !f.aside && f.written > f.synced
+	}
+	if s.places = append(s.places, at); len(s.places) != s.At {
 		return nil
 	}
 	s.off = true
@@ -126,7 +138,7 @@ func (s *FS) CreateTemp(dir, pattern string) (atomicfile.File, error) {
 	if s.files == nil {
 		s.files = map[string]*file{}
 	}
-	s.files[f.Name()] = &file{real: f, system: s}
+	s.files[f.Name()] = &file{real: f, system: s, aside: true}
 	return s.files[f.Name()], nil
 }
 
@@ -190,7 +202,7 @@ func (s *FS) Rename(from, to string) error {
 	s.renames = append(s.renames, rename{from: from, to: to, replaced: replaced, there: there})
 	delete(s.files, to)
 	if f := s.files[from]; f != nil {
-		s.files[to] = f
+		s.files[to], f.aside = f, false
 		delete(s.files, from)
 	}
 	return nil
@@ -229,6 +241,7 @@ func (s *FS) Remove(name string) error {
 type file struct {
 	real            *os.File
 	system          *FS
+	aside           bool // it has the name that CreateTemp gave it
 	written, synced int64
 }
 
