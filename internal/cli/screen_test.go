@@ -15,6 +15,7 @@ import (
 	"moco/explore"
 	"moco/internal/bench"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -98,6 +99,10 @@ func TestAdvice(t *testing.T) {
 		{&pretrain.StartError{SHA256: "x"}, "--init"},
 		{&pretrain.SaveError{Kept: 3, Err: fs.ErrInvalid}, "--resume"},
 		{pretrain.ErrNoCheckpoint, "--resume"},
+		{&pretrain.OtherError{Folder: "x", Changes: []string{"t is 0.1 and was 0.2"}}, "another --out, or remove that folder to run it anew"},
+		{&pretrain.LockedError{Path: "x"}, "wait until it ends, or stop it"},
+		{&job.SetError{Setting: "seed=9", By: "the study", Values: "0, 1, ..."}, "--seeds"},
+		{&job.SetError{Setting: "queue=9", By: "the study", Values: "what it compares"}, "leave --set queue=9 out"},
 		{&recipe.SettingError{Setting: "lr", Reason: "want key=value"}, "--set encoder.width=0.25"},
 		{&embed.StoppedError{Done: 1, Images: 2, Kept: true}, "--resume"},
 		{&embed.StoppedError{Done: 1, Images: 2}, "the same command again"},
