@@ -3,7 +3,11 @@ package embed
 import (
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/event"
 )
+
+// Event is something that happened in a run: one of the types below.
+type Event = event.Event
 
 // Start is the first event of a run.
 type Start struct {

@@ -12,6 +12,9 @@ import (
 	"moco/internal/event"
 )
 
+// Event is something that happened in a run: one of the types below.
+type Event = event.Event
+
 // Start is the first event of a run.
 type Start struct {
 	Out           string  `json:"out"`

@@ -34,6 +34,12 @@ type Options struct {
 // Watch is told how the runs of a study go.
 type Watch = job.Watch[Run, Result]
 
+// Place is where among the runs of a study one stands.
+type Place = job.Place
+
+// SetError is the error of a setting that the study makes itself.
+type SetError = job.SetError
+
 // Result is what became of one run. It lies in the run's folder, and a run that has it is not done
 // again.
 type Result struct {
@@ -74,8 +80,8 @@ func (r Result) Identity() job.Identity {
 // Study.Runs; after each run it writes the tables and plots anew. A run that diverges or fails is a
 // result with its reason; one that failed for another reason than its numbers is tried again the
 // next time. When the context ends, the run in progress is saved, and the same call goes on with
-// it; the results so far are returned with the error. A folder with another study's run in it is an
-// *job.OtherError, one in which another process works a *pretrain.LockedError.
+// it; the results so far are returned with the error. A folder with another study's run in it is a
+// *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {

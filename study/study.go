@@ -141,7 +141,7 @@ func (s *Study) check() error {
 
 // Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of
 // everything. settings change all runs. The error of a setting that the study makes itself is a
-// *job.SetError in a *recipe.Error: its points would then be alike under different names.
+// *SetError in a *recipe.Error: its points would then be alike under different names.
 func (s *Study) Runs(settings []string) ([]Run, error) {
 	for _, setting := range settings {
 		if err := s.checkSetting(setting); err != nil {

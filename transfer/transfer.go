@@ -61,6 +61,12 @@ type Comparison struct {
 // classifier, in percent; pretraining has none, and its end is not told.
 type Watch = job.Watch[Part, float64]
 
+// Place is where among the parts of a comparison, or the seeds of fine-tuning, one stands.
+type Place = job.Place
+
+// SetError is the error of a setting that fine-tuning makes itself.
+type SetError = job.SetError
+
 // Part is one thing to do in a comparison.
 type Part struct {
 	Arm  string `json:"arm"`
