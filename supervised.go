@@ -11,6 +11,13 @@ import (
 // ErrNoLabels is the error of supervised training on images without classes.
 var ErrNoLabels = errors.New("objective: supervised training needs labels, and the images have no class folders")
 
+// Supervised is the recipe with labels in place of a dictionary: the same encoder below a linear
+// classifier. Fit gives that an output for each class.
+func (r Recipe) Supervised() Recipe {
+	r.Objective, r.Encoder.Head = "supervised", "linear"
+	return r
+}
+
 // supervised trains the same encoder with labels: the baseline that the paper measures itself
 // against. The head is the classifier: encoder.dim is the number of classes.
 type supervised struct{ *Recipe }

@@ -1,5 +1,6 @@
-// Package embed makes the features of a whole set of images and puts them into a file of package vectors. Memory does not grow with the set, and
-// a run that was stopped anywhere goes on: what is done stands in a journal beside the output, OUT.part, from which the output is made at the end.
+// Package embed makes the features of a whole set of images and puts them into a file of package
+// vectors. Memory does not grow with the set. A run that was stopped anywhere goes on: what is done
+// stands in a journal beside the output, OUT.part, from which the output is made at the end.
 package embed
 
 import (
@@ -14,6 +15,8 @@ import (
 
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/event"
+	"moco/internal/lock"
 	"moco/vectors"
 )
 
@@ -23,83 +26,18 @@ type Options struct {
 	Layer   encoder.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
 	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
-	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep them. There is then no journal and nothing to
-	// resume: a run that was stopped is made again, and Put must not mind rows that it has seen.
+	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep
+	// them. There is then no journal and nothing to resume: a run that was stopped is made again, and
+	// Put must not mind rows that it has seen.
 	Put func(ctx context.Context, rows []vectors.Row) error
-	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been. The encoder, the images, the layer, the
-	// batch, the precision and the engine must be those it began with. Without a journal the run begins.
+	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been.
+	// The encoder, the images, the layer, the batch, the precision and the engine must be those that
+	// the run began with. Without a journal the run begins.
 	Resume bool
-	MaxBad float64      // share of the images that may be unreadable; they get no row
-	Events func(Event)  // told everything; may be nil
-	Log    *slog.Logger // names skipped images; may be nil
+	MaxBad float64           // share of the images that may be unreadable; they get no row
+	Events func(event.Event) // told everything: Start, Progress, Bad, Done; may be nil
+	Log    *slog.Logger      // names skipped images; may be nil
 }
-
-// Event is something that happened: one of the types below. As JSON each has its name under "event".
-type Event interface{ kind() string }
-
-// Start is the first event.
-type Start struct {
-	Event    string        `json:"event"`
-	Images   int           `json:"images"`
-	First    int           `json:"first_image"` // what lies before it was done before
-	Features encoder.Layer `json:"features"`
-	Dim      int           `json:"dim"`
-	Engine   string        `json:"engine"`
-	Out      string        `json:"out"`
-}
-
-// Progress is a batch done.
-type Progress struct {
-	Event           string  `json:"event"`
-	Done            int     `json:"done"` // images looked at
-	Images          int     `json:"images"`
-	BadImages       int     `json:"bad_images"`
-	ImagesPerSecond float64 `json:"images_per_second"` // in this process, decoding included
-	SecondsLeft     float64 `json:"seconds_left"`
-}
-
-// Bad is an image that cannot be read; the run goes on.
-type Bad struct {
-	Event string `json:"event"`
-	Image string `json:"image"`
-	Error string `json:"error"`
-}
-
-// Done is the last event.
-type Done struct {
-	Event           string        `json:"event"`
-	Out             string        `json:"out"`
-	Rows            int           `json:"rows"`
-	Dim             int           `json:"dim"`
-	Features        encoder.Layer `json:"features"`
-	BadImages       int           `json:"bad_images"`
-	BadNames        []string      `json:"bad_names"` // the first MaxBadNames of them
-	ImagesPerSecond float64       `json:"images_per_second"`
-	Seconds         float64       `json:"seconds"`
-	Interrupted     bool          `json:"interrupted,omitempty"` // there is no output yet
-}
-
-// MaxBadNames is how many unreadable images Done names.
-const MaxBadNames = data.MaxBadNames
-
-func (Start) kind() string    { return "start" }
-func (Progress) kind() string { return "progress" }
-func (Bad) kind() string      { return "bad_image" }
-func (Done) kind() string     { return "done" }
-
-// interrupted is the error of a run whose context ended. errors.Is finds context.Canceled in it.
-type interrupted struct {
-	done, images int
-	kept         bool // in a journal
-}
-
-func (e interrupted) Error() string {
-	if !e.kept {
-		return fmt.Sprintf("interrupted after %d of %d images, which are in the database; give the same command again to write all of them", e.done, e.images)
-	}
-	return fmt.Sprintf("interrupted after %d of %d images; what is done is kept, and --resume goes on with it", e.done, e.images)
-}
-func (interrupted) Is(target error) bool { return target == context.Canceled }
 
 // job is a run in progress.
 type job struct {
@@ -109,6 +47,7 @@ type job struct {
 	began   time.Time
 	here    int // images looked at in this process
 	pending []uint32
+	release func() // of the journal's lock
 }
 
 // Run embeds, until the end or until ctx ends. The returned Done is also the last event.
@@ -127,9 +66,9 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Events == nil {
-		o.Events = func(Event) {}
+		o.Events = func(event.Event) {}
 	}
-	j := &job{o: o, began: time.Now()}
+	j := &job{o: o, began: time.Now(), release: func() {}}
 	var err error
 	if j.dim, err = o.Encoder.DimOf(o.Layer); err != nil {
 		return nil, err
@@ -140,22 +79,27 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 // part is the journal's name.
 func part(out string) string { return out + ".part" }
 
-// begin creates or opens the journal. It refuses to touch what another run made.
-func (j *job) begin() error {
+// begin creates or opens the journal. It refuses to touch what another run made, or is making.
+func (j *job) begin(ctx context.Context) error {
 	if j.o.Put != nil {
 		j.journal = &journal{}
 		return nil
 	}
 	out, path := j.o.Out, part(j.o.Out)
-	t := terms{journalFormat, j.o.Encoder.SHA256, j.o.Data.Fingerprint(), string(j.o.Layer), j.dim, j.o.Encoder.Recipe.Precision, j.o.Encoder.Batch(), j.o.Encoder.Engine()}
+	if err := j.lock(ctx, path); err != nil {
+		return err
+	}
+	e := j.o.Encoder
+	t := terms{Format: journalFormat, Encoder: e.SHA256, Data: j.o.Data.Fingerprint(), Features: string(j.o.Layer),
+		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine()}
 	_, err := os.Stat(path)
 	here := err == nil
 	_, err = os.Stat(out)
 	switch exists := err == nil; {
 	case here && !j.o.Resume:
-		return fmt.Errorf("%s is what a stopped run left; --resume goes on with it, or remove it", path)
+		return &UnfinishedError{path}
 	case exists && !here:
-		return fmt.Errorf("%s is there already; remove it, or give another --out", out)
+		return &ExistsError{out}
 	case here:
 		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
 			if err != nil {
@@ -170,13 +114,28 @@ func (j *job) begin() error {
 	return nil
 }
 
+// lock keeps other processes from the journal until the run ends.
+func (j *job) lock(ctx context.Context, path string) error {
+	_, release, err := lock.Path(ctx, path)
+	if errors.As(err, new(*lock.UnsupportedError)) {
+		j.o.Log.Warn("no lock", "error", err)
+		return nil
+	}
+	if err == nil {
+		j.release = release
+	}
+	return err
+}
+
 func (j *job) run(ctx context.Context) (*Done, error) {
-	if err := j.begin(); err != nil {
+	defer func() { j.release() }()
+	if err := j.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer func() { j.journal.close() }()
 	set := j.o.Data
-	j.o.Events(Start{"start", set.Len(), j.journal.next, j.o.Layer, j.dim, j.o.Encoder.Engine(), j.o.Out})
+	j.o.Events(Start{Images: set.Len(), First: j.journal.next, Features: j.o.Layer, Dim: j.dim,
+		Engine: j.o.Encoder.Engine(), Out: j.o.Out})
 	first := j.journal.next
 	walk := encoder.Walk{Layer: j.o.Layer, From: first, Skipped: j.skipped}
 	err := j.o.Encoder.EmbedSet(ctx, set, walk, func(b encoder.Embedding) error {
@@ -193,7 +152,8 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		j.pending = j.pending[:0]
 		j.here = b.Next - first
 		rate := j.rate()
-		j.o.Events(Progress{"progress", b.Next, set.Len(), len(j.journal.bad), rate, float64(set.Len()-b.Next) / rate})
+		j.o.Events(Progress{Done: b.Next, Images: set.Len(), BadImages: len(j.journal.bad), ImagesPerSecond: rate,
+			SecondsLeft: float64(set.Len()-b.Next) / rate})
 		return ctx.Err()
 	})
 	if err == nil && j.journal.rows == 0 {
@@ -207,17 +167,26 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		if err := j.journal.sync(); err != nil {
 			return nil, fmt.Errorf("keep the journal: %w", err)
 		}
-		err = interrupted{j.journal.next, set.Len(), j.o.Put == nil}
+		err = &StoppedError{Done: j.journal.next, Images: set.Len(), Kept: j.o.Put == nil}
 	}
 	if err != nil && !stopped {
 		return nil, err
 	}
-	done := &Done{"done", j.o.Out, j.journal.rows, j.dim, j.o.Layer, len(j.journal.bad), []string{}, j.rate(), time.Since(j.began).Seconds(), stopped}
-	for _, i := range j.journal.bad[:min(MaxBadNames, len(j.journal.bad))] {
-		done.BadNames = append(done.BadNames, set.Name(int(i)))
-	}
+	done := j.done()
+	done.Interrupted = stopped
 	j.o.Events(*done)
 	return done, err
+}
+
+// done is the last event.
+func (j *job) done() *Done {
+	bad := j.journal.bad
+	d := &Done{Out: j.o.Out, Rows: j.journal.rows, Dim: j.dim, Features: j.o.Layer, BadImages: len(bad),
+		BadNames: []string{}, ImagesPerSecond: j.rate(), Seconds: time.Since(j.began).Seconds()}
+	for _, i := range bad[:min(MaxBadNames, len(bad))] {
+		d.BadNames = append(d.BadNames, j.o.Data.Name(int(i)))
+	}
+	return d
 }
 
 // keep puts a batch's rows where they go.
@@ -248,10 +217,10 @@ func (j *job) rate() float64 { return float64(j.here) / max(1e-9, time.Since(j.b
 func (j *job) skipped(i int, err error) error {
 	set := j.o.Data
 	j.o.Log.Warn("image skipped", "image", set.Name(i), "error", err)
-	j.o.Events(Bad{"bad_image", set.Name(i), err.Error()})
+	j.o.Events(Bad{Image: set.Name(i), Error: err.Error()})
 	j.pending = append(j.pending, uint32(i))
 	if n := len(j.journal.bad) + len(j.pending); n > int(j.o.MaxBad*float64(set.Len())) {
-		return fmt.Errorf("%d of %d images cannot be read, more than max_bad allows (%v), the last one %w; remove them or raise --max-bad, and go on with --resume", n, set.Len(), j.o.MaxBad, err)
+		return &BadImagesError{Bad: n, Images: set.Len(), Limit: j.o.MaxBad, Kept: j.o.Put == nil, Last: err}
 	}
 	return nil
 }

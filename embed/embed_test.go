@@ -20,6 +20,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/engine/cpu"
+	"moco/internal/event"
 	"moco/nn"
 	"moco/vectors"
 	"moco/weights"
@@ -114,7 +115,40 @@ func must(t *testing.T, path string) []byte {
 	return raw
 }
 
-// TestResume: a run that is stopped after any batch, or whose journal is cut anywhere, goes on to the same bytes.
+// TestLocked: while a run writes its journal, another is refused, and the first ends as if nobody had
+// come.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	o := Options{Encoder: testEncoder(t, 2), Data: folder(t), Out: filepath.Join(t.TempDir(), "x.jsonl")}
+	if _, err := Run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	want, out := must(t, o.Out), filepath.Join(t.TempDir(), "x.jsonl")
+	var second error
+	o.Out = out
+	o.Events = func(e event.Event) {
+		if at, ok := e.(Progress); ok && at.Done == 4 {
+			_, second = Run(ctx, Options{Encoder: testEncoder(t, 2), Data: o.Data, Out: out, Resume: true})
+		}
+	}
+	if _, err := Run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	var locked *LockedError
+	if !errors.As(second, &locked) || locked.Path != part(out) || locked.Holder.PID != os.Getpid() {
+		t.Errorf("the second run gives %v", second)
+	}
+	if !bytes.Equal(must(t, out), want) {
+		t.Error("the first run's file differs")
+	}
+	if left, err := filepath.Glob(out + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v (%v)", left, err)
+	}
+}
+
+// TestResume: a run that is stopped after any batch, or whose journal is cut, damaged or zeroed
+// anywhere, as a power cut does, goes on to the same bytes.
 func TestResume(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer
@@ -138,7 +172,7 @@ func TestResume(t *testing.T) {
 			o.Out = filepath.Join(t.TempDir(), "x"+ending)
 			stopped, cancel := context.WithCancel(ctx)
 			seen, last := 0, Done{}
-			o.Events = func(e Event) {
+			o.Events = func(e event.Event) {
 				switch e := e.(type) {
 				case Progress:
 					if seen++; seen == stop {
@@ -150,10 +184,12 @@ func TestResume(t *testing.T) {
 			}
 			_, err := Run(stopped, o)
 			cancel()
-			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "--resume") || !last.Interrupted {
+			var halted *StoppedError
+			if !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || !halted.Kept || halted.Images != 11 || !last.Interrupted {
 				t.Fatalf("stopped after batch %d: %v, the last event %+v", stop, err, last)
 			}
-			if _, err := Run(ctx, o); err == nil || !strings.Contains(err.Error(), "--resume") {
+			var left *UnfinishedError
+			if _, err := Run(ctx, o); !errors.As(err, &left) || left.Journal != part(o.Out) {
 				t.Fatalf("over a stopped run: %v", err)
 			}
 			whole = must(t, part(o.Out))
@@ -173,6 +209,9 @@ func TestResume(t *testing.T) {
 			if cut%2 == 1 && cut > 300 { // damage instead of a cut, behind the first line
 				raw = slices.Clone(whole)
 				raw[cut] ^= 0x10
+			}
+			if cut%3 == 1 { // what was not synced has its length, but no content
+				raw = append(slices.Clone(whole[:cut]), make([]byte, len(whole)-cut)...)
 			}
 			if err := os.WriteFile(part(o.Out), raw, 0o644); err != nil {
 				t.Fatal(err)
@@ -204,7 +243,7 @@ func TestRunRefuses(t *testing.T) {
 		"another layer":      {func(o *Options) { o.Layer, o.Resume = encoder.Head, true }, "features was backbone and is head"},
 		"other images":       {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
 		"a folder":           {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
-		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "max_bad"},
+		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "2 of 11 images cannot be read, more than the share of 0.1"},
 		"only broken images": {func(o *Options) {
 			o.Data, o.Out, o.MaxBad = folder(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), filepath.Join(t.TempDir(), "y.npy"), 1
 		}, "none of the 11"},
@@ -221,7 +260,7 @@ func TestRunRefuses(t *testing.T) {
 			o := Options{Encoder: two, Data: good, Out: filepath.Join(t.TempDir(), "x.npy"), MaxBad: 0.1}
 			stopped, cancel := context.WithCancel(ctx)
 			first := o
-			first.Events = func(e Event) {
+			first.Events = func(e event.Event) {
 				if _, ok := e.(Progress); ok {
 					cancel()
 				}
@@ -258,7 +297,8 @@ func TestPut(t *testing.T) {
 	}
 	stopped, cancel := context.WithCancel(ctx)
 	o.Put = func(context.Context, []vectors.Row) error { cancel(); return nil }
-	if _, err := Run(stopped, o); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "--resume") {
+	var halted *StoppedError
+	if _, err := Run(stopped, o); !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || halted.Kept {
 		t.Errorf("interrupted: %v", err)
 	}
 	o.Resume = true

@@ -199,7 +199,7 @@ func openJournal(path string, want terms, total int) (j *journal, err error) {
 		return nil, err
 	}
 	if d := t.differences(want); d != "" {
-		return nil, fmt.Errorf("it is not the same run: %s; leave all as it was, or remove %s to begin anew", d, path)
+		return nil, &OtherRunError{Journal: path, Differences: d}
 	}
 	j = &journal{file: file, terms: t, start: start, total: total}
 	f := &frames{r: r, t: t, total: total}

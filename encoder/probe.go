@@ -23,6 +23,9 @@ type Probe struct {
 	Encoder      string // SHA-256 of the encoder's file
 }
 
+// ErrNoProbe is the error of a file that holds no linear probe.
+var ErrNoProbe = errors.New("it is no linear probe")
+
 // probeKind is what the metadata of a probe's file says it is.
 const probeKind = "linear probe"
 
@@ -46,7 +49,7 @@ func (p *Probe) Save(path string) error {
 	return err
 }
 
-// LoadProbe reads the file that Save, and so `moco eval linear --save`, writes.
+// LoadProbe reads the file that Save writes. The error is ErrNoProbe for another file of weights.
 func LoadProbe(path string) (*Probe, error) {
 	f, err := weights.Load(context.Background(), path)
 	if err != nil {
@@ -62,7 +65,7 @@ func LoadProbe(path string) (*Probe, error) {
 func probeOf(f *weights.File) (*Probe, error) {
 	m := f.Metadata
 	if m["kind"] != probeKind {
-		return nil, errors.New("it is no linear probe; `moco eval linear --save` writes one")
+		return nil, ErrNoProbe
 	}
 	p := &Probe{Weight: f.Get("weight"), Bias: f.Get("bias"), Features: Layer(m["features"]), Encoder: m["encoder"]}
 	scale, err := strconv.ParseFloat(m["scale"], 32)

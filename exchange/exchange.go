@@ -1,5 +1,6 @@
-// Package exchange gives trained encoders to other tools, in the formats that those read: safetensors, PyTorch's state dicts, detectron2's pickles, ONNX.
-// docs/interop.md tells how each is used there, and what was checked.
+// Package exchange gives trained encoders to other tools, in the formats that those read:
+// safetensors, PyTorch's state dicts, detectron2's pickles, ONNX. docs/interop.md tells how each is
+// used there, and what was checked.
 package exchange
 
 import (
@@ -39,7 +40,8 @@ func ByName(path string) (Format, error) {
 	return "", fmt.Errorf("%q does not say by its ending what it should become: .safetensors, .pth, .pkl (detectron2) or .onnx", filepath.Base(path))
 }
 
-// Options say what of an encoder is written; only ONNX, where it is a program and not just its weights, leaves a choice.
+// Options say what of an encoder is written; only ONNX, where it is a program and not just its
+// weights, leaves a choice.
 type Options struct {
 	Format Format
 	ONNX   ONNXOptions
@@ -59,7 +61,8 @@ func Check(t *encoder.Encoder, o Options) error {
 	return nil
 }
 
-// Write writes an encoder and returns the number of tensors that the file holds. The same encoder and options give the same bytes.
+// Write writes an encoder and returns the number of tensors that the file holds. The same encoder
+// and options give the same bytes.
 func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) {
 	if err := Check(t, o); err != nil {
 		return 0, err
@@ -90,8 +93,9 @@ func checkDetectron2(c nn.Config) error {
 	return nil
 }
 
-// detectron2 gives tensors the names that detectron2's ResNet has for them, as the converter of the MoCo authors does (detection/convert-pretrain-to-detectron2.py),
-// but leaves out the head, for which there is no place.
+// detectron2 gives tensors the names that detectron2's ResNet has for them, as the converter of the
+// MoCo authors does (detection/convert-pretrain-to-detectron2.py), but leaves out the head, for
+// which there is no place.
 func detectron2(tensors []weights.Named) []weights.Named {
 	layers := strings.NewReplacer("layer1.", "res2.", "layer2.", "res3.", "layer3.", "res4.", "layer4.", "res5.",
 		"bn1.", "conv1.norm.", "bn2.", "conv2.norm.", "bn3.", "conv3.norm.", "downsample.0.", "shortcut.", "downsample.1.", "shortcut.norm.")

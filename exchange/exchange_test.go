@@ -47,7 +47,8 @@ func trained(t *testing.T, c nn.Config) *encoder.Encoder {
 
 var small = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, Head: "linear"}
 
-// TestOrder: tensors come as torchvision's state_dict() has them, with a count where the file has none.
+// TestOrder: tensors come as torchvision's state_dict() has them, with a count where the file has
+// none.
 func TestOrder(t *testing.T) {
 	e := trained(t, small)
 	var names []string
@@ -167,7 +168,8 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-// TestWrite writes each format twice: the same bytes, and what stands in them where there is a reader.
+// TestWrite writes each format twice: the same bytes, and what stands in them where there is a
+// reader.
 func TestWrite(t *testing.T) {
 	e := trained(t, small)
 	p := probe(e)

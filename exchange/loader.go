@@ -6,8 +6,8 @@ import (
 	"moco/nn"
 )
 
-// Loader is the lines of Python that make torchvision's ResNet of a file: m, ready to give what the head gives. It is nil for formats that
-// PyTorch does not read.
+// Loader is the lines of Python that make torchvision's ResNet of a file: m, ready to give what the
+// head gives. It is nil for formats that PyTorch does not read.
 func Loader(c nn.Config, f Format, path string) []string {
 	var lines []string
 	switch f {

@@ -17,7 +17,8 @@ import (
 // Output names what an ONNX model gives for an image.
 type Output string
 
-// The outputs: rows of length one, as moco embed writes them; or the numbers that a classifier takes the largest of.
+// The outputs: rows of length one, as moco embed writes them; or the numbers that a classifier
+// takes the largest of.
 const (
 	Head     Output = "head"
 	Backbone Output = "backbone"
@@ -26,8 +27,9 @@ const (
 
 // ONNXOptions choose what an ONNX model takes and gives.
 type ONNXOptions struct {
-	// Floats makes the input float32 [N,3,S,S] that is normalised already, as torchvision's ToTensor and Normalize do it. Without it, the input is
-	// uint8 [N,3,S,S], red, green and blue from 0 to 255, and the model normalises.
+	// Floats makes the input float32 [N,3,S,S] that is normalised already, as torchvision's
+	// ToTensor and Normalize do it. Without it, the input is uint8 [N,3,S,S], red, green and blue
+	// from 0 to 255, and the model normalises.
 	Floats bool
 	Output Output
 	Probe  *encoder.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
@@ -42,11 +44,11 @@ func (o ONNXOptions) check(t *encoder.Encoder) error {
 	case o.Probe != nil && o.Output != Logits:
 		return fmt.Errorf("a probe makes logits, not %s", o.Output)
 	case o.Output == Logits && o.Probe == nil && c.Head != "linear":
-		return fmt.Errorf("this encoder's head (%s) is no classifier; give the linear probe that `moco eval linear --save` writes", c.Head)
+		return &HeadError{Head: c.Head}
 	case o.Probe == nil:
 		return nil
 	case o.Probe.Encoder != t.SHA256:
-		return fmt.Errorf("the probe belongs to another encoder: that has the SHA-256 %s, this one %s; train one with `moco eval linear --save` on this encoder", o.Probe.Encoder, t.SHA256)
+		return &OtherProbeError{Probe: o.Probe.Encoder, Encoder: t.SHA256}
 	}
 	want := c.FeatureDim()
 	if o.Probe.Features == encoder.Head {

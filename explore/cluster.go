@@ -13,9 +13,10 @@ import (
 	"moco/internal/rng"
 )
 
-// KMeans is spherical k-means (Dhillon and Modha 2001, Concept decompositions for large sparse text data): rows of length one belong to the
-// centre with the largest cosine, and a centre is the mean of its rows scaled to length one. It starts from k-means++ (Arthur and
-// Vassilvitskii 2007) with several tries a centre, of which the best is kept.
+// KMeans is spherical k-means (Dhillon and Modha 2001, Concept decompositions for large sparse text
+// data): rows of length one belong to the centre with the largest cosine, and a centre is the mean
+// of its rows scaled to length one. It starts from k-means++ (Arthur and Vassilvitskii 2007) with
+// several tries a centre, of which the best is kept.
 type KMeans struct {
 	K          int    // clusters; at most as many as images
 	Seed       uint64 // of the start
@@ -41,7 +42,8 @@ const clusterTag = 0x6b6d65616e73 // "kmeans": streams of its own
 // alike is a cosine at which rows are taken for copies: rounding cannot tell them apart.
 const alike = 1 - 1e-6
 
-// Cluster divides the images. Clusters that would be empty, because there are fewer different images than K, are left out.
+// Cluster divides the images. Clusters that would be empty, because there are fewer different
+// images than K, are left out.
 func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans) (*Clustering, error) {
 	if set.Len() == 0 {
 		return nil, errEmpty
@@ -86,8 +88,9 @@ func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans)
 	}
 }
 
-// start picks k rows as centres. Each further one is drawn with a probability in proportion to its squared distance to the nearest centre so far,
-// which is 2 - 2 cosine; of 2 + ln k draws, the one that leaves the least distance in all is taken.
+// start picks k rows as centres. Each further one is drawn with a probability in proportion to its
+// squared distance to the nearest centre so far, which is 2 - 2 cosine; of 2 + ln k draws, the one
+// that leaves the least distance in all is taken.
 func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed uint64) (*evaluate.Embedded, error) {
 	n, tries := set.Len(), 2+int(math.Log(float64(k)))
 	r := rng.New(clusterTag, seed)
@@ -193,7 +196,8 @@ func membersOf(own []int32, k int) [][]int {
 	return members
 }
 
-// refill gives each empty cluster the row that is least like its centre, unless that is alone in its cluster or all rows are like their centres.
+// refill gives each empty cluster the row that is least like its centre, unless that is alone in
+// its cluster or all rows are like their centres.
 func refill(members [][]int, own []int32, similarity []float32) {
 	for c := range members {
 		if len(members[c]) > 0 {
@@ -215,8 +219,9 @@ func refill(members [][]int, own []int32, similarity []float32) {
 	}
 }
 
-// mean sets a centre to its rows' mean, scaled to length one. It stays as it is without rows, or where they cancel out. The rows are added in
-// their order, so that no number of workers changes the sum.
+// mean sets a centre to its rows' mean, scaled to length one. It stays as it is without rows, or
+// where they cancel out. The rows are added in their order, so that no number of workers changes
+// the sum.
 func mean(set *evaluate.Embedded, rows []int, centre []float32) {
 	sum := make([]float64, set.Dim)
 	for _, i := range rows {
@@ -257,8 +262,8 @@ func (r *Clustering) finish(members [][]int, similarity []float32) {
 	})
 }
 
-// Purity is the share of images that carry their cluster's most frequent label (Manning et al. 2008, Introduction to information retrieval, Sec. 16.3),
-// and each cluster's label and its share.
+// Purity is the share of images that carry their cluster's most frequent label (Manning et al.
+// 2008, Introduction to information retrieval, Sec. 16.3), and each cluster's label and its share.
 func (r *Clustering) Purity(labels []int, classes int) (purity float64, label []int, share []float64) {
 	all, right := 0, 0
 	for _, c := range r.Clusters {

@@ -15,8 +15,9 @@ import (
 	"moco/internal/loader"
 )
 
-// The thresholds that dedupe takes when none is given, found on CIFAR-10 with planted near-duplicates: docs/use.md. That of the overlay holds for
-// any encoder; that of the cosine depends on the encoder, and separates worse.
+// The thresholds that dedupe takes when none is given, found on CIFAR-10 with planted
+// near-duplicates: docs/use.md. That of the overlay holds for any encoder; that of the cosine
+// depends on the encoder, and separates worse.
 const (
 	OverlayThreshold = 0.95
 	CosineThreshold  = 0.999
@@ -25,7 +26,8 @@ const (
 // Candidates is how many neighbours of each image are compared with it, if nothing else is said.
 const Candidates = 32
 
-// blurredCandidates is how many of the nearest blurred thumbnails are looked at besides: where they are what finds a copy, it is among the very first.
+// blurredCandidates is how many of the nearest blurred thumbnails are looked at besides: where they
+// are what finds a copy, it is among the very first.
 const blurredCandidates = 8
 
 // maxPairs ends a search whose threshold lets through so many pairs that they say nothing.
@@ -35,7 +37,8 @@ const maxPairs = 20_000_000
 type Duplicates struct {
 	Threshold  float32 // pairs at or above it are near-duplicates
 	Candidates int     // neighbours of each image that are laid over it
-	// Image reads the image of a row; it is called from several goroutines. Nil compares features alone.
+	// Image reads the image of a row; it is called from several goroutines. Nil compares features
+	// alone.
 	Image func(row int, dst *data.Image) error
 }
 
@@ -52,12 +55,15 @@ type Group struct {
 	Pairs []Pair // by falling similarity
 }
 
-// Duplicates finds the groups of images that are near-duplicates: larger groups first, then by their first row.
+// Duplicates finds the groups of images that are near-duplicates: larger groups first, then by
+// their first row.
 //
-// With images, an image's nearest neighbours are proposed by the encoder's features, which forgive a crop, and by blurred thumbnails, which
-// forgive brightness that the encoder may have learned to see; each proposed pair is then laid over each other as grey thumbnails at
-// the crop of either (up to an eighth of an edge) that fits best, and counts if the normalised cross-correlation reaches the threshold. So
-// precision does not depend on how close the encoder brings different images. Mirrored and turned copies are not found.
+// With images, an image's nearest neighbours are proposed by the encoder's features, which forgive
+// a crop, and by blurred thumbnails, which forgive brightness that the encoder may have learned to
+// see; each proposed pair is then laid over each other as grey thumbnails at the crop of either (up
+// to an eighth of an edge) that fits best, and counts if the normalised cross-correlation reaches
+// the threshold. So precision does not depend on how close the encoder brings different images.
+// Mirrored and turned copies are not found.
 //
 // Without images, all pairs whose cosine reaches the threshold count.
 func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Duplicates) ([]Group, error) {
@@ -226,7 +232,8 @@ func groups(n int, pairs []Pair) []Group {
 	return all
 }
 
-// blur writes the thumbnail's blurred grey values, less their mean, as a row of length one. A flat image gives zeros.
+// blur writes the thumbnail's blurred grey values, less their mean, as a row of length one. A flat
+// image gives zeros.
 func (t thumbnail) blur(out []float32) {
 	const block = thumbEdge / blurEdge
 	clear(out)

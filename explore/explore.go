@@ -1,9 +1,12 @@
-// Package explore puts embedded images to use: what lies nearest to an image, which images are near-duplicates of each other, which are unlike
-// all others, which labels disagree with their neighbours, and which images belong together.
+// Package explore puts embedded images to use: what lies nearest to an image, which images are
+// near-duplicates of each other, which are unlike all others, which labels disagree with their
+// neighbours, and which images belong together. An Explorer answers; a Collection gives the rows of
+// its answers their names, labels and pictures.
 //
-// Everything is exact and rests on the engine's matrix product: an image is a row of length one, and the cosine of two images is a dot product.
-// Time grows with the square of the number of images (for clusters: with images times clusters), memory only with the number of images: a
-// few million are practical. The results are the same for any number of workers. The engine is passed in.
+// Everything is exact and rests on the engine's matrix product: an image is a row of length one,
+// and the cosine of two images is a dot product. Time grows with the square of the number of images
+// (for clusters: with images times clusters), memory only with the number of images: a few million
+// are practical. The results are the same for any number of workers. The engine is passed in.
 package explore
 
 import (
@@ -17,8 +20,10 @@ import (
 
 // Explorer answers questions about sets of features.
 type Explorer struct {
-	Engine   engine.Engine
-	Progress func(stage string, done, total int) // if not nil, is told how far the work has come; stages are a few words such as "search"
+	Engine engine.Engine
+	// Progress, if not nil, is told how far the work has come; stages are a few words such as
+	// "search".
+	Progress func(stage string, done, total int)
 }
 
 // errEmpty is the error of all questions about no images.
@@ -33,7 +38,8 @@ func (x Explorer) progress(stage string, done, total int) {
 // queriesAtOnce bounds the lists of neighbours that are held at once.
 const queriesAtOnce = 8192
 
-// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of the queries. k is cut to what the bank holds.
+// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of
+// the queries. k is cut to what the bank holds.
 func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, k int, f func(query int, list []evaluate.Neighbour) error) error {
 	if bank.Len() == 0 {
 		return errEmpty
@@ -62,7 +68,19 @@ func (x Explorer) Neighbours(ctx context.Context, set *evaluate.Embedded, k int,
 	})
 }
 
-// without leaves a row out of its own list of neighbours, and at most k. Where more than k copies of it come before it, it is not there at all.
+// Near is the k nearest of one row among all others, most similar first.
+func (x Explorer) Near(ctx context.Context, set *evaluate.Embedded, of, k int) (near []evaluate.Neighbour, err error) {
+	one := &evaluate.Embedded{Dim: set.Dim, Labels: []int{-1}, Features: row(set, of)}
+	k = min(k, set.Len()-1)
+	err = x.Search(ctx, set, one, k+1, func(_ int, list []evaluate.Neighbour) error {
+		near = without(list, of, k)
+		return nil
+	})
+	return near, err
+}
+
+// without leaves a row out of its own list of neighbours, and keeps at most k. Where more than k
+// copies of it come before it, it is not in the list at all.
 func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
 	if i := slices.IndexFunc(list, func(n evaluate.Neighbour) bool { return n.Row == row }); i >= 0 {
 		list = slices.Delete(list, i, i+1)

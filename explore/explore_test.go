@@ -79,7 +79,8 @@ func stacked(sets ...*evaluate.Embedded) *evaluate.Embedded {
 
 func TestNeighboursLeaveTheRowItselfOut(t *testing.T) {
 	x := explorer(t, 0)
-	// rows 0 to 3 are copies of each other: none of them is its own neighbour, though all are equally near
+	// rows 0 to 3 are copies of each other: none of them is its own neighbour, though all are
+	// equally near
 	set := embedded([]float64{1, 0}, []float64{1, 0}, []float64{1, 0}, []float64{1, 0}, []float64{1, 1}, []float64{0, 1})
 	for _, k := range []int{1, 3, 5, 100} {
 		seen := 0
@@ -167,7 +168,8 @@ func TestDuplicatesByCosine(t *testing.T) {
 	}
 }
 
-// TestDuplicatesByOverlay plants copies of each kind among drawings, with raw pixels in the place of features.
+// TestDuplicatesByOverlay plants copies of each kind among drawings, with raw pixels in the place
+// of features.
 func TestDuplicatesByOverlay(t *testing.T) {
 	ctx := context.Background()
 	set, err := data.Open(ctx, "builtin:test?n=200&size=48", data.Options{})
@@ -265,7 +267,8 @@ func scaled(m image.Image, from image.Rectangle, w, h int) *image.RGBA {
 	return out
 }
 
-// TestOddImages: edges of one pixel, long strips and flat colours make thumbnails, and a flat one matches nothing.
+// TestOddImages: edges of one pixel, long strips and flat colours make thumbnails, and a flat one
+// matches nothing.
 func TestOddImages(t *testing.T) {
 	for _, size := range [][2]int{{1, 1}, {1, 500}, {500, 1}, {32, 32}, {33, 31}, {700, 2}} {
 		img := &data.Image{Width: size[0], Height: size[1], Pix: bytes.Repeat([]uint8{200}, 3*size[0]*size[1])}

@@ -22,10 +22,11 @@ type LabelError struct {
 // Margin is by how much the neighbours prefer the suggested class: above 0, at most 1.
 func (l LabelError) Margin() float64 { return l.Other - l.Given }
 
-// LabelErrors lists the images whose label gets fewer votes of their neighbours than another class, by falling margin; ties go to the lower
-// row. The vote is evaluate.KNN's (Wu et al. 2018, Sec. 3.4), of the k nearest others: an image has no say about itself. Ranking by the
-// margin between the best other class and the given label is the "normalized margin" of Northcutt et al. 2021 (Confident learning, Sec. 3),
-// with the votes in the place of a classifier's probabilities.
+// LabelErrors lists the images whose label gets fewer votes of their neighbours than another class,
+// by falling margin; ties go to the lower row. The vote is evaluate.KNN's (Wu et al. 2018, Sec.
+// 3.4), of the k nearest others: an image has no say about itself. Ranking by the margin between
+// the best other class and the given label is the "normalized margin" of Northcutt et al. 2021
+// (Confident learning, Sec. 3), with the votes in the place of a classifier's probabilities.
 func (x Explorer) LabelErrors(ctx context.Context, set *evaluate.Embedded, vote evaluate.KNN) ([]LabelError, error) {
 	switch {
 	case set.Len() == 0:

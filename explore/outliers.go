@@ -19,9 +19,10 @@ type Outlier struct {
 	Nearest  []evaluate.Neighbour // the first of them
 }
 
-// Outliers ranks all images, those unlike all others first; ties go to the lower row. The score is the mean cosine distance to the k nearest
-// neighbours: the "weight" of Angiulli and Pizzuti 2002 (Fast outlier detection in high dimensional spaces), divided by k. The distance to
-// the nearest alone would miss an outlier that is there twice.
+// Outliers ranks all images, those unlike all others first; ties go to the lower row. The score is
+// the mean cosine distance to the k nearest neighbours: the "weight" of Angiulli and Pizzuti 2002
+// (Fast outlier detection in high dimensional spaces), divided by k. The distance to the nearest
+// alone would miss an outlier that is there twice.
 func (x Explorer) Outliers(ctx context.Context, set *evaluate.Embedded, k int) ([]Outlier, error) {
 	switch {
 	case set.Len() == 0:

@@ -6,8 +6,9 @@ import (
 	"moco/data"
 )
 
-// Features of an encoder forgive changes that no two photographs of different things should be forgiven, and how close two different
-// images come depends on the encoder and its training. So pairs that features propose are laid over each other as pixels.
+// Features of an encoder forgive changes that no two photographs of different things should be
+// forgiven, and how close two different images come depends on the encoder and its training. So
+// pairs that features propose are laid over each other as pixels.
 
 const (
 	thumbEdge = 32  // pixels a side of a thumbnail
@@ -20,7 +21,8 @@ const (
 // thumbnail is an image's grey values, small and square whatever its shape.
 type thumbnail []uint8
 
-// makeThumbnail averages the pixels that fall on each of the thumbnail's; an edge smaller than the thumbnail's is interpolated.
+// makeThumbnail averages the pixels that fall on each of the thumbnail's; an edge smaller than the
+// thumbnail's is interpolated.
 func makeThumbnail(img *data.Image) thumbnail {
 	across, down := weights(img.Width), weights(img.Height)
 	rows := make([]float32, img.Height*thumbEdge)
@@ -53,7 +55,8 @@ type taps struct {
 	w    []float32
 }
 
-// weights are, for each place of the thumbnail's edge, those of an edge of n pixels: a triangle as wide as two of the wider of both kinds of pixel.
+// weights are, for each place of the thumbnail's edge, those of an edge of n pixels: a triangle as
+// wide as two of the wider of both kinds of pixel.
 func weights(n int) [thumbEdge]taps {
 	var all [thumbEdge]taps
 	scale := float64(n) / thumbEdge
@@ -104,7 +107,8 @@ var crops = func() []crop {
 	return all
 }()
 
-// sample reads a thumbnail at a crop's points, less their mean, and returns the root of the sum of squares.
+// sample reads a thumbnail at a crop's points, less their mean, and returns the root of the sum of
+// squares.
 func (c *crop) sample(t thumbnail, out *[gridEdge * gridEdge]float32) float32 {
 	var sum float32
 	for i := range c {
@@ -122,8 +126,8 @@ func (c *crop) sample(t thumbnail, out *[gridEdge * gridEdge]float32) float32 {
 	return float32(math.Sqrt(float64(square)))
 }
 
-// overlay is the correlation of two images' grey values, laid over each other at the crop of either that fits best: 1 for a copy, whatever its
-// size, brightness and contrast.
+// overlay is the correlation of two images' grey values, laid over each other at the crop of either
+// that fits best: 1 for a copy, whatever its size, brightness and contrast.
 func overlay(a, b thumbnail) float32 {
 	best := float32(-1)
 	var whole, part [gridEdge * gridEdge]float32
@@ -137,7 +141,8 @@ func overlay(a, b thumbnail) float32 {
 	return best
 }
 
-// flatNorm is the norm of grid points that differ by about one level each: there is nothing to compare below.
+// flatNorm is the norm of grid points that differ by about one level each: there is nothing to
+// compare below.
 const flatNorm = gridEdge
 
 func correlation(x, y []float32, nx, ny float32) float32 {

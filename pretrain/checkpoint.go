@@ -19,7 +19,8 @@ import (
 	"moco/weights"
 )
 
-// keepCheckpoints is how many checkpoints stay: the newest, and those to fall back to if it turns out damaged.
+// keepCheckpoints is how many checkpoints stay: the newest, and those to fall back to if it turns
+// out damaged.
 const keepCheckpoints = 3
 
 // saved is a checkpoint as latest.json lists it.
@@ -37,13 +38,14 @@ type latest struct {
 
 // checkpoints is the folder of that name in a run.
 type checkpoints struct {
-	dir  string
-	list []saved // newest first
-	save func(path string, f *weights.File) (sha string, err error)
+	dir   string
+	list  []saved // newest first
+	files atomicfile.FS
 }
 
-func newCheckpoints(run string) *checkpoints {
-	return &checkpoints{dir: filepath.Join(run, "checkpoints"), save: weights.Save}
+// save writes a file of tensors whole or not at all, and returns its SHA-256.
+func (c *checkpoints) save(path string, f *weights.File) (sha string, err error) {
+	return atomicfile.SaveOn(c.files, path, func(w io.Writer) error { return weights.Write(w, f) })
 }
 
 // errDiverged says that a variable is infinite or not a number.
@@ -62,8 +64,9 @@ func notFinite(t *tensor.Tensor) (float32, bool) {
 	return 0, false
 }
 
-// write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata what else a run goes on from.
-// The bytes follow from these alone. Variables that are no numbers any more are refused: such a checkpoint would push out the good ones.
+// write saves every variable of s: both encoders, the optimizer, the dictionary; and in the metadata
+// what else a run goes on from. The bytes follow from these alone. A variable that holds NaN or Inf is
+// refused: such a checkpoint would push out the good ones.
 func (c *checkpoints) write(s engine.State, step int, metadata map[string]string) error {
 	f := &weights.File{Metadata: metadata}
 	for _, name := range s.Names() {
@@ -75,9 +78,6 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 			return fmt.Errorf("%w: %s holds %v", errDiverged, name, v)
 		}
 		f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: t})
-	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return fmt.Errorf("make the folder of checkpoints: %w", err)
 	}
 	name := fmt.Sprintf("step-%d.safetensors", step)
 	sha, err := c.save(filepath.Join(c.dir, name), f)
@@ -91,7 +91,7 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 		}
 	}
 	list = list[:min(keepCheckpoints, len(list))]
-	if _, err := atomicfile.Save(filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
+	if _, err := atomicfile.SaveOn(c.files, filepath.Join(c.dir, "latest.json"), func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(latest{list[0], list[1:]})
@@ -102,7 +102,8 @@ func (c *checkpoints) write(s engine.State, step int, metadata map[string]string
 	return c.prune()
 }
 
-// prune removes the checkpoints that latest.json names no more, and what a run that was killed had not come to remove.
+// prune removes the checkpoints that latest.json names no more, and what a run that was killed had
+// not come to remove.
 func (c *checkpoints) prune() error {
 	files, err := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors"))
 	if err != nil {
@@ -112,7 +113,7 @@ func (c *checkpoints) prune() error {
 		if slices.ContainsFunc(c.list, func(s saved) bool { return s.File == filepath.Base(f) }) {
 			continue
 		}
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := c.files.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove an old checkpoint: %w", err)
 		}
 	}
@@ -121,17 +122,13 @@ func (c *checkpoints) prune() error {
 
 // load returns the newest checkpoint that is whole, and tells of those that are not.
 func (c *checkpoints) load(damaged func(file string, err error)) (*weights.File, error) {
-	for _, dir := range []string{c.dir, filepath.Dir(c.dir)} { // what saves that were killed left behind
-		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.tmp"))
-		for _, l := range leftovers {
-			os.Remove(l)
-		}
-	}
 	raw, err := os.ReadFile(filepath.Join(c.dir, "latest.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		// A kill during the first save can leave one file that is not listed; more were listed once.
+		// A kill during the first save can leave one file that is not listed; more were listed
+		// once.
 		if files, _ := filepath.Glob(filepath.Join(c.dir, "step-*.safetensors")); len(files) > 1 {
-			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; put it back, or start anew in another folder", c.dir, len(files))
+			return nil, fmt.Errorf("resume: %s holds %d checkpoints but no latest.json, which says which are whole; "+
+				"put it back, or start anew in another folder", c.dir, len(files))
 		}
 		return nil, fmt.Errorf("resume %s: %w", filepath.Dir(c.dir), ErrNoCheckpoint)
 	}
@@ -173,6 +170,8 @@ func restore(f *weights.File, s engine.State) error {
 	return nil
 }
 
+const checkpointFormat = "moco-checkpoint-1"
+
 // position is where in the run a checkpoint was written.
 type position struct {
 	step        int
@@ -181,12 +180,14 @@ type position struct {
 }
 
 func (p position) metadata() map[string]string {
-	return map[string]string{"format": "moco-checkpoint-1", "step": strconv.Itoa(p.step), "recipe": recipe.Write(p.recipe), "data": p.fingerprint}
+	return map[string]string{
+		"format": checkpointFormat, "step": strconv.Itoa(p.step), "recipe": recipe.Write(p.recipe), "data": p.fingerprint,
+	}
 }
 
 func readPosition(f *weights.File) (p position, err error) {
 	m := f.Metadata
-	if m["format"] != "moco-checkpoint-1" {
+	if m["format"] != checkpointFormat {
 		return p, fmt.Errorf("resume: the checkpoint is of format %q, not one that this version reads", m["format"])
 	}
 	if p.step, err = strconv.Atoi(m["step"]); err != nil {
@@ -197,8 +198,8 @@ func readPosition(f *weights.File) (p position, err error) {
 	return p, err
 }
 
-// differences names the keys in which two recipes differ, but for those that change nothing in what a
-// step learns.
+// differences names the keys in which two recipes differ, but for those that change nothing in what
+// a step learns.
 func differences(began, now moco.Recipe) []string {
 	began.CheckpointEvery, began.MaxBad, began.Epochs = now.CheckpointEvery, now.MaxBad, now.Epochs
 	return recipe.Differences(began, now)

@@ -7,10 +7,10 @@ import (
 	"moco"
 )
 
-// consistency measures what Fig. 2 of the paper argues with: how alike the keys of a dictionary are to
-// what the encoder would make of the same views now, by their age. Views are a function of the seed
-// and the step, so those of an old step can be made again, in the same batch and order; what differs
-// is the encoder alone.
+// consistency measures what Fig. 2 of the paper argues with: how alike the keys of a dictionary are
+// to what the encoder would make of the same views now, by their age. Views are a function of the
+// seed and the step, so those of an old step can be made again, in the same batch and order; what
+// differs is the encoder alone.
 func (r *run) consistency(ctx context.Context) (Consistency, error) {
 	measured := Consistency{Epoch: r.epoch(), Step: r.step}
 	stored, err := r.mechanism.Stored(r.state)

@@ -26,7 +26,8 @@ var dictionarySettings = map[string][]string{
 	"no shuffled BN": {"shuffle_bn=false"},
 }
 
-// TestDictionariesResume: every kind of step is the same bits on other workers and after an interruption.
+// TestDictionariesResume: every kind of step is the same bits on other workers and after an
+// interruption.
 func TestDictionariesResume(t *testing.T) {
 	for name, settings := range dictionarySettings {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +90,8 @@ func TestBankSizeFromData(t *testing.T) {
 	}
 }
 
-// TestConsistency: the newest keys of a queue are what the momentum encoder makes now, to the bit; older ones and a bank's are less alike.
+// TestConsistency: the newest keys of a queue are what the momentum encoder makes now, to the bit;
+// older ones and a bank's are less alike.
 func TestConsistency(t *testing.T) {
 	for name, settings := range map[string][]string{
 		"queue":     {"m=0.5", "lr=0.5"},

@@ -3,11 +3,13 @@ package pretrain
 import (
 	"errors"
 	"fmt"
-	"strings"
+
+	"moco/internal/job"
+	"moco/internal/lock"
 )
 
-// ErrInterrupted is what Run returns when its context ended: the step was finished, and a checkpoint
-// written.
+// ErrInterrupted is what Run returns when its context ended: the step was finished, and a
+// checkpoint written.
 var ErrInterrupted = errors.New("interrupted; the run is saved, and resuming goes on with it")
 
 // ErrNoCheckpoint says that a folder holds nothing to resume from.
@@ -57,23 +59,14 @@ func (e *StartError) Error() string {
 	return fmt.Sprintf("start: the recipe starts from the encoder with the SHA-256 %s, which is not given", e.SHA256)
 }
 
-// OtherRunError is the error of resuming a run with other data or another recipe than it began with.
-type OtherRunError struct {
-	Data   string   // the path of data that are not the run's; empty: they are
-	Recipe []string // what is different in the recipe: "t is 0.3 and was 0.1"
-}
+// OtherError is the error of a folder whose run began with other data or another recipe.
+type OtherError = job.OtherError
 
-func (e *OtherRunError) Error() string {
-	if e.Data != "" {
-		return fmt.Sprintf("resume: the data are not those that the run began with (%s has another fingerprint); "+
-			"start anew in another folder", e.Data)
-	}
-	return fmt.Sprintf("resume: the recipe is not the run's: %s; leave it as it was, or start anew in another folder",
-		strings.Join(e.Recipe, ", "))
-}
+// LockedError is the error of a folder in which another process is at work.
+type LockedError = lock.LockedError
 
-// SaveError is the error of a step that cannot be written. Kept is the step of the newest checkpoint,
-// from which resuming goes on; 0 if there is none.
+// SaveError is the error of a step that cannot be written. Kept is the step of the newest
+// checkpoint, from which resuming goes on; 0 if there is none.
 type SaveError struct {
 	What string // "step 7", or "the encoder of step 7"
 	Kept int

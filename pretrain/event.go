@@ -3,10 +3,17 @@ package pretrain
 import (
 	"errors"
 	"fmt"
+	"io"
 	"iter"
-	"moco/internal/event"
 	"os"
+	"path/filepath"
+
+	"moco/internal/atomicfile"
+	"moco/internal/event"
 )
+
+// Event is something that happened in a run: one of the types below.
+type Event = event.Event
 
 // Start is the first event of a run.
 type Start struct {
@@ -35,7 +42,8 @@ type Step struct {
 	Loss     float64 `json:"loss"`
 	Accuracy float64 `json:"accuracy"` // share of queries nearest to their positive key
 	LR       float64 `json:"lr"`
-	// ImagesPerSecond is over the run so far, views included, without compilation, the first step, monitors and checkpoints.
+	// ImagesPerSecond is over the run so far, views included, without compilation, the first step,
+	// monitors and checkpoints.
 	ImagesPerSecond float64 `json:"images_per_second"`
 	SecondsLeft     float64 `json:"seconds_left"`
 }
@@ -60,7 +68,8 @@ type Monitor struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine by age, in steps (0: the last step's).
+// Consistency is how alike a dictionary's keys are to the same views encoded now: the mean cosine
+// by age, in steps (0: the last step's).
 type Consistency struct {
 	Epoch  int       `json:"epoch"`
 	Step   int       `json:"step"`
@@ -119,9 +128,9 @@ var kinds = map[string]func() event.Event{
 	Done{}.Kind():        func() event.Event { return new(Done) },
 }
 
-// ReadLog reads the events of a run's log, each as a pointer to its type (*Step, ...). A log that is
-// not there has none; lines that are no events, cut short by a kill or written by another version,
-// are passed over.
+// ReadLog reads the events of a run's log, each as a pointer to its type (*Step, ...). A log that
+// is not there has none; lines that are no events, cut short by a kill or written by another
+// version, are passed over.
 func ReadLog(path string) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		f, err := os.Open(path)
@@ -147,33 +156,63 @@ func ReadLog(path string) iter.Seq2[event.Event, error] {
 	}
 }
 
-// recorder writes a run's events to its log and passes them on.
+// recorder writes a run's events to its log and passes them on. That the log cannot be written must
+// not stop a run that can be saved, so its errors are dropped.
 type recorder struct {
 	told    func(event.Event) // may be nil
-	log     *os.File
+	log     atomicfile.File
 	pending []event.Event // from before the log was open
 }
 
 // open opens the log for appending. A line that a kill cut short is closed.
-func (r *recorder) open(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
-	if err != nil {
+func (r *recorder) open(system files, path string) error {
+	torn, err := tornEnd(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	if info, err := f.Stat(); err == nil && info.Size() > 0 {
-		last := make([]byte, 1)
-		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
-			f.WriteString("\n")
+	made := err != nil
+	if r.log, err = system.Append(path); err != nil {
+		r.log = nil
+		return fmt.Errorf("open the log: %w", err)
+	}
+	if made {
+		if err := system.SyncDir(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("open the log: %w", err)
 		}
 	}
-	r.log = f
+	if torn {
+		io.WriteString(r.log, "\n")
+	}
 	return nil
+}
+
+// tornEnd tells whether a file ends in the middle of a line.
+func tornEnd(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return false, err
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, size-1)
+	return last[0] != '\n', err
+}
+
+// sync waits until the events so far would last over a power cut.
+func (r *recorder) sync() {
+	if r.log != nil {
+		r.log.Sync()
+	}
 }
 
 // tell logs an event and passes it on.
 func (r *recorder) tell(e event.Event) {
 	if r.log != nil {
-		event.Write(r.log, e) // a log that cannot be written must not stop a run that can be saved
+		event.Write(r.log, e)
 	}
 	if r.told != nil {
 		r.told(e)

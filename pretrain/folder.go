@@ -1,6 +1,7 @@
 package pretrain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"moco"
 	"moco/encoder"
 	"moco/internal/atomicfile"
+	"moco/internal/lock"
 	"moco/recipe"
 )
 
@@ -19,11 +21,14 @@ import (
 //	log.jsonl            every event, appended
 //	checkpoints/         step-N.safetensors, and latest.json, which says which are whole
 //	encoder.safetensors  the query encoder as of the last checkpoint
+//	.lock                while a process works there
 type folder string
 
 func (f folder) config() string  { return filepath.Join(string(f), "config.yaml") }
 func (f folder) log() string     { return LogPath(string(f)) }
 func (f folder) encoder() string { return filepath.Join(string(f), encoder.File) }
+
+func (f folder) checkpoints() string { return filepath.Join(string(f), "checkpoints") }
 
 // LogPath is where the run in a folder has its events. ReadLog reads them.
 func LogPath(folder string) string { return filepath.Join(folder, "log.jsonl") }
@@ -34,11 +39,20 @@ func IsRun(path string) bool {
 	return err == nil
 }
 
-// Began is the recipe of the run that has begun in a folder, and whether one has. A damaged one is
-// for Run to tell.
-func Began(path string) (moco.Recipe, bool) {
-	r, err := folder(path).recipe()
-	return r, err == nil
+// Begun tells whether a run has begun in a folder that can go on to an end after so many epochs.
+// The error of one that began with another number of epochs is an *OtherError: Run would stretch
+// its schedule, and the result would not be that of a run of this length. A damaged run is for Run
+// to tell.
+func Begun(path string, epochs int) (bool, error) {
+	began, err := folder(path).recipe()
+	switch {
+	case err != nil:
+		return IsRun(path), nil
+	case began.Epochs != epochs:
+		change := fmt.Sprintf("epochs is %d and was %d", epochs, began.Epochs)
+		return true, &OtherError{Folder: path, Changes: []string{change}}
+	}
+	return true, nil
 }
 
 func (f folder) recipe() (moco.Recipe, error) {
@@ -50,20 +64,81 @@ func (f folder) recipe() (moco.Recipe, error) {
 }
 
 // start makes the folder of a new run.
-func (r *run) start() error {
-	if entries, err := os.ReadDir(r.o.Out); err == nil && len(entries) > 0 {
-		return &NotEmptyError{Folder: r.o.Out}
-	}
+func (r *run) start(ctx context.Context) error {
 	if err := r.startGiven(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(r.o.Out, 0o755); err != nil {
-		return fmt.Errorf("make the run's folder: %w", err)
+	if err := r.makeFolder(r.o.Out); err != nil {
+		return err
 	}
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	empty, err := r.folder.empty()
+	if err != nil {
+		return fmt.Errorf("look into the run's folder: %w", err)
+	}
+	if !empty {
+		return &NotEmptyError{Folder: r.o.Out}
+	}
+	r.folder.tidy()
 	if err := r.writeConfig(); err != nil {
 		return err
 	}
 	return r.initialise()
+}
+
+// makeFolder makes a folder that lasts over a power cut.
+func (r *run) makeFolder(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := r.files.MkdirAll(path); err != nil {
+		return fmt.Errorf("make the run's folder: %w", err)
+	}
+	return r.files.SyncDir(filepath.Dir(path))
+}
+
+// lock keeps other processes from the folder until the run is closed.
+func (r *run) lock(ctx context.Context) error {
+	_, release, err := r.hold(ctx, r.o.Out)
+	var unsupported *lock.UnsupportedError
+	if errors.As(err, &unsupported) {
+		r.later("%v; start no other", unsupported)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.release = release
+	return nil
+}
+
+// empty tells whether nothing is in the folder but the lock, and what a run leaves that is stopped
+// before its config.yaml is whole.
+func (f folder) empty() (bool, error) {
+	entries, err := os.ReadDir(string(f))
+	for _, e := range entries {
+		aside, _ := filepath.Match(asideOf(f.config()), e.Name())
+		if e.Name() != lock.File && !aside {
+			return false, err
+		}
+	}
+	return true, err
+}
+
+// asideOf is the pattern of the names under which a file is written before it appears.
+func asideOf(path string) string { return "." + filepath.Base(path) + ".*.tmp" }
+
+// tidy removes what saves that were killed left behind. The folder must be locked: those of a
+// process that lives look the same.
+func (f folder) tidy() {
+	for _, dir := range []string{string(f), f.checkpoints()} {
+		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.tmp"))
+		for _, l := range leftovers {
+			os.Remove(l)
+		}
+	}
 }
 
 // startGiven refuses a recipe that names an encoder to start from, which is not there.
@@ -90,7 +165,7 @@ func (r *run) initialise() error {
 func (r *run) writeConfig() error {
 	config := fmt.Sprintf("# Repeat with: moco train --recipe config.yaml --data %q%s\n# data: %d images, fingerprint %s\n%s",
 		r.o.DataPath, r.o.DataArgs, r.o.Data.Len(), r.fingerprint, recipe.Write(*r.recipe))
-	_, err := atomicfile.Save(r.folder.config(), func(w io.Writer) error {
+	_, err := atomicfile.SaveOn(r.files, r.folder.config(), func(w io.Writer) error {
 		_, err := io.WriteString(w, config)
 		return err
 	})
@@ -98,7 +173,13 @@ func (r *run) writeConfig() error {
 }
 
 // resume loads the newest checkpoint that is whole and holds it to the run that was asked for.
-func (r *run) resume() error {
+func (r *run) resume(ctx context.Context) error {
+	if err := r.lock(ctx); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("resume %s: %w", r.o.Out, ErrNoCheckpoint)
+	} else if err != nil {
+		return err
+	}
+	r.folder.tidy()
 	f, err := r.checkpoints.load(func(file string, err error) {
 		r.later("checkpoint %s is damaged (%v); going back to the one before it", file, err)
 	})
@@ -113,7 +194,9 @@ func (r *run) resume() error {
 		return err
 	}
 	if at.fingerprint != r.fingerprint {
-		return &OtherRunError{Data: r.o.DataPath}
+		change := fmt.Sprintf("the images are %s, with the fingerprint %s, and were others, with %s",
+			r.o.DataPath, r.fingerprint, at.fingerprint)
+		return &OtherError{Folder: r.o.Out, Changes: []string{change}}
 	}
 	if err := r.sameRun(at.recipe); err != nil {
 		return err
@@ -130,8 +213,8 @@ func (r *run) resume() error {
 	return r.saveEncoder() // a kill may have left that of another step
 }
 
-// restart begins a run again that was killed before its first checkpoint: it has a recipe, and nothing
-// learned to lose.
+// restart begins a run again that was killed before its first checkpoint: it has a recipe, and
+// nothing learned to lose.
 func (r *run) restart(none error) error {
 	began, err := r.folder.recipe()
 	if errors.Is(err, os.ErrNotExist) {
@@ -156,11 +239,11 @@ func (r *run) restart(none error) error {
 // sameRun holds the recipe to the one that the run began with.
 func (r *run) sameRun(began moco.Recipe) error {
 	if d := differences(began, *r.recipe); len(d) > 0 {
-		return &OtherRunError{Recipe: d}
+		return &OtherError{Folder: r.o.Out, Changes: d}
 	}
 	if began.Epochs != r.recipe.Epochs {
-		r.later("the run began with %d epochs and goes on with the schedule of %d: its result is not that of a run of %d epochs from the start",
-			began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
+		r.later("the run began with %d epochs and goes on with the schedule of %d: "+
+			"its result is not that of a run of %d epochs from the start", began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,17 +14,18 @@ import (
 	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/recipe"
-	"moco/weights"
 )
 
-// TestKilled kills a run, by the real signal, wherever it writes or tells something: in the middle of files, between a checkpoint and
-// latest.json, between that and the encoder. First once at each such place, then at the first place, the second when resumed, and so on. It
-// must end with the bits of a run that nobody touched, the encoder of its last step, and every monitor.
+// TestKilled kills a run, by the real signal, wherever it writes or tells something: in the middle
+// of files, between a checkpoint and latest.json, between that and the encoder. First once at each
+// such place, then at the first place, the second when resumed, and so on. It must end with the
+// bits of a run that nobody touched, the encoder of its last step, and every monitor.
 func TestKilled(t *testing.T) {
 	if at := os.Getenv("MOCO_TEST_KILL_AT"); at != "" {
 		dies(t, at, os.Getenv("MOCO_TEST_KILL_OUT"))
 		return
 	}
+	t.Parallel()
 	want := finish(t, killOptions(t))
 	encoder, err := atomicfile.Sum(want.Encoder)
 	if err != nil {
@@ -33,10 +33,8 @@ func TestKilled(t *testing.T) {
 	}
 	check := func(t *testing.T, out string) {
 		o := killOptions(t)
-		o.Out, o.Resume = out, true
-		if _, err := os.Stat(out); err != nil {
-			o.Resume = false // killed before there was a run
-		}
+		o.Out = out
+		o.Resume = IsRun(out) // or it was killed before there was one
 		done := finish(t, o)
 		if done.SHA256 != want.SHA256 || done.Loss != want.Loss || done.KNNTop1 != want.KNNTop1 {
 			t.Errorf("done is %+v, want %+v", done, want)
@@ -47,23 +45,34 @@ func TestKilled(t *testing.T) {
 		if files, _ := filepath.Glob(filepath.Join(out, "checkpoints", "*")); len(files) != 1+2 {
 			t.Errorf("checkpoints and latest.json are %v, want those of two steps", files)
 		}
+		if left, _ := filepath.Glob(filepath.Join(out, ".*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
 		if raw, err := os.ReadFile(LogPath(out)); err != nil || !bytes.Contains(raw, []byte(`"event":"monitor","epoch":1,`)) {
 			t.Errorf("the monitor is lost (%v)", err)
 		}
 	}
 	places := 0
-	for at := 1; ; at++ {
-		out := filepath.Join(t.TempDir(), "run")
-		if !killed(t, at, out) {
-			places = at - 1
-			break
-		}
-		t.Run("at place "+strconv.Itoa(at), func(t *testing.T) { check(t, out) })
+	o := killOptions(t)
+	o.Events = func(event.Event) { places++ }
+	if _, err := newRunOn(o, deadly{place: func() { places++ }}).run(context.Background()); err != nil {
+		t.Fatal(err)
 	}
-	if places < 15 {
+	if places < 25 {
 		t.Errorf("only %d places to be killed at: the seam is gone", places)
 	}
+	for at := 1; at <= places; at++ {
+		t.Run("at place "+strconv.Itoa(at), func(t *testing.T) {
+			t.Parallel()
+			out := filepath.Join(t.TempDir(), "run")
+			if !killed(t, at, out) {
+				t.Fatal("the run comes to its end")
+			}
+			check(t, out)
+		})
+	}
 	t.Run("again and again", func(t *testing.T) {
+		t.Parallel()
 		out := filepath.Join(t.TempDir(), "run")
 		for at := 1; killed(t, at, out); at++ {
 			if at > places {
@@ -111,33 +120,50 @@ func dies(t *testing.T, at, out string) {
 	}
 	o := killOptions(t)
 	o.Out = out
-	_, err = os.Stat(out)
-	o.Resume = err == nil
+	o.Resume = IsRun(out)
 	o.Events = func(event.Event) { place() }
-	r := newRun(o)
-	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
-		sha, err := atomicfile.Save(path, func(w io.Writer) error {
-			var whole bytes.Buffer
-			if err := weights.Write(&whole, f); err != nil {
-				return err
-			}
-			half := whole.Len() / 2
-			if _, err := w.Write(whole.Next(half)); err != nil {
-				return err
-			}
-			place()
-			_, err := w.Write(whole.Bytes())
-			return err
-		})
-		place()
-		return sha, err
-	}
-	if _, err := r.run(context.Background()); err != nil {
+	if _, err := newRunOn(o, deadly{place: place}).run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestKilledBeforeItsFirstCheckpoint: a run that has only a recipe begins again, and says so; with another recipe it is refused.
+// deadly is a file system on which a process can die: in the middle of a file, and when one has
+// just appeared.
+type deadly struct {
+	atomicfile.OS
+	place func()
+}
+
+func (d deadly) CreateTemp(dir, pattern string) (atomicfile.File, error) {
+	f, err := d.OS.CreateTemp(dir, pattern)
+	return &deadlyFile{File: f, place: d.place}, err
+}
+
+func (d deadly) SyncDir(dir string) error {
+	defer d.place()
+	return d.OS.SyncDir(dir)
+}
+
+type deadlyFile struct {
+	atomicfile.File
+	place func()
+	begun bool
+}
+
+func (f *deadlyFile) Write(b []byte) (n int, err error) {
+	if !f.begun && len(b) > 1 {
+		f.begun = true
+		if n, err = f.File.Write(b[:len(b)/2]); err != nil {
+			return n, err
+		}
+		f.place()
+	}
+	more, err := f.File.Write(b[n:])
+	return n + more, err
+}
+
+// TestKilledBeforeItsFirstCheckpoint: a run that has only a recipe begins again, and says so; with
+// another recipe it is refused.
 func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 	want := finish(t, options(t, 1))
 	o := options(t, 1)
@@ -145,7 +171,7 @@ func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 	if err := r.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.begin(); err != nil {
+	if err := r.begin(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	r.close()
@@ -173,7 +199,8 @@ func TestKilledBeforeItsFirstCheckpoint(t *testing.T) {
 	}
 }
 
-// TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor evaluates when it is resumed, once.
+// TestMonitorIsMadeUpFor: a run that was stopped between its last checkpoint and the monitor
+// evaluates when it is resumed, once.
 func TestMonitorIsMadeUpFor(t *testing.T) {
 	o := options(t, 1, "epochs=1")
 	o.Monitor.Train, o.Monitor.Test = o.Data, o.Data
@@ -219,7 +246,8 @@ func TestLonger(t *testing.T) {
 	}
 }
 
-// TestDivergedWeightsAreNotSaved: a step whose loss was still finite can leave weights that are not.
+// TestDivergedWeightsAreNotSaved: a step whose loss was still finite can leave weights that are
+// not.
 func TestDivergedWeightsAreNotSaved(t *testing.T) {
 	o := options(t, 1, "checkpoint_every=1")
 	finish(t, func() Options { o := o; o.Steps = 2; return o }())

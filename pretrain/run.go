@@ -1,4 +1,5 @@
-// Package pretrain runs a recipe: the loop over batches with its folder, checkpoints, monitor and log.
+// Package pretrain runs a recipe: the loop over batches with its folder, checkpoints, monitor and
+// log.
 //
 // A run's folder (folder.go) holds enough to repeat the run and to go on with it. A run that was
 // stopped anywhere goes on from its last checkpoint, or from its beginning if it has none yet, with
@@ -17,8 +18,10 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/engine"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/loader"
+	"moco/internal/lock"
 	"moco/internal/sys"
 	"moco/recipe"
 )
@@ -34,8 +37,8 @@ type Options struct {
 	// epochs (the schedule is then stretched to the new length), checkpoint_every and max_bad.
 	Resume bool
 	Steps  int // stop after so many steps; 0: at the end of the recipe. The schedule stays the recipe's.
-	// Start is the encoder that training starts from; nil: random weights. The recipe then names it. A
-	// run that goes on from a checkpoint needs it no more.
+	// Start is the encoder that training starts from; nil: random weights. The recipe then names
+	// it. A run that goes on from a checkpoint needs it no more.
 	Start *encoder.Encoder
 	// SaveEvery is epochs from one checkpoint to the next, where epochs are short; 0 is 1. The last
 	// epoch always has one.
@@ -43,13 +46,15 @@ type Options struct {
 
 	Monitor MonitorOptions
 
-	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same views
-	// encoded now.
+	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same
+	// views encoded now.
 	Consistency bool
 
-	Engine      engine.Engine
-	Workers     int               // goroutines that decode and draw views
-	MemoryLimit int64             // bytes that the run may plan for; 0: three quarters of what is free, the rest being for decoded images
+	Engine  engine.Engine
+	Workers int // goroutines that decode and draw views
+	// MemoryLimit is bytes that the run may plan for; 0: three quarters of what is free, the rest being
+	// for decoded images.
+	MemoryLimit int64
 	Events      func(event.Event) // told everything; may be nil
 	Log         *slog.Logger      // names skipped images; may be nil
 }
@@ -66,8 +71,13 @@ type run struct {
 	checkpoints *checkpoints
 	fingerprint string // of the data
 	events      *recorder
-	monitor     *monitor // nil: none
-	watch       watch
+	files       files // what is written goes through it
+	// hold locks a folder, as lock.Folder does; release gives the lock back.
+	hold    func(ctx context.Context, folder string) (context.Context, func(), error)
+	release func()
+
+	monitor *monitor // nil: none
+	watch   watch
 
 	stepsPerEpoch, last int // the last step of the run
 	step                int // done
@@ -82,8 +92,22 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	return newRun(o).run(ctx)
 }
 
-func newRun(o Options) *run {
-	r := &run{o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out), checkpoints: newCheckpoints(o.Out)}
+// files is what a run needs of a file system to write with. Tests put one below it that loses what
+// was not synced.
+type files interface {
+	atomicfile.FS
+	Append(name string) (atomicfile.File, error)
+	MkdirAll(dir string) error
+}
+
+func newRun(o Options) *run { return newRunOn(o, atomicfile.OS{}) }
+
+func newRunOn(o Options, system files) *run {
+	r := &run{
+		o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out),
+		files: system, hold: lock.Folder, release: func() {},
+	}
+	r.checkpoints = &checkpoints{dir: r.folder.checkpoints(), files: system}
 	r.events = &recorder{told: o.Events}
 	return r
 }
@@ -94,7 +118,7 @@ func (r *run) run(ctx context.Context) (*Done, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	if err := r.begin(); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return nil, err
 	}
 	err := r.train(ctx)
@@ -201,8 +225,8 @@ func (r *run) compile() error {
 	return nil
 }
 
-// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint is
-// written, and the largest plan, since programs of one state work in the same memory.
+// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint
+// is written, and the largest plan, since programs of one state work in the same memory.
 func memory(costs ...engine.Cost) int64 {
 	var variables, work int64
 	for _, c := range costs {
@@ -259,17 +283,17 @@ func (r *run) largestBatch(limit int64) (fits int, err error) {
 }
 
 // begin makes or opens the run's folder and gives the variables their values.
-func (r *run) begin() error {
+func (r *run) begin(ctx context.Context) error {
 	o := r.o
 	r.fingerprint = o.Data.Fingerprint()
 	begin := r.start
 	if o.Resume {
 		begin = r.resume
 	}
-	if err := begin(); err != nil {
+	if err := begin(ctx); err != nil {
 		return err
 	}
-	if err := r.events.open(r.folder.log()); err != nil {
+	if err := r.events.open(r.files, r.folder.log()); err != nil {
 		return err
 	}
 	parameters := 0
@@ -297,4 +321,5 @@ func (r *run) close() {
 		r.monitor.encoder.Close()
 	}
 	r.events.close()
+	r.release()
 }

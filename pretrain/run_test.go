@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"image"
 	"image/png"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -65,7 +64,8 @@ func finish(t *testing.T, o Options) *Done {
 	return done
 }
 
-// TestSameBits: workers, interruptions, kills and damaged checkpoints change nothing in what a run ends with.
+// TestSameBits: workers, interruptions, kills and damaged checkpoints change nothing in what a run
+// ends with.
 func TestSameBits(t *testing.T) {
 	want := finish(t, options(t, 1))
 	if want.Step != 12 || want.Epoch != 4 || math.IsNaN(want.Loss) {
@@ -176,7 +176,8 @@ func videos(t *testing.T) *data.Set {
 	return set
 }
 
-// TestFrames: a run whose positives are frames ends with the same bits however it is stopped, and its queue holds the ids of videos.
+// TestFrames: a run whose positives are frames ends with the same bits however it is stopped, and
+// its queue holds the ids of videos.
 func TestFrames(t *testing.T) {
 	frames := func(workers int, more ...string) Options {
 		o := options(t, workers, append([]string{"positives=frames", "max_gap=1", "mask_same_image=false", "epochs=3"}, more...)...)
@@ -290,18 +291,9 @@ func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	o := options(t, 1)
-	r := newRun(o)
-	saves := 0
-	r.checkpoints.save = func(path string, f *weights.File) (string, error) {
-		if saves++; saves > 3 { // a checkpoint and its encoder, then one more checkpoint
-			return atomicfile.Save(path, func(w io.Writer) error {
-				w.Write([]byte("some of it"))
-				return syscall.ENOSPC
-			})
-		}
-		return weights.Save(path, f)
-	}
-	_, err := r.run(context.Background())
+	// config.yaml, a checkpoint, latest.json, the encoder; then there is no room for the next
+	// checkpoint.
+	_, err := newRunOn(o, &small{room: 4}).run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "disk is full") || !errors.As(err, new(*SaveError)) {
 		t.Fatalf("a full disk gives %v", err)
 	}
@@ -310,6 +302,24 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("after the disk was full the run ends with %s, want %s", got, want)
 	}
 }
+
+// small is a disk that has room for some files.
+type small struct {
+	atomicfile.OS
+	room int
+}
+
+func (s *small) CreateTemp(dir, pattern string) (atomicfile.File, error) {
+	f, err := s.OS.CreateTemp(dir, pattern)
+	if s.room--; s.room < 0 && err == nil {
+		return full{f}, nil
+	}
+	return f, err
+}
+
+type full struct{ atomicfile.File }
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 func TestNaNStops(t *testing.T) {
 	o := options(t, 1, "lr=1e30")

@@ -32,7 +32,8 @@ func trained(t *testing.T, settings ...string) (*encoder.Encoder, *weights.File)
 	return e, f
 }
 
-// TestStart: a run begins with the weights and statistics of the encoder that it starts from; with a head where that fits, never with a classifier's.
+// TestStart: a run begins with the weights and statistics of the encoder that it starts from; with
+// a head where that fits, never with a classifier's.
 func TestStart(t *testing.T) {
 	start, file := trained(t)
 	for name, c := range map[string]struct {
@@ -56,7 +57,7 @@ func TestStart(t *testing.T) {
 			if err := r.prepare(); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.begin(); err != nil {
+			if err := r.begin(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			for _, n := range file.Tensors {
@@ -77,7 +78,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestStartResumes: a run that starts from an encoder ends with the same bits after interruptions, knows where it came from, and refuses another start.
+// TestStartResumes: a run that starts from an encoder ends with the same bits after interruptions,
+// knows where it came from, and refuses another start.
 func TestStartResumes(t *testing.T) {
 	start, _ := trained(t)
 	other, _ := trained(t, "seed=6")
@@ -90,8 +92,11 @@ func TestStartResumes(t *testing.T) {
 	if scratch := finish(t, options(t, 1, "objective=supervised")); scratch.SHA256 == want.SHA256 {
 		t.Error("from scratch a run ends with the same bits")
 	}
-	began, ok := Began(filepath.Dir(want.Encoder))
-	if encoder, err := weights.Load(t.Context(), want.Encoder); err != nil || !ok || began.Start != start.SHA256 || encoder.Metadata["start"] != start.SHA256 || !strings.HasPrefix(encoder.Metadata["classes"], `["`) {
+	began, err := folder(filepath.Dir(want.Encoder)).recipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if encoder, err := weights.Load(t.Context(), want.Encoder); err != nil || began.Start != start.SHA256 || encoder.Metadata["start"] != start.SHA256 || !strings.HasPrefix(encoder.Metadata["classes"], `["`) {
 		t.Errorf("the run says that it started from %q, its encoder %q: %v", began.Start, encoder.Metadata, err)
 	}
 

@@ -67,16 +67,26 @@ func (r *run) train(ctx context.Context) error {
 	return nil
 }
 
-// catchUp makes the monitor that a run was stopped before, or the one before the first step.
+// catchUp makes what the run was stopped before, behind its last checkpoint: how consistent the
+// keys are, and the monitor; or the monitor before the first step.
 func (r *run) catchUp(ctx context.Context) error {
-	monitored, err := r.recall()
-	if err != nil || r.monitor == nil || monitored {
+	told, err := r.recall()
+	if err != nil {
 		return err
+	}
+	ended := r.step > 0 && r.step%r.stepsPerEpoch == 0
+	if ended && !told.consistency {
+		if err := r.measureKeys(ctx); err != nil {
+			return err
+		}
+	}
+	if r.monitor == nil || told.monitor {
+		return nil
 	}
 	switch {
 	case r.step == 0 && r.o.Monitor.Start:
 		return r.monitor.measure(ctx, 0)
-	case r.step > 0 && (r.step%(r.stepsPerEpoch*r.o.Monitor.every()) == 0 || r.step >= r.last):
+	case ended && r.epoch()%r.o.Monitor.every() == 0, r.step > 0 && r.step >= r.last:
 		return r.monitor.measure(ctx, r.epoch())
 	}
 	return nil
@@ -112,8 +122,8 @@ func (r *run) one(ctx context.Context) error {
 	return nil
 }
 
-// after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the consistency
-// of the keys, and the monitor.
+// after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the
+// consistency of the keys, and the monitor.
 func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
 	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
@@ -127,12 +137,10 @@ func (r *run) after(ctx context.Context) error {
 			ImagesPerSecond: r.rate.perSecond(), BadImages: r.loader.Bad()})
 		r.epochMean = epochMean{}
 	}
-	if ended && r.o.Consistency && !r.mechanism.Classifier() {
-		measured, err := r.consistency(ctx)
-		if err != nil {
+	if ended {
+		if err := r.measureKeys(ctx); err != nil {
 			return r.stopped(ctx, err)
 		}
-		r.events.tell(measured)
 	}
 	if r.monitor != nil && (ended && epoch%r.o.Monitor.every() == 0 || r.step == r.last) {
 		if err := r.monitor.measure(ctx, epoch); err != nil {
@@ -142,7 +150,20 @@ func (r *run) after(ctx context.Context) error {
 	return nil
 }
 
-// stopped saves a run that is ending early because it was interrupted; any other error is passed on.
+// measureKeys measures how consistent the keys are, where that is asked for.
+func (r *run) measureKeys(ctx context.Context) error {
+	if !r.o.Consistency || r.mechanism.Classifier() {
+		return nil
+	}
+	measured, err := r.consistency(ctx)
+	if err == nil {
+		r.events.tell(measured)
+	}
+	return err
+}
+
+// stopped saves a run that is ending early because it was interrupted; any other error is passed
+// on.
 func (r *run) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
@@ -169,6 +190,10 @@ func (r *run) kept() int {
 // save writes a checkpoint, and the encoder as of now.
 func (r *run) save() error {
 	at := position{r.step, *r.recipe, r.fingerprint}
+	r.events.sync() // before latest.json says that the run has come so far
+	if err := r.makeFolder(r.folder.checkpoints()); err != nil {
+		return &SaveError{What: fmt.Sprintf("step %d", r.step), Kept: r.kept(), Err: err}
+	}
 	if err := r.checkpoints.write(r.state, r.step, at.metadata()); errors.Is(err, errDiverged) {
 		return r.diverged(fmt.Sprintf("%v at step %d", err, r.step))
 	} else if err != nil {
@@ -209,23 +234,27 @@ func (r *run) saveEncoder() error {
 	return nil
 }
 
-// recall reads what the log knows of the step that the run stands at, and tells whether that was
-// monitored.
-func (r *run) recall() (monitored bool, err error) {
+// recalled says what the log holds of the step that the run stands at.
+type recalled struct{ monitor, consistency bool }
+
+// recall reads what the log knows of the step that the run stands at.
+func (r *run) recall() (told recalled, err error) {
 	for e, err := range ReadLog(r.folder.log()) {
 		if err != nil {
-			return false, err
+			return told, err
 		}
 		switch e := e.(type) {
 		case *Step:
 			if e.Step == r.step {
 				r.metrics.Loss, r.metrics.Accuracy = e.Loss, e.Accuracy
 			}
+		case *Consistency:
+			told.consistency = told.consistency || e.Step == r.step
 		case *Monitor:
 			if e.Step == r.step && r.monitor != nil {
-				r.monitor.top1, monitored = e.KNNTop1, true
+				r.monitor.top1, told.monitor = e.KNNTop1, true
 			}
 		}
 	}
-	return monitored, nil
+	return told, nil
 }

@@ -1,5 +1,5 @@
-// Package recipe reads and writes recipes as YAML: the built-in ones by name, files, and single keys
-// changed by settings of the form key=value. What a recipe says is moco.Recipe.
+// Package recipe reads and writes recipes as YAML: the built-in ones by name, files, and single
+// keys changed by settings of the form key=value. What a recipe says is moco.Recipe.
 package recipe
 
 import (
@@ -43,8 +43,15 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of the form key=value
-// ("encoder.width=0.25"), and checks it. What a recipe leaves out is moco.Default's. Errors are of type *Error.
+// SettingError is the error of a setting that is not of the form key=value, or whose value is no
+// YAML.
+type SettingError struct{ Setting, Reason string }
+
+func (e *SettingError) Error() string { return fmt.Sprintf("the setting %q: %s", e.Setting, e.Reason) }
+
+// Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of
+// the form key=value ("encoder.width=0.25"), and checks it. What a recipe leaves out is
+// moco.Default's. Errors are of type *Error.
 func Load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	r, err := load(nameOrFile, settings)
 	if err != nil {
@@ -68,7 +75,8 @@ func load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	if err != nil {
 		return moco.Recipe{}, fmt.Errorf("recipe %s: %w", nameOrFile, err)
 	}
-	// The file is held to the rules before it is changed, so that a mistake in it is told with its line.
+	// The file is held to the rules before it is changed, so that a mistake in it is told with its
+	// line.
 	if _, err := decode(tree); err != nil {
 		var k *keyError
 		if errors.As(err, &k) {
@@ -195,8 +203,9 @@ func fromTree(tree map[string]any) (moco.Recipe, error) {
 	return r, nil
 }
 
-// decode is a recipe from its keys: known ones only, with values of the right type. It is stricter than the YAML library, which would cut the
-// fraction off a whole number and take a key without a value for one that is left out.
+// decode is a recipe from its keys: known ones only, with values of the right type. It is stricter
+// than the YAML library, which would cut the fraction off a whole number and take a key without a
+// value for one that is left out.
 func decode(tree map[string]any) (moco.Recipe, error) {
 	r := moco.Default()
 	return r, assign(reflect.ValueOf(&r).Elem(), tree, "", keysOf(reflect.TypeFor[moco.Recipe](), ""))
@@ -211,11 +220,11 @@ func (e *keyError) Error() string { return fmt.Sprintf("recipe key %q %s", e.key
 func set(tree map[string]any, setting string) error {
 	key, value, ok := strings.Cut(setting, "=")
 	if !ok || key == "" {
-		return fmt.Errorf("--set %q: want key=value, for instance --set encoder.width=0.25", setting)
+		return &SettingError{Setting: setting, Reason: "want key=value"}
 	}
 	var v any
 	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
-		return fmt.Errorf("--set %s: %s", setting, firstLine(err))
+		return &SettingError{Setting: setting, Reason: firstLine(err)}
 	}
 	parts := strings.Split(key, ".")
 	for _, p := range parts[:len(parts)-1] {
@@ -323,7 +332,8 @@ func value(field reflect.Value, v any) (want string) {
 	return ""
 }
 
-// number is a YAML number that is finite. The library takes 5e-4, a number in YAML 1.2, for text: it wants 5.0e-4.
+// number is a YAML number that is finite. The library takes 5e-4, a number in YAML 1.2, for text:
+// it wants 5.0e-4.
 func number(v any) (float64, bool) {
 	var f float64
 	switch v := v.(type) {

@@ -56,7 +56,7 @@ func TestSettings(t *testing.T) {
 		"dictionary=list":           "there are bank, batch, queue",
 		"m=1.5":                     "between 0 and 1",
 		"lr":                        "want key=value",
-		"encoder.stem=[1, 2":        "--set",
+		"encoder.stem=[1, 2":        "the setting",
 		"milestones=3":              "a list of whole numbers",
 		"milestones=[3, x]":         "a list of whole numbers",
 		"milestones=[30, 20]":       "must rise",
@@ -65,7 +65,7 @@ func TestSettings(t *testing.T) {
 		"max_gap=3":                 "goes with positives: frames, not with views",
 	} {
 		if _, err := Load("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("--set %s gives %v, want one line that says %q", setting, err, want)
+			t.Errorf("the setting %s gives %v, want one line that says %q", setting, err, want)
 		}
 	}
 	r, err := Load("cifar", []string{"queue=1e3", "lr=5e-2", "weight_decay=1E-4", "seed=18446744073709551615", "encoder.layers=[1, 1, 1, 1]", "encoder.width=0.5"})

@@ -2,19 +2,14 @@ package study
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
 	"moco/data"
 	"moco/engine"
-	"moco/internal/atomicfile"
-	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -32,13 +27,21 @@ type Options struct {
 
 	Engine  engine.Engine
 	Workers int
-	Started func(run Run, number, of int, left time.Duration) // may be nil; left is an estimate, 0 if there is none yet
-	Events  func(Run, event.Event)                            // of the runs; may be nil
-	Ended   func(Run, Result)                                 // a run was done, or failed; may be nil
+	Watch   Watch
 	Log     *slog.Logger
 }
 
-// Result is what became of one run; it lies in the run's folder, and a run that has it is not done again.
+// Watch is told how the runs of a study go.
+type Watch = job.Watch[Run, Result]
+
+// Place is where among the runs of a study one stands.
+type Place = job.Place
+
+// SetError is the error of a setting that the study makes itself.
+type SetError = job.SetError
+
+// Result is what became of one run. It lies in the run's folder, and a run that has it is not done
+// again.
 type Result struct {
 	Series          string    `json:"series"`
 	X               float64   `json:"x"`
@@ -52,133 +55,94 @@ type Result struct {
 	Steps           int       `json:"steps"`
 	Epochs          []float64 `json:"epochs"`   // at which the accuracy was taken
 	Accuracy        []float64 `json:"accuracy"` // percent
-	// Consistency of the dictionary in the middle of training: cosine of stored keys with the same views encoded then, by age in steps.
+	// Consistency of the dictionary in the middle of training: the cosine of stored keys with the
+	// same views encoded then, by age in steps.
 	Age    []int     `json:"age,omitempty"`
 	Cosine []float64 `json:"cosine,omitempty"`
 	Others float64   `json:"others,omitempty"` // the cosine of different images
 
-	Recipe string `json:"recipe"` // and the data's fingerprint: what the result holds for
-	Data   string `json:"data"`
-	// Monitor is the fingerprints of the images that the accuracy is about; results from before it was kept have none.
-	Monitor string `json:"monitor,omitempty"`
+	Recipe  string `json:"recipe"`            // what the result holds for, with the two below
+	Data    string `json:"data"`              // fingerprint of the images
+	Monitor string `json:"monitor,omitempty"` // fingerprints of those that the accuracy is about
+
+	again bool // it failed in a way that may go better another time
 }
 
-// resultFile is the name of a run's result in its folder.
-const resultFile = "result.json"
+// Identity is the recipe and the images that the result holds for.
+func (r Result) Identity() job.Identity {
+	return job.Identity{
+		{Name: "recipe", Value: r.Recipe}, {Name: "images", Value: r.Data},
+		{Name: "monitor images", Value: r.Monitor, Newer: true},
+	}
+}
 
-// Execute runs what of the study is not done yet and returns all results in the order of Study.Runs; after each run it writes the tables and plots anew. A run
-// that diverges or fails is a result with its reason; one that failed for another reason than its numbers is tried again the next time. When the context ends,
-// the run in progress is saved, and the same call goes on with it; the results so far are returned with the error.
+// Execute runs what of the study is not done yet and returns all results in the order of
+// Study.Runs; after each run it writes the tables and plots anew. A run that diverges or fails is a
+// result with its reason; one that failed for another reason than its numbers is tried again the
+// next time. When the context ends, the run in progress is saved, and the same call goes on with
+// it; the results so far are returned with the error. A folder with another study's run in it is a
+// *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, monitor := o.Data.Fingerprint(), o.MonitorTrain.Fingerprint()+" "+o.MonitorTest.Fingerprint()
-	results := make([]Result, len(runs))
-	done := make([]bool, len(runs))
-	var todo []int
-	for i, run := range runs {
-		old, err := readResult(filepath.Join(o.folder(run), resultFile))
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			if err := o.sameLength(run); err != nil {
-				return nil, err
-			}
-			todo = append(todo, i)
-		case err != nil:
-			return nil, fmt.Errorf("read the result of %s: %w; remove the file to run it anew", run.Name, err)
-		case old.Recipe == recipe.Write(run.Recipe) && old.Data == fingerprint && (old.Monitor == "" || old.Monitor == monitor):
-			results[i], done[i] = old, true
-		default:
-			return nil, fmt.Errorf("%s holds a run of another recipe or other data; give another --out, or remove that folder to run it anew", o.folder(run))
-		}
-	}
-	soFar := func() []Result {
-		var have []Result
-		for i := range results {
-			if done[i] {
-				have = append(have, results[i])
-			}
-		}
-		return have
-	}
-	began := time.Now()
-	for number, i := range todo {
-		if o.Started != nil {
-			var left time.Duration
-			if number > 0 {
-				left = time.Since(began) / time.Duration(number) * time.Duration(len(todo)-number)
-			}
-			o.Started(runs[i], len(runs)-len(todo)+number+1, len(runs), left)
-		}
-		r, err := o.one(ctx, runs[i], Result{Series: o.Study.Series[runs[i].Series].Name, X: runs[i].X, Label: runs[i].Label, Seed: runs[i].Seed,
-			Recipe: recipe.Write(runs[i].Recipe), Data: fingerprint, Monitor: monitor})
-		if err != nil {
-			_, unwritten := o.Study.Write(o.Out, soFar())
-			return soFar(), errors.Join(err, unwritten)
-		}
-		results[i], done[i] = r, true
-		if o.Ended != nil {
-			o.Ended(runs[i], r)
-		}
-		if _, err := o.Study.Write(o.Out, soFar()); err != nil {
-			return soFar(), err
-		}
-	}
-	return results, nil
-}
-
-// sameLength refuses to go on with a run that began with another number of epochs. Its trainer would stretch the schedule, and the result would not be
-// that of a run of this length; any other change of the recipe it refuses itself.
-func (o Options) sameLength(run Run) error {
-	if began, ok := pretrain.Began(o.folder(run)); ok && began.Epochs != run.Recipe.Epochs {
-		return fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", o.folder(run), began.Epochs, run.Recipe.Epochs)
-	}
-	return nil
-}
-
-func (o Options) folder(run Run) string { return filepath.Join(o.Out, "runs", run.Name) }
-
-// one runs a cell of the grid, or goes on with it, and completes its result.
-func (o Options) one(ctx context.Context, run Run, r Result) (Result, error) {
-	folder := o.folder(run)
-	p := pretrain.Options{Recipe: run.Recipe, Data: o.Data, DataPath: o.DataPath, Out: folder, Resume: pretrain.IsRun(folder),
-		Monitor: pretrain.MonitorOptions{Train: o.MonitorTrain, Test: o.MonitorTest, Every: o.MonitorEvery}, Consistency: true,
-		Engine: o.Engine, Workers: o.Workers, Log: o.Log}
-	p.Events = func(e event.Event) {
-		if o.Events != nil {
-			o.Events(run, e)
-		}
-	}
-	began := time.Now()
-	done, err := pretrain.Run(ctx, p)
-	if ctx.Err() != nil && err != nil {
-		return r, err
-	}
-	var diverged *pretrain.DivergedError
-	again := false // it may go better another time
+	ctx, release, err := job.Hold(ctx, o.Out)
 	if err != nil {
-		r.Failed, again = err.Error(), !errors.As(err, &diverged)
+		return nil, err
+	}
+	defer release()
+	list := job.List[Run, Result]{Watch: o.Watch, After: func(done []Result) error {
+		_, err := o.Study.Write(o.Out, done)
+		return err
+	}}
+	images, monitor := o.Data.Fingerprint(), o.MonitorTrain.Fingerprint()+" "+o.MonitorTest.Fingerprint()
+	for _, run := range runs {
+		blank := Result{Series: o.Study.Series[run.Series].Name, X: run.X, Label: run.Label, Seed: run.Seed,
+			Recipe: recipe.Write(run.Recipe), Data: images, Monitor: monitor}
+		list.Tasks = append(list.Tasks, job.Task[Run, Result]{Part: run, Job: o.job(run, blank)})
+	}
+	return list.Do(ctx)
+}
+
+// job is a cell of the grid as a job, whose result completes a blank one.
+func (o Options) job(run Run, blank Result) job.Job[Result] {
+	folder := filepath.Join(o.Out, "runs", run.Name)
+	return job.Job[Result]{
+		Folder: folder, Identity: blank.Identity(),
+		Begun: func() (bool, error) { return pretrain.Begun(folder, run.Recipe.Epochs) },
+		Work: func(ctx context.Context, resume bool) (Result, error) {
+			r := blank
+			err := o.run(ctx, run, folder, resume, &r)
+			return r, err
+		},
+		Again: func(r Result) bool { return r.again },
+	}
+}
+
+// run runs a cell of the grid, or goes on with it, and completes its result.
+func (o Options) run(ctx context.Context, run Run, folder string, resume bool, r *Result) error {
+	began := time.Now()
+	done, err := pretrain.Run(ctx, pretrain.Options{
+		Recipe: run.Recipe, Data: o.Data, DataPath: o.DataPath, Out: folder, Resume: resume,
+		Monitor:     pretrain.MonitorOptions{Train: o.MonitorTrain, Test: o.MonitorTest, Every: o.MonitorEvery},
+		Consistency: true, Engine: o.Engine, Workers: o.Workers, Log: o.Log, Events: o.Watch.Tell(run),
+	})
+	if err != nil && (ctx.Err() != nil || refused(err)) {
+		return err
+	}
+	if err != nil {
+		r.Failed, r.again = err.Error(), !errors.As(err, new(*pretrain.DivergedError))
 	} else {
 		r.KNNTop1, r.Loss, r.ImagesPerSecond, r.Steps = done.KNNTop1, done.Loss, done.ImagesPerSecond, done.Step
 	}
 	r.Seconds = time.Since(began).Seconds()
-	if err := r.readLog(folder, run.Recipe.Epochs); err != nil {
-		return r, err
-	}
-	if again {
-		return r, nil
-	}
-	raw, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return r, err
-	}
-	_, err = atomicfile.Save(filepath.Join(folder, resultFile), func(w io.Writer) error {
-		_, err := w.Write(append(raw, '\n'))
-		return err
-	})
-	return r, err
+	return r.readLog(folder, run.Recipe.Epochs)
+}
+
+// refused tells whether a run was not done because its folder is another's.
+func refused(err error) bool {
+	return errors.As(err, new(*pretrain.OtherError)) || errors.As(err, new(*pretrain.LockedError))
 }
 
 // readLog takes the learning curve and the consistency in the middle of training from a run's log.
@@ -207,13 +171,4 @@ func (r *Result) readLog(folder string, epochs int) error {
 		}
 	}
 	return nil
-}
-
-func readResult(path string) (Result, error) {
-	var r Result
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return r, err
-	}
-	return r, json.Unmarshal(raw, &r)
 }

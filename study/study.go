@@ -1,4 +1,5 @@
-// Package study runs grids of recipes and sets their results side by side: the comparison that the paper argues with.
+// Package study runs grids of recipes and sets their results side by side: the comparison that the
+// paper argues with.
 package study
 
 import (
@@ -6,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"moco/recipe"
 	"os"
 	"regexp"
 	"slices"
@@ -16,6 +16,8 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"moco"
+	"moco/internal/job"
+	"moco/recipe"
 )
 
 //go:embed studies/*.yaml
@@ -137,22 +139,13 @@ func (s *Study) check() error {
 	return nil
 }
 
-var notInNames = regexp.MustCompile(`[^a-z0-9.=]+`)
-
-// Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of everything. settings change all runs; a key that the study
-// varies is refused among them, as its points would then be alike under different names.
+// Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of
+// everything. settings change all runs. The error of a setting that the study makes itself is a
+// *SetError in a *recipe.Error: its points would then be alike under different names.
 func (s *Study) Runs(settings []string) ([]Run, error) {
 	for _, setting := range settings {
-		key, _, _ := strings.Cut(setting, "=")
-		for _, one := range s.Series {
-			for _, p := range one.Points {
-				if slices.ContainsFunc(slices.Concat(one.Set, p.Set), func(set string) bool { return strings.HasPrefix(set, key+"=") }) {
-					return nil, &recipe.Error{Err: fmt.Errorf("--set %s: the study sets %s itself (series %q); write a study of your own for other values", setting, key, one.Name)}
-				}
-			}
-		}
-		if key == "seed" {
-			return nil, &recipe.Error{Err: fmt.Errorf("--set %s: a study gives its runs the seeds 0, 1, ...; say how many with --seeds", setting)}
+		if err := s.checkSetting(setting); err != nil {
+			return nil, &recipe.Error{Err: err}
 		}
 	}
 	var runs []Run
@@ -160,16 +153,42 @@ func (s *Study) Runs(settings []string) ([]Run, error) {
 		for i, one := range s.Series {
 			for j, p := range one.Points {
 				set := slices.Concat(s.Set, one.Set, p.Set, settings, []string{fmt.Sprint("seed=", seed)})
-				recipe, err := recipe.Load(s.Recipe, set)
+				r, err := recipe.Load(s.Recipe, set)
 				if err != nil {
 					return nil, fmt.Errorf("study %s, series %q, point %s: %w", s.Name, one.Name, p.label(), err)
 				}
-				name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(fmt.Sprintf("%s-%s-seed%d", one.Name, p.label(), seed)), "-"), "-")
-				runs = append(runs, Run{name, i, j, p.X, p.label(), seed, recipe})
+				runs = append(runs, Run{Name: folderName(one.Name, p.label(), seed), Series: i, Point: j,
+					X: p.X, Label: p.label(), Seed: seed, Recipe: r})
 			}
 		}
 	}
 	return runs, nil
+}
+
+// checkSetting refuses a setting of a key that the study sets.
+func (s *Study) checkSetting(setting string) error {
+	key, _, _ := strings.Cut(setting, "=")
+	if key == "seed" {
+		return &job.SetError{Setting: setting, By: "the study", Values: "0, 1, ..."}
+	}
+	sets := func(set string) bool { return strings.HasPrefix(set, key+"=") }
+	for _, one := range s.Series {
+		for _, p := range one.Points {
+			if slices.ContainsFunc(one.Set, sets) || slices.ContainsFunc(p.Set, sets) {
+				values := fmt.Sprintf("what series %q compares", one.Name)
+				return &job.SetError{Setting: setting, By: "the study", Values: values}
+			}
+		}
+	}
+	return nil
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9.=]+`)
+
+// folderName is the name of a run's folder.
+func folderName(series, point string, seed uint64) string {
+	name := fmt.Sprintf("%s-%s-seed%d", series, point, seed)
+	return strings.Trim(notInNames.ReplaceAllString(strings.ToLower(name), "-"), "-")
 }
 
 func (p Point) label() string {

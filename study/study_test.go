@@ -3,18 +3,21 @@ package study
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"moco/data"
 	"moco/engine/cpu"
 	"moco/internal/event"
+	"moco/internal/job"
+	"moco/internal/lock"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -108,8 +111,8 @@ func TestRefusals(t *testing.T) {
 		"an unknown axis":              {text: strings.Replace(tiny, "axis: log", "axis: lgo", 1), want: "lgo"},
 		"zero on a log axis":           {text: strings.Replace(tiny, "values: [8, 16]", "values: [0, 16]", 1), want: "logarithmic"},
 		"a point that makes no sense":  {text: strings.Replace(tiny, "batch=8", "batch=0", 1), want: `"end to end", point 7`},
-		"a setting that is varied":     {text: tiny, set: "queue=9", want: "sets queue itself"},
-		"a seed":                       {text: tiny, set: "seed=9", want: "--seeds"},
+		"a setting that is varied":     {text: tiny, set: "queue=9", want: `itself sets queue to what series "queue" compares`},
+		"a seed":                       {text: tiny, set: "seed=9", want: "to 0, 1, ..."},
 		"an unknown setting":           {text: tiny, set: "tt=9", want: "tt"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,10 +157,20 @@ func options(t *testing.T, text string) Options {
 	return Options{Study: s, Data: train, DataPath: "builtin", MonitorTrain: train, MonitorTest: open("builtin:test?n=10&size=8"), Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
+// other tells whether an error is that of a folder with another run, and says what is different.
+func other(err error, change string) bool {
+	var e *pretrain.OtherError
+	return errors.As(err, &e) && strings.Contains(err.Error(), change)
+}
+
 // count counts the runs that a study begins.
 func count(o *Options) *int {
 	n := new(int)
-	o.Started = func(Run, int, int, time.Duration) { *n++ }
+	o.Watch.Started = func(_ Run, at job.Place) {
+		if !at.Before {
+			*n++
+		}
+	}
 	return n
 }
 
@@ -195,16 +208,73 @@ func TestExecute(t *testing.T) {
 		t.Errorf("the second time %d runs begin, %v", *began, err)
 	}
 	o.Settings = []string{"lr=0.01"}
-	if _, err := Execute(ctx, o); err == nil || !strings.Contains(err.Error(), "another recipe") {
+	if _, err := Execute(ctx, o); !other(err, "lr is 0.01 and was 0.06") {
 		t.Errorf("another recipe in the same folder gives %v", err)
 	}
 	o.Settings, o.MonitorTest = nil, o.MonitorTrain
-	if _, err := Execute(ctx, o); err == nil || !strings.Contains(err.Error(), "other data") {
+	if _, err := Execute(ctx, o); !other(err, "monitor images is ") {
 		t.Errorf("other images to compare by, in the same folder, give %v", err)
 	}
 }
 
-// TestInterrupted: a study that is stopped in its second run keeps the first, has tables, and ends as if nothing had happened.
+// TestLocked: a folder in which another process works is an error, of the study and of a run in it, and
+// no row of the table.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	o := options(t, tiny)
+	began := count(&o)
+	for _, folder := range []string{o.Out, filepath.Join(o.Out, "runs", "queue-8-seed0")} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_, release, err := lock.Folder(ctx, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var locked *pretrain.LockedError
+		if results, err := Execute(ctx, o); !errors.As(err, &locked) || locked.Path != folder || len(results) > 0 {
+			t.Errorf("while %s is locked: %d results, %v", folder, len(results), err)
+		}
+		release()
+	}
+	if *began != 1 {
+		t.Errorf("%d runs began, want the one that was refused", *began)
+	}
+}
+
+// TestOldResult: a result.json from before the images of the monitor were kept still holds; its fields
+// have the names that they had.
+func TestOldResult(t *testing.T) {
+	t.Parallel()
+	o := options(t, tiny)
+	runs, err := o.Study.Runs(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(map[string]any{
+		"series": "queue", "x": 8, "label": "8", "seed": 0, "knn_top1": 40.5, "loss": 1.5, "images_per_second": 100, "seconds": 2,
+		"steps": 10, "epochs": []int{1, 2}, "accuracy": []float64{30, 40.5}, "age": []int{0, 7}, "cosine": []float64{1, 0.9}, "others": 0.3,
+		"recipe": recipe.Write(runs[0].Recipe), "data": o.Data.Fingerprint(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(o.Out, "runs", runs[0].Name)
+	if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, job.File), raw, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	state, got, err := o.job(runs[0], Result{Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint(), Monitor: "m"}).State()
+	want := Result{Series: "queue", X: 8, Label: "8", KNNTop1: 40.5, Loss: 1.5, ImagesPerSecond: 100, Seconds: 2, Steps: 10,
+		Epochs: []float64{1, 2}, Accuracy: []float64{30, 40.5}, Age: []int{0, 7}, Cosine: []float64{1, 0.9}, Others: 0.3,
+		Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint()}
+	if err != nil || state != job.Done || !reflect.DeepEqual(got, want) {
+		t.Errorf("state %v (%v) with\n%+v\nwant\n%+v", state, err, got, want)
+	}
+}
+
+// TestInterrupted: a study that is stopped in its second run keeps the first, has tables, and ends
+// as if nothing had happened.
 func TestInterrupted(t *testing.T) {
 	whole := options(t, tiny)
 	want, err := Execute(context.Background(), whole)
@@ -214,7 +284,7 @@ func TestInterrupted(t *testing.T) {
 	o := options(t, tiny)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o.Events = func(r Run, e event.Event) {
+	o.Watch.Events = func(r Run, e event.Event) {
 		if _, step := e.(pretrain.Step); step && r.Name == "queue-16-seed0" {
 			cancel()
 		}
@@ -226,15 +296,18 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("the table of the study so far is %s, %v", raw, err)
 	}
 	o.Settings = []string{"epochs=3"}
-	if err := o.sameLength(Run{Name: "queue-16-seed0"}); err == nil || !strings.Contains(err.Error(), "2 epochs") {
+	if err := os.Rename(filepath.Join(o.Out, "runs", "queue-8-seed0"), filepath.Join(t.TempDir(), "done")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Execute(context.Background(), o); !other(err, "epochs is 3 and was 2") {
 		t.Errorf("another length for a run that has begun gives %v", err)
 	}
 	o.Settings = nil
-	o.Events = nil
+	o.Watch.Events = nil
 	began := count(&o)
 	got, err := Execute(context.Background(), o)
-	if err != nil || *began != 3 {
-		t.Fatalf("going on begins %d runs, want 3: %v", *began, err)
+	if err != nil || *began != 4 { // one was taken away, one was in the middle
+		t.Fatalf("going on begins %d runs, want 4: %v", *began, err)
 	}
 	for i := range want {
 		if got[i].KNNTop1 != want[i].KNNTop1 || got[i].Loss != want[i].Loss || fmt.Sprint(got[i].Accuracy) != fmt.Sprint(want[i].Accuracy) {
@@ -243,7 +316,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestFailures: a run that diverges is a result for good; one that fails otherwise is a row, and tried again.
+// TestFailures: a run that diverges is a result for good; one that fails otherwise is a row, and
+// tried again.
 func TestFailures(t *testing.T) {
 	o := options(t, `
 title: Failures

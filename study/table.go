@@ -1,6 +1,7 @@
 package study
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -24,12 +25,14 @@ type Cell struct {
 	Failed          []string // why others did not
 	Loss            float64  // mean
 	ImagesPerSecond float64  // mean
-	// The dictionary in the middle of training, means: the cosine of its oldest keys with the same views encoded then, and that of different images.
+	// The dictionary in the middle of training, means: the cosine of its oldest keys with the same
+	// views encoded then, and that of different images.
 	OldestAge               int
 	OldestCosine, Strangers float64
 }
 
-// Summarise joins the seeds of each point, in the order of the grid. results are those of Execute, or a part of them.
+// Summarise joins the seeds of each point, in the order of the grid. results are those of Execute,
+// or a part of them.
 func (s *Study) Summarise(results []Result) []Cell {
 	var cells []Cell
 	for _, one := range s.Series {
@@ -63,47 +66,18 @@ func (s *Study) Summarise(results []Result) []Cell {
 	return cells
 }
 
-// Markdown writes the table (oldest keys and different images: cosines, see Cell), and the order of the points, best first.
+// Markdown writes the table (oldest keys and different images: cosines, see Cell), the order of the
+// points, best first, and why runs failed.
 func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	var b strings.Builder
-	cell := strings.NewReplacer("|", "/", "\n", "; ").Replace
-	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | oldest keys | different images | images/s |\n|---|---|---|---|---|---|---|---|---|\n", cell(s.X.Label))
+	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | oldest keys | different images | images/s |\n",
+		plain(s.X.Label))
+	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, c := range cells {
-		switch {
-		case c.Runs == 0 && len(c.Failed) == 0:
-			fmt.Fprintf(&b, "| %s | %s | not run | | 0 | | | | |\n", cell(c.Series), cell(c.Label))
-		case c.Runs == 0:
-			fmt.Fprintf(&b, "| %s | %s | failed | | %d | | | | |\n", cell(c.Series), cell(c.Label), len(c.Failed))
-		default:
-			runs := strconv.Itoa(c.Runs)
-			if len(c.Failed) > 0 {
-				runs += fmt.Sprintf(", %d failed", len(c.Failed))
-			}
-			oldest, strangers := "", ""
-			if c.OldestAge > 0 {
-				oldest = fmt.Sprintf("%.3f (%d steps)", c.OldestCosine, c.OldestAge)
-			}
-			if c.Strangers != 0 {
-				strangers = fmt.Sprintf("%.3f", c.Strangers)
-			}
-			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %s | %s | %.0f |\n", cell(c.Series), cell(c.Label), c.Mean, c.Low, c.High, runs, c.Loss, oldest, strangers, c.ImagesPerSecond)
-		}
+		b.WriteString(c.row())
 	}
-	ranked := slices.DeleteFunc(slices.Clone(cells), func(c Cell) bool { return c.Runs == 0 })
-	slices.SortStableFunc(ranked, func(a, b Cell) int {
-		if a.Mean > b.Mean {
-			return -1
-		} else if a.Mean < b.Mean {
-			return 1
-		}
-		return 0
-	})
-	var order []string
-	for _, c := range ranked {
-		order = append(order, fmt.Sprintf("%s at %s (%.2f)", c.Series, c.Label, c.Mean))
-	}
-	if len(order) > 0 {
-		fmt.Fprintf(&b, "\nBest first: %s.\n", strings.Join(order, ", "))
+	if order := ranking(cells); order != "" {
+		fmt.Fprintf(&b, "\nBest first: %s.\n", order)
 	}
 	for _, c := range cells {
 		for _, reason := range c.Failed {
@@ -112,6 +86,43 @@ func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// plain is a text that does not break a row of a table.
+func plain(text string) string { return strings.NewReplacer("|", "/", "\n", "; ").Replace(text) }
+
+// row is the point's row of the table.
+func (c Cell) row() string {
+	series, label := plain(c.Series), plain(c.Label)
+	switch {
+	case c.Runs == 0 && len(c.Failed) == 0:
+		return fmt.Sprintf("| %s | %s | not run | | 0 | | | | |\n", series, label)
+	case c.Runs == 0:
+		return fmt.Sprintf("| %s | %s | failed | | %d | | | | |\n", series, label, len(c.Failed))
+	}
+	runs, oldest, strangers := strconv.Itoa(c.Runs), "", ""
+	if len(c.Failed) > 0 {
+		runs += fmt.Sprintf(", %d failed", len(c.Failed))
+	}
+	if c.OldestAge > 0 {
+		oldest = fmt.Sprintf("%.3f (%d steps)", c.OldestCosine, c.OldestAge)
+	}
+	if c.Strangers != 0 {
+		strangers = fmt.Sprintf("%.3f", c.Strangers)
+	}
+	return fmt.Sprintf("| %s | %s | %.2f | %.2f to %.2f | %s | %.3f | %s | %s | %.0f |\n",
+		series, label, c.Mean, c.Low, c.High, runs, c.Loss, oldest, strangers, c.ImagesPerSecond)
+}
+
+// ranking names the points that have an accuracy, best first.
+func ranking(cells []Cell) string {
+	ranked := slices.DeleteFunc(slices.Clone(cells), func(c Cell) bool { return c.Runs == 0 })
+	slices.SortStableFunc(ranked, func(a, b Cell) int { return cmp.Compare(b.Mean, a.Mean) })
+	var order []string
+	for _, c := range ranked {
+		order = append(order, fmt.Sprintf("%s at %s (%.2f)", c.Series, c.Label, c.Mean))
+	}
+	return strings.Join(order, ", ")
 }
 
 // CSV writes one row a run.
@@ -124,13 +135,15 @@ func CSV(w io.Writer, results []Result) error {
 		if r.Failed != "" { // it has none
 			accuracy, loss = "", ""
 		}
-		c.Write([]string{r.Series, r.Label, number(r.X), fmt.Sprint(r.Seed), accuracy, loss, strconv.Itoa(r.Steps), number(r.ImagesPerSecond), number(r.Seconds), r.Failed})
+		c.Write([]string{r.Series, r.Label, number(r.X), fmt.Sprint(r.Seed), accuracy, loss, strconv.Itoa(r.Steps),
+			number(r.ImagesPerSecond), number(r.Seconds), r.Failed})
 	}
 	c.Flush()
 	return c.Error()
 }
 
-// Write puts results.csv, table.md, accuracy, curves and, where it was measured, consistency as PNG and SVG into a folder, and returns their names.
+// Write puts results.csv, table.md, accuracy, curves and, where it was measured, consistency as PNG
+// and SVG into a folder, and returns their names.
 func (s *Study) Write(dir string, results []Result) ([]string, error) {
 	cells := s.Summarise(results)
 	var written []string
@@ -199,7 +212,8 @@ func (s *Study) accuracy(cells []Cell) *report.Plot {
 	return p
 }
 
-// curves is the accuracy by epoch, mean over seeds: of each point, or of the best one of each series if there are many.
+// curves is the accuracy by epoch, mean over seeds: of each point, or of the best one of each
+// series if there are many.
 func (s *Study) curves(results []Result) *report.Plot {
 	p := &report.Plot{Title: s.Title + ": learning", XLabel: "epoch", YLabel: accuracyLabel}
 	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) { return r.Epochs, r.Accuracy },
@@ -207,8 +221,9 @@ func (s *Study) curves(results []Result) *report.Plot {
 	return p
 }
 
-// consistency is the cosine by age of each point's dictionary, mean over seeds; if there are many points, of the one with the oldest keys of each series. A
-// dictionary without old keys has no curve.
+// consistency is the cosine by age of each point's dictionary, mean over seeds; if there are many
+// points, of the one with the oldest keys of each series. A dictionary without old keys has no
+// curve.
 func (s *Study) consistency(results []Result) *report.Plot {
 	p := &report.Plot{Title: s.Title + ": consistency", XLabel: "age of a key, steps", YLabel: "cosine with the same view encoded now"}
 	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) {
@@ -223,8 +238,11 @@ func (s *Study) consistency(results []Result) *report.Plot {
 // manyCurves cannot be told apart any more.
 const manyCurves = 7
 
-// pointCurves are the curves of the points, each the mean of its runs that did not fail; of manyCurves or more, the one of each series with the highest rank stays.
-func (s *Study) pointCurves(results []Result, of func(Result) (x, y []float64), rank func(report.Curve) float64) []report.Curve {
+// pointCurves are the curves of the points, each the mean of its runs that did not fail; of
+// manyCurves or more, the one of each series with the highest rank stays.
+func (s *Study) pointCurves(
+	results []Result, of func(Result) (x, y []float64), rank func(report.Curve) float64,
+) []report.Curve {
 	var all, best []report.Curve
 	for _, one := range s.Series {
 		var top *report.Curve

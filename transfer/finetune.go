@@ -1,16 +1,12 @@
-// Package transfer asks what an encoder is worth where it was not trained: it trains on from it with labels, and sets the ways to come by an
-// encoder side by side (He et al. 2020, Sec. 4).
+// Package transfer asks what an encoder is worth where it was not trained: it trains on from it
+// with labels, and sets the ways to come by an encoder side by side (He et al. 2020, Sec. 4).
 package transfer
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -20,19 +16,21 @@ import (
 	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
-	"moco/internal/atomicfile"
-	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
 
-// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where they are, below a new classifier.
+// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where
+// they are, below a new classifier.
 type Tuning struct {
 	Start    *encoder.Encoder // nil: from scratch, random weights
 	Like     moco.Recipe      // its Encoder, Views and Precision are what is trained; those of Start if there is one
 	Settings []string         // change the recipe (TuningRecipe): key=value
 	Labels   data.Share       // of the training images
-	Seeds    int              // runs: each draws its own share of the labels, head, order and views, and from scratch its own weights
+	// Seeds is the number of runs. Each draws its own share of the labels, head, order and views,
+	// and from scratch its own weights.
+	Seeds int
 
 	Train, Test *data.Set // labelled
 	TrainPath   string
@@ -40,13 +38,15 @@ type Tuning struct {
 
 	Engine  engine.Engine
 	Workers int
-	Started func(seed int)                // of a run that is not done yet; may be nil
-	Events  func(seed int, e event.Event) // may be nil
-	Ended   func(Tuned)                   // a seed is done, or was before; may be nil
+	Watch   TuningWatch
 	Log     *slog.Logger
 }
 
-// Tuned is what became of one seed; it lies in the run's folder, and a seed that has it is not done again.
+// TuningWatch is told how fine-tuning goes. A part has no arm.
+type TuningWatch = job.Watch[Part, Tuned]
+
+// Tuned is what became of one seed. It lies in the run's folder, and a seed that has it is not done
+// again.
 type Tuned struct {
 	Seed   int    `json:"seed"`
 	Labels string `json:"labels"` // the share
@@ -66,45 +66,63 @@ type Tuned struct {
 	Test   string `json:"test"`
 }
 
-// TuningRecipe is how a number of labelled images is learned from, by an encoder as that of like. Labels are learned with crops and flips only; the batch is small,
-// because few labels make few steps. The number of epochs falls with the root of the number of images, so that fewer labels are
-// seen more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from an encoder and from scratch, and
-// both did best with them, or within a point of it (docs/design.md).
+// Identity is the recipe and the images that the result holds for.
+func (t Tuned) Identity() job.Identity {
+	return job.Identity{
+		{Name: "recipe", Value: t.Recipe}, {Name: "images", Value: t.Data}, {Name: "test images", Value: t.Test},
+	}
+}
+
+// TuningRecipe is how a number of labelled images is learned from, by an encoder as that of like.
+//
+// Labels are learned with crops and flips only. The batch is small, because few labels make few
+// steps. The number of epochs falls with the root of the number of images, so that fewer labels are
+// seen more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are
+// the same from an encoder and from scratch, and both did best with them, or within a point of it
+// (docs/design.md).
 func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
-	r.Objective, r.Encoder, r.Views, r.Precision = "supervised", like.Encoder, like.Views, like.Precision
-	r.Encoder.Head, r.Views.CropOnly, r.BNSplits = "linear", true, 1
+	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
+	r = r.Supervised()
+	r.Views.CropOnly, r.BNSplits = true, 1
 	r.Batch = min(64, images)
 	r.Epochs = max(10, int(math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay = 0.05, 5e-4
 	return r
 }
 
-// Finetune fine-tunes with each seed, from where an earlier call stopped, and classifies the test images with the result. When the context ends, the run in
-// progress is saved, and the seeds that are done are returned with pretrain.ErrInterrupted.
+// Finetune fine-tunes with each seed, from where an earlier call stopped, and classifies the test
+// images with the result. When the context ends, the run in progress is saved, and the seeds that
+// are done are returned with pretrain.ErrInterrupted. A seed's folder with another run in it is a
+// *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
 func Finetune(ctx context.Context, t Tuning) ([]Tuned, error) {
-	var all []Tuned
+	list := job.List[Part, Tuned]{Watch: t.Watch}
 	for seed := range t.Seeds {
-		one, err := t.one(ctx, seed)
-		if err != nil && ctx.Err() != nil {
-			err = pretrain.ErrInterrupted
-		}
+		p := Part{Seed: seed, What: labelled(t.Labels)}
+		j, err := t.job(p)
 		if err != nil {
-			return all, err
+			return nil, err
 		}
-		all = append(all, *one)
-		if t.Ended != nil {
-			t.Ended(*one)
-		}
+		list.Tasks = append(list.Tasks, job.Task[Part, Tuned]{Part: p, Job: j})
 	}
-	return all, nil
+	all, err := list.Do(ctx)
+	return all, stopped(ctx, err)
+}
+
+// stopped is the error of something that the end of its context stopped.
+func stopped(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return pretrain.ErrInterrupted
+	}
+	return err
 }
 
 // share is the labelled images of a seed. The same seed gives the same, whatever is trained.
 func (t *Tuning) share(seed int) (*data.Set, error) {
 	classes := t.Train.Classes()
 	if len(classes) < 2 {
-		return nil, fmt.Errorf("fine-tuning needs labelled images of at least 2 classes, and %s holds none: give class folders", t.TrainPath)
+		return nil, fmt.Errorf("fine-tuning needs labelled images of at least 2 classes, and %s holds none: give class folders",
+			t.TrainPath)
 	}
 	if t.Labels == data.All {
 		return t.Train, nil
@@ -127,11 +145,8 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 		like = t.Start.Recipe
 	}
 	for _, setting := range t.Settings {
-		switch key, _, _ := strings.Cut(setting, "="); key {
-		case "seed":
-			return moco.Recipe{}, &recipe.Error{Err: fmt.Errorf("--set %s: the runs have the seeds 0, 1, ...; say how many with --seeds", setting)}
-		case "objective", "start":
-			return moco.Recipe{}, &recipe.Error{Err: fmt.Errorf("--set %s: fine-tuning says itself what the %s is", setting, key)}
+		if err := checkSetting(setting); err != nil {
+			return moco.Recipe{}, &recipe.Error{Err: err}
 		}
 	}
 	r := TuningRecipe(like, images)
@@ -148,6 +163,16 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	return r, err
 }
 
+// checkSetting refuses a setting of a key that fine-tuning sets.
+func checkSetting(setting string) error {
+	values := map[string]string{"seed": "0, 1, ...", "objective": "that of labels", "start": "the encoder"}
+	key, _, _ := strings.Cut(setting, "=")
+	if to, ok := values[key]; ok {
+		return &job.SetError{Setting: setting, By: "fine-tuning", Values: to}
+	}
+	return nil
+}
+
 // Check says before anything is trained what cannot be.
 func (t *Tuning) Check() error {
 	set, err := t.share(0)
@@ -158,64 +183,59 @@ func (t *Tuning) Check() error {
 	return err
 }
 
-// stepsASave is about how many steps lie between two checkpoints: epochs of few images are over in no time.
+// job is the fine-tuning of a part's seed as a job.
+func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
+	set, err := t.share(p.Seed)
+	if err != nil {
+		return j, err
+	}
+	r, err := t.recipe(p.Seed, set.Len())
+	if err != nil {
+		return j, err
+	}
+	blank := Tuned{Seed: p.Seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: r.Epochs,
+		Recipe: recipe.Write(r), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
+	folder := filepath.Join(t.Out, fmt.Sprint("seed-", p.Seed))
+	return job.Job[Tuned]{
+		Folder: folder, Identity: blank.Identity(),
+		Begun: func() (bool, error) { return pretrain.Begun(folder, r.Epochs) },
+		Work: func(ctx context.Context, resume bool) (Tuned, error) {
+			start, result := time.Now(), blank
+			done, err := pretrain.Run(ctx, pretrain.Options{
+				Recipe: r, Start: t.Start, Data: set, DataPath: t.TrainPath, Out: folder, Resume: resume,
+				SaveEvery: max(1, stepsASave/max(1, set.Len()/r.Batch)),
+				Engine:    t.Engine, Workers: t.Workers, Log: t.Log, Events: t.Watch.Tell(p)})
+			if err == nil {
+				err = t.score(ctx, done, &result)
+			}
+			result.Seconds = time.Since(start).Seconds()
+			return result, err
+		},
+	}, nil
+}
+
+// stepsASave is about how many steps lie between two checkpoints: epochs of few images are over in
+// no time.
 const stepsASave = 300
 
-// one fine-tunes with a seed, unless that is done.
-func (t *Tuning) one(ctx context.Context, seed int) (*Tuned, error) {
-	set, err := t.share(seed)
+// score completes a result by what the run was like, and how its classifier does on the test
+// images.
+func (t *Tuning) score(ctx context.Context, done *pretrain.Done, r *Tuned) error {
+	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: embeddingBatch})
 	if err != nil {
-		return nil, err
-	}
-	learned, err := t.recipe(seed, set.Len())
-	if err != nil {
-		return nil, err
-	}
-	folder := filepath.Join(t.Out, fmt.Sprint("seed-", seed))
-	r := &Tuned{Seed: seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: learned.Epochs,
-		Recipe: recipe.Write(learned), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
-	var old Tuned
-	if done, err := readResult(folder, &old); err != nil {
-		return nil, err
-	} else if done && old.Recipe == r.Recipe && old.Data == r.Data && old.Test == r.Test {
-		return &old, nil
-	} else if done {
-		return nil, fmt.Errorf("%s holds a run of another recipe or other images; give another --out, or remove that folder to run it anew", folder)
-	}
-	began, resume := pretrain.Began(folder)
-	if resume && began.Epochs != learned.Epochs {
-		return nil, fmt.Errorf("%s began as a run of %d epochs, not %d; give another --out, or remove that folder to run it anew", folder, began.Epochs, learned.Epochs)
-	}
-	if t.Started != nil {
-		t.Started(seed)
-	}
-	start := time.Now()
-	done, err := pretrain.Run(ctx, pretrain.Options{Recipe: learned, Start: t.Start, Data: set, DataPath: t.TrainPath, Out: folder, Resume: resume,
-		SaveEvery: max(1, stepsASave/max(1, set.Len()/learned.Batch)), Engine: t.Engine, Workers: t.Workers, Log: t.Log,
-		Events: func(e event.Event) {
-			if t.Events != nil {
-				t.Events(seed, e)
-			}
-		}})
-	if err != nil {
-		return nil, err
-	}
-	r.Steps, r.Bad, r.Loss, r.TrainAccuracy, r.ImagesPerSecond = done.Step, done.BadImages, done.Loss, 100*done.Accuracy, done.ImagesPerSecond
-	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: 256})
-	if err != nil {
-		return nil, err
+		return err
 	}
 	defer model.Close()
 	logits, err := evaluate.Features(ctx, model, t.Test, encoder.Head, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if r.Score, err = evaluate.Classified(model.Classes, logits); err != nil {
-		return nil, err
+		return err
 	}
-	r.TestImages, r.Bad = logits.Len(), r.Bad+logits.Bad
-	r.Seconds = time.Since(start).Seconds()
-	return r, writeResult(folder, r)
+	r.Steps, r.Loss, r.TrainAccuracy, r.ImagesPerSecond = done.Step, done.Loss, 100*done.Accuracy, done.ImagesPerSecond
+	r.TestImages, r.Bad = logits.Len(), done.BadImages+logits.Bad
+	return nil
 }
 
 // Accuracy is the spread of the top-1 accuracy over seeds, in percent.
@@ -225,36 +245,4 @@ func Accuracy(runs []Tuned) evaluate.Spread {
 		values = append(values, r.Top1)
 	}
 	return evaluate.SpreadOf(values)
-}
-
-// resultFile is the name of a run's result in its folder.
-const resultFile = "result.json"
-
-// readResult reads the result that lies in a folder, and tells whether there is one.
-func readResult(folder string, result any) (bool, error) {
-	path := filepath.Join(folder, resultFile)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, result)
-	}
-	if err != nil {
-		return false, fmt.Errorf("read the result %s: %w; remove the file to have it measured again", path, err)
-	}
-	return true, nil
-}
-
-// writeResult puts a result into a folder.
-func writeResult(folder string, result any) error {
-	raw, err := json.MarshalIndent(result, "", " ")
-	if err != nil {
-		return err
-	}
-	_, err = atomicfile.Save(filepath.Join(folder, resultFile), func(w io.Writer) error {
-		_, err := w.Write(append(raw, '\n'))
-		return err
-	})
-	return err
 }

@@ -15,6 +15,7 @@ import (
 	"moco/engine"
 	"moco/engine/cpu"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -67,6 +68,12 @@ func tuning(t *testing.T) Tuning {
 		Train: images(t, "builtin:train?n=40&size=8"), Test: images(t, "builtin:test?n=20&size=8"), TrainPath: "builtin", Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
+// other tells whether an error is that of a folder with another run, and says what is different.
+func other(err error, change string) bool {
+	var e *pretrain.OtherError
+	return errors.As(err, &e) && strings.Contains(err.Error(), change)
+}
+
 // facts are what of the results does not depend on the clock.
 func facts(runs []Tuned) string {
 	var b strings.Builder
@@ -108,17 +115,21 @@ func TestFinetune(t *testing.T) {
 
 	t.Run("done is done", func(t *testing.T) {
 		again, ran := o, 0
-		again.Started = func(int) { ran++ }
+		again.Watch.Started = func(_ Part, at job.Place) {
+			if !at.Before {
+				ran++
+			}
+		}
 		got, err := Finetune(ctx, again)
 		if err != nil || ran != 0 || facts(got) != facts(want) {
 			t.Errorf("%d runs begin again, %v\n%s", ran, err, facts(got))
 		}
 		again.Settings = []string{"epochs=3", "batch=4"}
-		if _, err := Finetune(ctx, again); err == nil || !strings.Contains(err.Error(), "another recipe") {
+		if _, err := Finetune(ctx, again); !other(err, "epochs is 3 and was 2") {
 			t.Errorf("another recipe gives %v", err)
 		}
 		again.Settings, again.Test = o.Settings, again.Train
-		if _, err := Finetune(ctx, again); err == nil || !strings.Contains(err.Error(), "other images") {
+		if _, err := Finetune(ctx, again); !other(err, "test images is ") {
 			t.Errorf("other test images give %v", err)
 		}
 	})
@@ -127,7 +138,7 @@ func TestFinetune(t *testing.T) {
 		stopped.Out = t.TempDir()
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(ctx)
-			stopped.Events = func(_ int, e event.Event) {
+			stopped.Watch.Events = func(_ Part, e event.Event) {
 				if _, step := e.(pretrain.Step); step {
 					cancel()
 				}

@@ -14,11 +14,13 @@ import (
 	"moco/encoder"
 	"moco/evaluate"
 	"moco/internal/event"
+	"moco/internal/job"
 	"moco/pretrain"
 	"moco/recipe"
 )
 
-// small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with other images.
+// small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with
+// other images.
 func small(t *testing.T) Comparison {
 	t.Helper()
 	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4", "epochs=1"}, quick...))
@@ -49,9 +51,9 @@ func TestCompare(t *testing.T) {
 	ctx := context.Background()
 	c := small(t)
 	parts := 0
-	c.Started = func(p Part, number, of int) {
-		if parts++; number != parts || of != 2*(3*3+2) {
-			t.Errorf("%v is number %d of %d", p, number, of)
+	c.Watch.Started = func(p Part, at job.Place) {
+		if parts++; at != (job.Place{Number: parts, Of: 2 * (3*3 + 2)}) {
+			t.Errorf("%v is at %+v", p, at)
 		}
 	}
 	outcomes, err := Compare(ctx, c)
@@ -70,11 +72,11 @@ func TestCompare(t *testing.T) {
 
 	t.Run("interrupted", func(t *testing.T) {
 		stopped := c
-		stopped.Out, stopped.Started = t.TempDir(), nil
+		stopped.Out, stopped.Watch.Started = t.TempDir(), nil
 		for stops := 0; ; stops++ {
 			ctx, cancel := context.WithCancel(ctx)
 			steps := 0
-			stopped.Events = func(_ Part, e event.Event) {
+			stopped.Watch.Events = func(_ Part, e event.Event) {
 				if _, step := e.(pretrain.Step); step {
 					if steps++; steps == 8 {
 						cancel()
@@ -94,11 +96,11 @@ func TestCompare(t *testing.T) {
 			}
 		}
 		stopped.Linear.Epochs = 3
-		if _, err := Compare(ctx, stopped); err == nil || !strings.Contains(err.Error(), "another --out") {
+		if _, err := Compare(ctx, stopped); !other(err, "Epochs") {
 			t.Errorf("other settings in the same folder give %v", err)
 		}
 		stopped.Linear.Epochs, stopped.Recipe.Epochs = 2, 2
-		if _, err := Compare(ctx, stopped); err == nil || !strings.Contains(err.Error(), "1 epochs, not 2") {
+		if _, err := Compare(ctx, stopped); !other(err, "epochs is 2 and was 1") {
 			t.Errorf("another length in the same folder gives %v", err)
 		}
 	})
@@ -109,7 +111,7 @@ func TestCompare(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer given.Model.Close()
-		given.Arms, given.Seeds, given.Out, given.Started = []string{MoCo, Scratch}, 1, t.TempDir(), nil
+		given.Arms, given.Seeds, given.Out, given.Watch = []string{MoCo, Scratch}, 1, t.TempDir(), Watch{}
 		got, err := Compare(ctx, given)
 		if err != nil || len(got) != 2 {
 			t.Fatalf("%d outcomes, %v", len(got), err)

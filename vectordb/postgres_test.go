@@ -22,8 +22,9 @@ import (
 	"moco/vectors"
 )
 
-// server starts PostgreSQL on the loopback address, in a folder of its own, and returns its address. It never runs as root, which PostgreSQL
-// refuses. Without PostgreSQL or pgvector the test is skipped.
+// server starts PostgreSQL on the loopback address, in a folder of its own, and returns its
+// address. It never runs as root, which PostgreSQL refuses. Without PostgreSQL or pgvector the test
+// is skipped.
 func server(t *testing.T) string {
 	t.Helper()
 	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")

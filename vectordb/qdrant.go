@@ -1,88 +1,216 @@
 package vectordb
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha1"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/google/uuid"
-	"github.com/qdrant/go-client/qdrant"
+	"time"
 
 	"moco/vectors"
 )
 
-// collection is one of Qdrant.
+// collection is one of Qdrant, spoken to by its REST interface: four requests, for which its client
+// with gRPC would be a fifth of the binary.
 type collection struct {
-	client *qdrant.Client
+	client http.Client
+	url    string // of the collection
+	key    string // "" where the server asks for none
 	name   string
 }
 
-func openQdrant(ctx context.Context, u *url.URL, dim int) (d Database, err error) {
-	config := &qdrant.Config{Host: u.Hostname(), Port: 6334, SkipCompatibilityCheck: true, PoolSize: 1}
-	if u.Port() != "" {
-		if config.Port, err = strconv.Atoi(u.Port()); err != nil {
-			return nil, err
-		}
-	}
-	if u.User != nil {
-		config.APIKey, _ = u.User.Password()
-	}
+const (
+	portREST = "6333"
+	portGRPC = "6334"
+)
+
+// most is how long Qdrant may take for one batch.
+const most = 5 * time.Minute
+
+func openQdrant(ctx context.Context, u *url.URL, dim int) (Database, error) {
+	scheme := "http"
 	if tls := u.Query().Get("tls"); tls != "" {
-		if config.UseTLS, err = strconv.ParseBool(tls); err != nil {
+		on, err := strconv.ParseBool(tls)
+		if err != nil {
 			return nil, fmt.Errorf("tls=%s: write tls=true or tls=false", tls)
 		}
-	}
-	client, err := qdrant.NewClient(config)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			client.Close()
+		if on {
+			scheme = "https"
 		}
-	}()
-	c := &collection{client, strings.Trim(u.Path, "/")}
-	exists, err := client.CollectionExists(ctx, c.name)
+	}
+	name := strings.Trim(u.Path, "/")
+	host := url.URL{Scheme: scheme, Host: u.Hostname() + ":" + cmp.Or(u.Port(), portREST)}
+	if strings.Contains(u.Hostname(), ":") { // an IPv6 address
+		host.Host = "[" + u.Hostname() + "]:" + cmp.Or(u.Port(), portREST)
+	}
+	c := &collection{client: http.Client{Timeout: most}, url: host.JoinPath("collections", name).String(), name: name}
+	if u.User != nil {
+		c.key, _ = u.User.Password()
+	}
+	err := c.prepare(ctx, dim)
+	if err != nil && u.Port() == portGRPC {
+		err = fmt.Errorf("%w; port %s is that of gRPC, and moco speaks REST, whose port is %s", err, portGRPC, portREST)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if !exists {
-		params := &qdrant.VectorParams{Size: uint64(dim), Distance: qdrant.Distance_Cosine}
-		if err := client.CreateCollection(ctx, &qdrant.CreateCollection{CollectionName: c.name, VectorsConfig: qdrant.NewVectorsConfig(params)}); err != nil {
-			return nil, err
-		}
-		return c, nil
-	}
-	info, err := client.GetCollectionInfo(ctx, c.name)
-	if err != nil {
-		return nil, err
-	}
-	if size := info.GetConfig().GetParams().GetVectorsConfig().GetParams().GetSize(); size != uint64(dim) {
-		return nil, fmt.Errorf("the collection %s holds vectors of %d numbers, and these have %d; give another", c.name, size, dim)
 	}
 	return c, nil
 }
 
-// pointSpace makes a point's ID of its path: Qdrant's are numbers or UUIDs.
-var pointSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("moco/vectordb"))
+// vectorParams is what a collection says of its vectors.
+type vectorParams struct {
+	Size     int    `json:"size"`
+	Distance string `json:"distance"`
+}
 
-// Put writes rows and waits until they are stored.
-func (c *collection) Put(ctx context.Context, rows []vectors.Row) error {
-	wait := true
-	points := make([]*qdrant.PointStruct, len(rows))
-	for i, r := range rows {
-		payload := map[string]any{"path": r.Path}
-		if r.Label != "" {
-			payload["label"] = r.Label
-		}
-		points[i] = &qdrant.PointStruct{Id: qdrant.NewIDUUID(uuid.NewSHA1(pointSpace, []byte(r.Path)).String()), Vectors: qdrant.NewVectorsDense(r.Vector), Payload: qdrant.NewValueMap(payload)}
+// prepare makes the collection, or holds the one that is there to the vectors' length.
+func (c *collection) prepare(ctx context.Context, dim int) error {
+	var there struct{ Exists bool }
+	if err := c.call(ctx, http.MethodGet, "/exists", nil, &there); err != nil {
+		return err
 	}
-	if _, err := c.client.Upsert(ctx, &qdrant.UpsertPoints{CollectionName: c.name, Wait: &wait, Points: points}); err != nil {
-		return fmt.Errorf("write %d points to Qdrant: %w", len(rows), err)
+	if !there.Exists {
+		create := map[string]any{"vectors": vectorParams{Size: dim, Distance: "Cosine"}}
+		return c.call(ctx, http.MethodPut, "", create, nil)
+	}
+	var info struct {
+		Config struct {
+			Params struct{ Vectors vectorParams }
+		}
+	}
+	if err := c.call(ctx, http.MethodGet, "", nil, &info); err != nil {
+		return err
+	}
+	if size := info.Config.Params.Vectors.Size; size != dim {
+		return fmt.Errorf("the collection %s holds vectors of %d numbers, and these have %d; give another", c.name, size, dim)
 	}
 	return nil
 }
 
-func (c *collection) Close() error { return c.client.Close() }
+// point is a row as Qdrant takes it.
+type point struct {
+	ID      string            `json:"id"`
+	Vector  []float32         `json:"vector"`
+	Payload map[string]string `json:"payload"`
+}
+
+// numbersAtOnce keeps a request to some 12 MB: Qdrant refuses those above 32 MB.
+const numbersAtOnce = 1 << 20
+
+// Put writes rows and waits until they are stored.
+func (c *collection) Put(ctx context.Context, rows []vectors.Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	for part := range slices.Chunk(rows, max(1, numbersAtOnce/max(1, len(rows[0].Vector)))) {
+		if err := c.put(ctx, part); err != nil {
+			return fmt.Errorf("write %d points to Qdrant: %w", len(part), err)
+		}
+	}
+	return nil
+}
+
+// put writes rows in one request.
+func (c *collection) put(ctx context.Context, rows []vectors.Row) error {
+	points := make([]point, len(rows))
+	for i, r := range rows {
+		points[i] = point{ID: pointID(r.Path), Vector: r.Vector, Payload: map[string]string{"path": r.Path}}
+		if r.Label != "" {
+			points[i].Payload["label"] = r.Label
+		}
+	}
+	return c.call(ctx, http.MethodPut, "/points?wait=true", map[string]any{"points": points}, nil)
+}
+
+func (c *collection) Close() error {
+	c.client.CloseIdleConnections()
+	return nil
+}
+
+// call makes a request of the collection and reads the answer's "result" into result, if not nil.
+func (c *collection) call(ctx context.Context, method, path string, body, result any) error {
+	var send io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(raw)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.url+path, send)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if c.key != "" {
+		r.Header.Set("Api-Key", c.key)
+	}
+	response, err := c.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	return answer(response, result)
+}
+
+// longestAnswer bounds what is read of an answer: each is a few hundred bytes.
+const longestAnswer = 1 << 20
+
+// answer reads a response. Qdrant's errors have their reason under "status".
+func answer(response *http.Response, result any) error {
+	raw, err := io.ReadAll(io.LimitReader(response.Body, longestAnswer))
+	if err != nil {
+		return err
+	}
+	var a struct {
+		Result json.RawMessage
+		Status any
+	}
+	if response.StatusCode != http.StatusOK {
+		reason := ""
+		if json.Unmarshal(raw, &a) == nil {
+			if status, ok := a.Status.(map[string]any); ok && status["error"] != nil {
+				reason = fmt.Sprintf(": %.200v", status["error"])
+			}
+		}
+		return fmt.Errorf("the server answers %s%s", response.Status, reason)
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return fmt.Errorf("the server's answer is none of Qdrant's: %w", err)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(a.Result, result); err != nil {
+		return fmt.Errorf("the server's answer is none of Qdrant's: %w", err)
+	}
+	return nil
+}
+
+// urlSpace is RFC 9562's name space of URLs, 6ba7b811-9dad-11d1-80b4-00c04fd430c8.
+var urlSpace = [16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
+
+// pointID makes a point's ID of its path: Qdrant's are numbers or UUIDs. The same path has the same
+// ID in every run, so that a row replaces itself.
+func pointID(path string) string {
+	id := uuid5(uuid5(urlSpace, "moco/vectordb"), path)
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
+// uuid5 is the UUID of a name in a space (RFC 9562, section 5.5): SHA-1, cut, with the version and
+// the variant in their bits.
+func uuid5(space [16]byte, name string) (id [16]byte) {
+	sum := sha1.Sum(append(space[:], name...))
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x50
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}

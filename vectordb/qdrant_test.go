@@ -2,114 +2,177 @@ package vectordb
 
 import (
 	"context"
-	"net"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/qdrant/go-client/qdrant"
-	"google.golang.org/grpc"
-
 	"moco/vectors"
 )
 
-// stand is what of Qdrant's protocol a transfer uses, in memory: a collection with its points by ID.
+// stand is what of Qdrant's REST interface a transfer uses, in memory: one collection with its
+// points by ID. Its requests and answers are those of Qdrant's documentation.
 type stand struct {
-	qdrant.UnimplementedCollectionsServer
-	size uint64 // 0: there is no collection
-}
-
-type standPoints struct {
-	qdrant.UnimplementedPointsServer
 	mu     sync.Mutex
-	points map[string]*qdrant.PointStruct
+	key    string // that it asks for
+	size   int    // 0: there is no collection
+	points map[string]point
+	broken bool // refuses points
+	puts   int  // requests that wrote points
 }
 
-func (s *stand) CollectionExists(context.Context, *qdrant.CollectionExistsRequest) (*qdrant.CollectionExistsResponse, error) {
-	return &qdrant.CollectionExistsResponse{Result: &qdrant.CollectionExists{Exists: s.size > 0}}, nil
-}
-
-func (s *stand) Create(_ context.Context, r *qdrant.CreateCollection) (*qdrant.CollectionOperationResponse, error) {
-	s.size = r.GetVectorsConfig().GetParams().GetSize()
-	return &qdrant.CollectionOperationResponse{Result: true}, nil
-}
-
-func (s *stand) Get(context.Context, *qdrant.GetCollectionInfoRequest) (*qdrant.GetCollectionInfoResponse, error) {
-	return &qdrant.GetCollectionInfoResponse{Result: &qdrant.CollectionInfo{Config: &qdrant.CollectionConfig{Params: &qdrant.CollectionParams{
-		VectorsConfig: qdrant.NewVectorsConfig(&qdrant.VectorParams{Size: s.size})}}}}, nil
-}
-
-func (s *standPoints) Upsert(_ context.Context, r *qdrant.UpsertPoints) (*qdrant.PointsOperationResponse, error) {
+func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range r.GetPoints() {
-		s.points[p.GetId().GetUuid()] = p
+	answer := func(code int, result any, status any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		json.NewEncoder(w).Encode(map[string]any{"result": result, "status": status, "time": 0.001})
 	}
-	return &qdrant.PointsOperationResponse{Result: &qdrant.UpdateResult{Status: qdrant.UpdateStatus_Completed}}, nil
+	fail := func(code int, reason string) { answer(code, nil, map[string]any{"error": reason}) }
+	if s.key != "" && r.Header.Get("api-key") != s.key {
+		fail(http.StatusUnauthorized, "Must provide an API key")
+		return
+	}
+	var body struct {
+		Vectors vectorParams
+		Points  []point
+	}
+	if r.Method == http.MethodPut {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			fail(http.StatusBadRequest, err.Error())
+			return
+		}
+	}
+	switch r.Method + " " + r.URL.RequestURI() {
+	case "GET /collections/my%20pictures/exists":
+		answer(http.StatusOK, map[string]bool{"exists": s.size > 0}, "ok")
+	case "PUT /collections/my%20pictures":
+		s.size = body.Vectors.Size
+		if body.Vectors.Distance != "Cosine" {
+			fail(http.StatusBadRequest, "distance "+body.Vectors.Distance)
+			return
+		}
+		answer(http.StatusOK, true, "ok")
+	case "GET /collections/my%20pictures":
+		params := map[string]any{"vectors": map[string]any{"size": s.size, "distance": "Cosine"}, "shard_number": 1}
+		answer(http.StatusOK, map[string]any{"status": "green", "config": map[string]any{"params": params}}, "ok")
+	case "PUT /collections/my%20pictures/points?wait=true":
+		for _, p := range body.Points {
+			if s.broken || len(p.Vector) != s.size {
+				fail(http.StatusBadRequest, fmt.Sprintf("Wrong input: Vector dimension error: expected dim: %d", s.size))
+				return
+			}
+			s.points[p.ID] = p
+		}
+		s.puts++
+		answer(http.StatusOK, map[string]any{"operation_id": 0, "status": "completed"}, "ok")
+	default:
+		fail(http.StatusNotFound, "no such path: "+r.URL.RequestURI())
+	}
 }
 
 // TestQdrant holds the client to a stand-in that speaks the protocol. It has not met a real server.
 func TestQdrant(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, p := &stand{}, &standPoints{points: map[string]*qdrant.PointStruct{}}
-	g := grpc.NewServer()
-	qdrant.RegisterCollectionsServer(g, s)
-	qdrant.RegisterPointsServer(g, p)
-	go g.Serve(listener)
-	defer g.Stop()
-	address := "qdrant://" + listener.Addr().String() + "/pictures"
+	s := &stand{key: "se cret", points: map[string]point{}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	address := "qdrant://:se%20cret@" + host + "/my%20pictures"
 	for range 2 { // the second time over what is there
 		d, err := Open(ctx, address, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Put(ctx, []vectors.Row{{Path: "a", Label: "cat", Vector: []float32{1, 0}}, {Path: "b", Vector: []float32{0, 1}}}); err != nil {
+		rows := []vectors.Row{{Path: "a", Label: "cat", Vector: []float32{1, 0}}, {Path: "b", Vector: []float32{0, 1}}}
+		if err := d.Put(ctx, rows); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.size != 2 || len(p.points) != 2 {
-		t.Errorf("%d points of %d numbers, want 2 of 2", len(p.points), s.size)
+	if s.size != 2 || len(s.points) != 2 {
+		t.Errorf("%d points of %d numbers, want 2 of 2", len(s.points), s.size)
 	}
-	for _, p := range p.points {
-		_, labelled := p.Payload["label"]
-		if path := p.Payload["path"].GetStringValue(); labelled != (path == "a") || p.Payload["label"].GetStringValue() != map[string]string{"a": "cat"}[path] {
-			t.Errorf("the payload of %s is %v", path, p.Payload)
+	for _, p := range s.points {
+		label, labelled := p.Payload["label"]
+		if path := p.Payload["path"]; labelled != (path == "a") || label != map[string]string{"a": "cat"}[path] || len(p.Vector) != 2 {
+			t.Errorf("the point %s is %+v", path, p)
 		}
 	}
 	if _, err := Open(ctx, address, 3); err == nil || !strings.Contains(err.Error(), "vectors of 2 numbers") {
 		t.Errorf("vectors of another length: %v", err)
 	}
+	_, err := Open(ctx, "qdrant://"+host+"/my%20pictures", 2)
+	if err == nil || !strings.Contains(err.Error(), "401 Unauthorized: Must provide an API key") {
+		t.Errorf("without the key: %v", err)
+	}
+	if _, err := Open(ctx, address+"?tls=true", 2); err == nil || strings.Contains(err.Error(), "cret") {
+		t.Errorf("TLS with a server that speaks none: %v", err)
+	}
+	d, err := Open(ctx, address, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := []vectors.Row{{Path: "d", Vector: make([]float32, numbersAtOnce)}, {Path: "e", Vector: make([]float32, numbersAtOnce)}}
+	s.mu.Lock()
+	size, before := s.size, s.puts
+	s.size = numbersAtOnce
+	s.mu.Unlock()
+	if err := d.Put(ctx, long); err != nil || s.puts != before+2 {
+		t.Errorf("rows too long for one request: %v, in %d requests", err, s.puts-before)
+	}
+	s.mu.Lock()
+	s.broken, s.size = true, size
+	s.mu.Unlock()
+	if err := d.Put(ctx, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil || !strings.Contains(err.Error(), "Vector dimension error") {
+		t.Errorf("a refused point: %v", err)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := d.Put(stopped, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+		t.Errorf("a stopped transfer: %v", err)
+	}
 }
 
-func TestAddresses(t *testing.T) {
-	for address, want := range map[string]string{
-		"mysql://me:secret@host/db":     "no database that is known",
-		"qdrant://:secret@host":         "names no collection",
-		"qdrant://:secret@host/a/b":     "names no collection",
-		"postgres://me:secret%@host/db": "%XX",
-		"photos.parquet":                "no database that is known",
+// TestNoQdrant: what answers may be another server.
+func TestNoQdrant(t *testing.T) {
+	t.Parallel()
+	for want, h := range map[string]http.HandlerFunc{
+		"none of Qdrant's": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello</html>") },
+		"404 Not Found":    http.NotFound,
 	} {
-		err := Check(address)
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s gives %v, want an error that says %q and keeps the password", address, err, want)
+		server := httptest.NewServer(h)
+		defer server.Close()
+		_, err := Open(context.Background(), "qdrant://"+strings.TrimPrefix(server.URL, "http://")+"/x", 2)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	for _, good := range []string{"postgres://localhost/db?table=x", "postgresql:///db", "qdrant://host:6334/photos"} {
-		if err := Check(good); err != nil {
-			t.Error(err)
-		}
+	_, err := Open(context.Background(), "qdrant://127.0.0.1:6334/x", 2)
+	if err == nil || !strings.Contains(err.Error(), "6333") {
+		t.Errorf("gRPC's port: %v", err)
 	}
-	ctx := context.Background()
-	for _, nobody := range []string{"postgres://me:secret@127.0.0.1:1/db?sslmode=disable", "qdrant://:secret@127.0.0.1:1/x"} {
-		if d, err := Open(ctx, nobody, 3); err == nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("where nobody listens: %v, %v", d, err)
+}
+
+// TestPointID: the IDs of the points that earlier versions wrote; Python's uuid module gives them
+// too.
+func TestPointID(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"":           "de46ea89-c324-5b25-96db-7523b21e3ec9",
+		"a":          "5cffd6c6-0bde-597e-84ec-4b017c5990f2",
+		"cat/1.png":  "43abe1d0-8d9e-5514-b144-5ace6a34f3e6",
+		"\u00e9\x00": "9fc8cba1-dcc6-53b4-9cdf-06999df2ee90",
+	} {
+		if got := pointID(path); got != want {
+			t.Errorf("the ID of %q is %s, want %s", path, got, want)
 		}
 	}
 }

@@ -1,10 +1,13 @@
-// Package vectordb puts embeddings into vector databases, through their makers' own clients: PostgreSQL with the pgvector extension, and Qdrant.
+// Package vectordb puts embeddings into vector databases: PostgreSQL with the pgvector extension,
+// and Qdrant.
 //
-// A row is written by its path: written again, it replaces itself, so that a transfer that was stopped can simply be made again.
+// A row is written by its path: written again, it replaces itself, so that a transfer that was
+// stopped can simply be made again.
 package vectordb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -14,7 +17,8 @@ import (
 
 // Database takes rows.
 type Database interface {
-	// Put writes rows, each in the place of the one with its path, if there is one. All of them are written or none.
+	// Put writes rows, each in the place of the one with its path, if there is one. After an error,
+	// PostgreSQL has none of them; Qdrant may have some.
 	Put(ctx context.Context, rows []vectors.Row) error
 	// Close ends the connection.
 	Close() error
@@ -26,13 +30,15 @@ func Check(address string) error {
 	return err
 }
 
-// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not there:
+// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not
+// there:
 //
-//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path (the primary key), label and embedding, a
-//     vector(dim) of pgvector; the extension is created where the user may. Other parameters are PostgreSQL's own, such as sslmode; what is left out comes
-//     from the environment, as for psql.
-//   - qdrant://:apikey@host:6334/collection?tls=true: a collection with cosine distance; each point's payload has path and label. The key and tls may
-//     be left out. The port is that of gRPC.
+//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path
+//     (the primary key), label and embedding, a vector(dim) of pgvector; the extension is created where
+//     the user may. Other parameters are PostgreSQL's own, such as sslmode; what is left out comes from
+//     the environment, as for psql.
+//   - qdrant://:apikey@host:6333/collection?tls=true: a collection with cosine distance; each point's
+//     payload has path and label. The key and tls may be left out. The port is that of REST.
 //
 // A table or collection for vectors of another length is an error.
 func Open(ctx context.Context, address string, dim int) (Database, error) {
@@ -52,7 +58,8 @@ type opener func(ctx context.Context, u *url.URL, dim int) (Database, error)
 func parse(address string) (*url.URL, opener, error) {
 	u, err := url.Parse(address)
 	if err != nil { // its text would repeat the address, password and all
-		return nil, nil, fmt.Errorf("the address of a database cannot be read; write postgres://... or qdrant://HOST:PORT/COLLECTION, with special characters in a password as %%XX")
+		return nil, nil, errors.New("the address of a database cannot be read; write postgres://... or " +
+			"qdrant://HOST:PORT/COLLECTION, with special characters in a password as %XX")
 	}
 	switch u.Scheme {
 	case "postgres", "postgresql":

@@ -1,4 +1,5 @@
-// Command moco learns visual representations from unlabelled images by Momentum Contrast; see `moco --help`.
+// Command moco learns visual representations from unlabelled images by Momentum Contrast; see `moco
+// --help`.
 package main
 
 import (

@@ -59,6 +59,14 @@ func (OS) SyncDir(dir string) error {
 	return nil
 }
 
+// Append opens a file to write to its end, and makes it if it is not there.
+func (OS) Append(name string) (File, error) {
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+}
+
+// MkdirAll is os.MkdirAll.
+func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
+
 // Save writes a file with the content that write produces and returns its SHA-256 in hexadecimal.
 // The content is written aside in the same folder, synced and renamed to path. If anything fails,
 // whatever stood at path before stays, and nothing is left aside. The error of a full disk says so

@@ -1,33 +1,43 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
+	"moco/embed"
 	"moco/encoder"
+	"moco/exchange"
+	"moco/explore"
+	"moco/internal/bench"
+	"moco/internal/job"
 	"moco/pretrain"
+	"moco/recipe"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
 // Libraries know no flags.
 func told(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if next := advice(err); next != "" {
+	if next := cmp.Or(advice(err), adviceOnUse(err)); next != "" {
 		text += "; " + next
 	}
 	return text
 }
 
-// advice is what to do about an error, empty where its text says it.
+// advice is what to do about an error of training, empty where its text says it.
 func advice(err error) string {
 	var (
-		large *pretrain.MemoryError
-		batch *pretrain.BatchError
-		used  *pretrain.NotEmptyError
-		start *pretrain.StartError
-		save  *pretrain.SaveError
-		other *encoder.ChoiceError
+		large   *pretrain.MemoryError
+		batch   *pretrain.BatchError
+		used    *pretrain.NotEmptyError
+		start   *pretrain.StartError
+		save    *pretrain.SaveError
+		several *encoder.ChoiceError
+		other   *pretrain.OtherError
+		taken   *pretrain.LockedError
+		set     *job.SetError
 	)
 	switch {
 	case errors.As(err, &large) && large.Fits > 0:
@@ -40,10 +50,60 @@ func advice(err error) string {
 		return "give it with --init, or leave the key out"
 	case errors.As(err, &save) && save.Kept > 0:
 		return "go on with --resume"
-	case errors.As(err, &other):
+	case errors.As(err, &several):
 		return "`moco import` takes the one that --side or --strip names"
+	case errors.As(err, &other):
+		return "leave all as it was, give another --out, or remove that folder to run it anew"
+	case errors.As(err, &taken):
+		return "wait until it ends, or stop it; what it has saved by then can be gone on with"
+	case errors.As(err, &set) && set.Key() == "seed":
+		return "say how many runs with --seeds"
+	case errors.As(err, &set):
+		return fmt.Sprintf("leave --set %s out", set.Setting)
 	case errors.Is(err, pretrain.ErrNoCheckpoint):
 		return "leave --resume out to start anew in another folder"
+	}
+	return ""
+}
+
+// adviceOnUse is advice on recipes, and on encoders that are put to use.
+func adviceOnUse(err error) string {
+	var (
+		setting    *recipe.SettingError
+		stopped    *embed.StoppedError
+		unfinished *embed.UnfinishedError
+		exists     *embed.ExistsError
+		bad        *embed.BadImagesError
+		head       *exchange.HeadError
+		probe      *exchange.OtherProbeError
+		maker      *explore.OtherEncoderError
+		large      *bench.MemoryError
+	)
+	switch {
+	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
+		return "for instance --set encoder.width=0.25"
+	case errors.As(err, &stopped) && stopped.Kept:
+		return "go on with --resume"
+	case errors.As(err, &stopped):
+		return "give the same command again to write all of them"
+	case errors.As(err, &unfinished):
+		return "--resume goes on with it, or remove it"
+	case errors.As(err, &exists):
+		return "remove it, or give another --out"
+	case errors.As(err, &bad) && bad.Kept:
+		return "remove them or raise --max-bad, and go on with --resume"
+	case errors.As(err, &bad):
+		return "remove them or raise --max-bad"
+	case errors.As(err, &head):
+		return "give --probe the file that `moco eval linear --save` writes"
+	case errors.As(err, &probe):
+		return "train one with `moco eval linear --save` on this encoder"
+	case errors.As(err, &maker):
+		return "give the --model, and the --features, that made the vectors"
+	case errors.As(err, &large):
+		return "use a smaller --batch"
+	case errors.Is(err, encoder.ErrNoProbe):
+		return "`moco eval linear --save` writes one"
 	}
 	return ""
 }

@@ -8,17 +8,16 @@ import (
 	"testing"
 	"unicode"
 
-	"moco"
-	"moco/graph"
-	"moco/internal/rng"
+	"moco/internal/bench"
 	"moco/internal/sys"
-	"moco/nn"
 )
 
-// tiny is a recipe that takes no time: ResNet-18 with the CIFAR stem, so narrow that no row is full.
+// tiny is a recipe that takes no time: ResNet-18 with the CIFAR stem, so narrow that no row is
+// full.
 var tiny = []string{"--recipe", "cifar", "--set", "encoder.width=0.0625", "--set", "encoder.dim=8", "--set", "queue=16", "--set", "views.size=16", "--batch", "8", "--steps", "1"}
 
-// benchJSON runs moco bench and decodes its one object; a field that report does not know is an error.
+// benchJSON runs moco bench and decodes its one object; a field that report does not know is an
+// error.
 func benchJSON(t *testing.T, report any, more ...string) {
 	t.Helper()
 	code, stdout, stderr := command(append(append([]string{"bench", "--json"}, tiny...), more...)...)
@@ -33,12 +32,16 @@ func benchJSON(t *testing.T, report any, more ...string) {
 }
 
 func TestBenchReport(t *testing.T) {
+	t.Parallel()
 	for mode, more := range map[string][]string{"step": nil, "forward": {"--forward"}} {
 		t.Run(mode, func(t *testing.T) {
-			var r benchReport
+			var r struct {
+				Event string
+				bench.Report
+			}
 			benchJSON(t, &r, more...)
 			if r.Event != "done" || r.Mode != mode || r.Arch != "resnet18" || r.Stem != "cifar" || r.Width != 0.0625 || r.Size != 16 || r.Batch != 8 || r.Steps != 1 || r.Workers < 1 || r.Engine == "" {
-				t.Errorf("the setup is %+v", r.benchSetup)
+				t.Errorf("the setup is %+v", r.Setup)
 			}
 			if !(r.SecondsPerStep > 0) || r.MedianSecondsPerStep != r.SecondsPerStep || !near(r.ImagesPerSecond, 8/r.SecondsPerStep) || r.MedianImagesPerSecond != r.ImagesPerSecond {
 				t.Errorf("times of one step: %+v", r)
@@ -47,7 +50,7 @@ func TestBenchReport(t *testing.T) {
 				t.Errorf("%d operations, %v GFLOP/s of %v", r.FLOPs, r.GFLOPs, r.PeakGFLOPs)
 			}
 			if r.VariableBytes <= 0 || r.WorkBytes <= 0 || r.PlannedBytes != r.VariableBytes+r.WorkBytes || r.ResidentBytes < 0 {
-				t.Errorf("memory: %+v", r.benchMemory)
+				t.Errorf("memory: %+v", r.Memory)
 			}
 			var shares, convolutions float64
 			counts := map[string]int{}
@@ -65,7 +68,8 @@ func TestBenchReport(t *testing.T) {
 			if !near(shares, 1) || !near(convolutions+r.NotConvolutionShare, 1) || !(r.NotConvolutionSeconds > 0 && r.NotConvolutionSeconds < r.SecondsPerStep) {
 				t.Errorf("shares add to %v, of them convolutions %v; no convolution %v in %v s", shares, convolutions, r.NotConvolutionShare, r.NotConvolutionSeconds)
 			}
-			// ResNet-18 has 20 convolutions, and the images need no gradient. An engine may make several operations of one.
+			// ResNet-18 has 20 convolutions, and the images need no gradient. An engine may make
+			// several operations of one.
 			want := map[string]int{"Conv": 40, "ConvGradInput": 19, "ConvGradWeight": 20}
 			if mode == "forward" {
 				want = map[string]int{"Conv": 20, "ConvGradInput": 0, "ConvGradWeight": 0}
@@ -83,7 +87,9 @@ func TestBenchReport(t *testing.T) {
 func near(a, b float64) bool { return a > b*(1-1e-6) && a < b*(1+1e-6) }
 
 func TestBenchLayers(t *testing.T) {
-	// The convolutions of ResNet-18 with the CIFAR stem at width 1/16 and 16 pixels: how often each occurs in the encoder.
+	t.Parallel()
+	// The convolutions of ResNet-18 with the CIFAR stem at width 1/16 and 16 pixels: how often each
+	// occurs in the encoder.
 	want := []string{
 		"3>4 k3 s1 p1 16x16 x1",
 		"4>4 k3 s1 p1 16x16 x4",
@@ -93,7 +99,10 @@ func TestBenchLayers(t *testing.T) {
 	}
 	for name, more := range map[string][]string{"step": nil, "forward": {"--forward"}} {
 		t.Run(name, func(t *testing.T) {
-			var r layersReport
+			var r struct {
+				Event string
+				bench.LayersReport
+			}
 			benchJSON(t, &r, append(more, "--layers")...)
 			if r.Event != "done" || r.Mode != "layers" || !(r.PeakGFLOPs > 0) || r.PlannedBytes <= 0 {
 				t.Errorf("the report is %+v", r)
@@ -116,17 +125,17 @@ func TestBenchLayers(t *testing.T) {
 				if g := l.DataGradient; (g != nil) != (name == "step" && i > 0) || g != nil && g.Count != times { // images need none
 					t.Errorf("%v: data gradient %+v", l, g)
 				}
-				for _, which := range passes {
-					p := *l.pass(which.op)
+				for _, which := range bench.Computations() {
+					p := l.Pass(which)
 					if p == nil {
 						continue
 					}
-					seconds[which.key] += float64(p.Count) * p.Seconds
+					seconds[which.Key] += float64(p.Count) * p.Seconds
 					if !(p.Seconds > 0 && p.GFLOPs > 0) || !near(p.PeakShare, p.GFLOPs/r.PeakGFLOPs) {
-						t.Errorf("%v, %s: %+v", l, which.name, p)
+						t.Errorf("%v, %s: %+v", l, which.Name, p)
 					}
 					if !(p.Error >= 0 && p.Error < 1e-3) {
-						t.Errorf("%v, %s: off by %v of the root mean square", l, which.name, p.Error)
+						t.Errorf("%v, %s: off by %v of the root mean square", l, which.Name, p.Error)
 					}
 				}
 			}
@@ -143,6 +152,7 @@ func TestBenchLayers(t *testing.T) {
 }
 
 func TestBenchLayersForPeople(t *testing.T) {
+	t.Parallel()
 	code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--forward")...)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
@@ -159,12 +169,14 @@ func TestBenchLayersForPeople(t *testing.T) {
 
 // TestBenchLayersInBFloat16: float32's figures must not stand under the name of bf16.
 func TestBenchLayersInBFloat16(t *testing.T) {
+	t.Parallel()
 	if code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--precision", "bf16")...); code != 2 || !strings.Contains(stderr, "--precision fp32") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
 
 func TestBenchBeyondMemory(t *testing.T) {
+	t.Parallel()
 	if sys.FreeMemory() == 0 {
 		t.Skip("this system does not tell how much memory is free")
 	}
@@ -174,83 +186,5 @@ func TestBenchBeyondMemory(t *testing.T) {
 			t.Errorf("bench %v: exit code %d: %s", more, code, stderr)
 		}
 		oneSentence(t, stderr)
-	}
-}
-
-// TestLayerErrorSees holds the error's measure to outputs that are wrong by a known amount.
-func TestLayerErrorSees(t *testing.T) {
-	for _, f := range []form{
-		{In: 3, Out: 4, Kernel: 7, Stride: 2, Pad: 3, Height: 9, Width: 8, images: 2},
-		{In: 5, Out: 3, Kernel: 3, Stride: 1, Pad: 1, Height: 4, Width: 7, images: 3},
-		{In: 2, Out: 6, Kernel: 1, Stride: 2, Pad: 0, Height: 5, Width: 6, images: 2},
-	} {
-		c := convolution{form: f, outH: (f.Height+2*f.Pad-f.Kernel)/f.Stride + 1, outW: (f.Width+2*f.Pad-f.Kernel)/f.Stride + 1}
-		// The definition the other way round: every product goes to where it belongs.
-		r := rng.New(1)
-		random := func(n int) []float32 {
-			x := make([]float32, n)
-			for i := range x {
-				x[i] = float32(r.Uniform(-1, 1))
-			}
-			return x
-		}
-		c.x, c.w, c.dy = random(f.images*f.Height*f.Width*f.In), random(f.Out*f.In*f.Kernel*f.Kernel), random(f.images*c.outH*c.outW*f.Out)
-		y, dx, dw := make([]float64, len(c.dy)), make([]float64, len(c.x)), make([]float64, len(c.w))
-		for yi := range y {
-			o, j, i, n := yi%f.Out, yi/f.Out%c.outW, yi/f.Out/c.outW%c.outH, yi/f.Out/c.outW/c.outH
-			for wi := range f.In * f.Kernel * f.Kernel {
-				v, u, ch := wi%f.Kernel, wi/f.Kernel%f.Kernel, wi/f.Kernel/f.Kernel
-				h, w := i*f.Stride-f.Pad+u, j*f.Stride-f.Pad+v
-				if h < 0 || w < 0 || h >= f.Height || w >= f.Width {
-					continue
-				}
-				xi, wi := ((n*f.Height+h)*f.Width+w)*f.In+ch, o*f.In*f.Kernel*f.Kernel+wi
-				y[yi] += float64(c.x[xi]) * float64(c.w[wi])
-				dx[xi] += float64(c.dy[yi]) * float64(c.w[wi])
-				dw[wi] += float64(c.dy[yi]) * float64(c.x[xi])
-			}
-		}
-		for op, want := range map[graph.Op][]float64{graph.Conv: y, graph.ConvGradInput: dx, graph.ConvGradWeight: dw} {
-			got := make([]float32, len(want))
-			for i, v := range want {
-				got[i] = float32(v)
-			}
-			if e := c.error(op, got, &r); !(e < 1e-6) {
-				t.Errorf("%v of %v: right outputs are off by %v", op, f, e)
-			}
-			got[0] += 1 // the first output is always looked at
-			if e := c.error(op, got, &r); !(e > 0.1) {
-				t.Errorf("%v of %v: an output that is off by 1 is off by %v", op, f, e)
-			}
-		}
-	}
-}
-
-// TestConvolutionsOfResNet50 lists what a step has at ImageNet's size: 23 forms in 53 convolutions.
-func TestConvolutionsOfResNet50(t *testing.T) {
-	r := moco.Default()
-	r.Encoder = nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"}
-	r.Batch = 8
-	g, err := moco.Graph(&r, r.Batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers := convolutions(g)
-	var forward, data, weights int
-	var flops int64
-	for _, l := range layers {
-		forward += l.Forward.Count
-		flops += int64(l.Forward.Count) * l.Forward.flops
-		if l.DataGradient != nil {
-			data += l.DataGradient.Count
-		}
-		weights += l.WeightGradient.Count
-	}
-	if f := layers[0].form; f.In != 3 || f.Out != 64 || f.Kernel != 7 || f.Stride != 2 || f.Height != 224 || !f.leaf {
-		t.Errorf("the first convolution is %+v", f)
-	}
-	// 4.1 billion multiply-adds an image, as the literature has it.
-	if each := float64(flops) / 2 / 16; len(layers) != 23 || forward != 106 || data != 52 || weights != 53 || each < 4.05e9 || each > 4.15e9 {
-		t.Errorf("%d forms; %d forward, %d data gradients, %d weight gradients; %v multiply-adds an image", len(layers), forward, data, weights, each)
 	}
 }

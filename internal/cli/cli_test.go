@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func train(data, out string, more ...string) []string {
 	return append(append([]string{"train", "--data", data, "--out", out}, quick...), more...)
 }
 
-func picture(seed int) image.Image {
+func drawing(seed int) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 16, 12))
 	for p := range 16 * 12 {
 		img.Set(p%16, p/16, color.RGBA{uint8(p*3 + seed*40), uint8(p ^ seed), uint8(seed * 17), 255})
@@ -42,13 +43,13 @@ func picture(seed int) image.Image {
 
 func pngBytes(seed int) []byte {
 	var b bytes.Buffer
-	png.Encode(&b, picture(seed))
+	png.Encode(&b, drawing(seed))
 	return b.Bytes()
 }
 
 func jpegBytes(seed int) []byte {
 	var b bytes.Buffer
-	jpeg.Encode(&b, picture(seed), nil)
+	jpeg.Encode(&b, drawing(seed), nil)
 	return b.Bytes()
 }
 
@@ -105,6 +106,7 @@ func oneSentence(t *testing.T, stderr string) {
 }
 
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	cut := func(raw []byte) []byte { return raw[:len(raw)*2/3] }
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
@@ -164,7 +166,7 @@ func TestBadInput(t *testing.T) {
 		"kNN of an unknown layer":    {[]string{"eval", "knn", "--model", model, "--train", images, "--test", images, "--features", "head,neck"}, 2, "neck"},
 		"kNN without features":       {[]string{"eval", "knn", "--train", images, "--test", images}, 2, "model"},
 		"half the vectors":           {[]string{"eval", "knn", "--train", images, "--test", images, "--train-vectors", "x.npy"}, 2, "test-vectors"},
-		"linear on two layers":       {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--features", "head,backbone"}, 2, "one of head and backbone"},
+		"linear on two layers":       {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--features", "head,backbone"}, 2, "must be head or backbone"},
 		"views of pixels":            {[]string{"eval", "linear", "--model", "pixels", "--train", images, "--test", images, "--views"}, 2, "need an encoder"},
 		"a folder for the probe":     {[]string{"eval", "linear", "--model", model, "--train", images, "--test", images, "--save", "no/where/x.safetensors"}, 1, "there is no folder"},
 		"unlabelled test images":     {[]string{"eval", "knn", "--model", model, "--train", images, "--test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}, 1, "label"},
@@ -191,8 +193,10 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestBrokenImagesAreSkipped: a few unreadable images among many are counted and named, and training goes on.
+// TestBrokenImagesAreSkipped: a few unreadable images among many are counted and named, and
+// training goes on.
 func TestBrokenImagesAreSkipped(t *testing.T) {
+	t.Parallel()
 	dir := good(t, map[string][]byte{
 		"cat/empty.png": nil, "cat/huge.png": hugePNG(), "dog/cut.jpg": jpegBytes(3)[:300], "dog/corrupt.png": bytes.Replace(pngBytes(4), []byte("IDAT"), []byte("IDOT"), 1),
 	})
@@ -224,6 +228,7 @@ func TestBrokenImagesAreSkipped(t *testing.T) {
 
 // TestPositives trains on pairs and on videos, and shows them.
 func TestPositives(t *testing.T) {
+	t.Parallel()
 	list := "path,group\n"
 	for i := range 5 {
 		list += fmt.Sprintf("cat/%d.png,g%d\n../images/dog/%d.jpg,g%d\n", i, i, i, i)
@@ -256,41 +261,59 @@ func TestPositives(t *testing.T) {
 
 // TestUse goes through the commands as the README does: train, look, evaluate.
 func TestUse(t *testing.T) {
+	t.Parallel()
 	images := good(t, nil)
 	run := filepath.Join(t.TempDir(), "run")
 	if code, stdout, stderr := command(train(images, run, "--epochs", "2", "--monitor-train", images, "--monitor-test", images)...); code != 0 || !strings.Contains(stdout, "kNN accuracy after epoch 2") || !strings.Contains(stdout, "Loss at chance: 2.833") {
 		t.Fatalf("train: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	for _, args := range [][]string{
-		{"eval", "knn", "--model", run, "--train", images, "--test", images},
-		{"eval", "knn", "--model", filepath.Join(run, "encoder.safetensors"), "--train", images, "--test", images, "--features", "backbone"},
-		{"eval", "linear", "--model", run, "--train", images, "--test", images, "--epochs", "2", "--held-out", "0.4"},
-		{"eval", "knn", "--model", run, "--train", images, "--test", images, "--features", "head,backbone", "--k", "1,3", "--t", "0.07,0.1"},
-		{"eval", "linear", "--model", run, "--train", images, "--test", images, "--epochs", "2", "--held-out", "0.4", "--views", "--save", filepath.Join(run, "probe.safetensors")},
-		{"info", filepath.Join(run, "probe.safetensors")},
-		{"info", run}, {"info", filepath.Join(run, "encoder.safetensors"), "--tensors"}, {"info", filepath.Join(run, "checkpoints", "step-4.safetensors")},
-		{"data", "info", images, "--decode"}, append([]string{"bench", "--steps", "1"}, quick...),
-		{"train", "--data", images, "--out", run, "--resume"},
-		{"--help"}, {"train", "--help"}, {"completion", "bash"},
+	file := func(names ...string) string { return filepath.Join(append([]string{run}, names...)...) }
+	sets := []string{"--train", images, "--test", images}
+	for _, c := range []struct {
+		args []string
+		want string // what it says, with its figures
+		key  string // of the result's JSON
+	}{
+		{append([]string{"eval", "knn", "--model", run}, sets...),
+			`kNN accuracy \d+\.\d\d% on 10 images \(bank of 10, head features, k 10, t 0\.1\)\n\nRows are .*\n +cat( +\d+){2}\n +dog( +\d+){2}\n`, "knn_top1"},
+		{append([]string{"eval", "knn", "--model", file("encoder.safetensors"), "--features", "backbone"}, sets...),
+			`backbone features, k 10`, "confusion"},
+		{append([]string{"eval", "linear", "--model", run, "--epochs", "2", "--held-out", "0.4"}, sets...),
+			`Linear accuracy \d+\.\d\d% on 10 images \(backbone features of plain views of 10 images; rate [\d.]+, [^\n]*\n\n +rate +held out +test\n( +[\d.]+ +[\d.]+% +[\d.]+%\n){10}$`, "linear_top1"},
+		{append([]string{"eval", "knn", "--model", run, "--features", "head,backbone", "--k", "1,3", "--t", "0.07,0.1"}, sets...),
+			`features +k +t +top 1 +top 5 *\n( +(head|backbone) +[13] +0\.\d+ +[\d.]+% +- *\*?\n){8}`, "results"},
+		{append([]string{"eval", "linear", "--model", run, "--epochs", "2", "--held-out", "0.4", "--views", "--save", file("probe.safetensors")}, sets...),
+			`of random views of 10 images[^$]*The classifier is in .*probe\.safetensors`, "saved"},
+		{[]string{"info", file("probe.safetensors")}, `: 2 tensors, 0\.00 million values, SHA-256 [0-9a-f]{64}\n  classes: \["cat","dog"\]`, "metadata"},
+		{[]string{"info", run}, `step 4, epoch 2, loss \d\.\d{4}\n  kNN accuracy \d+\.\d\d%\n.*122 tensors`, "run"},
+		{[]string{"info", file("encoder.safetensors"), "--tensors"}, `  conv1\.weight +float32 +\[4 3 3 3\]\n`, "list"},
+		{[]string{"info", file("checkpoints", "step-4.safetensors")}, `  step: 4\n`, "parameters"},
+		{[]string{"data", "info", images, "--decode"}, `10 images \(\d+ bytes\)\n  2 classes:\n    cat +5\n    dog +5\n  of 10 images looked at: 16x12 pixels`, "fingerprint"},
+		{append([]string{"bench", "--steps", "1"}, quick...), `training step: [\d.e+]+ images/s[^$]*\n +Conv[^\n]* +\d+ +\d+\.\d\d +[\d.]+%`, "kinds"},
+		{[]string{"train", "--data", images, "--out", run, "--resume"}, `Going on after step 4\.`, "sha256"},
 	} {
-		code, stdout, stderr := command(args...)
-		if code != 0 || len(stdout) < 60 {
-			t.Errorf("moco %v: exit code %d\n%s%s", args, code, stdout, stderr)
+		code, stdout, stderr := command(c.args...)
+		if code != 0 || !regexp.MustCompile(c.want).MatchString(stdout) {
+			t.Errorf("moco %v: exit code %d, it should say %s\n%s%s", c.args, code, c.want, stdout, stderr)
 		}
-		if args[0] == "--help" || args[0] == "completion" || args[len(args)-1] == "--help" {
-			continue
-		}
-		code, stdout, stderr = command(append(args, "--json")...)
+		code, stdout, stderr = command(append(c.args, "--json")...)
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
-		var last struct{ Event string }
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); code != 0 || err != nil || last.Event != "done" {
-			t.Errorf("moco %v --json: exit code %d, last line %s\n%s", args, code, lines[len(lines)-1], stderr)
+		var last map[string]any
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); code != 0 || err != nil || last["event"] != "done" || last[c.key] == nil {
+			t.Errorf("moco %v --json: exit code %d, last line %s, want done with %q\n%s", c.args, code, lines[len(lines)-1], c.key, stderr)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"train", "--help"}, {"completion", "bash"}} {
+		if code, stdout, stderr := command(args...); code != 0 || len(stdout) < 1000 {
+			t.Errorf("moco %v: exit code %d\n%s%s", args, code, stdout, stderr)
 		}
 	}
 }
 
-// TestCompare: a path that holds both parts gives each flag its own; a failing run is a row; the last line is done.
+// TestCompare: a path that holds both parts gives each flag its own; a failing run is a row; the
+// last line is done.
 func TestCompare(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "study.yaml")
 	text := "title: Lengths\nset: [encoder.width=0.0625, encoder.dim=8, bn_splits=1, views.size=8, batch=4, epochs=1]\nx: {label: K, axis: log}\nseries: [{name: queue, vary: queue, values: [4, 8]}, {name: bank, set: [dictionary=bank], vary: queue, values: [4, 90]}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -321,7 +344,7 @@ func TestCompare(t *testing.T) {
 	if code != 0 || !strings.Contains(lines[len(lines)-1], `"event":"done"`) || strings.Count(stdout, `"event":"run_done"`) != 1 {
 		t.Errorf("the second time, with only the failed run to do: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	for name, more := range map[string][]string{"mechanisms, momentum": {"--study", "mechanism"}, "--seeds": {"--seeds", "0"}, "queue itself": {"--set", "queue=3"}, "class folders": {"--monitor-test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}} {
+	for name, more := range map[string][]string{"mechanisms, momentum": {"--study", "mechanism"}, "--seeds": {"--seeds", "0"}, "itself sets queue": {"--set", "queue=3"}, "class folders": {"--monitor-test", folder(t, map[string][]byte{"a.png": pngBytes(1)})}} {
 		code, _, stderr := command(append(args, more...)...)
 		if code == 0 || !strings.Contains(stderr, name) {
 			t.Errorf("%v: exit code %d, %s", more, code, stderr)

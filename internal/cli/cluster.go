@@ -12,95 +12,99 @@ import (
 	"moco/internal/report"
 )
 
-// clusterEvent is a cluster with all its images, the most typical first.
-type clusterEvent struct {
-	Event   string     `json:"event"` // cluster
-	Cluster int        `json:"cluster"`
-	Size    int        `json:"size"`
-	Label   string     `json:"label,omitempty"` // the most frequent
-	Share   float64    `json:"share,omitempty"` // of the images that carry it
-	Images  []imageRef `json:"images"`
-}
+// clusters is the question of which images belong together.
+type clusters struct{ explore.KMeans }
 
-type clusterSummary struct {
-	K          int     `json:"k"`
-	Seed       uint64  `json:"seed"`
-	Iterations int     `json:"iterations"`
-	Converged  bool    `json:"converged"`
-	Similarity float64 `json:"similarity"` // mean cosine of an image with its cluster's centre
-	Purity     float64 `json:"purity,omitempty"`
-}
-
-func (a *app) cluster() *cobra.Command {
-	var m explore.KMeans
-	c := &cobra.Command{
+func (a *app) clusterCommand() *cobra.Command {
+	return a.exploreCommand(&cobra.Command{
 		Use:   "cluster --model DIR|FILE --data PATH",
 		Short: "Divide images into clusters by k-means",
-		Long: `Divide the images into k clusters by spherical k-means on their features (Dhillon and Modha 2001), started by k-means++. The same seed gives the
-same clusters. If there are labels, they are only used to tell what each cluster holds.`,
+		Long: `Divide the images into k clusters by spherical k-means on their features (Dhillon and Modha 2001),
+started by k-means++. The same seed gives the same clusters. If there are labels, they are only
+used to tell what each cluster holds.`,
 		Example: `  moco cluster --model run --data photos/ --k 20 --html clusters.html
   moco cluster --model run --data photos/ --k 100 --json > clusters.jsonl`,
+	}, &clusters{})
+}
+
+func (q *clusters) bind(c *cobra.Command) {
+	c.Flags().IntVar(&q.K, "k", 10, "clusters")
+	c.Flags().Uint64Var(&q.Seed, "seed", 0, "start of the clusters")
+	c.Flags().IntVar(&q.Iterations, "iterations", 100, "at most so many; it stops when no image changes its cluster")
+}
+
+func (q *clusters) parse(*cobra.Command) error {
+	return errors.Join(atLeast1("--k", q.K), atLeast1("--iterations", q.Iterations))
+}
+
+func (q *clusters) explore(ctx context.Context, x *exploration) (summary, error) {
+	r, err := x.Cluster(ctx, x.set.Embedded, q.KMeans)
+	if err != nil {
+		return nil, err
 	}
-	c.Flags().IntVar(&m.K, "k", 10, "clusters")
-	c.Flags().Uint64Var(&m.Seed, "seed", 0, "start of the clusters")
-	c.Flags().IntVar(&m.Iterations, "iterations", 100, "at most so many; it stops when no image changes its cluster")
-	check := func() error {
-		return errors.Join(atLeastOne("--k", &m.K)(), atLeastOne("--iterations", &m.Iterations)())
+	s := clusterSummary{K: len(r.Clusters), Seed: q.Seed,
+		Iterations: r.Iterations, Converged: r.Converged, Similarity: r.Similarity}
+	var held labelsHeld
+	note := "The most typical images of each cluster, with the cosine to its centre."
+	if x.set.Classes != nil {
+		s.Purity, held.labels, held.shares = r.Purity(x.set.Labels, len(x.set.Classes))
 	}
-	return a.explorer(c, check, func(ctx context.Context, x *exploration, set *collection) (any, error) {
-		r, err := x.explorer().Cluster(ctx, set.Embedded, m)
-		if err != nil {
+	if held.labels != nil {
+		note += " A solid frame marks the cluster's most frequent label, a dashed one any other."
+	}
+	x.begin(heading{
+		columns: []string{"CLUSTER", "SIZE", "LABEL", "SHARE", "MOST TYPICAL"},
+		title:   "Clusters", sheet: "Largest first", note: note,
+	})
+	for i, c := range r.Clusters {
+		if err := x.add(held.finding(x.set, i, c)); err != nil {
 			return nil, err
 		}
-		s := clusterSummary{K: len(r.Clusters), Seed: m.Seed, Iterations: r.Iterations, Converged: r.Converged, Similarity: r.Similarity}
-		var labels []int
-		var shares []float64
-		if set.Classes != nil {
-			s.Purity, labels, shares = r.Purity(set.Labels, len(set.Classes))
-		}
-		note := "The most typical images of each cluster, with the cosine to its centre."
-		if labels != nil {
-			note += " A solid frame marks the cluster's most frequent label, a dashed one any other."
-		}
-		x.begin([]string{"CLUSTER", "SIZE", "LABEL", "SHARE", "MOST TYPICAL"}, "Clusters", "Largest first", note)
-		for i, cl := range r.Clusters {
-			list := make([]evaluate.Neighbour, len(cl.Rows))
-			for j, row := range cl.Rows {
-				list[j] = evaluate.Neighbour{Row: row, Similarity: cl.Similarity[j]}
-			}
-			e := clusterEvent{Event: "cluster", Cluster: i + 1, Size: len(cl.Rows), Images: set.refs(list)}
-			line := []string{fmt.Sprint(i + 1), fmt.Sprint(e.Size), "", "", set.name(cl.Rows[0])}
-			about := ""
-			if labels != nil {
-				e.Label, e.Share = set.Classes[labels[i]], shares[i]
-				line[2], line[3] = e.Label, percent(100*e.Share)
-				about = fmt.Sprintf("%s of them %s", line[3], e.Label)
-			}
-			err := x.finding(e, [][]string{line}, func() (report.Strip, error) {
-				const most = 20
-				strip := report.Strip{Title: fmt.Sprintf("Cluster %d: %s", i+1, plural(e.Size, "image", "images")), Note: about, Marked: labels != nil}
-				for _, n := range list[:min(most, len(list))] {
-					p, err := set.picture(n.Row, fmt.Sprintf("%.3f %s", n.Similarity, set.label(n.Row)), labels != nil && set.Labels[n.Row] == labels[i])
-					if err != nil {
-						return strip, err
-					}
-					strip.Pictures = append(strip.Pictures, p)
-				}
-				return strip, nil
-			})
+	}
+	lead := fmt.Sprintf("%d images in %s after %d rounds; mean cosine to the centre %.3f.",
+		x.set.Len(), plural(len(r.Clusters), "cluster", "clusters"), r.Iterations, r.Similarity)
+	if held.labels != nil {
+		lead += fmt.Sprintf(" %s carry their cluster's most frequent label.", percent(100*s.Purity))
+	}
+	if !r.Converged {
+		lead += " It had not settled yet: --iterations takes more."
+	}
+	x.conclude("%s", lead)
+	return s, nil
+}
+
+// labelsHeld is the most frequent label of each cluster, and its share; nil without labels.
+type labelsHeld struct {
+	labels []int
+	shares []float64
+}
+
+// finding is cluster number i.
+func (h labelsHeld) finding(set *explore.Collection, i int, c explore.Cluster) finding {
+	list := make([]evaluate.Neighbour, len(c.Rows))
+	for j, row := range c.Rows {
+		list[j] = evaluate.Neighbour{Row: row, Similarity: c.Similarity[j]}
+	}
+	e := cluster{Cluster: i + 1, Size: len(c.Rows), Images: set.Refs(list)}
+	row := []string{fmt.Sprint(e.Cluster), fmt.Sprint(e.Size), "", "", set.Name(c.Rows[0])}
+	about := ""
+	if h.labels != nil {
+		e.Label, e.Share = set.Classes[h.labels[i]], h.shares[i]
+		row[2], row[3] = e.Label, percent(100*e.Share)
+		about = fmt.Sprintf("%s of them %s", row[3], e.Label)
+	}
+	return finding{event: e, rows: [][]string{row}, strip: func() (report.Strip, error) {
+		const most = 20
+		strip := report.Strip{Note: about, Marked: h.labels != nil}
+		strip.Title = fmt.Sprintf("Cluster %d: %s", e.Cluster, plural(e.Size, "image", "images"))
+		for _, n := range list[:min(most, len(list))] {
+			good := h.labels != nil && set.Labels[n.Row] == h.labels[i]
+			p, err := picture(set, n.Row, fmt.Sprintf("%.3f %s", n.Similarity, set.Label(n.Row)), good)
 			if err != nil {
-				return nil, err
+				return strip, err
 			}
+			strip.Pictures = append(strip.Pictures, p)
 		}
-		x.table.Flush()
-		x.page.Lead = fmt.Sprintf("%d images in %s after %d rounds; mean cosine to the centre %.3f.", set.Len(), plural(len(r.Clusters), "cluster", "clusters"), r.Iterations, r.Similarity)
-		if labels != nil {
-			x.page.Lead += fmt.Sprintf(" %s carry their cluster's most frequent label.", percent(100*s.Purity))
-		}
-		if !r.Converged {
-			x.page.Lead += " It had not settled yet: --iterations takes more."
-		}
-		a.say("%s", x.page.Lead)
-		return s, nil
-	})
+		return strip, nil
+	}}
 }

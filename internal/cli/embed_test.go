@@ -11,6 +11,7 @@ import (
 
 // TestEmbed embeds as a user does: each format, unreadable images, and what is refused.
 func TestEmbed(t *testing.T) {
+	t.Parallel()
 	images := good(t, map[string][]byte{"dog/cut.jpg": jpegBytes(3)[:300]})
 	run := filepath.Join(t.TempDir(), "run")
 	if code, _, stderr := command(train(images, run, "--steps", "1", "--set", "max_bad=0.5")...); code != 0 {

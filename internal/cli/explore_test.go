@@ -12,6 +12,7 @@ import (
 
 // TestExplore runs the five commands as a user does, in all three forms of output.
 func TestExplore(t *testing.T) {
+	t.Parallel()
 	images := folder(t, nil)
 	for i := range 12 { // drawings of two kinds, one of them there twice, one unreadable
 		for _, class := range []string{"cat", "dog"} {
@@ -90,6 +91,7 @@ func TestExplore(t *testing.T) {
 }
 
 func TestExploreBadInput(t *testing.T) {
+	t.Parallel()
 	images := good(t, nil)
 	flat := folder(t, map[string][]byte{"a.png": pngBytes(1), "b.png": pngBytes(2)})
 	single := folder(t, map[string][]byte{"a.png": pngBytes(1)})
@@ -139,8 +141,10 @@ func TestExploreBadInput(t *testing.T) {
 	}
 }
 
-// TestVectors: features from a file that moco embed wrote answer as the encoder does, and are matched by path.
+// TestVectors: features from a file that moco embed wrote answer as the encoder does, and are
+// matched by path.
 func TestVectors(t *testing.T) {
+	t.Parallel()
 	images := good(t, nil)
 	run := filepath.Join(t.TempDir(), "run")
 	if code, _, stderr := command(train(images, run, "--steps", "1")...); code != 0 {

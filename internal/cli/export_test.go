@@ -11,8 +11,10 @@ import (
 	"moco/weights"
 )
 
-// TestExport exports as a user does: each format by its name's ending or --format, what is printed, and what is refused.
+// TestExport exports as a user does: each format by its name's ending or --format, what is printed,
+// and what is refused.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := filepath.Join(dir, "run")
 	if code, _, stderr := command(train(good(t, nil), run, "--steps", "1")...); code != 0 {
@@ -47,7 +49,10 @@ func TestExport(t *testing.T) {
 		t.Errorf("the exported safetensors: %v", err)
 	}
 
-	var done exported
+	var done struct {
+		Event string
+		exported
+	}
 	code, stdout, stderr := command("export", "--model", run, "--out", filepath.Join(dir, "a.pth"), "--force", "--json")
 	if err := json.Unmarshal([]byte(stdout), &done); code != 0 || err != nil || done.Event != "done" || done.Format != "torch" || done.Tensors != 122 || len(done.Loader) == 0 || done.Encoder == "" {
 		t.Errorf("exit code %d, %+v, %v, %s", code, done, err, stderr)

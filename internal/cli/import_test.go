@@ -14,8 +14,10 @@ func foreign(name string) string {
 	return filepath.Join("..", "..", "encoder", "testdata", "import", name)
 }
 
-// TestImport imports as a user does: what is told, what is refused, and that a checkpoint is a model as it is.
+// TestImport imports as a user does: what is told, what is refused, and that a checkpoint is a
+// model as it is.
 func TestImport(t *testing.T) {
+	t.Parallel()
 	out := filepath.Join(t.TempDir(), "encoder.safetensors")
 	code, stdout, stderr := command("import", foreign("moco_v2_legacy.pth.tar"), "--out", out)
 	for _, want := range []string{"MoCo's, query side", "resnet18", "an MLP head of 6", "v1, 224 pixels", "used       124", "state_dict.module.queue\n", "state_dict.module.encoder_k.* (124)", "optimizer.state.* (64)", out} {
@@ -102,6 +104,7 @@ func TestDamagedEncoder(t *testing.T) {
 }
 
 func TestFolded(t *testing.T) {
+	t.Parallel()
 	got := folded([]string{"a", "b.c.d", "b.c.e", "b.f", "g.1.x", "g.2.x", "g.3.x", "g.4.x", "g.5.x", "g.6.x"})
 	if want := []string{"a", "b.c.d", "b.c.e", "b.f", "g.* (6)"}; !slices.Equal(got, want) {
 		t.Errorf("folded to %q, want %q", got, want)

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,126 +13,91 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco/encoder"
+	"moco/internal/event"
 	"moco/pretrain"
 	"moco/weights"
 )
 
-// fileInfo is what `moco info` tells of a file of tensors.
-type fileInfo struct {
-	Event      string            `json:"event"`
-	Path       string            `json:"path"`
-	SHA256     string            `json:"sha256"`
-	Tensors    int               `json:"tensors"`
-	Parameters int               `json:"parameters"` // elements of float tensors
-	Metadata   map[string]string `json:"metadata"`
-	List       []tensorInfo      `json:"list,omitempty"`
-	Run        *runInfo          `json:"run,omitempty"`
-
-	Import  *encoder.ImportReport `json:"import,omitempty"`    // of weights that moco has not written
-	Problem string                `json:"no_import,omitempty"` // why they cannot be imported
+// infoOptions are those of `moco info`.
+type infoOptions struct {
+	path    string
+	tensors bool
 }
 
-type tensorInfo struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`
-	Shape []int  `json:"shape"`
-}
-
-// runInfo is what a run's log says last.
-type runInfo struct {
-	Step    int     `json:"step"`
-	Epoch   int     `json:"epoch"`
-	Loss    float64 `json:"loss"`
-	KNNTop1 float64 `json:"knn_top1,omitempty"`
-}
-
-func (a *app) info() *cobra.Command {
-	var tensors bool
-	c := &cobra.Command{
+func (a *app) infoCommand() *cobra.Command {
+	return subcommand(a, &cobra.Command{
 		Use:   "info PATH",
 		Short: "Tell what a run, a checkpoint or an encoder is",
-		Long: `Tell what the folder of a run, a checkpoint or an encoder.safetensors holds: the encoder and how it was trained, how far the run
-has come, the number of tensors and parameters, the file's SHA-256. --tensors lists each tensor. Of a checkpoint that PyTorch has saved
-(nothing in it is run), also what moco import would make of it.`,
+		Long: `Tell what the folder of a run, a checkpoint or an encoder.safetensors holds: the encoder and how
+it was trained, how far the run has come, the number of tensors and parameters, the file's
+SHA-256. --tensors lists each tensor. Of a checkpoint that PyTorch has saved (nothing in it is
+run), also what moco import would make of it.`,
 		Example: `  moco info run
   moco info run/checkpoints/step-1950.safetensors
   moco info run/encoder.safetensors --tensors`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			path := args[0]
-			stat, err := os.Stat(path)
-			if err != nil {
-				return fmt.Errorf("info: %w", err)
-			}
-			info := fileInfo{Event: "done", Path: path}
-			if stat.IsDir() {
-				if info.Run, err = readRun(path); err != nil {
-					return err
-				}
-				path = filepath.Join(path, encoder.File)
-			}
-			f, err := weights.Load(c.Context(), path)
-			if stat.IsDir() && errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("info: the run in %s has written no checkpoint yet", args[0])
-			}
-			if err != nil {
-				return err
-			}
-			info.SHA256, info.Tensors, info.Metadata = f.SHA256, len(f.Tensors), f.Metadata
-			for _, n := range f.Tensors {
-				if strings.HasPrefix(n.Tensor.Type.String(), "float") {
-					info.Parameters += n.Tensor.Shape.Elements()
-				}
-				if tensors {
-					info.List = append(info.List, tensorInfo{n.Name, n.Tensor.Type.String(), append([]int{}, n.Tensor.Shape...)})
-				}
-			}
-			if encoder.Foreign(f) {
-				if _, info.Import, err = encoder.Import(f, encoder.ImportOptions{}); err != nil {
-					info.Problem = err.Error()
-				}
-			}
-			if a.json {
-				return a.print(info)
-			}
-			if info.Run != nil {
-				a.say("run %s: step %d, epoch %d, loss %.4f", args[0], info.Run.Step, info.Run.Epoch, info.Run.Loss)
-				if info.Run.KNNTop1 > 0 {
-					a.say("  kNN accuracy %.2f%%", info.Run.KNNTop1)
-				}
-			}
-			a.say("%s: %d tensors, %.2f million values, SHA-256 %s", path, info.Tensors, float64(info.Parameters)/1e6, f.SHA256)
-			var keys []string
-			for k := range f.Metadata {
-				keys = append(keys, k)
-			}
-			slices.Sort(keys)
-			for _, k := range keys {
-				a.say("  %s: %s", k, strings.ReplaceAll(strings.TrimSpace(f.Metadata[k]), "\n", "\n    "))
-			}
-			if info.Problem != "" {
-				a.say("No encoder that moco can use as it is: %s", info.Problem)
-			} else if info.Import != nil {
-				a.say("An encoder that moco can use: --model %s, or `moco import`.", path)
-				a.sayReport(info.Import)
-			}
-			for _, t := range info.List {
-				a.say("  %-44s %-8s %v", t.Name, t.Type, t.Shape)
-			}
-			return nil
-		},
+	}, &infoOptions{}, runInfo)
+}
+
+func (o *infoOptions) bind(c *cobra.Command) {
+	c.Flags().BoolVar(&o.tensors, "tensors", false, "list every tensor with its type and shape")
+}
+
+func (o *infoOptions) parse(_ *cobra.Command, args []string) error {
+	o.path = args[0]
+	return nil
+}
+
+// info is what was found in a file, or in the folder of a run.
+type info struct {
+	fileInfo
+	file string // within the folder
+}
+
+func runInfo(ctx context.Context, _ *app, o *infoOptions) (result, error) {
+	stat, err := os.Stat(o.path)
+	if err != nil {
+		return nil, fmt.Errorf("info: %w", err)
 	}
-	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor with its type and shape")
-	return c
+	r := &info{fileInfo{Path: o.path}, o.path}
+	if stat.IsDir() {
+		if r.Run, err = readRun(o.path); err != nil {
+			return nil, err
+		}
+		r.file = filepath.Join(o.path, encoder.File)
+	}
+	f, err := weights.Load(ctx, r.file)
+	if stat.IsDir() && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("info: the run in %s has written no checkpoint yet", o.path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.SHA256, r.Tensors, r.Metadata = f.SHA256, len(f.Tensors), f.Metadata
+	for _, n := range f.Tensors {
+		if strings.HasPrefix(n.Tensor.Type.String(), "float") {
+			r.Parameters += n.Tensor.Shape.Elements()
+		}
+		if o.tensors {
+			shape := append([]int{}, n.Tensor.Shape...) // a scalar's is [], not null
+			r.List = append(r.List, tensorInfo{Name: n.Name, Type: n.Tensor.Type.String(), Shape: shape})
+		}
+	}
+	if encoder.Foreign(f) {
+		if _, r.Import, err = encoder.Import(f, encoder.ImportOptions{}); err != nil {
+			r.Problem = told(err)
+		}
+	}
+	return r, nil
 }
 
 // readRun takes the last step and monitor from a run's log.
-func readRun(dir string) (*runInfo, error) {
+func readRun(dir string) (*runState, error) {
 	log := pretrain.LogPath(dir)
 	if _, err := os.Stat(log); err != nil {
 		return nil, fmt.Errorf("info: %s is not the folder of a run: it holds no %s", dir, filepath.Base(log))
 	}
-	var run runInfo
+	var run runState
 	for e, err := range pretrain.ReadLog(log) {
 		if err != nil {
 			return nil, fmt.Errorf("info: %w", err)
@@ -143,4 +110,29 @@ func readRun(dir string) (*runInfo, error) {
 		}
 	}
 	return &run, nil
+}
+
+func (r *info) event() event.Event { return r.fileInfo }
+
+func (r *info) text(s *screen) error {
+	if r.Run != nil {
+		s.say("run %s: step %d, epoch %d, loss %.4f", r.Path, r.Run.Step, r.Run.Epoch, r.Run.Loss)
+		if r.Run.KNNTop1 > 0 {
+			s.say("  kNN accuracy %.2f%%", r.Run.KNNTop1)
+		}
+	}
+	s.say("%s: %d tensors, %.2f million values, SHA-256 %s", r.file, r.Tensors, float64(r.Parameters)/1e6, r.SHA256)
+	for _, k := range slices.Sorted(maps.Keys(r.Metadata)) {
+		s.say("  %s: %s", k, strings.ReplaceAll(strings.TrimSpace(r.Metadata[k]), "\n", "\n    "))
+	}
+	if r.Problem != "" {
+		s.say("No encoder that moco can use as it is: %s", r.Problem)
+	} else if r.Import != nil {
+		s.say("An encoder that moco can use: --model %s, or `moco import`.", r.file)
+		sayReport(s, r.Import)
+	}
+	for _, t := range r.List {
+		s.say("  %-44s %-8s %v", t.Name, t.Type, t.Shape)
+	}
+	return nil
 }

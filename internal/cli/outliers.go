@@ -9,50 +9,53 @@ import (
 	"moco/internal/report"
 )
 
-// outlierEvent is an image with its distance; they come in order, the farthest first.
-type outlierEvent struct {
-	Event string `json:"event"` // outlier
-	Rank  int    `json:"rank"`
-	imageRef
-	Distance float64    `json:"distance"`
-	Nearest  []imageRef `json:"nearest"`
-}
+// outliers is the question of which images are unlike all others.
+type outliers struct{ k int }
 
-type outliersSummary struct {
-	K int `json:"k"`
-}
-
-func (a *app) outliers() *cobra.Command {
-	var k int
-	c := &cobra.Command{
+func (a *app) outliersCommand() *cobra.Command {
+	return a.exploreCommand(&cobra.Command{
 		Use:   "outliers --model DIR|FILE --data PATH",
 		Short: "Find the images that are unlike all others",
-		Long: `Rank all images by how far they lie from the others: the mean of 1 - cosine over the features of the k nearest (Angiulli and Pizzuti 2002). What
-comes first is worth a look: damaged images, screenshots among photographs, things that do not belong there.`,
+		Long: `Rank all images by how far they lie from the others: the mean of 1 - cosine over the features of
+the k nearest (Angiulli and Pizzuti 2002). What comes first is worth a look: damaged images,
+screenshots among photographs, things that do not belong there.`,
 		Example: `  moco outliers --model run --data photos/ --html odd.html
   moco outliers --model run --data photos/ --show 10`,
+	}, &outliers{})
+}
+
+func (q *outliers) bind(c *cobra.Command) {
+	c.Flags().IntVar(&q.k, "k", 10, "nearest images that the distance is taken to")
+}
+
+func (q *outliers) parse(*cobra.Command) error { return atLeast1("--k", q.k) }
+
+func (q *outliers) explore(ctx context.Context, x *exploration) (summary, error) {
+	set := x.set
+	all, err := x.Outliers(ctx, set.Embedded, q.k)
+	if err != nil {
+		return nil, err
 	}
-	c.Flags().IntVar(&k, "k", 10, "nearest images that the distance is taken to")
-	return a.explorer(c, atLeastOne("--k", &k), func(ctx context.Context, x *exploration, set *collection) (any, error) {
-		all, err := x.explorer().Outliers(ctx, set.Embedded, k)
+	x.begin(heading{
+		columns: []string{"RANK", "DISTANCE", "LABEL", "IMAGE"},
+		title:   "Images unlike all others", sheet: "Farthest first",
+		note: "The first picture of each strip is the outlier; the images nearest to it follow, with their cosine.",
+	})
+	x.page.Facts = [][2]string{{"distance", fmt.Sprintf("mean of 1 - cosine to the %d nearest", q.k)}}
+	for i, o := range all {
+		e := outlier{Rank: i + 1, Ref: set.Ref(o.Row), Distance: o.Distance, Nearest: set.Refs(o.Nearest)}
+		row := []string{fmt.Sprint(e.Rank), fmt.Sprintf("%.4f", o.Distance), e.Label, e.Image}
+		err := x.add(finding{event: e, rows: [][]string{row}, strip: func() (report.Strip, error) {
+			query, err := picture(set, o.Row, fmt.Sprintf("%.3f", o.Distance), false)
+			if err != nil {
+				return report.Strip{}, err
+			}
+			s := report.Strip{Title: fmt.Sprintf("%d. %s", e.Rank, e.Image), Pictures: []report.Picture{query}}
+			return nearest(set, s, o.Nearest[:min(4, len(o.Nearest))], nil)
+		}})
 		if err != nil {
 			return nil, err
 		}
-		x.begin([]string{"RANK", "DISTANCE", "LABEL", "IMAGE"}, "Images unlike all others", "Farthest first", "The first picture of each strip is the outlier; the images nearest to it follow, with their cosine.")
-		x.page.Facts = [][2]string{{"distance", fmt.Sprintf("mean of 1 - cosine to the %d nearest", k)}}
-		for i, o := range all {
-			row := []string{fmt.Sprint(i + 1), fmt.Sprintf("%.4f", o.Distance), set.label(o.Row), set.name(o.Row)}
-			err := x.finding(outlierEvent{"outlier", i + 1, set.ref(o.Row), o.Distance, set.refs(o.Nearest)}, [][]string{row}, func() (report.Strip, error) {
-				query, err := set.picture(o.Row, fmt.Sprintf("%.3f", o.Distance), false)
-				if err != nil {
-					return report.Strip{}, err
-				}
-				return set.strip(fmt.Sprintf("%d. %s", i+1, set.name(o.Row)), "", query, o.Nearest[:min(4, len(o.Nearest))], nil)
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-		return outliersSummary{k}, nil
-	})
+	}
+	return outliersSummary{q.k}, nil
 }

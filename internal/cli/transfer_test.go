@@ -9,6 +9,7 @@ import (
 )
 
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	images := good(t, nil)
 	flat := folder(t, map[string][]byte{"a.png": pngBytes(1), "b.png": pngBytes(2), "c.png": pngBytes(3), "d.png": pngBytes(4)})
 	transfer := func(out string, more ...string) []string {

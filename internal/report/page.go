@@ -1,8 +1,10 @@
-// Package report draws what a run found: plots as PNG files, and one HTML page that needs nothing else.
+// Package report draws what a run found: plots as PNG files, and one HTML page that needs nothing
+// else.
 //
-// A page is a title, a small table, curves, and images beside their nearest neighbours. It loads nothing, from disk or from the
-// network, and runs no script: images are inside it as data URIs and plots as inline drawings, so that it can be mailed, archived and
-// printed. The same page gives the same bytes.
+// A page is a title, a small table, curves, and images beside their nearest neighbours. It loads
+// nothing, from disk or from the network, and runs no script: images are inside it as data URIs and
+// plots as inline drawings, so that it can be mailed, archived and printed. The same page gives the
+// same bytes.
 package report
 
 import (
@@ -24,8 +26,8 @@ import (
 	"moco/data"
 )
 
-// Picture is an image with its caption. Good marks a neighbour of its query's class; it is not used for a query. Images above 128 pixels
-// are shown, and kept in the page, as thumbnails of that size.
+// Picture is an image with its caption. Good marks a neighbour of its query's class; it is not used
+// for a query. Images above 128 pixels are shown, and kept in the page, as thumbnails of that size.
 type Picture struct {
 	Image   *data.Image
 	Caption string
@@ -38,8 +40,9 @@ type GalleryRow struct {
 	Neighbours []Picture
 }
 
-// Gallery is rows of neighbours that one way of comparing images has found. Galleries stand side by side where the screen is wide
-// enough, so those with the same queries in the same order can be compared along a line.
+// Gallery is rows of neighbours that one way of comparing images has found. Galleries stand side by
+// side where the screen is wide enough, so those with the same queries in the same order can be
+// compared along a line.
 type Gallery struct {
 	Title, Note string
 	Rows        []GalleryRow
@@ -59,7 +62,8 @@ type Sheet struct {
 	Strips      []Strip
 }
 
-// Table is a header and rows of as many cells; the first column names its row, and the last row is the one to look at.
+// Table is a header and rows of as many cells; the first column names its row, and the last row is
+// the one to look at.
 type Table struct {
 	Header []string
 	Rows   [][]string
@@ -81,8 +85,8 @@ type Page struct {
 //go:embed page.html
 var pageHTML string
 
-// WriteHTML writes the page. It returns an error if a curve's X and Y differ in length or a picture holds no image, before anything is
-// written, or w's.
+// WriteHTML writes the page. It returns an error if a curve's X and Y differ in length or a picture
+// holds no image, before anything is written, or w's.
 func (p *Page) WriteHTML(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"png": dataURI, "svg": (*Plot).svg, "score": Gallery.score, "hue": hue, "photo": photo}).Parse(pageHTML)
 	if err != nil {
@@ -98,7 +102,8 @@ func (p *Page) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// thumbEdge is how many pixels the longer edge of a picture in a page has at most: enough for the size it is shown at, on fine screens too.
+// thumbEdge is how many pixels the longer edge of a picture in a page has at most: enough for the
+// size it is shown at, on fine screens too.
 const thumbEdge = 128
 
 // photo tells pictures whose pixels are too many to be shown as such.
@@ -146,8 +151,8 @@ func (g Gallery) score() string {
 	return fmt.Sprintf("%d of %d", good, all)
 }
 
-// drawing area of a plot in the page, in its own units; the page scales it to the room there is. Small, so that text stays readable on
-// a phone.
+// drawing area of a plot in the page, in its own units; the page scales it to the room there is.
+// Small, so that text stays readable on a phone.
 const (
 	svgWidth, svgHeight                          = 440, 270
 	svgLeft, svgRight, svgTop, svgBottom         = 52, 8, 10, 40
@@ -155,7 +160,8 @@ const (
 	lineHeight                           float64 = 4 // half a line of text
 )
 
-// svg draws the plot without its title and legend, which the page sets as text. Colours and fonts come from the page's style sheet.
+// svg draws the plot without its title and legend, which the page sets as text. Colours and fonts
+// come from the page's style sheet.
 func (p *Plot) svg() (template.HTML, error) {
 	f, err := p.frame()
 	if err != nil {
@@ -204,8 +210,9 @@ func (p *Plot) svg() (template.HTML, error) {
 	return template.HTML(b.String()), nil
 }
 
-// Save writes report.html into the folder dir, which it makes if need be, and beside it each plot as a PNG of 1200 x 750 pixels named
-// after its title: "Contrastive loss" becomes contrastive-loss.png, and a second one contrastive-loss-2.png.
+// Save writes report.html into the folder dir, which it makes if need be, and beside it each plot
+// as a PNG of 1200 x 750 pixels named after its title: "Contrastive loss" becomes
+// contrastive-loss.png, and a second one contrastive-loss-2.png.
 func (p *Page) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("report: %w", err)

@@ -20,11 +20,13 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Curve is a named line through the points (X[i], Y[i]), in the order given. A value that is not finite leaves a gap.
+// Curve is a named line through the points (X[i], Y[i]), in the order given. A value that is not
+// finite leaves a gap.
 type Curve struct {
 	Name string
 	X, Y []float64 // of one length
-	// Low and High draw a bar from Low[i] to High[i] where they differ: how far repeated runs spread. Nil draws none; otherwise both have Y's length.
+	// Low and High draw a bar from Low[i] to High[i] where they differ: how far repeated runs
+	// spread. Nil draws none; otherwise both have Y's length.
 	Low, High []float64
 }
 
@@ -43,8 +45,9 @@ type Plot struct {
 	Lines                 []Level
 }
 
-// palette follows Okabe and Ito (2008), whose colours stay apart for colour-blind eyes; the light ones are darkened, for thin lines on
-// white. The page's style sheet holds the same, and lighter ones for dark mode.
+// palette follows Okabe and Ito (2008), whose colours stay apart for colour-blind eyes; the light
+// ones are darkened, for thin lines on white. The page's style sheet holds the same, and lighter
+// ones for dark mode.
 var palette = [...]color.RGBA{
 	{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xAA, 0x44, 0x88, 255}, {0xB8, 0x7D, 0x00, 255}, {0x3A, 0x94, 0xCB, 255},
 }
@@ -54,7 +57,8 @@ const (
 	manyPoints = 1200 // longer curves are thinned, to what a plot's pixels can show anyway
 )
 
-// point is a place in a plot, in the units of its axes (log2 of x on a logarithmic one), and the ends of its bar.
+// point is a place in a plot, in the units of its axes (log2 of x on a logarithmic one), and the
+// ends of its bar.
 type point struct{ x, y, low, high float64 }
 
 // axis is a range that begins and ends where the data does or at a tick, and its ticks.
@@ -68,7 +72,8 @@ type tick struct {
 	label string
 }
 
-// frame is a plot made ready to draw; the PNG and the page's drawing share it, so that they show the same.
+// frame is a plot made ready to draw; the PNG and the page's drawing share it, so that they show
+// the same.
 type frame struct {
 	x, y   axis
 	curves [][][]point // each curve's unbroken pieces
@@ -136,7 +141,8 @@ func (p *Plot) frame() (*frame, error) {
 // drawable leaves room for differences and ratios of values without overflow.
 func drawable(v float64) bool { return math.Abs(v) < 1e100 }
 
-// thin keeps the lowest and the highest of each run of neighbours, so that no peak is lost, and about limit points in all.
+// thin keeps the lowest and the highest of each run of neighbours, so that no peak is lost, and
+// about limit points in all.
 func thin(piece []point, limit int) []point {
 	if len(piece) <= limit {
 		return piece
@@ -162,7 +168,8 @@ func thin(piece []point, limit int) []point {
 	return append(out, piece[len(piece)-1])
 }
 
-// newAxis covers values with about five ticks at multiples of 1, 2 or 5 times a power of ten; round widens it to the ticks around it.
+// newAxis covers values with about five ticks at multiples of 1, 2 or 5 times a power of ten; round
+// widens it to the ticks around it.
 func newAxis(values []float64, round bool) axis {
 	low, high := 0.0, 1.0
 	if len(values) > 0 {
@@ -194,7 +201,8 @@ func newAxis(values []float64, round bool) axis {
 	return a
 }
 
-// powersOfTwo covers values that are base-2 logarithms, with at most about eight ticks, and some room at the ends.
+// powersOfTwo covers values that are base-2 logarithms, with at most about eight ticks, and some
+// room at the ends.
 func powersOfTwo(values []float64) axis {
 	low, high := 0.0, 1.0
 	if len(values) > 0 {
@@ -228,8 +236,8 @@ const (
 	tickSize  = 9
 )
 
-// PNG draws the plot, dark on white, widthPx by heightPx pixels (200 to 10,000 each; 1200 x 750 is good). It returns an error if a
-// curve's X, Y, Low and High differ in length, or w's.
+// PNG draws the plot, dark on white, widthPx by heightPx pixels (200 to 10,000 each; 1200 x 750 is
+// good). It returns an error if a curve's X, Y, Low and High differ in length, or w's.
 func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) error {
 	if err := p.checkSize(widthPx, heightPx); err != nil {
 		return err
@@ -244,7 +252,8 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) error {
 	})
 }
 
-// SVG draws what PNG does as a drawing of the same proportions, six inches wide, with text as text. The same plot gives the same bytes.
+// SVG draws what PNG does as a drawing of the same proportions, six inches wide, with text as text.
+// The same plot gives the same bytes.
 func (p *Plot) SVG(w io.Writer, widthPx, heightPx int) error {
 	if err := p.checkSize(widthPx, heightPx); err != nil {
 		return err
@@ -375,11 +384,12 @@ func (dash) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
 // above reports whether a line lies so near the top that its label goes below it.
 func (f *frame) above(l Level) bool { return (f.y.high-l.Y)/(f.y.high-f.y.low) < 0.08 }
 
-// dotted reports whether a curve's points are few enough to be shown, or a piece too short to be seen as a line.
+// dotted reports whether a curve's points are few enough to be shown, or a piece too short to be
+// seen as a line.
 func dotted(c Curve, piece []point) bool { return len(c.X) <= fewPoints || len(piece) == 1 }
 
-// legend writes the curves' names in a row at the top left, out of the data's way, and takes that row from the canvas. A single curve
-// needs none: its title and axis name it.
+// legend writes the curves' names in a row at the top left, out of the data's way, and takes that
+// row from the canvas. A single curve needs none: its title and axis name it.
 func (p *Plot) legend(c *draw.Canvas, s text.Style) {
 	if len(p.Curves) < 2 {
 		return

@@ -18,8 +18,8 @@ import (
 	"moco/data"
 )
 
-// examplePage has everything a page can hold, at the size of the demo: curves of 300 steps and two galleries of real drawings. Its
-// figures are made up.
+// examplePage has everything a page can hold, at the size of the demo: curves of 300 steps and two
+// galleries of real drawings. Its figures are made up.
 func examplePage(t testing.TB) *Page {
 	t.Helper()
 	set, err := data.Open(context.Background(), "builtin:test", data.Options{})
@@ -118,7 +118,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// checkMarkup holds HTML to XML's rules of nesting, which the page keeps but for elements that have no end.
+// checkMarkup holds HTML to XML's rules of nesting, which the page keeps but for elements that have
+// no end.
 func checkMarkup(t *testing.T, html string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(regexp.MustCompile(`<((?:meta|img)\b[^>]*)>`).ReplaceAllString(html, "<$1/>")))
@@ -158,7 +159,8 @@ func TestTextIsEscaped(t *testing.T) {
 	}
 }
 
-// TestSheets: the query is no neighbour, marks are there only where they are asked for, and a large photograph becomes a small JPEG.
+// TestSheets: the query is no neighbour, marks are there only where they are asked for, and a large
+// photograph becomes a small JPEG.
 func TestSheets(t *testing.T) {
 	small, large := &data.Image{Width: 3, Height: 2, Pix: make([]uint8, 18)}, &data.Image{Width: 900, Height: 600, Pix: make([]uint8, 3*900*600)}
 	html := write(t, &Page{Title: "sheets", Sheets: []Sheet{{Title: "Groups", Note: "all of them", Strips: []Strip{

@@ -23,3 +23,18 @@ func TestMemoryFields(t *testing.T) {
 		t.Errorf("a file of one number gives %d", got)
 	}
 }
+
+func TestResidentPeak(t *testing.T) {
+	t.Parallel()
+	before := ResidentPeak()
+	if before == 0 {
+		t.Skip("this system does not tell a process's largest memory")
+	}
+	x := make([]byte, 64<<20)
+	for i := 0; i < len(x); i += 4096 {
+		x[i] = 1
+	}
+	if after := ResidentPeak(); after < before || after < int64(len(x)) || x[4096] != 1 {
+		t.Errorf("after taking %d bytes the peak is %d, and was %d", len(x), after, before)
+	}
+}

@@ -8,9 +8,11 @@ package volatile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"moco/internal/atomicfile"
@@ -23,16 +25,18 @@ var ErrPowerCut = errors.New("the power went (a test's file system)")
 type Damage int
 
 // The kinds of damage: the file ends where it was last synced; half of what followed is there; all
-// of its length is there, but as zeros, which is what a file system leaves that logs sizes alone.
+// of its length is there, but as zeros, which is what a file system leaves that logs sizes alone; or
+// all of it has reached the disk after all.
 const (
 	Lost Damage = iota
 	Cut
 	Garbled
+	Kept
 )
 
-func (d Damage) String() string { return [...]string{"lost", "cut", "garbled"}[d] }
+func (d Damage) String() string { return [...]string{"lost", "cut", "garbled", "kept"}[d] }
 
-// FS is an atomicfile.FS. The zero value never loses anything and counts. It is safe for concurrent
+// FS is an atomicfile.FS that can append and make folders besides. The zero value never loses anything and counts. It is safe for concurrent
 // use; its fields are set before the first call.
 type FS struct {
 	// At is the place at which the power goes: the nth call, from 1, of Sync, Rename or SyncDir.
@@ -40,12 +44,12 @@ type FS struct {
 	At int
 	// Damage is what happens to unsynced content.
 	Damage Damage
-	// KeepRenames says that renames have reached the disk although their folder was not synced.
-	// Both happens: it must not matter to the program.
+	// KeepRenames says that names (renames, new folders and files) have reached the disk although
+	// their folder was not synced. Both happens: it must not matter to the program.
 	KeepRenames bool
 
 	mu      sync.Mutex
-	places  int
+	places  []Place
 	off     bool
 	files   map[string]*file // by their present names
 	renames []rename         // not synced, oldest first
@@ -53,16 +57,34 @@ type FS struct {
 
 // rename is what undoes one.
 type rename struct {
-	from, to string
+	from, to string // from is empty for a name that is new: of a folder, or a file made to append to
 	replaced []byte // content that stood at to
 	there    bool   // whether anything did
 }
 
-// Places is the number of calls so far at which the power could have gone.
-func (s *FS) Places() int {
+// undo does what a power cut does to a name that was not synced.
+func (r rename) undo() error {
+	if r.from == "" {
+		return os.RemoveAll(r.to)
+	}
+	if err := os.Rename(r.to, r.from); err != nil || !r.there {
+		return err
+	}
+	return os.WriteFile(r.to, r.replaced, 0o644)
+}
+
+// Place is a call at which the power could go, and what would be at stake. Where nothing is, all
+// kinds of damage leave the same.
+type Place struct {
+	Content bool // of files that were not synced and have their final names
+	Names   bool // of which the folder was not synced
+}
+
+// Places are the calls so far at which the power could have gone.
+func (s *FS) Places() []Place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.places
+	return slices.Clone(s.places)
 }
 
 // place counts a call that makes something last. The caller holds mu.
@@ -70,7 +92,11 @@ func (s *FS) place() error {
 	if s.off {
 		return ErrPowerCut
 	}
-	if s.places++; s.places != s.At {
+	at := Place{Names: len(s.renames) > 0}
+	for _, f := range s.files {
+		at.Content = at.Content || !f.aside && f.written > f.synced
+	}
+	if s.places = append(s.places, at); len(s.places) != s.At {
 		return nil
 	}
 	s.off = true
@@ -91,14 +117,8 @@ func (s *FS) crash() error {
 		return nil
 	}
 	for i := len(s.renames) - 1; i >= 0; i-- {
-		r := s.renames[i]
-		if err := os.Rename(r.to, r.from); err != nil {
+		if err := s.renames[i].undo(); err != nil {
 			return err
-		}
-		if r.there {
-			if err := os.WriteFile(r.to, r.replaced, 0o644); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -118,8 +138,50 @@ func (s *FS) CreateTemp(dir, pattern string) (atomicfile.File, error) {
 	if s.files == nil {
 		s.files = map[string]*file{}
 	}
-	s.files[f.Name()] = &file{real: f, system: s}
+	s.files[f.Name()] = &file{real: f, system: s, aside: true}
 	return s.files[f.Name()], nil
+}
+
+// Append opens a file for appending. What it holds already was synced.
+func (s *FS) Append(name string) (atomicfile.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.off {
+		return nil, ErrPowerCut
+	}
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		s.renames = append(s.renames, rename{to: name})
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if s.files == nil {
+		s.files = map[string]*file{}
+	}
+	s.files[name] = &file{real: f, system: s, written: size, synced: size}
+	return s.files[name], nil
+}
+
+// MkdirAll makes a folder, for the time being: until the one above it is synced, a power cut may
+// take it away with all that it holds.
+func (s *FS) MkdirAll(dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.off {
+		return ErrPowerCut
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		s.renames = append(s.renames, rename{to: d})
+	}
+	return os.MkdirAll(dir, 0o755)
 }
 
 // Rename renames, for the time being: until the folder is synced, a power cut may undo it.
@@ -140,7 +202,7 @@ func (s *FS) Rename(from, to string) error {
 	s.renames = append(s.renames, rename{from: from, to: to, replaced: replaced, there: there})
 	delete(s.files, to)
 	if f := s.files[from]; f != nil {
-		s.files[to] = f
+		s.files[to], f.aside = f, false
 		delete(s.files, from)
 	}
 	return nil
@@ -179,6 +241,7 @@ func (s *FS) Remove(name string) error {
 type file struct {
 	real            *os.File
 	system          *FS
+	aside           bool // it has the name that CreateTemp gave it
 	written, synced int64
 }
 
@@ -213,6 +276,8 @@ func (f *file) Sync() error {
 func (f *file) damage(name string, d Damage) error {
 	unsynced := f.written - f.synced
 	switch d {
+	case Kept:
+		return nil
 	case Cut:
 		return os.Truncate(name, f.synced+unsynced/2)
 	case Garbled:

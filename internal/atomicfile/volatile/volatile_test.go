@@ -3,6 +3,8 @@ package volatile_test
 import (
 	"errors"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,5 +90,64 @@ func TestOff(t *testing.T) {
 	}
 	if got, err := os.ReadFile(name); err != nil || len(got) > 0 {
 		t.Errorf("the file holds %q (%v), want nothing", got, err)
+	}
+}
+
+// TestNames: until their folder is synced, new folders and files may vanish, and what was appended to
+// a file too.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		system *volatile.FS
+		want   map[string]string
+	}{
+		{"before the first sync", &volatile.FS{At: 1}, map[string]string{"old": "old"}},
+		{"names kept", &volatile.FS{At: 1, KeepRenames: true}, map[string]string{"old": "old", "a/b/new": ""}},
+		{"all kept", &volatile.FS{At: 1, KeepRenames: true, Damage: volatile.Kept}, map[string]string{"old": "old, and more", "a/b/new": "new"}},
+		{"one file synced", &volatile.FS{At: 2, Damage: volatile.Cut, KeepRenames: true}, map[string]string{"old": "old, and", "a/b/new": "new"}},
+		{"not its folder's name", &volatile.FS{At: 4}, map[string]string{"old": "old"}},
+		{"no cut", &volatile.FS{}, map[string]string{"old": "old, and more", "a/b/new": "new"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			in := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+			if err := os.WriteFile(in("old"), []byte("old"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			write := func(name, text string) atomicfile.File {
+				f, err := c.system.Append(in(name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.WriteString(f, text); err != nil {
+					t.Fatal(err)
+				}
+				return f
+			}
+			write("old", ", and more")
+			if err := c.system.MkdirAll(in("a/b")); err != nil {
+				t.Fatal(err)
+			}
+			f := write("a/b/new", "new")
+			for _, last := range []func() error{f.Sync, func() error { return c.system.SyncDir(in("a/b")) },
+				func() error { return c.system.SyncDir(in("a")) }, func() error { return c.system.SyncDir(dir) }} {
+				if err := last(); err != nil {
+					break
+				}
+			}
+			got := map[string]string{}
+			filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					raw, _ := os.ReadFile(path)
+					name, _ := filepath.Rel(dir, path)
+					got[filepath.ToSlash(name)] = string(raw)
+				}
+				return err
+			})
+			if !maps.Equal(got, c.want) {
+				t.Errorf("there is %q, want %q", got, c.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,67 @@
+package embed
+
+import (
+	"context"
+	"fmt"
+
+	"moco/internal/lock"
+)
+
+// StoppedError is the error of a run whose context ended. errors.Is finds context.Canceled in it.
+type StoppedError struct {
+	Done, Images int
+	Kept         bool // in a journal, from which resuming goes on; else in a database
+}
+
+func (e *StoppedError) Error() string {
+	if e.Kept {
+		return fmt.Sprintf("interrupted after %d of %d images; what is done is kept", e.Done, e.Images)
+	}
+	return fmt.Sprintf("interrupted after %d of %d images, which are in the database", e.Done, e.Images)
+}
+
+// Is tells that the run was stopped from outside.
+func (*StoppedError) Is(target error) bool { return target == context.Canceled }
+
+// LockedError is the error of a run whose journal another process is writing.
+type LockedError = lock.LockedError
+
+// UnfinishedError is the error of a new run where a stopped one has left its journal.
+type UnfinishedError struct{ Journal string }
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("%s is what a stopped run left", e.Journal)
+}
+
+// ExistsError is the error of a run whose output is there already.
+type ExistsError struct{ Path string }
+
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("%s is there already", e.Path)
+}
+
+// OtherRunError is the error of resuming a run on other terms than it began with.
+type OtherRunError struct {
+	Journal     string
+	Differences string // "batch was 64 and is 32, ..."
+}
+
+func (e *OtherRunError) Error() string {
+	return fmt.Sprintf("it is not the same run: %s; leave all as it was, or remove %s to begin anew", e.Differences, e.Journal)
+}
+
+// BadImagesError is the error of more unreadable images than Options.MaxBad allows.
+type BadImagesError struct {
+	Bad, Images int
+	Limit       float64 // Options.MaxBad
+	Kept        bool    // in a journal
+	Last        error   // of the last image
+}
+
+func (e *BadImagesError) Error() string {
+	return fmt.Sprintf("%d of %d images cannot be read, more than the share of %v that is allowed; the last one: %v",
+		e.Bad, e.Images, e.Limit, e.Last)
+}
+
+// Unwrap returns the error of the last image.
+func (e *BadImagesError) Unwrap() error { return e.Last }

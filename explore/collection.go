@@ -1,0 +1,106 @@
+package explore
+
+import (
+	"context"
+	"fmt"
+
+	"moco/data"
+	"moco/evaluate"
+)
+
+// Collection is embedded images with their names, labels and pixels: row i of the features belongs
+// to image Images[i] of the set.
+type Collection struct {
+	*evaluate.Embedded
+	Set *data.Set
+}
+
+// Close closes the set.
+func (c *Collection) Close() error { return c.Set.Close() }
+
+// Name is that of a row's image.
+func (c *Collection) Name(row int) string { return c.Set.Name(c.Images[row]) }
+
+// Label is the class of a row's image, empty without labels.
+func (c *Collection) Label(row int) string {
+	if l := c.Labels[row]; l >= 0 && l < len(c.Classes) {
+		return c.Classes[l]
+	}
+	return ""
+}
+
+// Read reads a row's image.
+func (c *Collection) Read(row int, dst *data.Image) error { return c.Set.Read(c.Images[row], dst) }
+
+// Find is the row of the image with a name.
+func (c *Collection) Find(name string) (row int, ok bool) {
+	for row := range c.Len() {
+		if c.Name(row) == name {
+			return row, true
+		}
+	}
+	return 0, false
+}
+
+// Ref is an image by its name, as events hold it.
+type Ref struct {
+	Image      string   `json:"image"`                // its path within the data
+	Label      string   `json:"label,omitempty"`      // its class, where there are labels
+	Similarity *float32 `json:"similarity,omitempty"` // cosine, to what the event is about
+}
+
+// Ref is a row's image.
+func (c *Collection) Ref(row int) Ref { return Ref{Image: c.Name(row), Label: c.Label(row)} }
+
+// Refs are the images of neighbours, with their similarities.
+func (c *Collection) Refs(list []evaluate.Neighbour) []Ref {
+	refs := make([]Ref, 0, len(list))
+	for _, n := range list {
+		r := c.Ref(n.Row)
+		r.Similarity = &n.Similarity
+		refs = append(refs, r)
+	}
+	return refs
+}
+
+// Encode makes the features of a set's images.
+type Encode func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error)
+
+// sameFeatures is the least cosine of an image's features with those that the same encoder makes
+// again: precision and engine may differ.
+const sameFeatures = 0.99
+
+// OtherEncoderError is the error of features that another encoder, or another layer of it, has
+// made.
+type OtherEncoderError struct {
+	Dim, Makes int     // numbers in a row of the features, and in one that the encoder makes
+	Image      string  // the one that was compared, where these are the same
+	Cosine     float32 // of its features with those that the encoder makes
+}
+
+func (e *OtherEncoderError) Error() string {
+	if e.Dim != e.Makes {
+		return fmt.Sprintf("the vectors have rows of %d numbers, and the model makes %d", e.Dim, e.Makes)
+	}
+	return fmt.Sprintf("the vector of %s has a cosine of %.3f with what the model makes of it", e.Image, e.Cosine)
+}
+
+// CheckEncoder holds an encoder to the features: it must make those of the first image again. Else
+// the error is an *OtherEncoderError.
+func (c *Collection) CheckEncoder(ctx context.Context, encode Encode) error {
+	one, err := c.Set.Subset(c.Images[:1])
+	if err != nil {
+		return err
+	}
+	e, err := encode(ctx, one)
+	if err != nil {
+		return err
+	}
+	if e.Dim != c.Dim {
+		return &OtherEncoderError{Dim: c.Dim, Makes: e.Dim}
+	}
+	if likeness := cosine(e.Features, row(c.Embedded, 0)); !(likeness >= sameFeatures) {
+		return &OtherEncoderError{Dim: c.Dim, Makes: e.Dim, Image: c.Name(0), Cosine: likeness}
+	}
+	return nil
+}

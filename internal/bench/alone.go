@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"math"
+	"time"
+
+	"moco/engine"
+	"moco/graph"
+	"moco/internal/rng"
+	"moco/tensor"
+)
+
+// shortest is the time for which a computation is repeated at least: the clock is too coarse for a
+// few short runs.
+const shortest = 20 * time.Millisecond
+
+// alone measures one computation of a convolution: a graph of that node, on random values. It
+// returns what the program takes.
+func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
+	c := newConvolution(f)
+	g := c.graph(op)
+	if err := b.fits(inputBytes(g)); err != nil {
+		return engine.Cost{}, err
+	}
+	s := b.Engine.NewState()
+	p, err := b.Engine.Compile(g, s)
+	if err != nil {
+		return engine.Cost{}, err
+	}
+	defer p.Close()
+	if err := b.fits(inputBytes(g) + p.Cost().PeakBytes()); err != nil {
+		return engine.Cost{}, err
+	}
+	random := rng.New(b.Recipe.Seed)
+	if err := c.fill(op, p, s, &random); err != nil {
+		return engine.Cost{}, err
+	}
+	fastest, err := b.fastest(p)
+	if err != nil {
+		return engine.Cost{}, err
+	}
+	out.Seconds = max(fastest.Seconds(), 1e-9)
+	out.GFLOPs = float64(out.flops) / out.Seconds / 1e9
+	out.Error = c.error(op, p.Output("y").Float32s(), &random)
+	return p.Cost(), nil
+}
+
+// graph is one computation of the convolution, with its output as "y".
+func (c *convolution) graph(op graph.Op) *graph.Graph {
+	g := graph.New()
+	// Operands are copied once, so that they have the layout of what an engine computed and not
+	// that of an input.
+	operand := func(name string, leaf bool, shape ...int) *graph.Node {
+		x := g.Input(name, tensor.Float32, shape...)
+		if leaf {
+			return x
+		}
+		return g.WeightedSum(graph.Term{Coefficient: 1, X: x})
+	}
+	images := func() *graph.Node { return operand("x", c.leaf, c.images, c.Height, c.Width, c.In) }
+	gradient := func() *graph.Node { return operand("dy", false, c.images, c.outH, c.outW, c.Out) }
+	weights := func() *graph.Node { return g.Variable("w", tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel) }
+	window := graph.Window{Kernel: c.Kernel, Stride: c.Stride, Pad: c.Pad}
+	a := graph.ConvAttr{Window: window, Height: c.Height, Width: c.Width}
+	var n *graph.Node
+	switch op {
+	case graph.Conv:
+		n = g.Conv(images(), weights(), c.Stride, c.Pad)
+	case graph.ConvGradInput:
+		n = g.ConvGradInput(gradient(), weights(), a)
+	default:
+		n = g.ConvGradWeight(gradient(), images(), a)
+	}
+	g.Output("y", g.Detach(n)) // so that the copy to the caller is not the node's own time
+	return g
+}
+
+// fill gives the operands random values, and keeps them.
+func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random *rng.Source) error {
+	fill := func(t *tensor.Tensor, lowest float64) []float32 {
+		x := t.Float32s()
+		for i := range x {
+			x[i] = float32(max(lowest, random.Uniform(-1, 1)))
+		}
+		return x
+	}
+	if t := p.Input("x"); t != nil {
+		lowest := 0.0 // as a ReLU leaves them
+		if c.leaf {
+			lowest = -1
+		}
+		c.x = fill(t, lowest)
+	}
+	if t := p.Input("dy"); t != nil {
+		c.dy = fill(t, -1)
+	}
+	if op == graph.ConvGradWeight {
+		return nil
+	}
+	t := tensor.New(tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel)
+	c.w = fill(t, -1)
+	return s.Write("w", t)
+}
+
+// fastest is the least time that the convolution itself takes in a run of its program.
+func (b *bencher) fastest(p engine.Program) (time.Duration, error) {
+	if err := p.Run(); err != nil {
+		return 0, err
+	}
+	p.Profile(true)
+	fastest := time.Duration(math.MaxInt64)
+	for run, begin := 0, time.Now(); run < b.Steps || time.Since(begin) < shortest; run++ {
+		if err := p.Run(); err != nil {
+			return 0, err
+		}
+		var d time.Duration
+		for _, t := range p.Profile(true) {
+			if t.Kind == engine.Convolution {
+				d += t.Time
+			}
+		}
+		fastest = min(fastest, d)
+	}
+	return fastest, nil
+}
