@@ -61,6 +61,8 @@ type benchOptions struct {
 	recipe moco.Recipe
 }
 
+func init() { register("", (*app).benchCommand) }
+
 func (a *app) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "bench",

@@ -112,13 +112,14 @@ story.
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.`
 
 func newRoot(a *app) *cobra.Command {
-	root := group("moco", "Learn image features without labels, by Momentum Contrast", rootHelp,
-		a.trainCommand(), a.compareCommand(), a.transferCommand(), a.embedCommand(), a.benchCommand(), a.infoCommand(),
-		a.demoCommand(), a.searchCommand(), a.dedupeCommand(), a.outliersCommand(), a.labelErrorsCommand(),
-		a.clusterCommand(), a.importCommand(), a.exportCommand(),
-		group("eval", "Measure what an encoder has learned", "", a.knnCommand(), a.linearCommand(), a.finetuneCommand()),
-		group("data", "Look at images", "", a.dataInfoCommand()),
-	)
+	below := commands(a, "")
+	for _, g := range []struct{ name, short string }{
+		{"eval", "Measure what an encoder has learned"},
+		{"data", "Look at images"},
+	} {
+		below = append(below, group(g.name, g.short, "", commands(a, g.name)...))
+	}
+	root := group("moco", "Learn image features without labels, by Momentum Contrast", rootHelp, below...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "write JSON objects to standard output, one a line, and nothing else")
 	// Lines of flags that are longer than helpWidth are folded.

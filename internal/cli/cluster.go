@@ -15,6 +15,8 @@ import (
 // clusters is the question of which images belong together.
 type clusters struct{ explore.KMeans }
 
+func init() { register("", (*app).clusterCommand) }
+
 func (a *app) clusterCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "cluster --model DIR|FILE --data PATH",

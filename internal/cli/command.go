@@ -40,6 +40,22 @@ func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.C
 	return c
 }
 
+// registered are the makers of all commands, by the command above them; "" is moco itself.
+var registered = map[string][]func(*app) *cobra.Command{}
+
+// register adds a command below moco, or below one of its groups. The file of each command calls it.
+func register(group string, maker func(*app) *cobra.Command) {
+	registered[group] = append(registered[group], maker)
+}
+
+// commands makes the commands of a group.
+func commands(a *app, group string) (list []*cobra.Command) {
+	for _, maker := range registered[group] {
+		list = append(list, maker(a))
+	}
+	return list
+}
+
 // group makes a command that only has commands below it.
 func group(use, short, long string, below ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Long: long, Args: noSuchCommand,

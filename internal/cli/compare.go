@@ -59,6 +59,8 @@ type compareOptions struct {
 	study *study.Study
 }
 
+func init() { register("", (*app).compareCommand) }
+
 func (a *app) compareCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "compare --study NAME|FILE --data PATH --out DIR",

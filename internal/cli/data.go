@@ -18,6 +18,8 @@ type dataInfoOptions struct {
 	read   data.Options
 }
 
+func init() { register("data", (*app).dataInfoCommand) }
+
 func (a *app) dataInfoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "info PATH",

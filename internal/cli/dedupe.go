@@ -22,6 +22,8 @@ type dedupe struct {
 	by string
 }
 
+func init() { register("", (*app).dedupeCommand) }
+
 func (a *app) dedupeCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "dedupe --model DIR|FILE --data PATH",

@@ -25,6 +25,8 @@ type demoOptions struct {
 	steps int
 }
 
+func init() { register("", (*app).demoCommand) }
+
 func (a *app) demoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "demo",

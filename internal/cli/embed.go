@@ -49,6 +49,8 @@ type embedOptions struct {
 	resume        bool
 }
 
+func init() { register("", (*app).embedCommand) }
+
 func (a *app) embedCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "embed --model DIR|FILE --data PATH --out FILE.{parquet,npy,jsonl} | --to DATABASE",

@@ -58,6 +58,8 @@ type finetuneOptions struct {
 	like  moco.Recipe // from scratch
 }
 
+func init() { register("eval", (*app).finetuneCommand) }
+
 func (a *app) finetuneCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "finetune --model DIR|FILE|scratch --train PATH --test PATH",

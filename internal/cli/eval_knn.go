@@ -37,6 +37,8 @@ type knnOptions struct {
 	all []evaluate.KNN // each combination
 }
 
+func init() { register("eval", (*app).knnCommand) }
+
 func (a *app) knnCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "knn --model DIR|FILE --train PATH --test PATH",

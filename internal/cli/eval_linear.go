@@ -48,6 +48,8 @@ type linearOptions struct {
 	linear evaluate.Linear
 }
 
+func init() { register("eval", (*app).linearCommand) }
+
 func (a *app) linearCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "linear --model DIR|FILE --train PATH --test PATH [--views] [--save FILE]",

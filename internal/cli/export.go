@@ -58,6 +58,8 @@ type exportOptions struct {
 	write exchange.Options
 }
 
+func init() { register("", (*app).exportCommand) }
+
 func (a *app) exportCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:     "export --model DIR|FILE --out FILE.{safetensors,pth,pkl,onnx}",

@@ -49,6 +49,8 @@ type importOptions struct {
 	force     bool
 }
 
+func init() { register("", (*app).importCommand) }
+
 func (a *app) importCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:     "import FILE --out encoder.safetensors",

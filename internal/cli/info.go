@@ -24,6 +24,8 @@ type infoOptions struct {
 	tensors bool
 }
 
+func init() { register("", (*app).infoCommand) }
+
 func (a *app) infoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "info PATH",

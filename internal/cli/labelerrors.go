@@ -13,6 +13,8 @@ import (
 // labelErrors is the question of which labels disagree with their neighbours.
 type labelErrors struct{ evaluate.KNN }
 
+func init() { register("", (*app).labelErrorsCommand) }
+
 func (a *app) labelErrorsCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "label-errors --model DIR|FILE --data PATH",

@@ -12,6 +12,8 @@ import (
 // outliers is the question of which images are unlike all others.
 type outliers struct{ k int }
 
+func init() { register("", (*app).outliersCommand) }
+
 func (a *app) outliersCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "outliers --model DIR|FILE --data PATH",

@@ -20,6 +20,8 @@ type search struct {
 	queries []string
 }
 
+func init() { register("", (*app).searchCommand) }
+
 func (a *app) searchCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "search --model DIR|FILE --data PATH [--query FILE]",

@@ -62,6 +62,8 @@ type trainOptions struct {
 	again string       // flags beside the recipe's that a resumed run needs
 }
 
+func init() { register("", (*app).trainCommand) }
+
 func (a *app) trainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "train --data PATH --out DIR",

@@ -49,6 +49,8 @@ type transferOptions struct {
 	comparison transfer.Comparison // as far as the command line says it
 }
 
+func init() { register("", (*app).transferCommand) }
+
 func (a *app) transferCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "transfer --pretrain PATH --train PATH --test PATH --out DIR",
