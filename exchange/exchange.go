@@ -37,7 +37,8 @@ func ByName(path string) (Format, error) {
 	if f, ok := extensions[strings.ToLower(filepath.Ext(path))]; ok {
 		return f, nil
 	}
-	return "", fmt.Errorf("%q does not say by its ending what it should become: .safetensors, .pth, .pkl (detectron2) or .onnx", filepath.Base(path))
+	return "", fmt.Errorf("%q does not say by its ending what it should become: .safetensors, .pth, .pkl (detectron2) or .onnx",
+		filepath.Base(path))
 }
 
 // Options say what of an encoder is written; only ONNX, where it is a program and not just its
@@ -84,11 +85,14 @@ func checkDetectron2(c nn.Config) error {
 	const hint = "write safetensors, torch or onnx instead"
 	switch {
 	case c.Arch == "resnet18" || c.Arch == "resnet34":
-		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets of bottlenecks (resnet50, resnet101, resnet152), and this is a %s; %s", c.Arch, hint)
+		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets of bottlenecks "+
+			"(resnet50, resnet101, resnet152), and this is a %s; %s", c.Arch, hint)
 	case c.Stem != "imagenet":
-		return fmt.Errorf("detectron2: its stem is a 7x7 convolution of stride 2 with pooling behind it, and this encoder has the %s stem; %s", c.Stem, hint)
+		return fmt.Errorf("detectron2: its stem is a 7x7 convolution of stride 2 with pooling behind it, "+
+			"and this encoder has the %s stem; %s", c.Stem, hint)
 	case c.Width != 1:
-		return fmt.Errorf("detectron2: its ResNets have 64 channels behind the stem, and this encoder has width %v; %s", c.Width, hint)
+		return fmt.Errorf("detectron2: its ResNets have 64 channels behind the stem, "+
+			"and this encoder has width %v; %s", c.Width, hint)
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ func Loader(c nn.Config, f Format, path string) []string {
 	switch c.Head {
 	case "mlp":
 		features := c.FeatureDim()
-		lines = append(lines, fmt.Sprintf("m.fc = torch.nn.Sequential(torch.nn.Linear(%d, %d), torch.nn.ReLU(), torch.nn.Linear(%d, %d))", features, features, features, c.Dim))
+		lines = append(lines, fmt.Sprintf("m.fc = torch.nn.Sequential(torch.nn.Linear(%d, %d), torch.nn.ReLU(), torch.nn.Linear(%d, %d))",
+			features, features, features, c.Dim))
 	case "none":
 		lines = append(lines, "m.fc = torch.nn.Identity()")
 	}

@@ -96,7 +96,8 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 		g.Output("logits", g.BiasAdd(product, g.Variable("probe.bias", tensor.Float32, p.Bias.Shape...)))
 		names, _ := json.Marshal(p.Classes) // text always can be
 		meta["classes"], meta["features"] = string(names), string(p.Features)
-		gives = fmt.Sprintf("logits: those of a linear classifier on the %s's features, a number for each class in the order of the metadata's classes", p.Features)
+		gives = fmt.Sprintf("logits: those of a linear classifier on the %s's features, "+
+			"a number for each class in the order of the metadata's classes", p.Features)
 	}
 	options := onnx.Options{Metadata: meta, Weights: func(name string) *tensor.Tensor { return tensorOf[name] }}
 	takes := "uint8 [N,3,%d,%d], red, green and blue from 0 to 255"
@@ -110,7 +111,8 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 		}
 		options.Pixels = &onnx.Pixels{Mean: p.Mean, Std: p.Std}
 	}
-	options.Doc = fmt.Sprintf("%s that moco has trained. images: "+takes+". %s.", strings.Replace(r.Encoder.Arch, "resnet", "ResNet-", 1), r.Views.Size, r.Views.Size, gives)
+	options.Doc = fmt.Sprintf("%s that moco has trained. images: "+takes+". %s.",
+		strings.Replace(r.Encoder.Arch, "resnet", "ResNet-", 1), r.Views.Size, r.Views.Size, gives)
 	read := map[string]bool{}
 	count := options.Weights
 	options.Weights = func(name string) *tensor.Tensor { read[name] = true; return count(name) }

@@ -50,14 +50,17 @@ func openPostgres(ctx context.Context, u *url.URL, dim int) (d Database, err err
 	}
 	if !has {
 		if _, err := conn.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS vector"); err != nil {
-			return nil, fmt.Errorf("the database has no extension vector, and it cannot be created (install pgvector on the server, and let a superuser run CREATE EXTENSION vector): %w", err)
+			return nil, fmt.Errorf("the database has no extension vector, and it cannot be created "+
+				"(install pgvector on the server, and let a superuser run CREATE EXTENSION vector): %w", err)
 		}
 	}
-	if _, err := conn.Exec(ctx, fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (path text PRIMARY KEY, label text, embedding vector(%d) NOT NULL)", table, dim)); err != nil {
+	create := fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (path text PRIMARY KEY, label text, embedding vector(%d) NOT NULL)", table, dim)
+	if _, err := conn.Exec(ctx, create); err != nil {
 		return nil, fmt.Errorf("create the table %s: %w", name, err)
 	}
 	var there int
-	err = conn.QueryRow(ctx, "SELECT atttypmod FROM pg_attribute WHERE attrelid = $1::regclass AND attname = 'embedding' AND NOT attisdropped", table).Scan(&there)
+	err = conn.QueryRow(ctx, "SELECT atttypmod FROM pg_attribute "+
+		"WHERE attrelid = $1::regclass AND attname = 'embedding' AND NOT attisdropped", table).Scan(&there)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("the table %s is there, and has no column embedding; give another with ?table=NAME", name)
 	}
@@ -65,9 +68,12 @@ func openPostgres(ctx context.Context, u *url.URL, dim int) (d Database, err err
 		return nil, err
 	}
 	if there != dim && there != -1 {
-		return nil, fmt.Errorf("the table %s holds vectors of %d numbers, and these have %d; give another with ?table=NAME", name, there, dim)
+		return nil, fmt.Errorf("the table %s holds vectors of %d numbers, and these have %d; give another with ?table=NAME",
+			name, there, dim)
 	}
-	return &postgres{conn, fmt.Sprintf("INSERT INTO %s (path, label, embedding) VALUES ($1, $2, $3) ON CONFLICT (path) DO UPDATE SET label = EXCLUDED.label, embedding = EXCLUDED.embedding", table)}, nil
+	insert := fmt.Sprintf("INSERT INTO %s (path, label, embedding) VALUES ($1, $2, $3) "+
+		"ON CONFLICT (path) DO UPDATE SET label = EXCLUDED.label, embedding = EXCLUDED.embedding", table)
+	return &postgres{conn: conn, insert: insert}, nil
 }
 
 // Put writes rows in one transaction and one exchange of messages.
