@@ -87,6 +87,9 @@ func Paths() []string {
 	return names
 }
 
+// AllPaths names the kernel paths that there are, on any machine.
+func AllPaths() []string { return kernel.AllPaths() }
+
 // Name is "cpu/" and the kernel path.
 func (e *Engine) Name() string { return "cpu/" + e.path.Name }
 

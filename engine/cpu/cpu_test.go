@@ -11,7 +11,7 @@ import (
 // TestEngine runs the suite on every kernel path. Of the engines that the suite compares bit by
 // bit, one has one worker and the other has three.
 func TestEngine(t *testing.T) {
-	for _, path := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
+	for _, path := range cpu.AllPaths() {
 		t.Run(path, func(t *testing.T) {
 			if _, err := cpu.New(cpu.Options{Path: path}); err != nil {
 				t.Skipf("NOT TESTED: %v", err)

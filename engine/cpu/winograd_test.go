@@ -10,7 +10,7 @@ import (
 // TestWinograd runs the suite with every 3x3 convolution of stride 1 going Winograd's way, however
 // small, and checks what the compiler's passes leave.
 func TestWinograd(t *testing.T) {
-	for _, path := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
+	for _, path := range AllPaths() {
 		t.Run(path, func(t *testing.T) {
 			if _, err := newEngine(Options{Path: path}); err != nil {
 				t.Skipf("NOT TESTED: %v", err)

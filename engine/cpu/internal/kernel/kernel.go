@@ -200,6 +200,10 @@ type Transform struct {
 	N                       int64 // at least 1
 }
 
+// AllPaths names the paths that there are, on any machine. Tests go through it, so that a path that they
+// could not try is seen.
+func AllPaths() []string { return []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} }
+
 // Paths returns the paths that this machine runs, fastest first; the last is always the portable
 // one.
 func Paths() []*Path { return append(machinePaths(), portable()) }

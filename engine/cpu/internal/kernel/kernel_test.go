@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 )
@@ -49,13 +50,22 @@ func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	for _, p := range Paths() {
 		have[p.Name] = p
 	}
-	for _, name := range []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} {
+	for _, name := range AllPaths() {
 		t.Run(name, func(t *testing.T) {
 			if have[name] == nil {
 				t.Skip("NOT TESTED: this machine does not run it")
 			}
 			f(t, have[name])
 		})
+	}
+}
+
+// TestAllPaths: every path that this machine runs is one that the tests go through.
+func TestAllPaths(t *testing.T) {
+	for _, p := range Paths() {
+		if !slices.Contains(AllPaths(), p.Name) {
+			t.Errorf("path %s is not in AllPaths", p.Name)
+		}
 	}
 }
 

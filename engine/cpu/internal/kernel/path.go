@@ -67,12 +67,7 @@ type operand struct {
 	size int
 }
 
-func (v Values) operand() operand {
-	if v.bf16 {
-		return operand{v.p, 2}
-	}
-	return operand{v.p, 4}
-}
+func (v Values) operand() operand { return operand{v.p, v.size()} }
 
 // factors is an operand with one float for each channel.
 func factors(x []float32) operand { return operand{ptr(x), 4} }
@@ -113,11 +108,6 @@ func (a *args) blocks(routine func(*uintptr), n int) int {
 func ptr(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
 
 func ptr16(x []uint16) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
-
-// from is v without its first n values.
-func (v Values) from(n int) Values {
-	return Values{unsafe.Add(v.p, n*v.operand().size), v.n - n, v.bf16}
-}
 
 // tail is a slice without its first n values; nil stays nil.
 func tail(x []float32, n int) []float32 {

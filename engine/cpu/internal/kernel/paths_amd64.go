@@ -1,100 +1,116 @@
 package kernel
 
-import "golang.org/x/sys/cpu"
+import (
+	"slices"
+
+	"golang.org/x/sys/cpu"
+)
 
 // machinePaths returns the assembly paths that this processor runs, fastest first.
 func machinePaths() []*Path {
 	var paths []*Path
-	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasFMA {
-		p := path("avx512", routines{
-			sums:          strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
-			squares:       strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
-			normalise:     strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
-			normaliseAdd:  strips{{normaliseAdd16AVX512, normaliseAdd64AVX512}, {normaliseAddHalf16AVX512, normaliseAddHalf64AVX512}},
-			gradSums:      strips{{gradSums16AVX512, gradSums64AVX512}, {gradSumsHalf16AVX512, gradSumsHalf64AVX512}},
-			gradSumsSign:  strips{{gradSumsSign16AVX512, gradSumsSign64AVX512}, {gradSumsSignHalf16AVX512, gradSumsSignHalf64AVX512}},
-			gradInput:     strips{{gradInput16AVX512, gradInput64AVX512}, {gradInputHalf16AVX512, gradInputHalf64AVX512}},
-			gradInputSign: strips{{gradInputSign16AVX512, gradInputSign64AVX512}, {gradInputSignHalf16AVX512, gradInputSignHalf64AVX512}},
-			relu:          reluAVX512, reluGrad: reluGradAVX512, reluGradBF16: reluGradHalfAVX512, widen: widenAVX512,
-			narrow: narrowAVX512, pair: pairAVX512, larger: largerAVX512, claim: claimAVX512,
-			weightedSum: [3]func(*uintptr){weightedSum1AVX512, weightedSum2AVX512, weightedSum3AVX512},
-			winograd: Winograd{
-				Input:       transform(winogradInputAVX512),
-				Output:      transform(winogradOutputAVX512),
-				Weights:     transform(winogradWeightsAVX512),
-				OutputGrad:  transform(winogradOutputGradAVX512),
-				WeightsGrad: transform(winogradWeightsGradAVX512),
-			},
-			transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-			gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
-			peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
-		}, []Tile{
-			{6, 64, tile(tile6x64AVX512)},
-			{12, 32, tile(tile12x32AVX512)},
-			{12, 16, tile(tile12x16AVX512)},
-		},
-			[]Grad{
-				{6, 64, grad(grad6x64AVX512)},
-				{4, 64, grad(grad4x64AVX512)},
-				{12, 32, grad(grad12x32AVX512)},
-				{4, 32, grad(grad4x32AVX512)},
-				{16, 16, grad(grad16x16AVX512)},
-				{4, 16, grad(grad4x16AVX512)},
-			})
-		paths = append(paths, p)
-		if cpu.X86.HasAVX512BF16 {
-			pairs := *p
-			pairs.Name = "avx512bf16"
-			pairs.Pairs = []Tile{
-				{6, 64, tile(tilePairs6x64AVX512)},
-				{12, 32, tile(tilePairs12x32AVX512)},
-				{12, 16, tile(tilePairs12x16AVX512)},
-			}
-			pairs.PairGrads = []Grad{
-				{6, 64, grad(gradPairs6x64AVX512)},
-				{4, 64, grad(gradPairs4x64AVX512)},
-				{12, 32, grad(gradPairs12x32AVX512)},
-				{4, 32, grad(gradPairs4x32AVX512)},
-				{16, 16, grad(gradPairs16x16AVX512)},
-				{4, 16, grad(gradPairs4x16AVX512)},
-			}
-			// Zen issues two VDPBF16PS in a cycle, twice the products of its multiply-adds. Intel's
-			// cores issue one in two cycles (measured: half of the multiply-adds' speed).
+	x86 := &cpu.X86
+	if x86.HasAVX512F && x86.HasAVX512DQ && x86.HasAVX512BW && x86.HasAVX512VL && x86.HasFMA {
+		paths = append(paths, avx512())
+		if x86.HasAVX512BF16 {
+			paths = append(paths, avx512bf16())
+			// Zen issues two VDPBF16PS in a cycle, twice the products of its multiply-adds. Intel's cores
+			// issue one in two cycles (measured: half of the multiply-adds' speed).
 			if vendor() == [12]byte([]byte("AuthenticAMD")) {
-				paths = []*Path{&pairs, p}
-			} else {
-				paths = append(paths, &pairs)
+				slices.Reverse(paths)
 			}
 		}
 	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
-		paths = append(paths, path("avx2", routines{
-			sums:          strips{{sums16AVX2, nil}, {sumsHalf16AVX2, nil}},
-			squares:       strips{{squares16AVX2, nil}, {squaresHalf16AVX2, nil}},
-			normalise:     strips{{normalise16AVX2, nil}, {normaliseHalf16AVX2, nil}},
-			normaliseAdd:  strips{{normaliseAdd16AVX2, nil}, {normaliseAddHalf16AVX2, nil}},
-			gradSums:      strips{{gradSums16AVX2, nil}, {gradSumsHalf16AVX2, nil}},
-			gradSumsSign:  strips{{gradSumsSign16AVX2, nil}, {gradSumsSignHalf16AVX2, nil}},
-			gradInput:     strips{{gradInput16AVX2, nil}, {gradInputHalf16AVX2, nil}},
-			gradInputSign: strips{{gradInputSign16AVX2, nil}, {gradInputSignHalf16AVX2, nil}},
-			relu:          reluAVX2, reluGrad: reluGradAVX2, reluGradBF16: reluGradHalfAVX2, widen: widenAVX2,
-			narrow: narrowAVX2, pair: pairAVX2, larger: largerAVX2, claim: claimAVX2,
-			weightedSum: [3]func(*uintptr){weightedSum1AVX2, weightedSum2AVX2, weightedSum3AVX2},
-			winograd: Winograd{
-				Input:       transform(winogradInputAVX2),
-				Output:      transform(winogradOutputAVX2),
-				Weights:     transform(winogradWeightsAVX2),
-				OutputGrad:  transform(winogradOutputGradAVX2),
-				WeightsGrad: transform(winogradWeightsGradAVX2),
-			},
-			transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-			gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
-			peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
-		}, []Tile{
-			{6, 16, tile(tile6x16AVX2)},
-		}, []Grad{
-			{4, 16, grad(grad4x16AVX2)},
-		}))
+	if x86.HasAVX2 && x86.HasFMA {
+		paths = append(paths, avx2())
 	}
 	return paths
+}
+
+func avx512() *Path {
+	return path("avx512", routines{
+		sums:          strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
+		squares:       strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
+		normalise:     strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
+		normaliseAdd:  strips{{normaliseAdd16AVX512, normaliseAdd64AVX512}, {normaliseAddHalf16AVX512, normaliseAddHalf64AVX512}},
+		gradSums:      strips{{gradSums16AVX512, gradSums64AVX512}, {gradSumsHalf16AVX512, gradSumsHalf64AVX512}},
+		gradSumsSign:  strips{{gradSumsSign16AVX512, gradSumsSign64AVX512}, {gradSumsSignHalf16AVX512, gradSumsSignHalf64AVX512}},
+		gradInput:     strips{{gradInput16AVX512, gradInput64AVX512}, {gradInputHalf16AVX512, gradInputHalf64AVX512}},
+		gradInputSign: strips{{gradInputSign16AVX512, gradInputSign64AVX512}, {gradInputSignHalf16AVX512, gradInputSignHalf64AVX512}},
+		relu:          reluAVX512, reluGrad: reluGradAVX512, reluGradBF16: reluGradHalfAVX512, widen: widenAVX512,
+		narrow: narrowAVX512, pair: pairAVX512, larger: largerAVX512, claim: claimAVX512,
+		weightedSum: [3]func(*uintptr){weightedSum1AVX512, weightedSum2AVX512, weightedSum3AVX512},
+		winograd: Winograd{
+			Input:       transform(winogradInputAVX512),
+			Output:      transform(winogradOutputAVX512),
+			Weights:     transform(winogradWeightsAVX512),
+			OutputGrad:  transform(winogradOutputGradAVX512),
+			WeightsGrad: transform(winogradWeightsGradAVX512),
+		},
+		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
+		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
+	}, []Tile{
+		{6, 64, tile(tile6x64AVX512)},
+		{12, 32, tile(tile12x32AVX512)},
+		{12, 16, tile(tile12x16AVX512)},
+	},
+		[]Grad{
+			{6, 64, grad(grad6x64AVX512)},
+			{4, 64, grad(grad4x64AVX512)},
+			{12, 32, grad(grad12x32AVX512)},
+			{4, 32, grad(grad4x32AVX512)},
+			{16, 16, grad(grad16x16AVX512)},
+			{4, 16, grad(grad4x16AVX512)},
+		})
+}
+
+// avx512bf16 is avx512 with products of pairs of bfloat16.
+func avx512bf16() *Path {
+	p := avx512()
+	p.Name = "avx512bf16"
+	p.Pairs = []Tile{
+		{6, 64, tile(tilePairs6x64AVX512)},
+		{12, 32, tile(tilePairs12x32AVX512)},
+		{12, 16, tile(tilePairs12x16AVX512)},
+	}
+	p.PairGrads = []Grad{
+		{6, 64, grad(gradPairs6x64AVX512)},
+		{4, 64, grad(gradPairs4x64AVX512)},
+		{12, 32, grad(gradPairs12x32AVX512)},
+		{4, 32, grad(gradPairs4x32AVX512)},
+		{16, 16, grad(gradPairs16x16AVX512)},
+		{4, 16, grad(gradPairs4x16AVX512)},
+	}
+	return p
+}
+
+func avx2() *Path {
+	return path("avx2", routines{
+		sums:          strips{{sums16AVX2, nil}, {sumsHalf16AVX2, nil}},
+		squares:       strips{{squares16AVX2, nil}, {squaresHalf16AVX2, nil}},
+		normalise:     strips{{normalise16AVX2, nil}, {normaliseHalf16AVX2, nil}},
+		normaliseAdd:  strips{{normaliseAdd16AVX2, nil}, {normaliseAddHalf16AVX2, nil}},
+		gradSums:      strips{{gradSums16AVX2, nil}, {gradSumsHalf16AVX2, nil}},
+		gradSumsSign:  strips{{gradSumsSign16AVX2, nil}, {gradSumsSignHalf16AVX2, nil}},
+		gradInput:     strips{{gradInput16AVX2, nil}, {gradInputHalf16AVX2, nil}},
+		gradInputSign: strips{{gradInputSign16AVX2, nil}, {gradInputSignHalf16AVX2, nil}},
+		relu:          reluAVX2, reluGrad: reluGradAVX2, reluGradBF16: reluGradHalfAVX2, widen: widenAVX2,
+		narrow: narrowAVX2, pair: pairAVX2, larger: largerAVX2, claim: claimAVX2,
+		weightedSum: [3]func(*uintptr){weightedSum1AVX2, weightedSum2AVX2, weightedSum3AVX2},
+		winograd: Winograd{
+			Input:       transform(winogradInputAVX2),
+			Output:      transform(winogradOutputAVX2),
+			Weights:     transform(winogradWeightsAVX2),
+			OutputGrad:  transform(winogradOutputGradAVX2),
+			WeightsGrad: transform(winogradWeightsGradAVX2),
+		},
+		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
+		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
+	}, []Tile{
+		{6, 16, tile(tile6x16AVX2)},
+	}, []Grad{
+		{4, 16, grad(grad4x16AVX2)},
+	})
 }

@@ -48,6 +48,17 @@ func portable() *Path {
 	}
 }
 
+// size is the number of bytes of one value.
+func (v Values) size() int {
+	if v.bf16 {
+		return 2
+	}
+	return 4
+}
+
+// from is v without its first n values.
+func (v Values) from(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
+
 // floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes a copy
 // back.
 func (v Values) floats() []float32 {
