@@ -45,4 +45,8 @@ require (
 	github.com/twpayne/go-geom v1.6.1 // indirect
 	golang.org/x/crypto v0.48.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/net v0.50.0 // indirect
+	golang.org/x/sync v0.24.0
+	golang.org/x/text v0.43.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260209200024-4cfbd4190f57 // indirect
 )

@@ -130,9 +130,45 @@ func readPairs(r io.Reader) ([]pairLine, error) {
 	return lines, nil
 }
 
-// pair narrows a set to the images that a list of pairs names, and groups them. A path in the list is one within the set, or relative to the
-// list's own folder.
-func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
+// finder returns a search for the image that a path in a list of pairs names. The path is one within the set, or
+// relative to the list's own folder.
+func (s *Set) finder(list string, places []place) func(name string) (int, bool) {
+	byName := make(map[string]int, 2*s.Len())
+	for i, name := range s.names {
+		byName[name] = i
+	}
+	for i, file := range s.files {
+		byName[file] = i
+	}
+	for i, file := range s.files { // as names were before they kept the folders that all images lie in
+		if _, taken := byName[file[s.common:]]; !taken {
+			byName[file[s.common:]] = i
+		}
+	}
+	return func(name string) (int, bool) {
+		if i, ok := byName[path.Clean(filepath.ToSlash(name))]; ok {
+			return i, true
+		}
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(list), name)
+		}
+		to, err := filepath.Abs(name)
+		if err != nil {
+			return 0, false
+		}
+		for _, p := range places {
+			from, err1 := filepath.Abs(p.path)
+			within, err2 := filepath.Rel(from, to)
+			if i, ok := byName[p.prefix+filepath.ToSlash(within)]; ok && err1 == nil && err2 == nil {
+				return i, true
+			}
+		}
+		return 0, false
+	}
+}
+
+// pair narrows a set to the images that a list of pairs names, and groups them.
+func (s *Set) pair(_ context.Context, list string, places []place) (*Set, error) {
 	f, err := os.Open(list)
 	if err != nil {
 		return nil, fmt.Errorf("pairs: %w", err)
@@ -142,40 +178,17 @@ func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pairs: %s: %w", list, err)
 	}
-	byName := make(map[string]int, 2*s.Len())
-	for i, name := range s.names {
-		byName[name] = i
-	}
-	if files, ok := s.backend.(*encodedImages); ok {
-		for i, e := range files.entries { // the path before what is common to all was taken off
-			byName[e.name] = i
-		}
-	}
-	find := func(name string) (int, bool) {
-		clean := path.Clean(filepath.ToSlash(name))
-		if i, ok := byName[clean]; ok {
-			return i, true
-		}
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(list), name)
-		}
-		from, err1 := filepath.Abs(root)
-		to, err2 := filepath.Abs(name)
-		if err1 != nil || err2 != nil {
-			return 0, false
-		}
-		within, err := filepath.Rel(from, to)
-		i, ok := byName[filepath.ToSlash(within)]
-		return i, ok && err == nil
-	}
+	find := s.finder(list, places)
 	lineOf := map[int]pairLine{}
 	for _, l := range lines {
 		i, ok := find(l.path)
 		if !ok {
-			return nil, fmt.Errorf("pairs: %s, line %d: %s is not among the images of %s; paths are those within it, or relative to the list", list, l.line, l.path, root)
+			return nil, fmt.Errorf("pairs: %s, line %d: %s is not among the images of %s; "+
+				"paths are those within it, or relative to the list", list, l.line, l.path, places[0].path)
 		}
 		if before, twice := lineOf[i]; twice {
-			return nil, fmt.Errorf("pairs: %s, line %d: %s is listed on line %d already; an image belongs to one group", list, l.line, l.path, before.line)
+			return nil, fmt.Errorf("pairs: %s, line %d: %s is listed on line %d already; "+
+				"an image belongs to one group", list, l.line, l.path, before.line)
 		}
 		lineOf[i] = l
 	}
@@ -185,13 +198,10 @@ func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
 	}
 	slices.Sort(keep)
 
-	paired := &Set{kind: s.kind + ", in pairs", classes: s.classes, ignored: s.ignored, backend: &subset{s.backend, keep}}
+	paired := s.take(keep)
+	paired.kind, paired.backend = s.kind+", in pairs", &subset{s.backend, keep}
 	members := map[string][]int{}
 	for k, i := range keep {
-		paired.names = append(paired.names, s.names[i])
-		if s.labels != nil {
-			paired.labels = append(paired.labels, s.labels[i])
-		}
 		members[lineOf[i].group] = append(members[lineOf[i].group], k)
 	}
 	groups := make([]group, 0, len(members))
@@ -209,11 +219,16 @@ type subset struct {
 	keep []int
 }
 
-func (b *subset) read(i int, dst *Image) error           { return b.of.read(b.keep[i], dst) }
-func (b *subset) header(i int) (string, int, int, error) { return b.of.header(b.keep[i]) }
-func (b *subset) size(i int) int64                       { return b.of.size(b.keep[i]) }
-func (b *subset) fingerprint(h hash.Hash)                { b.of.fingerprint(h) }
-func (b *subset) close() error                           { return b.of.close() }
+func (b *subset) read(i int, dst *Image) error             { return b.of.read(b.keep[i], dst) }
+func (b *subset) header(i int) (string, int, int, error)   { return b.of.header(b.keep[i]) }
+func (b *subset) stored(i int, buf []byte) ([]byte, error) { return b.of.stored(b.keep[i], buf) }
+func (b *subset) inMemory() bool {
+	held, ok := b.of.(interface{ inMemory() bool })
+	return ok && held.inMemory()
+}
+func (b *subset) size(i int) int64        { return b.of.size(b.keep[i]) }
+func (b *subset) fingerprint(h hash.Hash) { b.of.fingerprint(h) }
+func (b *subset) close() error            { return b.of.close() }
 
 // natural compares names with runs of digits taken as numbers, so that frame 9 comes before frame 10.
 func natural(a, b string) int {

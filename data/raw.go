@@ -39,7 +39,14 @@ func (r *rawImages) read(i int, dst *Image) error {
 
 func (r *rawImages) header(int) (string, int, int, error) { return r.format, r.width, r.height, nil }
 func (r *rawImages) size(int) int64                       { return int64(r.width) * int64(r.height) * int64(r.channels) }
+func (r *rawImages) inMemory() bool                       { return true }
 func (r *rawImages) close() error                         { return nil }
+
+// stored is the image's pixels.
+func (r *rawImages) stored(i int, _ []byte) ([]byte, error) {
+	n := int(r.size(i))
+	return r.pix[i*n:][:n:n], nil
+}
 
 // fingerprint takes in 64 of the images: MNIST and its descendants differ in nothing else.
 func (r *rawImages) fingerprint(h hash.Hash) {

@@ -46,13 +46,8 @@ func (s *Set) Subset(keep []int) (*Set, error) {
 	if s.groups != nil {
 		return nil, errors.New("a subset would tear the groups of the images apart")
 	}
-	part := &Set{kind: fmt.Sprintf("%d of the images of %s", len(keep), s.kind), classes: s.classes, backend: &sampled{s, keep}}
-	for _, i := range keep {
-		part.names = append(part.names, s.names[i])
-		if s.labels != nil {
-			part.labels = append(part.labels, s.labels[i])
-		}
-	}
+	part := s.take(keep)
+	part.kind, part.backend = fmt.Sprintf("%d of the images of %s", len(keep), s.kind), &sampled{s, keep}
 	return part, nil
 }
 
@@ -75,6 +70,9 @@ func (b *sampled) read(i int, dst *Image) error {
 }
 
 func (b *sampled) header(i int) (string, int, int, error) { return b.of.backend.header(b.keep[i]) }
-func (b *sampled) size(i int) int64                       { return b.of.backend.size(b.keep[i]) }
-func (b *sampled) fingerprint(h hash.Hash)                { b.of.backend.fingerprint(h) }
-func (b *sampled) close() error                           { return nil }
+func (b *sampled) stored(i int, buf []byte) ([]byte, error) {
+	return b.of.backend.stored(b.keep[i], buf)
+}
+func (b *sampled) size(i int) int64        { return b.of.backend.size(b.keep[i]) }
+func (b *sampled) fingerprint(h hash.Hash) { b.of.backend.fingerprint(h) }
+func (b *sampled) close() error            { return nil }
