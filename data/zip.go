@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -238,8 +237,20 @@ func readsAsCP437(name string) bool {
 	return true
 }
 
-// readsAsShiftJIS tells whether a name decodes to Japanese text without a gap.
+// readsAsShiftJIS tells whether a name decodes to Japanese text without a gap. A narrow kana, which is a single
+// byte, must stand beside another Japanese letter.
 func readsAsShiftJIS(name string) bool {
 	text, err := japanese.ShiftJIS.NewDecoder().String(name)
-	return err == nil && !slices.ContainsFunc([]rune(text), func(r rune) bool { return r == utf8.RuneError || r >= 0x80 && r < 0xa0 })
+	if err != nil {
+		return false
+	}
+	letters := []rune(text)
+	beside := func(i int) bool { return i >= 0 && i < len(letters) && letters[i] >= utf8.RuneSelf }
+	for i, r := range letters {
+		narrow := r >= 0xff61 && r <= 0xff9f
+		if r == utf8.RuneError || r >= 0x80 && r < 0xa0 || narrow && !beside(i-1) && !beside(i+1) {
+			return false
+		}
+	}
+	return true
 }
