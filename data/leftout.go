@@ -57,7 +57,7 @@ func (l LeftOut) String() string {
 		parts = append(parts, fmt.Sprintf("%d %s", e.Files, cmp.Or(e.Name, "without an ending")))
 	}
 	if rest > 0 {
-		parts = append(parts, fmt.Sprintf("%d others", rest))
+		parts = append(parts, counted(rest, "other"))
 	}
 	for i, f := range l.Folders {
 		if i == most {

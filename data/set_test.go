@@ -11,6 +11,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,6 +60,14 @@ func folder(t testing.TB, files map[string][]byte) string {
 		}
 	}
 	return dir
+}
+
+// filesOf returns files in the order of their names.
+func filesOf(files map[string][]byte) (list []file) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		list = append(list, file{name, files[name]})
+	}
+	return list
 }
 
 // images returns files of the given names, each of its own shade in the order given.
