@@ -123,8 +123,8 @@ func (b *builtin) close() error                         { return nil }
 func (b *builtin) fingerprint(h hash.Hash) { h.Write(b.identity(nil)) }
 
 // stored is what an image is drawn from.
-func (b *builtin) stored(i int, buf []byte) ([]byte, error) {
-	return binary.LittleEndian.AppendUint64(b.identity(buf[:0]), uint64(i)), nil
+func (b *builtin) stored(i int, buf []byte) ([]byte, bool, error) {
+	return binary.LittleEndian.AppendUint64(b.identity(buf[:0]), uint64(i)), false, nil
 }
 
 // identity appends all that the drawings depend on.

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"moco/picture"
@@ -111,9 +112,9 @@ type backend interface {
 	read(i int, dst *Image) error
 	header(i int) (format string, width, height int, err error) // without decoding the pixels
 	size(i int) int64                                           // bytes as stored
-	// stored returns the bytes that an image is made of, in buf if they fit: its file's; of an image that is no file
-	// of its own, whatever tells it from others.
-	stored(i int, buf []byte) ([]byte, error)
+	// stored returns the bytes that an image is made of, in buf if they fit, and whether they are those of a file
+	// that holds nothing else; if not, they are whatever tells the image from others.
+	stored(i int, buf []byte) (content []byte, file bool, err error)
 	fingerprint(h hash.Hash) // whatever tells two sets with the same names apart
 	close() error
 }
@@ -471,6 +472,51 @@ func (s *Set) Fingerprint() string {
 	}
 	s.backend.fingerprint(h)
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Digest is what tells one image from another of the same name: the length and the SHA-256 of the bytes that it is
+// made of. These are its file's; of a frame in an animated GIF, those of the whole GIF; of an image in a CIFAR or IDX
+// file, its pixels.
+type Digest struct {
+	Size   int64
+	SHA256 [sha256.Size]byte
+}
+
+// Digest reads the bytes of image i, without decoding them. An image that cannot be read gives a *[BadImage].
+func (s *Set) Digest(i int) (Digest, error) {
+	if i < 0 || i >= len(s.names) {
+		return Digest{}, fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	buf, ok := digestBuffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
+	defer digestBuffers.Put(buf)
+	content, _, err := s.backend.stored(i, *buf)
+	if err != nil {
+		return Digest{}, &BadImage{Name: s.names[i], Err: err}
+	}
+	*buf = content
+	return Digest{int64(len(content)), sha256.Sum256(content)}, nil
+}
+
+// digestBuffers holds the memory of Digest, *[]byte.
+var digestBuffers sync.Pool
+
+// Stored returns the bytes that image i is made of, in buf if they fit, and their format as package picture names it:
+// "" for an image that is no file of its own. See [Set.Digest].
+func (s *Set) Stored(i int, buf []byte) (content []byte, format string, err error) {
+	if i < 0 || i >= len(s.names) {
+		return nil, "", fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	content, file, err := s.backend.stored(i, buf)
+	if err != nil {
+		return nil, "", &BadImage{Name: s.names[i], Err: err}
+	}
+	if file {
+		format, _ = picture.Sniff(content)
+	}
+	return content, format, nil
 }
 
 // Close releases the files behind the set. Reads after it fail.

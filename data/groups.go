@@ -219,9 +219,11 @@ type subset struct {
 	keep []int
 }
 
-func (b *subset) read(i int, dst *Image) error             { return b.of.read(b.keep[i], dst) }
-func (b *subset) header(i int) (string, int, int, error)   { return b.of.header(b.keep[i]) }
-func (b *subset) stored(i int, buf []byte) ([]byte, error) { return b.of.stored(b.keep[i], buf) }
+func (b *subset) read(i int, dst *Image) error           { return b.of.read(b.keep[i], dst) }
+func (b *subset) header(i int) (string, int, int, error) { return b.of.header(b.keep[i]) }
+func (b *subset) stored(i int, buf []byte) ([]byte, bool, error) {
+	return b.of.stored(b.keep[i], buf)
+}
 func (b *subset) inMemory() bool {
 	held, ok := b.of.(interface{ inMemory() bool })
 	return ok && held.inMemory()

@@ -326,8 +326,9 @@ func (e *encodedImages) header(i int) (format string, width, height int, err err
 	return format, width, height, err
 }
 
-func (e *encodedImages) stored(i int, buf []byte) ([]byte, error) {
-	return e.box.read(e.entries[i], buf)
+func (e *encodedImages) stored(i int, buf []byte) ([]byte, bool, error) {
+	content, err := e.box.read(e.entries[i], buf)
+	return content, true, err
 }
 
 func (e *encodedImages) size(i int) int64      { return e.entries[i].size }

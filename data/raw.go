@@ -43,9 +43,9 @@ func (r *rawImages) inMemory() bool                       { return true }
 func (r *rawImages) close() error                         { return nil }
 
 // stored is the image's pixels.
-func (r *rawImages) stored(i int, _ []byte) ([]byte, error) {
+func (r *rawImages) stored(i int, buf []byte) ([]byte, bool, error) {
 	n := int(r.size(i))
-	return r.pix[i*n:][:n:n], nil
+	return append(buf[:0], r.pix[i*n:][:n]...), false, nil
 }
 
 // fingerprint takes in 64 of the images: MNIST and its descendants differ in nothing else.

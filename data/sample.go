@@ -70,7 +70,7 @@ func (b *sampled) read(i int, dst *Image) error {
 }
 
 func (b *sampled) header(i int) (string, int, int, error) { return b.of.backend.header(b.keep[i]) }
-func (b *sampled) stored(i int, buf []byte) ([]byte, error) {
+func (b *sampled) stored(i int, buf []byte) ([]byte, bool, error) {
 	return b.of.backend.stored(b.keep[i], buf)
 }
 func (b *sampled) size(i int) int64        { return b.of.backend.size(b.keep[i]) }

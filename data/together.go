@@ -167,7 +167,7 @@ func (b *joined) header(i int) (string, int, int, error) {
 	return m.header(at)
 }
 
-func (b *joined) stored(i int, buf []byte) ([]byte, error) {
+func (b *joined) stored(i int, buf []byte) ([]byte, bool, error) {
 	m, at := b.of(i)
 	return m.stored(at, buf)
 }

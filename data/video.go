@@ -379,11 +379,13 @@ func (v *videoFrames) header(i int) (format string, width, height int, err error
 }
 
 // stored returns the bytes of the file that frame i is in.
-func (v *videoFrames) stored(i int, buf []byte) ([]byte, error) {
-	if f := &v.frames[i]; f.err == nil {
-		return f.box.read(f.file, buf)
+func (v *videoFrames) stored(i int, buf []byte) ([]byte, bool, error) {
+	f := &v.frames[i]
+	if f.err != nil {
+		return nil, false, f.err
 	}
-	return nil, v.frames[i].err
+	content, err := f.box.read(f.file, buf)
+	return content, f.at < 0, err
 }
 
 func (v *videoFrames) size(i int) int64 { return v.frames[i].bytes }

@@ -146,7 +146,7 @@ func (d *npy) next(row *Row) error {
 		return fmt.Errorf("row %d: %w", d.n, errors.Join(err, errors.New("the array ends too early")))
 	}
 	d.n++
-	row.Path, row.Label, row.Vector = *d.names.line.Path, d.names.line.Label, grow(row.Vector, d.what.Dim)
+	*row = d.names.line.row(grow(row.Vector, d.what.Dim))
 	for i := range row.Vector {
 		row.Vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(d.raw[4*i:]))
 	}
