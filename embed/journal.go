@@ -3,6 +3,7 @@ package embed
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"reflect"
 	"strings"
+
+	"moco/data"
 )
 
 // terms are what a row's bits depend on: a run goes on only under those that it began with.
@@ -27,7 +30,14 @@ type terms struct {
 	Engine    string `json:"engine"`
 }
 
-const journalFormat = "moco embed journal 1"
+// The journal's format, and the one before frames had digests. A run that began in the latter goes on in it.
+const (
+	journalFormat = "moco embed journal 2"
+	journalPlain  = "moco embed journal 1"
+)
+
+// digested tells whether the journal's frames have digests.
+func (t terms) digested() bool { return t.Format == journalFormat }
 
 // differences names the terms that are not the same.
 func (t terms) differences(other terms) string {
@@ -45,10 +55,15 @@ func (t terms) differences(other terms) string {
 type frame struct {
 	images, bad []uint32
 	next        uint64
-	rows        []float32 // [len(images), dim]
+	digests     []data.Digest // of the images; nil in a plain journal. The zero one is not known
+	rows        []float32     // [len(images), dim]
 }
 
-// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the rows, a CRC-32C of all of it. Little endian.
+// digestBytes is what a digest takes: the size and the sum.
+const digestBytes = 8 + sha256.Size
+
+// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the digests, the rows, a
+// CRC-32C of all of it. Little endian.
 func (f *frame) append(raw []byte) []byte {
 	start := len(raw)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
@@ -58,6 +73,9 @@ func (f *frame) append(raw []byte) []byte {
 		for _, i := range list {
 			raw = binary.LittleEndian.AppendUint32(raw, i)
 		}
+	}
+	for _, d := range f.digests {
+		raw = append(binary.LittleEndian.AppendUint64(raw, uint64(d.Size)), d.SHA256[:]...)
 	}
 	for _, v := range f.rows {
 		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
@@ -96,6 +114,9 @@ func (f *frames) read() error {
 		return errTorn // each image from where the last frame ended to where this one does has a row or is unreadable
 	}
 	size := fixed + 4*(n+bad+n*int64(f.t.Dim)) + 4
+	if f.t.digested() {
+		size += n * digestBytes
+	}
 	for int64(len(f.raw)) < size { // grown as bytes come: a torn count must not allocate what is not there
 		part := min(size-int64(len(f.raw)), 1<<16)
 		at := len(f.raw)
@@ -126,6 +147,15 @@ func (f *frames) read() error {
 	}
 	if f.frame.bad, ok = list(f.frame.bad, bad); !ok {
 		return errTorn
+	}
+	f.frame.digests = nil
+	if f.t.digested() {
+		f.frame.digests = make([]data.Digest, n)
+		for i := range f.frame.digests {
+			f.frame.digests[i].Size = int64(binary.LittleEndian.Uint64(body))
+			copy(f.frame.digests[i].SHA256[:], body[8:])
+			body = body[digestBytes:]
+		}
 	}
 	f.frame.rows = f.frame.rows[:0]
 	for ; len(body) > 0; body = body[4:] {
@@ -176,7 +206,7 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	}
 	length = int64(len(head))
 	d := json.NewDecoder(bytes.NewReader(head))
-	if err := d.Decode(&t); err != nil || t.Format != journalFormat || t.Dim < 1 || t.Dim > 1<<24 || t.Batch < 1 || t.Batch > 1<<24 {
+	if err := d.Decode(&t); err != nil || t.Format != journalFormat && t.Format != journalPlain || t.Dim < 1 || t.Dim > 1<<24 || t.Batch < 1 || t.Batch > 1<<24 {
 		return t, 0, fmt.Errorf("its first line is not that of a journal: %.80q", head)
 	}
 	return t, length, nil
@@ -197,6 +227,9 @@ func openJournal(path string, want terms, total int) (j *journal, err error) {
 	t, start, err := readTerms(r)
 	if err != nil {
 		return nil, err
+	}
+	if t.Format == journalPlain {
+		want.Format = journalPlain
 	}
 	if d := t.differences(want); d != "" {
 		return nil, &OtherRunError{Journal: path, Differences: d}
