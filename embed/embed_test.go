@@ -354,7 +354,7 @@ func TestResumeOfAnEarlierVersion(t *testing.T) {
 	o.Out = filepath.Join(t.TempDir(), "y.jsonl")
 	stopped, cancel := context.WithCancel(ctx)
 	first := o
-	first.Events = func(e Event) {
+	first.Events = func(e event.Event) {
 		if _, ok := e.(Progress); ok {
 			cancel()
 		}

@@ -62,7 +62,7 @@ func (a *app) embedCommand() *cobra.Command {
 func (o *embedOptions) bind(c *cobra.Command) {
 	o.bindEncoder(c, 64)
 	f := c.Flags()
-	f.StringVar(&o.data, "data", "", "images to encode (required)")
+	pathsFlag(c, &o.data, "data", "images to encode (required)")
 	f.StringVar(&o.out, "out", "", "file to write: .parquet, .npy or .jsonl")
 	f.StringVar(&o.to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
 	f.Float64Var(&o.maxBad, "max-bad", 0.01, "share of the images that may be unreadable")
@@ -99,7 +99,7 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 	}
 	defer f.Close()
 	// Each image is read once: nothing is kept.
-	set, err := data.Open(ctx, o.data, data.Options{Progress: a.unpacking()})
+	set, err := a.openOnce(ctx, o.data, data.Options{})
 	if err != nil {
 		return nil, err
 	}
