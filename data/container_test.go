@@ -188,7 +188,7 @@ func TestDamagedArchives(t *testing.T) {
 	}{
 		{"a header is damaged", "a.tar", broken, "tar is damaged after a.png"},
 		{"not a tar", "a.tar", []byte(strings.Repeat("hello ", 200)), "tar is damaged"},
-		{"a sparse file", "a.tar", sparse, "without --sparse"},
+		{"a sparse file", "a.tar", sparse, "as plain files"},
 		{"gzip cut short", "a.tgz", packed[:len(packed)-20], "cut short"},
 		{"gzip with a wrong sum", "a.tgz", flipped, "damaged"},
 		{"zip cut short", "a.zip", zipped[:len(zipped)-30], "cut short"},

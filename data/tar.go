@@ -69,7 +69,7 @@ func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 		last = entry{name: cleanName(header.Name), size: header.Size, at: window.pos}
 		if sparse(header) {
 			return nil, fmt.Errorf("tar entry %s is stored as a sparse file, which cannot be read at random; "+
-				"pack it without --sparse", Text(last.name))
+				"pack it as plain files", Text(last.name))
 		}
 		switch header.Typeflag {
 		case tar.TypeReg:

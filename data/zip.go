@@ -21,7 +21,7 @@ var ErrEncrypted = errors.New("the zip is encrypted; unpack it with its password
 
 // ErrSplit is the cause where a file is one part of a zip that was split into several.
 var ErrSplit = errors.New("this is one part of a split zip; " +
-	"join the parts (zip -s 0 LAST.zip --out whole.zip) and give the whole")
+	"join the parts into one file, as the program that split it does, and give that")
 
 // splitName tells whether an ending is that of a part of a split zip: .z01 and so on.
 func splitName(ending string) bool {
