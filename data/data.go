@@ -282,9 +282,9 @@ func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
 			return s, nil
 		}
 	}
-	if archives := box.archives(opts.Part); len(archives) > 0 {
+	if archives, left := box.archives(); len(archives) > 0 && !opts.Frames {
 		box.close()
-		return openShards(ctx, path, archives, opts)
+		return openShards(ctx, path, ofPart(archives, opts.Part), left, opts)
 	}
 	err = box.nothingFound()
 	if opts.Frames {
@@ -295,23 +295,24 @@ func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
 	return nil, fmt.Errorf("%s: %w", path, err)
 }
 
-// archives returns the archives in a folder, by their endings. Of a folder that is divided, those of a part.
-func (c *container) archives(part Part) []string {
+// PackManifest is the file that package pack writes beside its shards. It is none of those that are left out.
+const PackManifest = "pack.json"
+
+// archives returns the archives in a folder, by their endings, and what else is there.
+func (c *container) archives() (names []string, left LeftOut) {
 	if c.what != "folder" {
-		return nil
+		return nil, left
 	}
-	var names []string
+	others := c.left.clone()
 	for _, e := range c.entries {
-		switch ending(e.name) {
-		case ".tar", ".tgz", ".zip":
+		switch ext := ending(e.name); {
+		case ext == ".tar", ext == ".tgz", ext == ".zip", strings.HasSuffix(strings.ToLower(e.name), ".tar.gz"):
 			names = append(names, e.name)
-		case ".gz":
-			if strings.HasSuffix(strings.ToLower(e.name), ".tar.gz") {
-				names = append(names, e.name)
-			}
+		case e.name != PackManifest:
+			others.file(e.name)
 		}
 	}
-	return ofPart(names, part)
+	return names, others.sum()
 }
 
 // ofPart returns those archives of a divided collection that belong to a part. It is divided if the name of each
@@ -332,7 +333,7 @@ func ofPart(names []string, part Part) []string {
 }
 
 // openShards opens the archives of a folder as one set.
-func openShards(ctx context.Context, root string, names []string, opts Options) (*Set, error) {
+func openShards(ctx context.Context, root string, names []string, left LeftOut, opts Options) (*Set, error) {
 	paths := make([]string, len(names))
 	for i, n := range names {
 		paths[i] = filepath.Join(root, filepath.FromSlash(n))
@@ -346,6 +347,7 @@ func openShards(ctx context.Context, root string, names []string, opts Options) 
 		return nil, fmt.Errorf("%s: %w", root, err)
 	}
 	s.kind = fmt.Sprintf("folder of %d archives, the first a %s", len(list), list[0].set.kind)
+	s.left = merge([]LeftOut{left, s.left})
 	return s, nil
 }
 

@@ -115,6 +115,9 @@ func TestSeveralPaths(t *testing.T) {
 			if got := listing(s); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
+			if left := s.LeftOut().Files; (left == 1) != strings.Contains(c.name, "without labels") && c.name != "a folder of archives" {
+				t.Errorf("%d files left out", left)
+			}
 			var m Image
 			for range 2 {
 				for i := range s.Len() {
