@@ -22,11 +22,11 @@ func (a *app) dataInfoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "info PATH...",
 		Short: "Tell what a path holds",
-		Long: `Find out what a path holds: its kind, how many images, which classes, formats and sizes, and which
+		Long: paragraphs(`Find out what a path holds: its kind, how many images, which classes, formats and sizes, and which
 of the images looked at cannot be read. Headers of a sample are read; --all reads all of them,
 --decode the images themselves. --frames and --pairs show the path as training with
 positives=frames or positives=pairs would see it: how many videos or groups, and whether they can
-be trained on.`,
+be trained on.`, pathsHelp),
 		Example: `  moco data info photos/
   moco data info cifar10/train.tar --decode
   moco data info videos/ --frames

@@ -28,11 +28,12 @@ func (a *app) packCommand() *cobra.Command {
 picture with its label (.cls: the number of its class) and its name (.json) beside it. Such a folder
 is a PATH for every other command, is read in order from a disk or a share, and has no small files.
 
-Pictures keep their bytes unless --side makes them smaller; then they become JPEG. Nothing is enlarged.
-Images that cannot be read are named, counted and left out; more than --max-bad of them stop the run.
+Pictures keep their bytes unless --side makes them smaller; then they become JPEG. Nothing is
+enlarged. Images that cannot be read are named, counted and left out; more than --max-bad of them
+stop the run.
 
-The same images and options give the same bytes. Shards appear whole or not at all; Ctrl-C keeps those
-that are done, and --resume goes on.`,
+The same images and options give the same bytes. Shards appear whole or not at all; Ctrl-C keeps
+those that are done, and --resume goes on.`,
 		Example: `  moco data pack --data photos/ --out packed --side 256
   moco data pack --data photos/ --out packed --side 512 --longest --quality 95 --images 5000
   moco data pack --data photos/ --out packed            # as they are

@@ -26,9 +26,8 @@ const trainExample = `  moco train --data photos/ --recipe moco-v2 --set encoder
 
 func trainHelp() string {
 	return paragraphs(`Train an encoder with Momentum Contrast. Labels are not needed, and not used if there are any.`,
-		`PATH is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one, CIFAR-10/100
-binary files, IDX files, or builtin:train. --set changes single keys of the recipe, which is a YAML
-file or one of
+		pathsHelp,
+		`--set changes single keys of the recipe, which is a YAML file or one of
 `+strings.Join(recipe.Names(), ", ")+`.`,
 		`What counts as a positive pair is the recipe's choice. positives=views: two views of an image.
 positives=frames: two frames of a video, at most max_gap apart; a video is a folder of frames, an
