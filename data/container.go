@@ -19,8 +19,8 @@ import (
 	"moco/picture"
 )
 
-// container is a closed list of files that can be read at random: those of a folder or an archive, those that
-// a list names, or one file.
+// container is a closed list of files that can be read at random: those of a folder or an archive,
+// those that a list names, or one file.
 type container struct {
 	what    string  // "folder", "tar", "tar.gz", "zip", "list" or "file"
 	root    string  // of a folder, list or file: the folder that the names are relative to; else ""
@@ -55,7 +55,8 @@ func (c *container) head(e entry, buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
-// openContainer lists the files of a folder or archive, the kind of archive being told by its first bytes.
+// openContainer lists the files of a folder or archive, the kind of archive being told by its first
+// bytes.
 func openContainer(ctx context.Context, name string) (*container, error) {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,7 +70,8 @@ func openContainer(ctx context.Context, name string) (*container, error) {
 		return openFolder(ctx, name)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is neither a folder nor a plain file, so it cannot be read at random; copy it to a file", name)
+		return nil, fmt.Errorf("%s is neither a folder nor a plain file, so it cannot be read at random; copy "+
+			"it to a file", name)
 	}
 	if info.Size() == 0 {
 		return nil, fmt.Errorf("%s is empty (0 bytes); copy it again", name)
@@ -92,12 +94,13 @@ func openContainer(ctx context.Context, name string) (*container, error) {
 
 // packers are compressions that are not unpacked, by how their files begin.
 var packers = map[string]string{
-	"\x28\xb5\x2f\xfd": "zstd", "BZh": "bzip2", "\xfd7zXZ": "xz", "7z\xbc\xaf": "7z", "Rar!": "RAR", "LZIP": "lzip", "\x04\x22\x4d\x18": "LZ4",
+	"\x28\xb5\x2f\xfd": "zstd",
+	"BZh":              "bzip2", "\xfd7zXZ": "xz", "7z\xbc\xaf": "7z", "Rar!": "RAR", "LZIP": "lzip", "\x04\x22\x4d\x18": "LZ4",
 }
 
-// openArchive opens f as an archive, or returns nil, nil if it is none. Its content says what it is. Only where
-// that says nothing, the name does, so that a damaged archive is called one. On success f belongs to the
-// container.
+// openArchive opens f as an archive, or returns nil, nil if it is none. Its content says what it
+// is. Only where that says nothing, the name does, so that a damaged archive is called one. On
+// success f belongs to the container.
 func openArchive(ctx context.Context, f *os.File, size int64) (*container, error) {
 	head := make([]byte, tarBlock)
 	n, err := f.ReadAt(head, 0)
@@ -117,7 +120,8 @@ func openArchive(ctx context.Context, f *os.File, size int64) (*container, error
 	}
 	for magic, packer := range packers {
 		if bytes.HasPrefix(head, []byte(magic)) {
-			return nil, fmt.Errorf("packed by %s, which moco does not unpack; unpack it and give the folder or the .tar", packer)
+			return nil, fmt.Errorf("packed by %s, which moco does not unpack; unpack it and give the folder or "+
+				"the .tar", packer)
 		}
 	}
 	if _, ok := picture.Sniff(head); ok {
@@ -177,8 +181,8 @@ func gzippedTar(f io.ReaderAt) bool {
 func gunzip(ctx context.Context, r io.ReadSeeker, packed, limit int64) ([]byte, error) {
 	tooLarge := fmt.Errorf("unpacks to more than %d MiB, which is the most that is held in memory; "+
 		"unpack it once (gunzip) and give the result", limit>>20)
-	// The last four bytes are the unpacked size modulo 4 GiB, if there is one member. It is a hint for the
-	// allocation only, trusted as far as deflate's best ratio of 1032 allows it.
+	// The last four bytes are the unpacked size modulo 4 GiB, if there is one member. It is a hint
+	// for the allocation only, trusted as far as deflate's best ratio of 1032 allows it.
 	var tail [4]byte
 	hint := int64(0)
 	if _, err := r.Seek(-4, io.SeekEnd); err == nil {
@@ -234,8 +238,8 @@ func (c *container) onDisk(place func(e entry) string) {
 	c.close = func() error { return nil }
 }
 
-// singleFile is the container of a path that is neither folder nor archive. An IDX images file brings its
-// labels along.
+// singleFile is the container of a path that is neither folder nor archive. An IDX images file
+// brings its labels along.
 func singleFile(name string, size int64) *container {
 	dir := filepath.Dir(name)
 	box := &container{what: "file", root: dir, entries: []entry{{name: filepath.Base(name), size: size}}}
@@ -266,7 +270,8 @@ func (c *container) nothingFound() error {
 		}
 	}
 	if c.what == "file" {
-		return fmt.Errorf("neither an archive (.tar, .tar.gz, .zip) nor an image nor IDX nor a list of images; %s", want)
+		return fmt.Errorf("neither an archive (.tar, .tar.gz, .zip) nor an image nor IDX nor a list of images; "+
+			"%s", want)
 	}
 	return fmt.Errorf("none of the %d files in this %s is an image (the first is %s); %s: %s",
 		len(c.entries), c.what, Text(c.entries[0].name), left, want)

@@ -1,13 +1,14 @@
-// Package data is where images come from: folders, tar and zip archives, lists, CIFAR-10/100 binary files, IDX
-// files (the MNIST family) and a built-in drawn set. [Open] finds out which of them a path is.
+// Package data is where images come from: folders, tar and zip archives, lists, CIFAR-10/100 binary
+// files, IDX files (the MNIST family) and a built-in drawn set. [Open] finds out which of them a
+// path is.
 //
-// A [Set] is a fixed list of images in byte-wise order of their names, the same on every machine, whatever
-// the file system's own order is. Any of them may be read at any time, from any goroutine. Labels are there
-// when the images lie in class folders or the format carries them; they are indices into [Set.Classes], so
-// labels of two sets compare only through the class names.
+// A [Set] is a fixed list of images in byte-wise order of their names, the same on every machine,
+// whatever the file system's own order is. Any of them may be read at any time, from any goroutine.
+// Labels are there when the images lie in class folders or the format carries them; they are
+// indices into [Set.Classes], so labels of two sets compare only through the class names.
 //
-// Every image arrives as package picture reads it: 8-bit RGB, upright, transparent pixels laid on white or on
-// what Options.Ground says.
+// Every image arrives as package picture reads it: 8-bit RGB, upright, transparent pixels laid on
+// white or on what Options.Ground says.
 package data
 
 import (
@@ -51,28 +52,29 @@ func (p Part) String() string {
 
 // Options tune [Open]; the zero value is fine.
 type Options struct {
-	// Part picks a half where a path holds both, as CIFAR and IDX folders do, and folders that hold a
-	// train folder beside a test or val folder. A path that is not divided ignores it.
+	// Part picks a half where a path holds both, as CIFAR and IDX folders do, and folders that hold
+	// a train folder beside a test or val folder. A path that is not divided ignores it.
 	Part Part
-	// MaxPixels refuses larger images by their header, before anything is allocated; see [picture.Options]. 0 means
-	// 100 million.
+	// MaxPixels refuses larger images by their header, before anything is allocated; see
+	// [picture.Options]. 0 means 100 million.
 	MaxPixels int
 	// Ground is what transparent pixels are laid on. The zero value is white.
 	Ground picture.Ground
-	// CacheBytes is how much memory decoded images may take once they have been read: the first ones
-	// read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any case.
+	// CacheBytes is how much memory decoded images may take once they have been read: the first
+	// ones read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any
+	// case.
 	CacheBytes int64
 
-	// Frames takes the path for videos and the set for their frames: each folder that holds images is a video, its
-	// frames in order of their names (with numbers counted, so that 9 comes before 10), and so is each animated GIF,
-	// and each video file (.mp4 and others) if ffmpeg is installed. Without it a GIF is its first frame, and video
-	// files are passed over.
+	// Frames takes the path for videos and the set for their frames: each folder that holds images
+	// is a video, its frames in order of their names (with numbers counted, so that 9 comes before
+	// 10), and so is each animated GIF, and each video file (.mp4 and others) if ffmpeg is
+	// installed. Without it a GIF is its first frame, and video files are passed over.
 	Frames bool
 	FPS    float64 // frames a second that are taken from a video file; 0 means DefaultFPS
 	// Progress, if not nil, is told how many video files of how many ffmpeg has unpacked.
 	Progress func(done, total int)
-	// Pairs is a CSV file of path,group: the set is then the images that it lists, grouped. Paths are those within the
-	// set's own path, or relative to the CSV's folder.
+	// Pairs is a CSV file of path,group: the set is then the images that it lists, grouped. Paths
+	// are those within the set's own path, or relative to the CSV's folder.
 	Pairs string
 }
 
@@ -112,8 +114,9 @@ type backend interface {
 	read(i int, dst *Image) error
 	header(i int) (format string, width, height int, err error) // without decoding the pixels
 	size(i int) int64                                           // bytes as stored
-	// stored returns the bytes that an image is made of, in buf if they fit, and whether they are those of a file
-	// that holds nothing else; if not, they are whatever tells the image from others.
+	// stored returns the bytes that an image is made of, in buf if they fit, and whether they are
+	// those of a file that holds nothing else; if not, they are whatever tells the image from
+	// others.
 	stored(i int, buf []byte) (content []byte, file bool, err error)
 	fingerprint(h hash.Hash) // whatever tells two sets with the same names apart
 	close() error
@@ -133,29 +136,33 @@ func (e *BadImage) Unwrap() error { return e.Err }
 
 // Open finds out what path holds and returns it as a set of images:
 //
-//   - a folder of class folders (label: the first-level folder), a flat folder (unlabelled), nested folders
-//     (labelled when every image lies in a subfolder). A single folder wrapped round everything is passed over.
-//     A train folder beside a test or val folder is understood as a division; see [Options].
-//   - .tar, .tar.gz, .tgz or .zip of any of these, and tars in WebDataset's form; a folder of archives
+//   - a folder of class folders (label: the first-level folder), a flat folder (unlabelled),
+//     nested folders (labelled when every image lies in a subfolder). A single folder wrapped round
+//     everything is passed over. A train folder beside a test or val folder is understood as a
+//     division; see [Options].
+//   - .tar, .tar.gz, .tgz or .zip of any of these, and tars in WebDataset's form; a folder of
+//     archives
 //   - a list of images: a CSV or Parquet file with the columns path and, for labels, label
 //   - CIFAR-10 (data_batch_*.bin, test_batch.bin) or CIFAR-100 (train.bin, test.bin) binary files
-//   - IDX files: a folder with *-images-idx3-ubyte[.gz] and *-labels-idx1-ubyte[.gz], or one images file
+//   - IDX files: a folder with *-images-idx3-ubyte[.gz] and *-labels-idx1-ubyte[.gz], or one
+//     images file
 //   - with Options.Frames, videos: folders of frames, animated GIFs, video files
 //   - "builtin:train" and "builtin:test", with "?n=2000&size=32&seed=0" to vary them
 //
-// What a file is is told by its content, not its name. A path that does not exist may be a pattern for several, as
-// shells have them: *, ?, [abc], {a,b} and {000..127}; see [OpenAll].
+// What a file is is told by its content, not its name. A path that does not exist may be a pattern
+// for several, as shells have them: *, ?, [abc], {a,b} and {000..127}; see [OpenAll].
 //
-// A path that holds none of these, or is damaged as a whole, is an error; a single damaged image is not: it
-// shows when it is read. Close the set after use.
+// A path that holds none of these, or is damaged as a whole, is an error; a single damaged image is
+// not: it shows when it is read. Close the set after use.
 func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 	return OpenAll(ctx, []string{path}, opts)
 }
 
-// OpenAll opens several paths or patterns as one set. A single path gives the names that [Open] gives, relative to
-// it. Of several, or of a pattern, each image's name begins with its path's own last name, such as
-// "000003.tar/cat/1.jpg"; where two are the same, with as many folders before as make them differ. So a name does
-// not change when a path is added, unless that one has the same last name.
+// OpenAll opens several paths or patterns as one set. A single path gives the names that [Open]
+// gives, relative to it. Of several, or of a pattern, each image's name begins with its path's own
+// last name, such as "000003.tar/cat/1.jpg"; where two are the same, with as many folders before as
+// make them differ. So a name does not change when a path is added, unless that one has the same
+// last name.
 func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
@@ -185,7 +192,8 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 	return s, nil
 }
 
-// cacheFiller is a backend that comes by images which were not asked for, and gives away those that are wanted.
+// cacheFiller is a backend that comes by images which were not asked for, and gives away those that
+// are wanted.
 type cacheFiller interface {
 	lend(wanted func(i int) bool, keep func(i int, m *Image))
 }
@@ -288,14 +296,16 @@ func openFiles(ctx context.Context, path string, opts Options) (*Set, error) {
 	}
 	err = box.nothingFound()
 	if opts.Frames {
-		err = fmt.Errorf("this %s holds no videos; want a folder of frames for each video, animated GIFs or video files (%s)",
+		err = fmt.Errorf("this %s holds no videos; want a folder of frames for each video, animated GIFs or "+
+			"video files (%s)",
 			box.what, videoExtensions)
 	}
 	box.close()
 	return nil, fmt.Errorf("%s: %w", path, err)
 }
 
-// PackManifest is the file that package pack writes beside its shards. It is none of those that are left out.
+// PackManifest is the file that package pack writes beside its shards. It is none of those that are
+// left out.
 const PackManifest = "pack.json"
 
 // archives returns the archives in a folder, by their endings, and what else is there.
@@ -315,8 +325,9 @@ func (c *container) archives() (names []string, left LeftOut) {
 	return names, others.sum()
 }
 
-// ofPart returns those archives of a divided collection that belong to a part. It is divided if the name of each
-// has a word, or lies in a folder, that says train, or test or val, and both are there.
+// ofPart returns those archives of a divided collection that belong to a part. It is divided if the
+// name of each has a word, or lies in a folder, that says train, or test or val, and both are
+// there.
 func ofPart(names []string, part Part) []string {
 	by := map[Part][]string{}
 	for _, n := range names {
@@ -354,12 +365,12 @@ func openShards(ctx context.Context, root string, names []string, left LeftOut, 
 // Len returns the number of images, at least 1.
 func (s *Set) Len() int { return len(s.names) }
 
-// Name returns the path of image i relative to the set's own path, with slashes, as [Text] shows it. It does not
-// depend on what else the set holds, and no two images of a set share one.
+// Name returns the path of image i relative to the set's own path, with slashes, as [Text] shows
+// it. It does not depend on what else the set holds, and no two images of a set share one.
 func (s *Set) Name(i int) string { return s.names[i] }
 
-// setNames gives the images their names, as they are stored. The fingerprint passes over their first bytes, common
-// of them.
+// setNames gives the images their names, as they are stored. The fingerprint passes over their
+// first bytes, common of them.
 func (s *Set) setNames(files []string, common int) {
 	s.files, s.names, s.common = files, files, common
 	for i, f := range files {
@@ -398,20 +409,23 @@ func (s *Set) Label(i int) int {
 	return int(s.labels[i])
 }
 
-// Classes returns the class names in order of their labels, nil if the set is unlabelled. Do not change them.
+// Classes returns the class names in order of their labels, nil if the set is unlabelled. Do not
+// change them.
 func (s *Set) Classes() []string { return s.classes }
 
 // Kind says in words what the path holds, such as "class folders" or "CIFAR-10 binary".
 func (s *Set) Kind() string { return s.kind }
 
-// inMemory tells whether the backend already holds decoded images, so that a cache would be a second copy.
+// inMemory tells whether the backend already holds decoded images, so that a cache would be a
+// second copy.
 func (s *Set) inMemory() bool {
 	held, ok := s.backend.(interface{ inMemory() bool })
 	return ok && held.inMemory()
 }
 
-// Read decodes image i into dst, reusing dst.Pix where it is large enough. An image that is in the cache is
-// copied: dst is the caller's own. An image that cannot be read gives a *[BadImage], and dst is then undefined.
+// Read decodes image i into dst, reusing dst.Pix where it is large enough. An image that is in the
+// cache is copied: dst is the caller's own. An image that cannot be read gives a *[BadImage], and
+// dst is then undefined.
 func (s *Set) Read(i int, dst *Image) error {
 	if i < 0 || i >= len(s.names) {
 		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
@@ -432,8 +446,8 @@ func (s *Set) Read(i int, dst *Image) error {
 	return nil
 }
 
-// keep puts a copy of img into the cache if the budget allows. Two readers of the same image may both come
-// here: one copy wins and the other's bytes go back to the budget.
+// keep puts a copy of img into the cache if the budget allows. Two readers of the same image may
+// both come here: one copy wins and the other's bytes go back to the budget.
 func (s *Set) keep(i int, img *Image) {
 	const overhead = 64 // the Image and its allocation
 	cost := int64(len(img.Pix)) + overhead
@@ -450,9 +464,10 @@ func (s *Set) keep(i int, img *Image) {
 	}
 }
 
-// Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and IDX, over some
-// of the pixels too). A set and its tar have the same. A run records it, so that a resume with other data
-// can be refused; it does not guard against a file replaced by another of the same name and size.
+// Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and
+// IDX, over some of the pixels too). A set and its tar have the same. A run records it, so that a
+// resume with other data can be refused; it does not guard against a file replaced by another of
+// the same name and size.
 func (s *Set) Fingerprint() string {
 	h := sha256.New()
 	var word [8]byte
@@ -476,15 +491,16 @@ func (s *Set) Fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Digest is what tells one image from another of the same name: the length and the SHA-256 of the bytes that it is
-// made of. These are its file's; of a frame in an animated GIF, those of the whole GIF; of an image in a CIFAR or IDX
-// file, its pixels.
+// Digest is what tells one image from another of the same name: the length and the SHA-256 of the
+// bytes that it is made of. These are its file's; of a frame in an animated GIF, those of the whole
+// GIF; of an image in a CIFAR or IDX file, its pixels.
 type Digest struct {
 	Size   int64
 	SHA256 [sha256.Size]byte
 }
 
-// Digest reads the bytes of image i, without decoding them. An image that cannot be read gives a *[BadImage].
+// Digest reads the bytes of image i, without decoding them. An image that cannot be read gives a
+// *[BadImage].
 func (s *Set) Digest(i int) (Digest, error) {
 	if i < 0 || i >= len(s.names) {
 		return Digest{}, fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
@@ -505,8 +521,8 @@ func (s *Set) Digest(i int) (Digest, error) {
 // digestBuffers holds the memory of Digest, *[]byte.
 var digestBuffers sync.Pool
 
-// Stored returns the bytes that image i is made of, in buf if they fit, and their format as package picture names it:
-// "" for an image that is no file of its own. See [Set.Digest].
+// Stored returns the bytes that image i is made of, in buf if they fit, and their format as package
+// picture names it: "" for an image that is no file of its own. See [Set.Digest].
 func (s *Set) Stored(i int, buf []byte) (content []byte, format string, err error) {
 	if i < 0 || i >= len(s.names) {
 		return nil, "", fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))

@@ -77,8 +77,9 @@ func (s *Set) describeGroups() *Groups {
 	return g
 }
 
-// Describe counts the classes and looks at a sample of the images. Widths and heights are as stored, before
-// EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far; Looked tells how much.
+// Describe counts the classes and looks at a sample of the images. Widths and heights are as
+// stored, before EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far;
+// Looked tells how much.
 func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	n := s.Len()
 	info := Info{

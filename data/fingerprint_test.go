@@ -12,7 +12,8 @@ func content(n int) []byte {
 	return append([]byte("\x89PNG\r\n\x1a\n"), bytes.Repeat([]byte{7}, n)...)
 }
 
-// The fingerprints of ordinary sets must stay what they were when runs began that are resumed today.
+// The fingerprints of ordinary sets must stay what they were when runs began that are resumed
+// today.
 func TestFingerprintsStay(t *testing.T) {
 	t.Parallel()
 	files := map[string][]byte{"a/1.png": content(1), "a/2.png": content(2), "b/1.jpg": content(3), "b/notes.txt": content(4)}

@@ -9,12 +9,13 @@ import (
 	"slices"
 )
 
-// maxNestedLinks is how many links to folders may lead into each other. Links among n folders, each to all of
-// the others, would otherwise be n! paths.
+// maxNestedLinks is how many links to folders may lead into each other. Links among n folders, each
+// to all of the others, would otherwise be n! paths.
 const maxNestedLinks = 3
 
-// openFolder lists a folder and all below it. Symbolic links are followed, to files and to folders, wherever
-// they lead. Not followed, and counted, are those that lead nowhere or back into a folder that they lie in.
+// openFolder lists a folder and all below it. Symbolic links are followed, to files and to folders,
+// wherever they lead. Not followed, and counted, are those that lead nowhere or back into a folder
+// that they lie in.
 func openFolder(ctx context.Context, root string) (*container, error) {
 	box := &container{what: "folder", root: root}
 	w := folderWalk{ctx: ctx, root: root, box: box}
@@ -33,8 +34,8 @@ type folderWalk struct {
 	box  *container
 }
 
-// enter lists the files below dir, a path within root. Above are the folders that lead to it, links that many
-// of them are links.
+// enter lists the files below dir, a path within root. Above are the folders that lead to it, links
+// that many of them are links.
 func (w *folderWalk) enter(dir string, above []fs.FileInfo, links int) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -95,8 +96,8 @@ func (w *folderWalk) look(dir string, item fs.DirEntry, above []fs.FileInfo, lin
 	return nil
 }
 
-// filesBelow counts the files in a folder that is left out. What cannot be listed, such as a lost+found, is not
-// counted.
+// filesBelow counts the files in a folder that is left out. What cannot be listed, such as a
+// lost+found, is not counted.
 func filesBelow(dir string) int {
 	n := 0
 	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// group is what some images of a set have in common: they are the frames of one video, or belong together by a list of pairs.
+// group is what some images of a set have in common: they are the frames of one video, or belong
+// together by a list of pairs.
 type group struct {
 	name    string
 	members []int // in order: of time, or of names
@@ -33,7 +34,8 @@ func (s *Set) setGroups(noun string, groups []group) {
 	}
 }
 
-// Groups returns the number of groups: videos, if the set was opened with Options.Frames, or those of Options.Pairs; else 0.
+// Groups returns the number of groups: videos, if the set was opened with Options.Frames, or those
+// of Options.Pairs; else 0.
 func (s *Set) Groups() int { return len(s.groups) }
 
 // Group returns the group of image i, -1 if the set has none.
@@ -44,7 +46,8 @@ func (s *Set) Group(i int) int {
 	return int(s.groupOf[i])
 }
 
-// GroupName returns the name of group g: a video's path within the set, or what the list of pairs calls it.
+// GroupName returns the name of group g: a video's path within the set, or what the list of pairs
+// calls it.
 func (s *Set) GroupName(g int) string { return s.groups[g].name }
 
 // Members returns the images of group g, those of a video in order of time. Do not change them.
@@ -58,14 +61,16 @@ func (s *Set) Place(i int) int {
 	return int(s.place[i])
 }
 
-// CheckGroups says why positive pairs cannot be taken from the set's groups: it has none, or a single one, so that nothing would be negative, or
-// one of a single image, which nothing is positive to.
+// CheckGroups says why positive pairs cannot be taken from the set's groups: it has none, or a
+// single one, so that nothing would be negative, or one of a single image, which nothing is
+// positive to.
 func (s *Set) CheckGroups() error {
 	if s.groups == nil {
 		return errors.New("the images are in no groups: open videos as frames, or give a list of pairs")
 	}
 	if len(s.groups) == 1 {
-		return fmt.Errorf("there is a single %s (%q), so nothing would be negative; give several", s.noun, s.groups[0].name)
+		return fmt.Errorf("there is a single %s (%q), so nothing would be negative; give several",
+			s.noun, s.groups[0].name)
 	}
 	what := "image"
 	if s.noun == video {
@@ -79,9 +84,11 @@ func (s *Set) CheckGroups() error {
 	}
 	switch n := len(single); {
 	case n == 1:
-		return fmt.Errorf("the %s %q has a single %s, which no other could be positive to; give it another, or take it out", s.noun, single[0], what)
+		return fmt.Errorf("the %s %q has a single %s, which no other could be positive to; give it another, or "+
+			"take it out", s.noun, single[0], what)
 	case n > 1:
-		return fmt.Errorf("%d %ss have a single %s, which no other could be positive to, the first being %q; give them others, or take them out", n, s.noun, what, single[0])
+		return fmt.Errorf("%d %ss have a single %s, which no other could be positive to, the first being %q; "+
+			"give them others, or take them out", n, s.noun, what, single[0])
 	}
 	return nil
 }
@@ -130,8 +137,8 @@ func readPairs(r io.Reader) ([]pairLine, error) {
 	return lines, nil
 }
 
-// finder returns a search for the image that a path in a list of pairs names. The path is one within the set, or
-// relative to the list's own folder.
+// finder returns a search for the image that a path in a list of pairs names. The path is one
+// within the set, or relative to the list's own folder.
 func (s *Set) finder(list string, places []place) func(name string) (int, bool) {
 	byName := make(map[string]int, 2*s.Len())
 	for i, name := range s.names {
@@ -232,7 +239,8 @@ func (b *subset) size(i int) int64        { return b.of.size(b.keep[i]) }
 func (b *subset) fingerprint(h hash.Hash) { b.of.fingerprint(h) }
 func (b *subset) close() error            { return b.of.close() }
 
-// natural compares names with runs of digits taken as numbers, so that frame 9 comes before frame 10.
+// natural compares names with runs of digits taken as numbers, so that frame 9 comes before frame
+// 10.
 func natural(a, b string) int {
 	whole := cmp.Compare(a, b)
 	digits := func(s string) int {

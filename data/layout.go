@@ -14,18 +14,23 @@ import (
 	"moco/picture"
 )
 
-// extensionList names the files that are taken for images; what they really are is told by their content.
+// extensionList names the files that are taken for images; what they really are is told by their
+// content.
 const extensionList = ".jpg .jpeg .jfif .jpe .mpo .png .gif .bmp .webp .tif .tiff"
 
 // moreExtensions are rarer names for the same formats.
 const moreExtensions = " .pjpeg .pjp .dib .apng"
 
-// neverImages are endings of files that are not opened to see whether they are images: text, documents, programs,
-// archives, sound, and pictures of kinds that are not read. Videos are known by videoExtensions.
+// neverImages are endings of files that are not opened to see whether they are images: text,
+// documents, programs, archives, sound, and pictures of kinds that are not read. Videos are known
+// by videoExtensions.
 const neverImages = ".txt .md .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .log .html .htm .css .js .ts .py .ipynb .go .c .h " +
-	".cpp .java .rs .sh .bat .ps1 .mat .npy .npz .pt .pth .pkl .safetensors .onnx .h5 .hdf5 .parquet .arrow .feather .sqlite .db .lmdb " +
-	".tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .iso .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods .rtf .tex .epub .svg .psd .ai .eps " +
-	".xcf .jxl .jp2 .j2k .cr2 .cr3 .nef .arw .dng .orf .rw2 .raf .xmp .aae .thm .mp3 .wav .flac .ogg .m4a .aac .exe .dll .so .lnk .url .cls .crdownload"
+	".cpp .java .rs .sh .bat .ps1 .mat .npy .npz .pt .pth .pkl .safetensors .onnx .h5 .hdf5 .parquet .arrow " +
+	".feather .sqlite .db .lmdb " +
+	".tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .iso .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods .rtf .tex " +
+	".epub .svg .psd .ai .eps " +
+	".xcf .jxl .jp2 .j2k .cr2 .cr3 .nef .arw .dng .orf .rw2 .raf .xmp .aae .thm .mp3 .wav .flac .ogg .m4a .aac " +
+	".exe .dll .so .lnk .url .cls .crdownload"
 
 var (
 	imageEndings = endings(extensionList + moreExtensions)
@@ -43,8 +48,9 @@ func endings(list string) map[string]bool {
 // isImageName tells whether a file's extension, in any case, is that of an image.
 func isImageName(name string) bool { return imageEndings[ending(name)] }
 
-// findImages parts a container's files into images and others. Images are known by their endings; files with
-// none or an unknown one, and HEIC (which cameras and programs give to JPEG too), are opened and looked at.
+// findImages parts a container's files into images and others. Images are known by their endings;
+// files with none or an unknown one, and HEIC (which cameras and programs give to JPEG too), are
+// opened and looked at.
 func findImages(ctx context.Context, box *container) (images, others []entry, err error) {
 	var doubtful []int
 	for i, e := range box.entries {
@@ -124,9 +130,9 @@ func openImages(ctx context.Context, box *container, opts Options) (*Set, error)
 	return s, nil
 }
 
-// anyLooksLikeImage opens files spread over the set until one is an image, a thousand at most: a set without
-// any is refused at once. Single ones that are none are found out when they are read, because opening a
-// million files here would take minutes.
+// anyLooksLikeImage opens files spread over the set until one is an image, a thousand at most: a
+// set without any is refused at once. Single ones that are none are found out when they are read,
+// because opening a million files here would take minutes.
 func anyLooksLikeImage(box *container, images []entry) error {
 	const looks = 1000
 	var buf []byte
@@ -175,10 +181,10 @@ func (l *layout) describe(what string) string {
 	return what + " of " + kind + l.part
 }
 
-// arrange finds classes in sorted paths. What wraps everything is passed over. Then, if every image lies in a
-// folder, the first-level folders are the classes; otherwise the images are unlabelled. Where the
-// first-level folders are exactly the halves of a divided set, the same holds one level further down.
-// Names stay the whole paths, so that they do not depend on what else there is.
+// arrange finds classes in sorted paths. What wraps everything is passed over. Then, if every image
+// lies in a folder, the first-level folders are the classes; otherwise the images are unlabelled.
+// Where the first-level folders are exactly the halves of a divided set, the same holds one level
+// further down. Names stay the whole paths, so that they do not depend on what else there is.
 func arrange(paths []string, part Part) layout {
 	common := len(commonFolder(paths))
 	lay := layout{keep: make([]int, 0, len(paths)), common: common}
@@ -271,9 +277,9 @@ func partOf(folder string) Part {
 	return Any
 }
 
-// division tells whether the first-level folders, which begin at byte common of the paths, are a training half
-// and one or two others, and names the folder that counts as the test half: a test folder rather than a
-// validation folder.
+// division tells whether the first-level folders, which begin at byte common of the paths, are a
+// training half and one or two others, and names the folder that counts as the test half: a test
+// folder rather than a validation folder.
 func division(paths []string, common int) (divided bool, test string) {
 	train := false
 	for _, p := range paths {

@@ -27,13 +27,16 @@ type Count struct {
 
 // unread names the kinds of pictures that are not read, by ending.
 var unread = map[string]string{
-	".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000",
-	".psd": "Photoshop", ".svg": "SVG", ".cr2": "camera raw", ".cr3": "camera raw", ".nef": "camera raw", ".arw": "camera raw",
+	".heic": "HEIC",
+	".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000",
+	".psd": "Photoshop",
+	".svg": "SVG", ".cr2": "camera raw", ".cr3": "camera raw", ".nef": "camera raw", ".arw": "camera raw",
 	".dng": "camera raw", ".orf": "camera raw", ".rw2": "camera raw", ".raf": "camera raw",
 }
 
-// String is one line: how many files are left out, the commonest endings, and pictures of a kind that is not
-// read by name. It is "" where nothing is worth a line: no files, or only those of operating systems.
+// String is one line: how many files are left out, the commonest endings, and pictures of a kind
+// that is not read by name. It is "" where nothing is worth a line: no files, or only those of
+// operating systems.
 func (l LeftOut) String() string {
 	if l.Files == l.System && l.Links == 0 {
 		return ""
@@ -134,8 +137,8 @@ func (t *tally) file(name string) {
 	}
 }
 
-// skip tells whether a path within a set is left out because of what its folders or the file are called, and
-// notes it.
+// skip tells whether a path within a set is left out because of what its folders or the file are
+// called, and notes it.
 func (t *tally) skip(name string) bool {
 	if folder := inSystemFolder(name); folder != "" {
 		t.folder(Text(folder), 1)

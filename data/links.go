@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// archiveList collects what an archive holds, in the archive's order. Of a name that comes twice the later one
-// counts, as unpacking would leave it.
+// archiveList collects what an archive holds, in the archive's order. Of a name that comes twice
+// the later one counts, as unpacking would leave it.
 type archiveList struct {
 	box   *container
 	items []archived
@@ -38,7 +38,8 @@ func (a *archiveList) file(e entry) {
 	a.add(archived{entry: e})
 }
 
-// symlink notes a symbolic link. Target is relative to the link's folder; an absolute one leads out.
+// symlink notes a symbolic link. Target is relative to the link's folder; an absolute one leads
+// out.
 func (a *archiveList) symlink(name, target string) {
 	if target == "" || target[0] == '/' {
 		a.box.left.links++
@@ -48,7 +49,8 @@ func (a *archiveList) symlink(name, target string) {
 	a.add(archived{entry: entry{name: name}, target: target})
 }
 
-// hardLink notes another name for a file that came before. One to a file that is not in the archive is counted.
+// hardLink notes another name for a file that came before. One to a file that is not in the archive
+// is counted.
 func (a *archiveList) hardLink(name, target string) {
 	if a.named == nil {
 		a.named = map[string]int{}
@@ -69,7 +71,8 @@ func (a *archiveList) hardLink(name, target string) {
 	a.add(item)
 }
 
-// finish makes the container's entries: sorted, each name once, links followed, without what is left out.
+// finish makes the container's entries: sorted, each name once, links followed, without what is
+// left out.
 func (a *archiveList) finish(ctx context.Context) error {
 	slices.SortStableFunc(a.items, func(x, y archived) int { return strings.Compare(x.name, y.name) })
 	last := a.items[:0]
@@ -102,8 +105,9 @@ type linkFollower struct {
 // maxEnteredLinks is how many links to folders are followed in one archive.
 const maxEnteredLinks = 100_000
 
-// walk adds the files below the folder dir, which is a path free of links, under the name of shown. Above are
-// the folders, paths free of links too, that lead there. Nested counts the links on the way.
+// walk adds the files below the folder dir, which is a path free of links, under the name of shown.
+// Above are the folders, paths free of links too, that lead there. Nested counts the links on the
+// way.
 func (f *linkFollower) walk(dir, shown string, above []string, nested int) error {
 	prefix := dir
 	if dir != "" {
@@ -136,8 +140,8 @@ func (f *linkFollower) walk(dir, shown string, above []string, nested int) error
 	return nil
 }
 
-// follow adds what a symbolic link leads to under the name of shown, or counts the link. A link to one of the
-// folders above leads back to where it is.
+// follow adds what a symbolic link leads to under the name of shown, or counts the link. A link to
+// one of the folders above leads back to where it is.
 func (f *linkFollower) follow(link archived, shown string, above []string, nested int) error {
 	to, ok := f.resolve(path.Dir(link.name), link.target)
 	if !ok {
@@ -184,8 +188,9 @@ func (f *linkFollower) find(name string) (archived, bool) {
 	return f.items[i], true
 }
 
-// resolve follows target from the folder dir to a path free of links. It fails where the way leads out of the
-// archive or goes round. A target that begins with a slash, which only hardLink makes, begins at the archive's root.
+// resolve follows target from the folder dir to a path free of links. It fails where the way leads
+// out of the archive or goes round. A target that begins with a slash, which only hardLink makes,
+// begins at the archive's root.
 func (f *linkFollower) resolve(dir, target string) (string, bool) {
 	const mostLinks = 40 // as Linux has it
 	var at []string

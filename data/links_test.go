@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// An item of a tree with links: a folder ends in a slash, "=>" makes a symbolic link, "==" a hard link; anything
-// else is a picture.
+// An item of a tree with links: a folder ends in a slash, "=>" makes a symbolic link, "==" a hard
+// link; anything else is a picture.
 var linkTrees = []struct {
 	name  string
 	items []string

@@ -26,9 +26,9 @@ type listed struct {
 	line        int // counted from 1; of a Parquet file, its row
 }
 
-// openList makes a set of the images that a file lists: a CSV with a line of column names, or a Parquet file. The
-// column path is needed; paths are relative to the list's folder. The column label gives the classes. It returns
-// nil for any other file.
+// openList makes a set of the images that a file lists: a CSV with a line of column names, or a
+// Parquet file. The column path is needed; paths are relative to the list's folder. The column
+// label gives the classes. It returns nil for any other file.
 func openList(_ context.Context, box *container, opts Options) (*Set, error) {
 	if box.what != "file" {
 		return nil, nil
@@ -38,7 +38,8 @@ func openList(_ context.Context, box *container, opts Options) (*Set, error) {
 		return nil, err
 	}
 	if opts.Frames {
-		return nil, errors.New("this is a list of images, and videos were asked for; give folders of frames or video files")
+		return nil, errors.New("this is a list of images, and videos were asked for; give folders of frames or " +
+			"video files")
 	}
 	list := &container{what: "list", root: box.root}
 	list.onDisk(func(e entry) string { return listedPlace(box.root, e.name) })
@@ -50,7 +51,8 @@ func openList(_ context.Context, box *container, opts Options) (*Set, error) {
 	names, there := make([]string, len(lines)), false
 	for i, l := range lines {
 		if i > 0 && l.path == lines[i-1].path {
-			return nil, fmt.Errorf("line %d lists %s, which line %d does too; list each image once", l.line, Text(l.path), lines[i-1].line)
+			return nil, fmt.Errorf("line %d lists %s, which line %d does too; list each image once",
+				l.line, Text(l.path), lines[i-1].line)
 		}
 		e := entry{name: l.path}
 		names[i] = e.name
@@ -60,7 +62,8 @@ func openList(_ context.Context, box *container, opts Options) (*Set, error) {
 		list.entries = append(list.entries, e)
 	}
 	if !there {
-		return nil, fmt.Errorf("none of the %d files that it lists is there, such as %s; paths are relative to the list's folder (%w)",
+		return nil, fmt.Errorf("none of the %d files that it lists is there, such as %s; paths are relative to "+
+			"the list's folder (%w)",
 			len(lines), Text(names[0]), fs.ErrNotExist)
 	}
 	if err := anyLooksLikeImage(list, list.entries); err != nil {
@@ -97,7 +100,8 @@ func (l *layout) byList(lines []listed) error {
 	return nil
 }
 
-// listedName is the name of an image in a list: its path, relative to the list's folder where it lies in it.
+// listedName is the name of an image in a list: its path, relative to the list's folder where it
+// lies in it.
 func listedName(root, name string) string {
 	if filepath.IsAbs(name) {
 		if abs, err := filepath.Abs(root); err == nil {
@@ -147,7 +151,8 @@ func readList(name string) ([]listed, error) {
 }
 
 // errNoPath is a file without the column that makes it a list.
-var errNoPath = errors.New("it has no column path; a list of images begins with a line of column names such as path,label")
+var errNoPath = errors.New("it has no column path; a list of images begins with a line of column names such as " +
+	"path,label")
 
 // csvList reads a CSV whose first line names its columns.
 func csvList(r io.Reader, comma rune) ([]listed, error) {
@@ -177,7 +182,8 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 		}
 		at, _ := in.FieldPos(0)
 		if len(record) != columns {
-			return nil, fmt.Errorf("line %d has %d fields where the first line names %d columns", at, len(record), columns)
+			return nil, fmt.Errorf("line %d has %d fields where the first line names %d columns",
+				at, len(record), columns)
 		}
 		l := listed{path: strings.Clone(strings.TrimSpace(record[paths])), line: at}
 		if labels >= 0 {
@@ -208,7 +214,8 @@ func column(head []string, name string) int {
 	})
 }
 
-// parquetList reads the columns path and label of a Parquet file. The library panics on some damaged files.
+// parquetList reads the columns path and label of a Parquet file. The library panics on some
+// damaged files.
 func parquetList(r io.ReaderAt, size int64) (lines []listed, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -243,8 +250,8 @@ func parquetList(r io.ReaderAt, size int64) (lines []listed, err error) {
 	return lines, checkListed(lines)
 }
 
-// parquetColumn reads a column of strings or whole numbers as text, null as "". It returns nil if there is no such
-// column.
+// parquetColumn reads a column of strings or whole numbers as text, null as "". It returns nil if
+// there is no such column.
 func parquetColumn(file *parquet.File, name string) ([]string, error) {
 	leaf, ok := file.Schema().Lookup(name)
 	if !ok || leaf.MaxRepetitionLevel > 0 {

@@ -13,8 +13,9 @@ import (
 // maxPaths is how many paths a pattern may stand for.
 const maxPaths = 1 << 20
 
-// expand returns the paths that a pattern stands for, sorted within each alternative of its braces, and whether it
-// is a pattern at all. A path that names something on the disk is none, whatever letters it has.
+// expand returns the paths that a pattern stands for, sorted within each alternative of its braces,
+// and whether it is a pattern at all. A path that names something on the disk is none, whatever
+// letters it has.
 func expand(pattern string) (paths []string, several bool, err error) {
 	if isBuiltin(pattern) || !strings.ContainsAny(pattern, "*?[{") {
 		return []string{pattern}, false, nil
@@ -46,7 +47,8 @@ func expand(pattern string) (paths []string, several bool, err error) {
 	return paths, true, nil
 }
 
-// braces expands {a,b} and {000..127} as shells do. Braces that hold neither a comma nor a range stay.
+// braces expands {a,b} and {000..127} as shells do. Braces that hold neither a comma nor a range
+// stay.
 func braces(word string) ([]string, error) {
 	for open := range len(word) {
 		if word[open] != '{' {
@@ -132,8 +134,8 @@ func alternatives(inside string) ([]string, error) {
 	return all, nil
 }
 
-// numberRange counts from first to last, up or down, with as many digits as the longer of them where one has zeros
-// in front. It returns nil if these are no numbers.
+// numberRange counts from first to last, up or down, with as many digits as the longer of them
+// where one has zeros in front. It returns nil if these are no numbers.
 func numberRange(first, last string) ([]string, error) {
 	a, err1 := strconv.ParseUint(first, 10, 62)
 	b, err2 := strconv.ParseUint(last, 10, 62)
@@ -157,8 +159,8 @@ func numberRange(first, last string) ([]string, error) {
 	return words, nil
 }
 
-// prefixes gives each of several paths the folder that its images' names begin with: its own last name. Where two
-// are the same, as many folders before it are added as make them differ.
+// prefixes gives each of several paths the folder that its images' names begin with: its own last
+// name. Where two are the same, as many folders before it are added as make them differ.
 func prefixes(paths []string) ([]string, error) {
 	full := make([]string, len(paths))
 	at := map[string]string{}

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Archives may be in WebDataset's form: the files of one sample share a key, which is their path up to the first
-// dot of the base name, and a picture's label lies beside it:
+// Archives may be in WebDataset's form: the files of one sample share a key, which is their path up
+// to the first dot of the base name, and a picture's label lies beside it:
 //
 //	cat/0001.jpg  cat/0001.cls  cat/0001.json
 //
-// The label is the member "label" of the .json, text or a whole number; else the content of the .cls; else that
-// of the .txt, if no folder gives a class and the texts are no captions. Of these kinds, the first that every
-// picture has is taken.
+// The label is the member "label" of the .json, text or a whole number; else the content of the
+// .cls; else that of the .txt, if no folder gives a class and the texts are no captions. Of these
+// kinds, the first that every picture has is taken.
 
 // sidecar is a kind of file that may hold the label of the picture beside it.
 type sidecar struct {
@@ -41,8 +41,8 @@ func sampleKey(name string) string {
 	return folder + key
 }
 
-// besides labels the pictures of an archive by the files beside them, where these hold labels, and returns the
-// others without the files that belong to a picture.
+// besides labels the pictures of an archive by the files beside them, where these hold labels, and
+// returns the others without the files that belong to a picture.
 func besides(ctx context.Context, box *container, images, others []entry, lay *layout) ([]entry, error) {
 	if box.what == "folder" || box.what == "file" || box.what == "list" {
 		return others, nil
@@ -120,7 +120,8 @@ func readSidecars(ctx context.Context, box *container, names []string, by map[st
 func lineLabel(content []byte) (string, bool) {
 	const longest = 200
 	text := strings.TrimSpace(string(bytes.TrimPrefix(content, []byte("\ufeff"))))
-	return norm.NFC.String(text), text != "" && len(text) <= longest && utf8.ValidString(text) && !strings.ContainsAny(text, "\r\n\x00")
+	ok := text != "" && len(text) <= longest && utf8.ValidString(text) && !strings.ContainsAny(text, "\r\n\x00")
+	return norm.NFC.String(text), ok
 }
 
 // jsonLabel is the member "label" of a JSON object.
@@ -139,7 +140,8 @@ func jsonLabel(content []byte) (string, bool) {
 	return strconv.FormatInt(n, 10), err == nil
 }
 
-// captions tells whether texts describe single pictures rather than classes: most of them come once.
+// captions tells whether texts describe single pictures rather than classes: most of them come
+// once.
 func captions(texts []string) bool {
 	distinct := map[string]bool{}
 	for _, t := range texts {
@@ -148,7 +150,8 @@ func captions(texts []string) bool {
 	return len(distinct) > 1 && 2*len(distinct) > len(texts)
 }
 
-// compareLabels returns the order of classes: that of numbers if all labels are whole numbers, else byte-wise.
+// compareLabels returns the order of classes: that of numbers if all labels are whole numbers, else
+// byte-wise.
 func compareLabels(labels []string) func(a, b string) int {
 	for _, l := range labels {
 		if n, err := strconv.Atoi(l); err != nil || strconv.Itoa(n) != l {

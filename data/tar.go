@@ -15,8 +15,8 @@ import (
 // tarBlock is the length of a tar header.
 const tarBlock = 512
 
-// looksTar tells whether head, the first 512 bytes of a file, are a tar header: of POSIX or GNU by their magic,
-// of older ones by the checksum.
+// looksTar tells whether head, the first 512 bytes of a file, are a tar header: of POSIX or GNU by
+// their magic, of older ones by the checksum.
 func looksTar(head []byte) bool {
 	if len(head) < tarBlock {
 		return false
@@ -44,8 +44,8 @@ func looksTar(head []byte) bool {
 	return digits > 0 && want == sum
 }
 
-// indexTar reads the headers of a tar once and remembers where each file lies. A tar that ends inside a file
-// or a header is an error; one that only lacks the end-of-archive marker is whole.
+// indexTar reads the headers of a tar once and remembers where each file lies. A tar that ends
+// inside a file or a header is an error; one that only lacks the end-of-archive marker is whole.
 func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, error) {
 	box := &container{what: "tar"}
 	list := archiveList{box: box}
@@ -74,7 +74,8 @@ func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 		switch header.Typeflag {
 		case tar.TypeReg:
 			if last.size > size-last.at {
-				return nil, fmt.Errorf("tar ends in the middle of %s, after %d whole files; copy it again", Text(last.name), list.files)
+				return nil, fmt.Errorf("tar ends in the middle of %s, after %d whole files; copy it again",
+					Text(last.name), list.files)
 			}
 			list.file(last)
 			continue
@@ -115,7 +116,8 @@ func tarEnds(err error, after string, count int) error {
 	return fmt.Errorf("tar is damaged after %s, after %d entries (%w); copy it again", after, count, err)
 }
 
-// zeros tells whether what lies from a place on is zeros, and less than padding and end mark may be together.
+// zeros tells whether what lies from a place on is zeros, and less than padding and end mark may be
+// together.
 func zeros(file io.ReaderAt, from, to int64) bool {
 	var tail [3 * tarBlock]byte
 	if from > to || to-from >= int64(len(tail)) {
@@ -138,8 +140,8 @@ func sparse(h *tar.Header) bool {
 	return false
 }
 
-// window reads a file forward through a small buffer, so that neighbouring tar headers cost one read
-// together, and knows where it is, which tar.Reader does not tell.
+// window reads a file forward through a small buffer, so that neighbouring tar headers cost one
+// read together, and knows where it is, which tar.Reader does not tell.
 type window struct {
 	file      io.ReaderAt
 	size, pos int64

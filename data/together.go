@@ -42,8 +42,8 @@ func openMembers(ctx context.Context, paths, prefixes []string, opts Options) ([
 	return list, nil
 }
 
-// together makes one set of several. Classes of the same name are the same class; if one of the sets is unlabelled,
-// all are. It owns the sets, also after an error.
+// together makes one set of several. Classes of the same name are the same class; if one of the
+// sets is unlabelled, all are. It owns the sets, also after an error.
 func together(list []member) (*Set, error) {
 	b := &joined{sets: make([]*Set, len(list))}
 	for m := range list {
@@ -69,7 +69,8 @@ func together(list []member) (*Set, error) {
 		files[i] = names[p]
 		if i > 0 && files[i] == files[i-1] {
 			b.close()
-			return nil, fmt.Errorf("two images are called %s; give their folder once, or rename one of the paths", Text(files[i]))
+			return nil, fmt.Errorf("two images are called %s; give their folder once, or rename one of the paths",
+				Text(files[i]))
 		}
 	}
 	s := &Set{kind: b.kind(), backend: b}

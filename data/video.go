@@ -34,8 +34,8 @@ const videoExtensions = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3g
 // DefaultFPS is how many frames a second are taken from a video file.
 const DefaultFPS = 5
 
-// frameEdge is the shorter side, in pixels, that frames of larger video files are made smaller to; maxFrameBytes is
-// what all of them may take on disk.
+// frameEdge is the shorter side, in pixels, that frames of larger video files are made smaller to;
+// maxFrameBytes is what all of them may take on disk.
 const (
 	frameEdge     = 256
 	maxFrameBytes = 32 << 30
@@ -108,9 +108,9 @@ func (c clips) addImages(ctx context.Context, box *container, images []entry) er
 	return nil
 }
 
-// openFrames makes a set of the frames of the videos in a container, nil if there are none. A video is a folder of
-// images, an animated GIF or a video file. The videos take the place that images have in other sets: their paths say
-// what is a class and what is a part.
+// openFrames makes a set of the frames of the videos in a container, nil if there are none. A video
+// is a folder of images, an animated GIF or a video file. The videos take the place that images
+// have in other sets: their paths say what is a class and what is a part.
 func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err error) {
 	images, others, err := findImages(ctx, box)
 	if err != nil {
@@ -196,8 +196,8 @@ func (v *videoFrames) set(list []*clip, part Part) (*Set, error) {
 	return s, nil
 }
 
-// unpack has ffmpeg write the frames of video files to a temporary folder, where they lie until the set is closed: so
-// any of them can be read at any time, and is the same each time.
+// unpack has ffmpeg write the frames of video files to a temporary folder, where they lie until the
+// set is closed: so any of them can be read at any time, and is the same each time.
 func (v *videoFrames) unpack(ctx context.Context, files []entry, opts Options, found clips) error {
 	first := Text(files[0].name)
 	if v.box.root == "" {
@@ -237,7 +237,8 @@ func (v *videoFrames) unpack(ctx context.Context, files []entry, opts Options, f
 	return nil
 }
 
-// unpackAll unpacks the videos, as many at once as there are processors, and returns for each why it cannot be read.
+// unpackAll unpacks the videos, as many at once as there are processors, and returns for each why
+// it cannot be read.
 func (v *videoFrames) unpackAll(ctx context.Context, ffmpeg string, files []entry, opts Options) ([]error, error) {
 	failures := make([]error, len(files))
 	workers, ctx := errgroup.WithContext(ctx)
@@ -259,7 +260,8 @@ func (v *videoFrames) unpackAll(ctx context.Context, ffmpeg string, files []entr
 				opts.Progress(done, len(files))
 			}
 			if total > maxFrameBytes {
-				return fmt.Errorf("the frames of the first %d of %d videos take more than the %d GiB that they may have in %s; "+
+				return fmt.Errorf("the frames of the first %d of %d videos take more than the %d GiB that they "+
+					"may have in %s; "+
 					"take fewer frames a second", done, len(files), maxFrameBytes>>30, os.TempDir())
 			}
 			return ctx.Err()
@@ -277,10 +279,12 @@ func unpackOne(ctx context.Context, ffmpeg, file, to string, fps float64) (int64
 		return 0, err
 	}
 	scale := fmt.Sprintf("fps=%v,scale=w='if(gt(iw,ih),-1,min(%d,iw))':h='if(gt(iw,ih),min(%d,ih),-1)'", fps, frameEdge, frameEdge)
-	// Only local files: what is named like a video may be a list of addresses. The plain decoders, so that every
-	// machine sees the same.
-	c := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-loglevel", "error", "-protocol_whitelist", "file", "-threads", "1", "-i", "file:"+file,
-		"-map", "0:v:0", "-vf", scale, "-pix_fmt", "rgb24", "-flags", "+bitexact", "-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
+	// Only local files: what is named like a video may be a list of addresses. The plain decoders,
+	// so that every machine sees the same.
+	c := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-loglevel", "error",
+		"-protocol_whitelist", "file", "-threads", "1", "-i", "file:"+file,
+		"-map", "0:v:0", "-vf", scale, "-pix_fmt", "rgb24", "-flags", "+bitexact",
+		"-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
 	var said bytes.Buffer
 	c.Stderr = &said
 	err := c.Run()

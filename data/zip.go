@@ -25,7 +25,8 @@ var ErrSplit = errors.New("this is one part of a split zip; " +
 
 // splitName tells whether an ending is that of a part of a split zip: .z01 and so on.
 func splitName(ending string) bool {
-	return len(ending) == 4 && ending[:2] == ".z" && ending[2] >= '0' && ending[2] <= '9' && ending[3] >= '0' && ending[3] <= '9'
+	number, ok := strings.CutPrefix(ending, ".z")
+	return ok && len(number) == 2 && strings.Trim(number, "0123456789") == ""
 }
 
 // maxLinkBytes is the longest target of a symbolic link.
@@ -38,7 +39,8 @@ func indexZip(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 	}
 	archive, err := zip.NewReader(file, size)
 	if errors.Is(err, zip.ErrFormat) {
-		return nil, errors.New("the zip has no directory at its end, so it is cut short or no zip at all; copy it again")
+		return nil, errors.New("the zip has no directory at its end, so it is cut short or no zip at all; copy " +
+			"it again")
 	}
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // odd paths do no harm here: nothing is unpacked
 		return nil, fmt.Errorf("the zip is damaged (%w); copy it again", err)
@@ -92,7 +94,8 @@ const (
 
 // zipMethods names ways of packing that are not read (APPNOTE.TXT, section 4.4.5).
 var zipMethods = map[uint16]string{
-	9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 96: "JPEG variant", 97: "WavPack", 98: "PPMd", 99: "AES encryption",
+	9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 96: "JPEG variant",
+	97: "WavPack", 98: "PPMd", 99: "AES encryption",
 }
 
 // openZipped opens one file of a zip, or says why that cannot be.
@@ -125,8 +128,8 @@ func zipLink(f *zip.File) (string, error) {
 	return string(target), err
 }
 
-// splitZip looks for the marks of a split zip: the signature before its first part, or a directory that says
-// that it lies on another part than the first.
+// splitZip looks for the marks of a split zip: the signature before its first part, or a directory
+// that says that it lies on another part than the first.
 func splitZip(file io.ReaderAt, size int64) bool {
 	var head [4]byte
 	if n, _ := file.ReadAt(head[:], 0); n == 4 && string(head[:]) == "PK\x07\x08" {
@@ -150,10 +153,11 @@ func splitZip(file io.ReaderAt, size int64) bool {
 	return disk > 0 || first > 0
 }
 
-// zipNames decodes the names in a zip's directory. One that the zip declares as UTF-8, by a flag or beside it in
-// an extra field, is that. Others are bytes: UTF-8 if all of them are, else Shift-JIS if that reads well and code
-// page 437 does not, else code page 437, which the format's text prescribes. Only then is a backslash a separator:
-// as the second byte of a Japanese letter it is none, nor in a name that Unix wrote.
+// zipNames decodes the names in a zip's directory. One that the zip declares as UTF-8, by a flag or
+// beside it in an extra field, is that. Others are bytes: UTF-8 if all of them are, else Shift-JIS
+// if that reads well and code page 437 does not, else code page 437, which the format's text
+// prescribes. Only then is a backslash a separator: as the second byte of a Japanese letter it is
+// none, nor in a name that Unix wrote.
 func zipNames(files []*zip.File) []string {
 	names := make([]string, len(files))
 	var unknown []int
@@ -199,8 +203,8 @@ func ascii(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// unicodePath returns the name in Info-ZIP's Unicode Path extra field: a version, the CRC-32 of the name that it
-// stands for, and the name in UTF-8.
+// unicodePath returns the name in Info-ZIP's Unicode Path extra field: a version, the CRC-32 of the
+// name that it stands for, and the name in UTF-8.
 func unicodePath(f *zip.File) (string, bool) {
 	const tag = 0x7075
 	for extra := f.Extra; len(extra) >= 4; {
@@ -218,8 +222,8 @@ func unicodePath(f *zip.File) (string, bool) {
 	return "", false
 }
 
-// readsAsCP437 tells whether bytes above 127 in a name look like letters of western words: accented letters of
-// code page 437, each beside a plain letter or another such one.
+// readsAsCP437 tells whether bytes above 127 in a name look like letters of western words: accented
+// letters of code page 437, each beside a plain letter or another such one.
 func readsAsCP437(name string) bool {
 	accented := func(c byte) bool { return c >= 0x80 && c <= 0xa5 || c == 0xe1 } // e1 is the German sharp s
 	letter := func(i int) bool {
@@ -237,8 +241,8 @@ func readsAsCP437(name string) bool {
 	return true
 }
 
-// readsAsShiftJIS tells whether a name decodes to Japanese text without a gap. A narrow kana, which is a single
-// byte, must stand beside another Japanese letter.
+// readsAsShiftJIS tells whether a name decodes to Japanese text without a gap. A narrow kana, which
+// is a single byte, must stand beside another Japanese letter.
 func readsAsShiftJIS(name string) bool {
 	text, err := japanese.ShiftJIS.NewDecoder().String(name)
 	if err != nil {

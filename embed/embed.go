@@ -30,13 +30,13 @@ type Options struct {
 	Layer   encoder.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
 	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
-	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep
-	// them. There is then no journal and nothing to resume: a run that was stopped is made again, and
-	// Put must not mind rows that it has seen.
+	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not
+	// keep them. There is then no journal and nothing to resume: a run that was stopped is made
+	// again, and Put must not mind rows that it has seen.
 	Put func(ctx context.Context, rows []vectors.Row) error
-	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been.
-	// The encoder, the images, the layer, the batch, the precision and the engine must be those that
-	// the run began with. Without a journal the run begins.
+	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not
+	// been. The encoder, the images, the layer, the batch, the precision and the engine must be
+	// those that the run began with. Without a journal the run begins.
 	Resume bool
 	MaxBad float64           // share of the images that may be unreadable; they get no row
 	Events func(event.Event) // told everything: Start, Progress, Bad, Done; may be nil
@@ -61,7 +61,8 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 			return nil, err
 		}
 	} else if o.Resume {
-		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows replace those that are there")
+		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows " +
+			"replace those that are there")
 	}
 	if o.Layer == "" {
 		o.Layer = encoder.Backbone
@@ -239,7 +240,8 @@ func (j *job) skipped(i int, err error) error {
 func finite(b encoder.Embedding, set *data.Set, dim int) error {
 	for i, v := range b.Rows {
 		if v-v != 0 {
-			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged", set.Name(b.Images[i/dim]), v)
+			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged",
+				set.Name(b.Images[i/dim]), v)
 		}
 	}
 	return nil

@@ -30,7 +30,8 @@ type terms struct {
 	Engine    string `json:"engine"`
 }
 
-// The journal's format, and the one before frames had digests. A run that began in the latter goes on in it.
+// The journal's format, and the one before frames had digests. A run that began in the latter goes
+// on in it.
 const (
 	journalFormat = "moco embed journal 2"
 	journalPlain  = "moco embed journal 1"
@@ -51,7 +52,8 @@ func (t terms) differences(other terms) string {
 	return strings.Join(list, ", ")
 }
 
-// frame is what one batch added: a row for each of some images, and the images before next that could not be read.
+// frame is what one batch added: a row for each of some images, and the images before next that
+// could not be read.
 type frame struct {
 	images, bad []uint32
 	next        uint64
@@ -62,8 +64,8 @@ type frame struct {
 // digestBytes is what a digest takes: the size and the sum.
 const digestBytes = 8 + sha256.Size
 
-// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the digests, the rows, a
-// CRC-32C of all of it. Little endian.
+// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the
+// digests, the rows, a CRC-32C of all of it. Little endian.
 func (f *frame) append(raw []byte) []byte {
 	start := len(raw)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
@@ -99,7 +101,8 @@ type frames struct {
 	frame frame
 }
 
-// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end, errTorn an end in the middle.
+// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end,
+// errTorn an end in the middle.
 func (f *frames) read() error {
 	const fixed = 16
 	f.raw = append(f.raw[:0], make([]byte, fixed)...)
@@ -165,8 +168,8 @@ func (f *frames) read() error {
 	return nil
 }
 
-// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames, appended. It lies beside the output, which is
-// made from it at the end.
+// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames,
+// appended. It lies beside the output, which is made from it at the end.
 type journal struct {
 	file  *os.File // nil: it only counts
 	terms terms
@@ -178,7 +181,8 @@ type journal struct {
 	raw   []byte
 }
 
-// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has no whole first line.
+// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has
+// no whole first line.
 func createJournal(path string, t terms, total int) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -206,7 +210,9 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	}
 	length = int64(len(head))
 	d := json.NewDecoder(bytes.NewReader(head))
-	if err := d.Decode(&t); err != nil || t.Format != journalFormat && t.Format != journalPlain || t.Dim < 1 || t.Dim > 1<<24 || t.Batch < 1 || t.Batch > 1<<24 {
+	const most = 1 << 24
+	sound := d.Decode(&t) == nil && (t.Format == journalFormat || t.Format == journalPlain)
+	if !sound || t.Dim < 1 || t.Dim > most || t.Batch < 1 || t.Batch > most {
 		return t, 0, fmt.Errorf("its first line is not that of a journal: %.80q", head)
 	}
 	return t, length, nil

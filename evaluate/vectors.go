@@ -23,11 +23,12 @@ type Match struct {
 	Unchecked int    // images whose row does not say of what bytes it was made: files of earlier versions and other tools
 }
 
-// FromVectors reads the features of a set's images from a file of package vectors instead of encoding the images
-// again. Rows and images are matched by path, and labels are the set's. The rows come in the set's order and are
-// scaled to length one where they are not. Images without a row, and those whose bytes are not the ones that were
-// embedded, are left out and counted in Bad, as unreadable ones are; Match has the numbers. To compare bytes, every
-// image's file is read, though not decoded. A path that is there twice is an error, and so is a file none of whose rows
+// FromVectors reads the features of a set's images from a file of package vectors instead of
+// encoding the images again. Rows and images are matched by path, and labels are the set's. The
+// rows come in the set's order and are scaled to length one where they are not. Images without a
+// row, and those whose bytes are not the ones that were embedded, are left out and counted in Bad,
+// as unreadable ones are; Match has the numbers. To compare bytes, every image's file is read,
+// though not decoded. A path that is there twice is an error, and so is a file none of whose rows
 // is of an image.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
 	e, rows, match, err := readVectors(ctx, path, set)
@@ -50,7 +51,8 @@ func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Ma
 	match.Missing = e.Bad - match.Replaced
 	e.Features = e.Features[:e.Len()*e.Dim]
 	if e.Len() == 0 {
-		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have changed); embed them again",
+		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have "+
+			"changed); embed them again",
 			path, match.Replaced)
 	}
 	return e, match, nil
@@ -114,15 +116,17 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 	}
 	match.Foreign = len(foreign)
 	if matched == 0 {
-		return nil, nil, match, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first path is %q, that of the images %q; "+
-			"give the data that were embedded, by the same path (names are relative to it; in files of earlier versions "+
+		return nil, nil, match, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first "+
+			"path is %q, that of the images %q; "+
+			"give the data that were embedded, by the same path (names are relative to it; in files of earlier "+
+			"versions "+
 			"they lack the folders that all images lie in, so embed again)", n, path, set.Len(), first, set.Name(0))
 	}
 	return e, rows, match, nil
 }
 
-// compare drops the rows of images whose bytes are not those that were embedded, and counts. An image that cannot be
-// read now is one of them.
+// compare drops the rows of images whose bytes are not those that were embedded, and counts. An
+// image that cannot be read now is one of them.
 func (rows foundRows) compare(ctx context.Context, set *data.Set, match *Match) error {
 	replaced := make([]bool, len(rows))
 	workers, ctx := errgroup.WithContext(ctx)

@@ -133,7 +133,8 @@ func (m *manifest) check(folder string) error {
 			return fmt.Errorf("a shard that was written is gone: %w", err)
 		}
 		if info.Size() != s.Bytes {
-			return fmt.Errorf("%s has %d bytes, and was written with %d; pack into another folder", s.Name, info.Size(), s.Bytes)
+			return fmt.Errorf("%s has %d bytes, and was written with %d; pack into another folder",
+				s.Name, info.Size(), s.Bytes)
 		}
 	}
 	return nil

@@ -1,6 +1,6 @@
-// Package pack writes the pictures of a set as tar shards in WebDataset's form: FOLDER/000000.tar and so on, each
-// picture with its name and label beside it, so that they can be read in order from a disk or a share. Pictures may be
-// made smaller once, here, instead of in every epoch.
+// Package pack writes the pictures of a set as tar shards in WebDataset's form: FOLDER/000000.tar
+// and so on, each picture with its name and label beside it, so that they can be read in order from
+// a disk or a share. Pictures may be made smaller once, here, instead of in every epoch.
 //
 // A shard holds for picture number 42 of the set
 //
@@ -8,8 +8,9 @@
 //	000000042.jpg    the picture
 //	000000042.json   {"name": "cat/x.jpg", "label": "cat"}
 //
-// The same set and options give the same bytes. A shard appears whole or not at all, and FOLDER/pack.json says which
-// are done, so that a run which was stopped goes on. The folder is a path for package data.
+// The same set and options give the same bytes. A shard appears whole or not at all, and
+// FOLDER/pack.json says which are done, so that a run which was stopped goes on. The folder is a
+// path for package data.
 package pack
 
 import (
@@ -106,7 +107,8 @@ func (o *Options) check() error {
 	}
 	switch {
 	case o.Side < 0 || o.Images < 1 || o.Bytes < 1:
-		return fmt.Errorf("pack with a side of %d pixels, %d images and %d bytes a shard: none can be negative", o.Side, o.Images, o.Bytes)
+		return fmt.Errorf("pack with a side of %d pixels, %d images and %d bytes a shard: none can be negative",
+			o.Side, o.Images, o.Bytes)
 	case o.Quality < 1 || o.Quality > 100:
 		return fmt.Errorf("a JPEG quality of %d: must be 1 to 100", o.Quality)
 	case o.MaxBad < 0 || o.MaxBad > 1:
@@ -115,7 +117,8 @@ func (o *Options) check() error {
 	return nil
 }
 
-// begin reads the manifest of a stopped run, or writes one. It refuses to touch what another run made.
+// begin reads the manifest of a stopped run, or writes one. It refuses to touch what another run
+// made.
 func (r *run) begin() error {
 	path := filepath.Join(r.o.Out, manifestName)
 	fresh := newManifest(&r.o)

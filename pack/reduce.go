@@ -18,8 +18,9 @@ var endings = map[string]string{
 	"jpeg": ".jpg", "png": ".png", "gif": ".gif", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "heic": ".heic", "heif": ".heif", "avif": ".avif",
 }
 
-// make makes image i ready for a shard. A picture that need not be smaller keeps its file's bytes. Others are decoded,
-// upright, and become JPEG if they are made smaller, else PNG, which loses nothing.
+// make makes image i ready for a shard. A picture that need not be smaller keeps its file's bytes.
+// Others are decoded, upright, and become JPEG if they are made smaller, else PNG, which loses
+// nothing.
 func (o *Options) make(i int) packed {
 	p := packed{image: i}
 	if p.err = p.describe(o.Data); p.err != nil {

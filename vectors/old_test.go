@@ -11,8 +11,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Files from before rows had a size and a sum are read, and those of other tools that have other things in columns of
-// these names.
+// Files from before rows had a size and a sum are read, and those of other tools that have other
+// things in columns of these names.
 func TestFilesWithoutDigests(t *testing.T) {
 	t.Parallel()
 	parquetOf := func(write func(b *bytes.Buffer) error) string {

@@ -22,7 +22,8 @@ type parquetRow struct {
 	Vector []float32 `parquet:"vector,list"` // numbers hardly compress
 }
 
-// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a reader may read at once.
+// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a
+// reader may read at once.
 const groupBytes = 16 << 20
 
 func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
@@ -50,8 +51,9 @@ func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
-// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message, in base64. Parquet knows only lists; this says
-// that the vector's have a fixed size. Numbers of fields are those of Arrow's Schema.fbs and Message.fbs.
+// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message,
+// in base64. Parquet knows only lists; this says that the vector's have a fixed size. Numbers of
+// fields are those of Arrow's Schema.fbs and Message.fbs.
 func arrowSchema(dim int) string {
 	b := flatbuffers.NewBuilder(512)
 	vector := func(items ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
@@ -120,8 +122,8 @@ type rowReader interface {
 	Close() error
 }
 
-// digested tells whether a file has the columns that Save writes beside path, label and vector. Other tools' files may
-// have other things under these names.
+// digested tells whether a file has the columns that Save writes beside path, label and vector.
+// Other tools' files may have other things under these names.
 func digested(schema *parquet.Schema) bool {
 	for name, kind := range map[string]parquet.Kind{"size": parquet.Int64, "sha256": parquet.ByteArray} {
 		if leaf, ok := schema.Lookup(name); !ok || leaf.Node.Type().Kind() != kind {

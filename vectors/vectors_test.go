@@ -246,7 +246,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestForeignTable: a table of other columns is refused; damage anywhere is an error or other rows, never a crash.
+// TestForeignTable: a table of other columns is refused; damage anywhere is an error or other rows,
+// never a crash.
 func TestForeignTable(t *testing.T) {
 	table, _ := files(t, ".parquet")
 	if _, err := newParquet(bytes.NewReader(bytes.ReplaceAll(table, []byte("vector"), []byte("wector"))), int64(len(table))); err == nil || !strings.Contains(err.Error(), "column") {

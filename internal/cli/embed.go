@@ -18,9 +18,9 @@ have length one, so the dot product of two is their cosine similarity. Labels ar
 folders, where there are any.
 
 The ending of --out picks the format: .parquet (columns path, label, size, sha256, vector: a list of
-float32 of fixed size), .npy (an array, with the rest in FILE.npy.jsonl beside it), or .jsonl (a JSON
-object a line). Size and SHA-256 are of the image's bytes: by them, commands that take --vectors
-notice an image that was replaced.
+float32 of fixed size), .npy (an array, with the rest in FILE.npy.jsonl beside it), or .jsonl (a
+JSON object a line). Size and SHA-256 are of the image's bytes: by them, commands that take
+--vectors notice an image that was replaced.
 
 Memory does not grow with the number of images. Ctrl-C keeps what is done in FILE.part; --resume
 goes on and gives the same bytes as if nothing had happened. Images that cannot be read are named,

@@ -112,6 +112,7 @@ func (v *packView) text(e event.Event) {
 		v.bar.at(e.Done, fmt.Sprintf("%s  %.0f images/s", e.Name, e.ImagesPerSecond))
 	case pack.Done:
 		v.bar.clear()
-		v.screen.say("Done: %d images in %d shards of %d MB in all%s: %s", e.Images, e.Shards, e.Bytes>>20, badImages(e.BadImages), e.Out)
+		v.screen.say("Done: %d images in %d shards of %d MB in all%s: %s",
+			e.Images, e.Shards, e.Bytes>>20, badImages(e.BadImages), e.Out)
 	}
 }

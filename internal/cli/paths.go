@@ -7,14 +7,14 @@ import (
 )
 
 // pathsHelp says what a flag for images takes.
-const pathsHelp = `A PATH of images is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one, a
-folder of such shards, a list (CSV or Parquet with the columns path and label), CIFAR-10/100 binary
-files, IDX files, or builtin:train. It may be a pattern ('*.tar', 'shards/{000..127}.tar', '{a,b}'),
-and its flag may be given several times; names of images then begin with their path's last name. One
-line tells what is left out.`
+const pathsHelp = `A PATH of images is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one,
+a folder of such shards, a list (CSV or Parquet with the columns path and label), CIFAR-10/100
+binary files, IDX files, or builtin:train. It may be a pattern ('*.tar', 'shards/{000..127}.tar',
+'{a,b}'), and its flag may be given several times; names of images then begin with their path's last
+name. One line tells what is left out.`
 
-// paths is the value of a flag that names images. Given several times, the flag stands for all of its
-// paths, which are kept as a pattern of package data: {a,b}.
+// paths is the value of a flag that names images. Given several times, the flag stands for all of
+// its paths, which are kept as a pattern of package data: {a,b}.
 type paths struct {
 	to    *string
 	given []string
