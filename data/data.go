@@ -399,7 +399,13 @@ func (s *Set) take(keep []int) *Set {
 }
 
 // LeftOut tells what lies at the set's path and is not in the set.
-func (s *Set) LeftOut() LeftOut { return s.left }
+func (s *Set) LeftOut() LeftOut {
+	l := s.left
+	if l.Endings == nil { // as JSON a list, not null
+		l.Endings = []Count{}
+	}
+	return l
+}
 
 // Label returns the class of image i as an index into Classes, -1 if the set is unlabelled.
 func (s *Set) Label(i int) int {

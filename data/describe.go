@@ -25,7 +25,7 @@ type Info struct {
 	Groups      *Groups      `json:"groups,omitempty"`      // videos, or those of a list of pairs
 	LeftOut     LeftOut      `json:"left_out"`              // what lies beside the images
 	VideoFiles  int          `json:"video_files,omitempty"` // among the ignored: the set was not opened for its videos
-	Ignored     int          `json:"ignored"`               // LeftOut.Files, as before there was LeftOut
+	Ignored     int          `json:"ignored"`               // the files of left_out
 	IgnoredName string       `json:"ignored_example,omitempty"`
 	Looked      int          `json:"looked"`  // images looked at; the fields below are about these
 	Formats     []Format     `json:"formats"` // most frequent first
@@ -85,7 +85,7 @@ func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	info := Info{
 		Kind: s.kind, Images: n, Fingerprint: s.Fingerprint(),
 		Groups: s.describeGroups(), VideoFiles: s.left.Videos,
-		LeftOut: s.left, Ignored: s.left.Files, IgnoredName: s.left.Example,
+		LeftOut: s.LeftOut(), Ignored: s.left.Files, IgnoredName: s.left.Example,
 		Classes: make([]ClassCount, len(s.classes)), Formats: []Format{}, BadNames: []string{},
 	}
 	for i, name := range s.classes {
