@@ -354,3 +354,70 @@ func FuzzParquetList(f *testing.F) {
 		}
 	})
 }
+
+// Digests are of the bytes behind an image, whatever the set; reading some does not disturb others.
+func TestDigests(t *testing.T) {
+	t.Parallel()
+	gif := animation(3, 2)
+	dir := folder(t, map[string][]byte{"a/1.png": shade(1), "a/2.png": shade(2), "a.tar": packTar(file{"x.png", shade(3)})})
+	list := []string{filepath.Join(dir, "a"), filepath.Join(dir, "a.tar"), "builtin:test?n=2&size=8", onDisk(t, "x-images-idx3-ubyte", idxOf(2, 2, 2))}
+	s, err := OpenAll(context.Background(), list, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var before []Image
+	sums := map[Digest]string{}
+	for range 2 {
+		for i := range s.Len() {
+			var m Image
+			if err := s.Read(i, &m); err != nil {
+				t.Fatal(err)
+			}
+			if len(before) < s.Len() {
+				before = append(before, m)
+			} else if !bytes.Equal(before[i].Pix, m.Pix) {
+				t.Errorf("%s has changed", s.Name(i))
+			}
+		}
+		for i := range s.Len() {
+			d, err := s.Digest(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name, ok := sums[d]; ok && name != s.Name(i) {
+				t.Errorf("%s and %s have one digest", name, s.Name(i))
+			}
+			sums[d] = s.Name(i)
+			content, format, err := s.Stored(i, nil)
+			if strings.HasSuffix(s.Name(i), ".png") != (format == "png") || err != nil || int64(len(content)) != d.Size {
+				t.Errorf("%s is stored as %q, %d bytes (%v)", s.Name(i), format, len(content), err)
+			}
+		}
+	}
+	if len(sums) != s.Len() {
+		t.Errorf("%d digests of %d images", len(sums), s.Len())
+	}
+	frames := open(t, folder(t, map[string][]byte{"v/x.gif": gif, "w/1.png": shade(1), "w/2.png": shade(2)}), Options{Frames: true})
+	d, err := frames.Digest(1)
+	if err != nil || d.Size != int64(len(gif)) {
+		t.Errorf("a frame of an animation: %+v, %v", d, err)
+	}
+	if _, format, err := frames.Stored(0, nil); err != nil || format != "" {
+		t.Errorf("a frame of an animation is stored as %q (%v)", format, err)
+	}
+	for _, i := range []int{-1, s.Len()} {
+		if _, err := s.Digest(i); err == nil {
+			t.Errorf("image %d of %d has a digest", i, s.Len())
+		}
+	}
+}
+
+// idxOf is an IDX file of n images.
+func idxOf(n, h, w int) []byte {
+	raw := []byte{0, 0, 8, 3, 0, 0, 0, byte(n), 0, 0, 0, byte(h), 0, 0, 0, byte(w)}
+	for i := range n * h * w {
+		raw = append(raw, byte(i))
+	}
+	return raw
+}

@@ -154,10 +154,11 @@ func splitZip(file io.ReaderAt, size int64) bool {
 }
 
 // zipNames decodes the names in a zip's directory. One that the zip declares as UTF-8, by a flag or
-// beside it in an extra field, is that. Others are bytes: UTF-8 if all of them are, else Shift-JIS
-// if that reads well and code page 437 does not, else code page 437, which the format's text
-// prescribes. Only then is a backslash a separator: as the second byte of a Japanese letter it is
-// none, nor in a name that Unix wrote.
+// beside it in an extra field, is that; so is one whose bytes are. The others are taken together:
+// Shift-JIS if they read well as that and not as western words, else code page 437, which the
+// format's text prescribes. Unix writes bytes as its file systems have them: there, what reads as
+// neither stays as it is. Only then is a backslash a separator. As the second byte of a Japanese
+// letter it is none, nor in a name that Unix wrote.
 func zipNames(files []*zip.File) []string {
 	names := make([]string, len(files))
 	var unknown []int
@@ -165,42 +166,36 @@ func zipNames(files []*zip.File) []string {
 		names[i] = f.Name
 		if better, ok := unicodePath(f); ok {
 			names[i] = better
-		} else if f.Flags&zipUTF8 == 0 && !ascii(f.Name) {
+		} else if f.Flags&zipUTF8 == 0 && !utf8.ValidString(f.Name) {
 			unknown = append(unknown, i)
 		}
 	}
-	decodeNames(names, unknown)
+	dos, jis := true, true
+	for _, i := range unknown {
+		dos = dos && readsAsCP437(names[i])
+		jis = jis && readsAsShiftJIS(names[i])
+	}
+	for _, i := range unknown {
+		switch {
+		case jis && !dos:
+			names[i], _ = japanese.ShiftJIS.NewDecoder().String(names[i])
+		case dos || !fromUnix(files[i]):
+			names[i], _ = charmap.CodePage437.NewDecoder().String(names[i])
+		}
+	}
 	for i, f := range files {
-		const unix, macOS = 3, 19
-		if host := f.CreatorVersion >> 8; host != unix && host != macOS {
+		if !fromUnix(f) {
 			names[i] = strings.ReplaceAll(names[i], `\`, "/")
 		}
 	}
 	return names
 }
 
-// decodeNames decodes the names whose encoding nothing tells.
-func decodeNames(names []string, unknown []int) {
-	utf, dos, jis := true, true, true
-	for _, i := range unknown {
-		utf = utf && utf8.ValidString(names[i])
-		dos = dos && readsAsCP437(names[i])
-		jis = jis && readsAsShiftJIS(names[i])
-	}
-	if utf {
-		return
-	}
-	for _, i := range unknown {
-		if jis && !dos {
-			names[i], _ = japanese.ShiftJIS.NewDecoder().String(names[i])
-		} else {
-			names[i], _ = charmap.CodePage437.NewDecoder().String(names[i])
-		}
-	}
-}
-
-func ascii(name string) bool {
-	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+// fromUnix tells whether a zip's file was packed on Unix or macOS.
+func fromUnix(f *zip.File) bool {
+	const unix, macOS = 3, 19
+	host := f.CreatorVersion >> 8
+	return host == unix || host == macOS
 }
 
 // unicodePath returns the name in Info-ZIP's Unicode Path extra field: a version, the CRC-32 of the
