@@ -16,7 +16,6 @@ import (
 // notOurFlags are texts outside internal/cli that hold something like a flag of moco and are none, by
 // file: a part of each text, and the reason.
 var notOurFlags = map[string][]string{
-	"data/container.go":  {"pack it without --sparse"},                  // tar's
 	"pretrain/folder.go": {"# Repeat with: moco train --recipe config"}, // in config.yaml, for people
 }
 

@@ -17,7 +17,7 @@ var floors = map[string]int{
 	"weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/atomicfile/volatile": 1,
 	"graph": 1, "internal/job": 1, "picture": 1, "weights": 1,
 	"engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2, "onnx": 2,
-	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3,
+	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3, "pack": 3,
 	".":      4,
 	"recipe": 5, "internal/loader": 5, "internal/report": 5, "internal/bench": 5,
 	"encoder": 6,

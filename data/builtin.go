@@ -120,11 +120,20 @@ func (b *builtin) header(int) (string, int, int, error) { return "drawn", b.edge
 func (b *builtin) size(int) int64                       { return 0 }
 func (b *builtin) close() error                         { return nil }
 
-func (b *builtin) fingerprint(h hash.Hash) {
+func (b *builtin) fingerprint(h hash.Hash) { h.Write(b.identity(nil)) }
+
+// stored is what an image is drawn from.
+func (b *builtin) stored(i int, buf []byte) ([]byte, bool, error) {
+	return binary.LittleEndian.AppendUint64(b.identity(buf[:0]), uint64(i)), false, nil
+}
+
+// identity appends all that the drawings depend on.
+func (b *builtin) identity(to []byte) []byte {
 	const version = 1 // of the drawings: a change of what is drawn changes it
 	for _, v := range []uint64{version, b.seed, uint64(b.part), uint64(b.edge)} {
-		h.Write(binary.LittleEndian.AppendUint64(nil, v))
+		to = binary.LittleEndian.AppendUint64(to, v)
 	}
+	return to
 }
 
 // colour is linear in the stored values: red, green, blue, 0 to 255.

@@ -6,7 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Survey says how thoroughly [Set.Describe] looks.
@@ -22,8 +23,9 @@ type Info struct {
 	Bytes       int64        `json:"bytes"`                 // as stored, before decoding
 	Classes     []ClassCount `json:"classes"`               // in order of the labels; empty: unlabelled
 	Groups      *Groups      `json:"groups,omitempty"`      // videos, or those of a list of pairs
+	LeftOut     LeftOut      `json:"left_out"`              // what lies beside the images
 	VideoFiles  int          `json:"video_files,omitempty"` // among the ignored: the set was not opened for its videos
-	Ignored     int          `json:"ignored"`               // files that are no images by their names, and hidden ones
+	Ignored     int          `json:"ignored"`               // the files of left_out
 	IgnoredName string       `json:"ignored_example,omitempty"`
 	Looked      int          `json:"looked"`  // images looked at; the fields below are about these
 	Formats     []Format     `json:"formats"` // most frequent first
@@ -75,14 +77,15 @@ func (s *Set) describeGroups() *Groups {
 	return g
 }
 
-// Describe counts the classes and looks at a sample of the images. Widths and heights are as stored, before
-// EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far; Looked tells how much.
+// Describe counts the classes and looks at a sample of the images. Widths and heights are as
+// stored, before EXIF orientation, in pixels. When ctx ends, it returns what it has seen so far;
+// Looked tells how much.
 func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	n := s.Len()
 	info := Info{
 		Kind: s.kind, Images: n, Fingerprint: s.Fingerprint(),
-		Groups: s.describeGroups(), VideoFiles: s.ignored.videos,
-		Ignored: s.ignored.hidden + s.ignored.other, IgnoredName: s.ignored.example,
+		Groups: s.describeGroups(), VideoFiles: s.left.Videos,
+		LeftOut: s.LeftOut(), Ignored: s.left.Files, IgnoredName: s.left.Example,
 		Classes: make([]ClassCount, len(s.classes)), Formats: []Format{}, BadNames: []string{},
 	}
 	for i, name := range s.classes {
@@ -101,36 +104,51 @@ func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	if looks < 0 || looks > n {
 		looks = n
 	}
-	type look struct {
-		done          bool
-		format        string
-		width, height int
-		err           error
-	}
+	info.add(s.look(ctx, looks, survey.Decode))
+	return info
+}
+
+// look is what one image looked like.
+type look struct {
+	done          bool
+	format        string
+	width, height int
+	err           error
+}
+
+// look looks at so many images, evenly spread. When ctx ends, some are not done.
+func (s *Set) look(ctx context.Context, looks int, decode bool) []look {
 	seen := make([]look, looks)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), looks) {
-		workers.Go(func() {
-			var img Image
-			for ctx.Err() == nil {
-				k := int(next.Add(1)) - 1
-				if k >= looks {
-					return
+	var images sync.Pool // *Image
+	var workers errgroup.Group
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	for k := range seen {
+		if ctx.Err() != nil {
+			break
+		}
+		workers.Go(func() error {
+			l, i := look{done: true}, k*s.Len()/looks
+			l.format, l.width, l.height, l.err = s.backend.header(i)
+			if l.err != nil {
+				l.err = &BadImage{Name: s.names[i], Err: l.err}
+			} else if decode {
+				img, ok := images.Get().(*Image)
+				if !ok {
+					img = new(Image)
 				}
-				l, i := look{done: true}, k*n/looks
-				l.format, l.width, l.height, l.err = s.backend.header(i)
-				if l.err != nil {
-					l.err = &BadImage{Name: s.names[i], Err: l.err}
-				} else if survey.Decode {
-					l.err = s.Read(i, &img)
-				}
-				seen[k] = l
+				l.err = s.Read(i, img)
+				images.Put(img)
 			}
+			seen[k] = l
+			return nil
 		})
 	}
 	workers.Wait()
+	return seen
+}
 
+// add sums up what was seen.
+func (info *Info) add(seen []look) {
 	formats := map[string]int{}
 	for _, l := range seen {
 		if !l.done {
@@ -157,5 +175,4 @@ func (s *Set) Describe(ctx context.Context, survey Survey) Info {
 	slices.SortFunc(info.Formats, func(a, b Format) int {
 		return cmp.Or(cmp.Compare(b.Images, a.Images), cmp.Compare(a.Name, b.Name))
 	})
-	return info
 }

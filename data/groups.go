@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// group is what some images of a set have in common: they are the frames of one video, or belong together by a list of pairs.
+// group is what some images of a set have in common: they are the frames of one video, or belong
+// together by a list of pairs.
 type group struct {
 	name    string
 	members []int // in order: of time, or of names
@@ -33,7 +34,8 @@ func (s *Set) setGroups(noun string, groups []group) {
 	}
 }
 
-// Groups returns the number of groups: videos, if the set was opened with Options.Frames, or those of Options.Pairs; else 0.
+// Groups returns the number of groups: videos, if the set was opened with Options.Frames, or those
+// of Options.Pairs; else 0.
 func (s *Set) Groups() int { return len(s.groups) }
 
 // Group returns the group of image i, -1 if the set has none.
@@ -44,7 +46,8 @@ func (s *Set) Group(i int) int {
 	return int(s.groupOf[i])
 }
 
-// GroupName returns the name of group g: a video's path within the set, or what the list of pairs calls it.
+// GroupName returns the name of group g: a video's path within the set, or what the list of pairs
+// calls it.
 func (s *Set) GroupName(g int) string { return s.groups[g].name }
 
 // Members returns the images of group g, those of a video in order of time. Do not change them.
@@ -58,14 +61,16 @@ func (s *Set) Place(i int) int {
 	return int(s.place[i])
 }
 
-// CheckGroups says why positive pairs cannot be taken from the set's groups: it has none, or a single one, so that nothing would be negative, or
-// one of a single image, which nothing is positive to.
+// CheckGroups says why positive pairs cannot be taken from the set's groups: it has none, or a
+// single one, so that nothing would be negative, or one of a single image, which nothing is
+// positive to.
 func (s *Set) CheckGroups() error {
 	if s.groups == nil {
 		return errors.New("the images are in no groups: open videos as frames, or give a list of pairs")
 	}
 	if len(s.groups) == 1 {
-		return fmt.Errorf("there is a single %s (%q), so nothing would be negative; give several", s.noun, s.groups[0].name)
+		return fmt.Errorf("there is a single %s (%q), so nothing would be negative; give several",
+			s.noun, s.groups[0].name)
 	}
 	what := "image"
 	if s.noun == video {
@@ -79,9 +84,11 @@ func (s *Set) CheckGroups() error {
 	}
 	switch n := len(single); {
 	case n == 1:
-		return fmt.Errorf("the %s %q has a single %s, which no other could be positive to; give it another, or take it out", s.noun, single[0], what)
+		return fmt.Errorf("the %s %q has a single %s, which no other could be positive to; give it another, or "+
+			"take it out", s.noun, single[0], what)
 	case n > 1:
-		return fmt.Errorf("%d %ss have a single %s, which no other could be positive to, the first being %q; give them others, or take them out", n, s.noun, what, single[0])
+		return fmt.Errorf("%d %ss have a single %s, which no other could be positive to, the first being %q; "+
+			"give them others, or take them out", n, s.noun, what, single[0])
 	}
 	return nil
 }
@@ -130,9 +137,45 @@ func readPairs(r io.Reader) ([]pairLine, error) {
 	return lines, nil
 }
 
-// pair narrows a set to the images that a list of pairs names, and groups them. A path in the list is one within the set, or relative to the
-// list's own folder.
-func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
+// finder returns a search for the image that a path in a list of pairs names. The path is one
+// within the set, or relative to the list's own folder.
+func (s *Set) finder(list string, places []place) func(name string) (int, bool) {
+	byName := make(map[string]int, 2*s.Len())
+	for i, name := range s.names {
+		byName[name] = i
+	}
+	for i, file := range s.files {
+		byName[file] = i
+	}
+	for i, file := range s.files { // as names were before they kept the folders that all images lie in
+		if _, taken := byName[file[s.common:]]; !taken {
+			byName[file[s.common:]] = i
+		}
+	}
+	return func(name string) (int, bool) {
+		if i, ok := byName[path.Clean(filepath.ToSlash(name))]; ok {
+			return i, true
+		}
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(list), name)
+		}
+		to, err := filepath.Abs(name)
+		if err != nil {
+			return 0, false
+		}
+		for _, p := range places {
+			from, err1 := filepath.Abs(p.path)
+			within, err2 := filepath.Rel(from, to)
+			if i, ok := byName[p.prefix+filepath.ToSlash(within)]; ok && err1 == nil && err2 == nil {
+				return i, true
+			}
+		}
+		return 0, false
+	}
+}
+
+// pair narrows a set to the images that a list of pairs names, and groups them.
+func (s *Set) pair(_ context.Context, list string, places []place) (*Set, error) {
 	f, err := os.Open(list)
 	if err != nil {
 		return nil, fmt.Errorf("pairs: %w", err)
@@ -142,40 +185,17 @@ func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pairs: %s: %w", list, err)
 	}
-	byName := make(map[string]int, 2*s.Len())
-	for i, name := range s.names {
-		byName[name] = i
-	}
-	if files, ok := s.backend.(*encodedImages); ok {
-		for i, e := range files.entries { // the path before what is common to all was taken off
-			byName[e.name] = i
-		}
-	}
-	find := func(name string) (int, bool) {
-		clean := path.Clean(filepath.ToSlash(name))
-		if i, ok := byName[clean]; ok {
-			return i, true
-		}
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(list), name)
-		}
-		from, err1 := filepath.Abs(root)
-		to, err2 := filepath.Abs(name)
-		if err1 != nil || err2 != nil {
-			return 0, false
-		}
-		within, err := filepath.Rel(from, to)
-		i, ok := byName[filepath.ToSlash(within)]
-		return i, ok && err == nil
-	}
+	find := s.finder(list, places)
 	lineOf := map[int]pairLine{}
 	for _, l := range lines {
 		i, ok := find(l.path)
 		if !ok {
-			return nil, fmt.Errorf("pairs: %s, line %d: %s is not among the images of %s; paths are those within it, or relative to the list", list, l.line, l.path, root)
+			return nil, fmt.Errorf("pairs: %s, line %d: %s is not among the images of %s; "+
+				"paths are those within it, or relative to the list", list, l.line, l.path, places[0].path)
 		}
 		if before, twice := lineOf[i]; twice {
-			return nil, fmt.Errorf("pairs: %s, line %d: %s is listed on line %d already; an image belongs to one group", list, l.line, l.path, before.line)
+			return nil, fmt.Errorf("pairs: %s, line %d: %s is listed on line %d already; "+
+				"an image belongs to one group", list, l.line, l.path, before.line)
 		}
 		lineOf[i] = l
 	}
@@ -185,13 +205,10 @@ func (s *Set) pair(_ context.Context, list, root string) (*Set, error) {
 	}
 	slices.Sort(keep)
 
-	paired := &Set{kind: s.kind + ", in pairs", classes: s.classes, ignored: s.ignored, backend: &subset{s.backend, keep}}
+	paired := s.take(keep)
+	paired.kind, paired.backend = s.kind+", in pairs", &subset{s.backend, keep}
 	members := map[string][]int{}
 	for k, i := range keep {
-		paired.names = append(paired.names, s.names[i])
-		if s.labels != nil {
-			paired.labels = append(paired.labels, s.labels[i])
-		}
 		members[lineOf[i].group] = append(members[lineOf[i].group], k)
 	}
 	groups := make([]group, 0, len(members))
@@ -211,11 +228,19 @@ type subset struct {
 
 func (b *subset) read(i int, dst *Image) error           { return b.of.read(b.keep[i], dst) }
 func (b *subset) header(i int) (string, int, int, error) { return b.of.header(b.keep[i]) }
-func (b *subset) size(i int) int64                       { return b.of.size(b.keep[i]) }
-func (b *subset) fingerprint(h hash.Hash)                { b.of.fingerprint(h) }
-func (b *subset) close() error                           { return b.of.close() }
+func (b *subset) stored(i int, buf []byte) ([]byte, bool, error) {
+	return b.of.stored(b.keep[i], buf)
+}
+func (b *subset) inMemory() bool {
+	held, ok := b.of.(interface{ inMemory() bool })
+	return ok && held.inMemory()
+}
+func (b *subset) size(i int) int64        { return b.of.size(b.keep[i]) }
+func (b *subset) fingerprint(h hash.Hash) { b.of.fingerprint(h) }
+func (b *subset) close() error            { return b.of.close() }
 
-// natural compares names with runs of digits taken as numbers, so that frame 9 comes before frame 10.
+// natural compares names with runs of digits taken as numbers, so that frame 9 comes before frame
+// 10.
 func natural(a, b string) int {
 	whole := cmp.Compare(a, b)
 	digits := func(s string) int {

@@ -39,7 +39,14 @@ func (r *rawImages) read(i int, dst *Image) error {
 
 func (r *rawImages) header(int) (string, int, int, error) { return r.format, r.width, r.height, nil }
 func (r *rawImages) size(int) int64                       { return int64(r.width) * int64(r.height) * int64(r.channels) }
+func (r *rawImages) inMemory() bool                       { return true }
 func (r *rawImages) close() error                         { return nil }
+
+// stored is the image's pixels.
+func (r *rawImages) stored(i int, buf []byte) ([]byte, bool, error) {
+	n := int(r.size(i))
+	return append(buf[:0], r.pix[i*n:][:n]...), false, nil
+}
 
 // fingerprint takes in 64 of the images: MNIST and its descendants differ in nothing else.
 func (r *rawImages) fingerprint(h hash.Hash) {
@@ -85,9 +92,9 @@ var (
 	cifar10Names = []string{"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
 )
 
-// openCIFAR makes a set of CIFAR-10 or CIFAR-100 binary files, nil if there are none. A record is the label
-// (CIFAR-100: the coarse label, then the fine one, which is used) and 32x32 red, green and blue bytes, as
-// the data sets' page describes them.
+// openCIFAR makes a set of CIFAR-10 or CIFAR-100 binary files, nil if there are none. A record is
+// the label (CIFAR-100: the coarse label, then the fine one, which is used) and 32x32 red, green
+// and blue bytes, as the data sets' page describes them.
 func openCIFAR(ctx context.Context, box *container, opts Options) (*Set, error) {
 	var batches []entry
 	kind, labelBytes, count, nameFile := "CIFAR-10 binary", 1, 10, "batches.meta.txt"
@@ -112,7 +119,8 @@ func openCIFAR(ctx context.Context, box *container, opts Options) (*Set, error) 
 	dir := path.Dir(batches[0].name)
 	for _, e := range batches {
 		if path.Dir(e.name) != dir {
-			return nil, fmt.Errorf("%s files lie in %s and in %s; give one of these folders", kind, dir, path.Dir(e.name))
+			return nil, fmt.Errorf("%s files lie in %s and in %s; give one of these folders",
+				kind, dir, path.Dir(e.name))
 		}
 	}
 	// data_batch_10 would sort before data_batch_2; by length first, then by name.
@@ -144,7 +152,8 @@ func openCIFAR(ctx context.Context, box *container, opts Options) (*Set, error) 
 	}
 	parts = slices.DeleteFunc(parts, func(p rawPart) bool { return len(p.labels) == 0 })
 	if len(parts) == 0 {
-		return nil, fmt.Errorf("the %s files here have no %s part; the files are %s and others", kind, opts.Part, batches[0].name)
+		return nil, fmt.Errorf("the %s files here have no %s part; the files are %s and others",
+			kind, opts.Part, batches[0].name)
 	}
 	classes, err := cifarClasses(box, path.Join(dir, nameFile), count)
 	if err != nil {
@@ -159,13 +168,15 @@ func parseCIFAR(content []byte, labelBytes, classes int, pix []uint8, labels []i
 	const plane = cifarSide * cifarSide
 	record := labelBytes + 3*plane
 	if len(content) == 0 || len(content)%record != 0 {
-		return nil, nil, fmt.Errorf("%d bytes are no whole number of records of %d bytes; the file is cut short or no CIFAR file, copy it again", len(content), record)
+		return nil, nil, fmt.Errorf("%d bytes are no whole number of records of %d bytes; the file is cut short "+
+			"or no CIFAR file, copy it again", len(content), record)
 	}
 	pix = slices.Grow(pix, len(content)/record*3*plane)
 	for at := 0; at < len(content); at += record {
 		label := int32(content[at+labelBytes-1])
 		if int(label) >= classes {
-			return nil, nil, fmt.Errorf("record %d has label %d, the labels end at %d; the file is no CIFAR-%d file", at/record, label, classes-1, classes)
+			return nil, nil, fmt.Errorf("record %d has label %d, the labels end at %d; the file is no CIFAR-%d "+
+				"file", at/record, label, classes-1, classes)
 		}
 		labels = append(labels, label)
 		planes := content[at+labelBytes:][:3*plane]
@@ -178,8 +189,8 @@ func parseCIFAR(content []byte, labelBytes, classes int, pix []uint8, labels []i
 	return pix, labels, nil
 }
 
-// cifarClasses reads the class names that come with the files. Without them, CIFAR-10's are known and
-// CIFAR-100's are numbers.
+// cifarClasses reads the class names that come with the files. Without them, CIFAR-10's are known
+// and CIFAR-100's are numbers.
 func cifarClasses(box *container, file string, count int) ([]string, error) {
 	for _, e := range box.entries {
 		if e.name != file {
@@ -214,7 +225,8 @@ func idxImagesName(name string) bool {
 	return strings.HasSuffix(base, "idx3-ubyte") || strings.HasSuffix(base, "idx4-ubyte")
 }
 
-// idxLabelNames returns the names that the labels of an images file may have, nil if it is named otherwise.
+// idxLabelNames returns the names that the labels of an images file may have, nil if it is named
+// otherwise.
 func idxLabelNames(images string) []string {
 	base := strings.TrimSuffix(path.Base(images), ".gz")
 	dir := images[:len(images)-len(path.Base(images))]
@@ -249,7 +261,8 @@ func openIDX(ctx context.Context, box *container, opts Options) (*Set, error) {
 			if other.name+".gz" == e.name { // packed and unpacked side by side
 				continue
 			}
-			return nil, fmt.Errorf("%s and %s are images of the same part; give the one to be used, or a folder that holds only its set", other.name, e.name)
+			return nil, fmt.Errorf("%s and %s are images of the same part; give the one to be used, or a folder "+
+				"that holds only its set", other.name, e.name)
 		}
 		chosen[part] = e
 	}
@@ -267,7 +280,8 @@ func openIDX(ctx context.Context, box *container, opts Options) (*Set, error) {
 	}
 	if e, ok := chosen[Any]; ok {
 		if len(chosen) > 1 {
-			return nil, fmt.Errorf("%s is neither a training nor a test part by its name; give the file to be used", e.name)
+			return nil, fmt.Errorf("%s is neither a training nor a test part by its name; give the file to be "+
+				"used", e.name)
 		}
 		wanted = []Part{Any}
 	}
@@ -283,7 +297,8 @@ func openIDX(ctx context.Context, box *container, opts Options) (*Set, error) {
 			return nil, err
 		}
 		if len(parts) > 0 && its != shape {
-			return nil, fmt.Errorf("%s holds images of %v (height, width, channels), the training part of %v; give one of the files", e.name, its, shape)
+			return nil, fmt.Errorf("%s holds images of %v (height, width, channels), the training part of %v; "+
+				"give one of the files", e.name, its, shape)
 		}
 		shape, p.part = its, part
 		parts = append(parts, p)
@@ -305,7 +320,8 @@ func openIDX(ctx context.Context, box *container, opts Options) (*Set, error) {
 	return join(raw, parts, "IDX", classes), nil
 }
 
-// readIDX reads one images file, its shape as height, width and channels, and its labels if they lie beside it.
+// readIDX reads one images file, its shape as height, width and channels, and its labels if they
+// lie beside it.
 func readIDX(ctx context.Context, box *container, e entry) (p rawPart, shape [3]int, err error) {
 	dims, pix, err := unpackIDX(ctx, box, e)
 	if err != nil {
@@ -317,7 +333,8 @@ func readIDX(ctx context.Context, box *container, e entry) (p rawPart, shape [3]
 	case len(dims) == 4 && (dims[3] == 1 || dims[3] == 3):
 		shape = [3]int(dims[1:])
 	default:
-		return p, shape, fmt.Errorf("%s: an array of %v is no list of images; want N x height x width, or that x 3", e.name, dims)
+		return p, shape, fmt.Errorf("%s: an array of %v is no list of images; want N x height x width, or that "+
+			"x 3", e.name, dims)
 	}
 	if len(pix) == 0 {
 		return p, shape, fmt.Errorf("%s: holds no images (its size is %v)", e.name, dims)
@@ -333,7 +350,8 @@ func readIDX(ctx context.Context, box *container, e entry) (p rawPart, shape [3]
 			return p, shape, err
 		}
 		if len(size) != 1 || size[0] != dims[0] {
-			return p, shape, fmt.Errorf("%s has labels of shape %v for the %d images in %s; the files do not belong together", name, size, dims[0], e.name)
+			return p, shape, fmt.Errorf("%s has labels of shape %v for the %d images in %s; the files do not "+
+				"belong together", name, size, dims[0], e.name)
 		}
 		p.labels = make([]int32, len(labels))
 		for i, l := range labels {
@@ -359,20 +377,22 @@ func unpackIDX(ctx context.Context, box *container, e entry) (dims []int, values
 	return dims, values, nil
 }
 
-// idxMagic tells whether content starts like an IDX file of bytes, in three or four dimensions, or like a
-// gzipped file that may be one.
+// idxMagic tells whether content starts like an IDX file of bytes, in three or four dimensions, or
+// like a gzipped file that may be one.
 func idxMagic(content []byte) bool {
 	return bytes.HasPrefix(content, []byte{0, 0, 8, 3}) || bytes.HasPrefix(content, []byte{0, 0, 8, 4}) || bytes.HasPrefix(content, []byte{0x1f, 0x8b})
 }
 
-// parseIDX reads the header of an IDX file: two zero bytes, the type (8: unsigned bytes), the number of
-// dimensions, and each of them as four bytes, high byte first. The values follow, last dimension fastest.
+// parseIDX reads the header of an IDX file: two zero bytes, the type (8: unsigned bytes), the
+// number of dimensions, and each of them as four bytes, high byte first. The values follow, last
+// dimension fastest.
 func parseIDX(content []byte) (dims []int, values []uint8, err error) {
 	if len(content) < 4 || content[0] != 0 || content[1] != 0 {
 		return nil, nil, errors.New("this is no IDX file (it does not start with two zero bytes)")
 	}
 	if content[2] != 8 {
-		return nil, nil, fmt.Errorf("the IDX file holds values of type 0x%02x; only unsigned bytes (0x08) are images or labels", content[2])
+		return nil, nil, fmt.Errorf("the IDX file holds values of type 0x%02x; only unsigned bytes (0x08) are "+
+			"images or labels", content[2])
 	}
 	n := int(content[3])
 	header := 4 + 4*n
@@ -390,10 +410,12 @@ func parseIDX(content []byte) (dims []int, values []uint8, err error) {
 	}
 	values = content[header:]
 	if int64(len(values)) < total {
-		return nil, nil, fmt.Errorf("the IDX file is cut short: its header gives %v, %d bytes, and %d follow; copy it again", dims, total, len(values))
+		return nil, nil, fmt.Errorf("the IDX file is cut short: its header gives %v, %d bytes, and %d follow; "+
+			"copy it again", dims, total, len(values))
 	}
 	if int64(len(values)) > total {
-		return nil, nil, fmt.Errorf("the IDX file has %d bytes after its last value; it is damaged, copy it again", int64(len(values))-total)
+		return nil, nil, fmt.Errorf("the IDX file has %d bytes after its last value; it is damaged, copy it "+
+			"again", int64(len(values))-total)
 	}
 	return dims, values, nil
 }

@@ -9,14 +9,17 @@ import (
 	"moco/internal/rng"
 )
 
-// Sample returns n images of the set, as many of each class as of any other (one more of some where n does not divide), chosen by the seed and
-// kept in the set's order. It reads through s and its cache: close it or not, but use it only while s is open.
+// Sample returns n images of the set, as many of each class as of any other (one more of some where
+// n does not divide), chosen by the seed and kept in the set's order. It reads through s and its
+// cache: close it or not, but use it only while s is open.
 func (s *Set) Sample(n int, seed uint64) (*Set, error) {
 	if n < 1 || n > s.Len() {
-		return nil, fmt.Errorf("a sample of %d images is asked for, and there are %d; give 1 to %d", n, s.Len(), s.Len())
+		return nil, fmt.Errorf("a sample of %d images is asked for, and there are %d; give 1 to %d",
+			n, s.Len(), s.Len())
 	}
 	if s.groups != nil {
-		return nil, errors.New("a sample of images would tear their groups apart; give a folder with fewer videos or groups")
+		return nil, errors.New("a sample of images would tear their groups apart; give a folder with fewer " +
+			"videos or groups")
 	}
 	order := make([]int, s.Len())
 	random := rng.New(seed, sampleStream)
@@ -38,7 +41,8 @@ func (s *Set) Sample(n int, seed uint64) (*Set, error) {
 	return s.Subset(keep)
 }
 
-// Subset returns the images of the set that have these places, in this order. Like a Sample it reads through s.
+// Subset returns the images of the set that have these places, in this order. Like a Sample it
+// reads through s.
 func (s *Set) Subset(keep []int) (*Set, error) {
 	if len(keep) == 0 {
 		return nil, errors.New("a subset of no images is asked for")
@@ -46,13 +50,8 @@ func (s *Set) Subset(keep []int) (*Set, error) {
 	if s.groups != nil {
 		return nil, errors.New("a subset would tear the groups of the images apart")
 	}
-	part := &Set{kind: fmt.Sprintf("%d of the images of %s", len(keep), s.kind), classes: s.classes, backend: &sampled{s, keep}}
-	for _, i := range keep {
-		part.names = append(part.names, s.names[i])
-		if s.labels != nil {
-			part.labels = append(part.labels, s.labels[i])
-		}
-	}
+	part := s.take(keep)
+	part.kind, part.backend = fmt.Sprintf("%d of the images of %s", len(keep), s.kind), &sampled{s, keep}
 	return part, nil
 }
 
@@ -75,6 +74,9 @@ func (b *sampled) read(i int, dst *Image) error {
 }
 
 func (b *sampled) header(i int) (string, int, int, error) { return b.of.backend.header(b.keep[i]) }
-func (b *sampled) size(i int) int64                       { return b.of.backend.size(b.keep[i]) }
-func (b *sampled) fingerprint(h hash.Hash)                { b.of.backend.fingerprint(h) }
-func (b *sampled) close() error                           { return nil }
+func (b *sampled) stored(i int, buf []byte) ([]byte, bool, error) {
+	return b.of.backend.stored(b.keep[i], buf)
+}
+func (b *sampled) size(i int) int64        { return b.of.backend.size(b.keep[i]) }
+func (b *sampled) fingerprint(h hash.Hash) { b.of.backend.fingerprint(h) }
+func (b *sampled) close() error            { return nil }

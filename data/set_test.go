@@ -11,6 +11,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,14 @@ func folder(t testing.TB, files map[string][]byte) string {
 	return dir
 }
 
+// filesOf returns files in the order of their names.
+func filesOf(files map[string][]byte) (list []file) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		list = append(list, file{name, files[name]})
+	}
+	return list
+}
+
 // images returns files of the given names, each of its own shade in the order given.
 func images(names ...string) map[string][]byte {
 	files := map[string][]byte{}
@@ -103,16 +112,16 @@ func TestLayouts(t *testing.T) {
 	}{
 		{"class folders", "class folders", []string{"dog/b.png", "cat/z.png", "cat/a.JPG"}, Any, "cat/a.JPG=cat cat/z.png=cat dog/b.png=dog"},
 		{"flat", "flat folder", []string{"b.png", "B.png", "a10.png", "a9.png"}, Any, "B.png=- a10.png=- a9.png=- b.png=-"},
-		{"wrapped classes", "class folders", []string{"all/images/cat/1.png", "all/images/dog/1.png"}, Any, "cat/1.png=cat dog/1.png=dog"},
-		{"wrapped flat", "flat folder", []string{"images/1.png", "images/2.png"}, Any, "1.png=- 2.png=-"},
+		{"wrapped classes", "class folders", []string{"all/images/cat/1.png", "all/images/dog/1.png"}, Any, "all/images/cat/1.png=cat all/images/dog/1.png=dog"},
+		{"wrapped flat", "flat folder", []string{"images/1.png", "images/2.png"}, Any, "images/1.png=- images/2.png=-"},
 		{"deeper", "nested class folders", []string{"cat/old/1.png", "cat/new/1.png", "dog/1.png"}, Any, "cat/new/1.png=cat cat/old/1.png=cat dog/1.png=dog"},
 		{"loose ones on top", "nested folder", []string{"cat/1.png", "dog/1.png", "2.png"}, Any, "2.png=- cat/1.png=- dog/1.png=-"},
 		{"common letters are no common folder", "class folders", []string{"cat1/1.png", "cat2/1.png"}, Any, "cat1/1.png=cat1 cat2/1.png=cat2"},
 		{"divided, both", "class folders in train and test parts", halves, Any, "test/cat/1.png=cat test/dog/1.png=dog train/cat/1.png=cat train/cat/2.png=cat train/dog/1.png=dog"},
-		{"divided, train", "class folders, train part", halves, Train, "cat/1.png=cat cat/2.png=cat dog/1.png=dog"},
-		{"divided, test", "class folders, test part", halves, Test, "cat/1.png=cat dog/1.png=dog"},
-		{"test rather than val", "flat, test part", []string{"val/1.png", "test/2.png", "train/3.png"}, Test, "2.png=-"},
-		{"train alone is a wrapper", "class folders", []string{"train/a/1.png", "train/b/1.png"}, Test, "a/1.png=a b/1.png=b"},
+		{"divided, train", "class folders, train part", halves, Train, "train/cat/1.png=cat train/cat/2.png=cat train/dog/1.png=dog"},
+		{"divided, test", "class folders, test part", halves, Test, "test/cat/1.png=cat test/dog/1.png=dog"},
+		{"test rather than val", "flat folder, test part", []string{"val/1.png", "test/2.png", "train/3.png"}, Test, "test/2.png=-"},
+		{"train alone is a wrapper", "class folders", []string{"train/a/1.png", "train/b/1.png"}, Test, "train/a/1.png=a train/b/1.png=b"},
 		{"train is a class like others", "class folders", []string{"train/1.png", "test/1.png", "bus/1.png"}, Train, "bus/1.png=bus test/1.png=test train/1.png=train"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -138,7 +147,7 @@ func TestNamesBelongToTheirImages(t *testing.T) {
 		if err := s.Read(i, &m); err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]uint8{"b/2.png": 0, "a/1.png": 1, "a/0.png": 2}[s.Name(i)]
+		want := map[string]uint8{"train/b/2.png": 0, "train/a/1.png": 1, "train/a/0.png": 2}[s.Name(i)]
 		if m.Width != 3 || m.Height != 2 || len(m.Pix) != 18 || m.Pix[0] != want || m.Pix[17] != 255-want {
 			t.Errorf("%s: read %dx%d %v, want shade %d", s.Name(i), m.Width, m.Height, m.Pix, want)
 		}
@@ -157,7 +166,7 @@ func TestPathsThatHoldNoImages(t *testing.T) {
 		{"hidden files only", map[string][]byte{".x/a.png": shade(1)}, ".", []string{"holds no files"}},
 		{"text files", map[string][]byte{"a.txt": []byte("hello"), "b.md": []byte("x")}, ".", []string{"none of the 2 files", "a.txt", ".png"}},
 		{"text named jpg", map[string][]byte{"a.jpg": []byte("hello there"), "b.jpg": {}}, ".", []string{"a.jpg", "it is text", "not an image"}},
-		{"a folder of archives", map[string][]byte{"train.tar": {1}, "test.tar": {1}}, ".", []string{"give one of them", "test.tar"}},
+		{"a folder of damaged archives", map[string][]byte{"train.tar": {1}, "test.tar": {1}}, ".", []string{".tar: tar ends", "copy it again"}},
 		{"a text file", map[string][]byte{"a.txt": []byte("hello")}, "a.txt", []string{"neither an archive", "IDX"}},
 		{"a file of no bytes", map[string][]byte{"a.tar": {}}, "a.tar", []string{"empty (0 bytes)"}},
 		{"CIFAR's Python form", map[string][]byte{"c/data_batch_1": {1}, "c/batches.meta": {1}}, ".", []string{"binary version"}},

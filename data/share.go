@@ -18,7 +18,8 @@ type Share struct {
 // All is every image.
 var All = Share{Fraction: 1}
 
-// ParseShare reads "all", a percentage such as "1%", or a number of images of each class such as "10".
+// ParseShare reads "all", a percentage such as "1%", or a number of images of each class such as
+// "10".
 func ParseShare(s string) (Share, error) {
 	if s == "all" {
 		return All, nil
@@ -30,7 +31,8 @@ func ParseShare(s string) (Share, error) {
 	} else if n, err := strconv.Atoi(s); err == nil && n > 0 {
 		return Share{PerClass: n}, nil
 	}
-	return Share{}, fmt.Errorf("%q: want all, a percentage such as 1%%, or a number of images of each class such as 10", s)
+	return Share{}, fmt.Errorf("%q: want all, a percentage such as 1%%, or a number of images of each class "+
+		"such as 10", s)
 }
 
 // String is what ParseShare reads.
@@ -47,8 +49,9 @@ func (s Share) String() string {
 // shareStream is the purpose of the random numbers that a share is drawn with.
 const shareStream = 500
 
-// Choose draws the share of each class, by the seed, and returns the places of the images that are in it and of the rest, each in rising
-// order. The same seed gives the same images; a smaller share is part of a larger one.
+// Choose draws the share of each class, by the seed, and returns the places of the images that are
+// in it and of the rest, each in rising order. The same seed gives the same images; a smaller share
+// is part of a larger one.
 func (s Share) Choose(labels []int, classes []string, seed uint64) (in, rest []int, err error) {
 	byClass := make([][]int, len(classes))
 	order := make([]int, len(labels))
@@ -67,7 +70,8 @@ func (s Share) Choose(labels []int, classes []string, seed uint64) (in, rest []i
 			n = min(len(images), max(1, int(math.Round(s.Fraction*float64(len(images))))))
 		}
 		if n > len(images) {
-			return nil, nil, fmt.Errorf("%d images of each class are asked for, and the class %q has %d", n, classes[c], len(images))
+			return nil, nil, fmt.Errorf("%d images of each class are asked for, and the class %q has %d",
+				n, classes[c], len(images))
 		}
 		for _, i := range images[:n] {
 			chosen[i] = true

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"moco/picture"
 )
@@ -31,16 +34,16 @@ const videoExtensions = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3g
 // DefaultFPS is how many frames a second are taken from a video file.
 const DefaultFPS = 5
 
-// frameEdge is the shorter side, in pixels, that frames of larger video files are made smaller to; maxFrameBytes is what all of them may take on disk.
+// frameEdge is the shorter side, in pixels, that frames of larger video files are made smaller to;
+// maxFrameBytes is what all of them may take on disk.
 const (
 	frameEdge     = 256
 	maxFrameBytes = 32 << 30
 )
 
-func isVideoName(name string) bool {
-	ext := strings.ToLower(path.Ext(name))
-	return ext != "" && slices.Contains(strings.Fields(videoExtensions), ext)
-}
+func isVideoName(name string) bool { return videoEndings[ending(name)] }
+
+var videoEndings = endings(videoExtensions)
 
 // frame is one image of a set of videos.
 type frame struct {
@@ -60,51 +63,71 @@ type clip struct {
 	broken bool
 }
 
-// openFrames makes a set of the frames of the videos in a container, nil if there are none. A video is a folder of images, an animated GIF or a video
-// file. The videos take the place that images have in other sets: their paths say what is a class and what is a part.
-func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err error) {
-	clips := map[string]*clip{}
-	add := func(name string, frames ...frame) {
-		if clips[name] == nil {
-			clips[name] = &clip{name: name}
-		}
-		clips[name].frames = append(clips[name].frames, frames...)
+// clips are the videos found so far, by name.
+type clips map[string]*clip
+
+func (c clips) add(name string, frames ...frame) {
+	if c[name] == nil {
+		c[name] = &clip{name: name}
 	}
-	skipped := ignored{hidden: box.hidden}
-	var files []entry
-	for _, e := range box.entries {
+	c[name].frames = append(c[name].frames, frames...)
+}
+
+// sorted returns the videos in the order of their names.
+func (c clips) sorted() []*clip {
+	return slices.SortedFunc(maps.Values(c), func(a, b *clip) int { return cmp.Compare(a.name, b.name) })
+}
+
+// addImages takes each folder of images for a video, and each animated GIF for one of its own.
+func (c clips) addImages(ctx context.Context, box *container, images []entry) error {
+	for _, e := range images {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		switch {
-		case isVideoName(e.name):
-			files = append(files, e)
-		case strings.EqualFold(path.Ext(e.name), ".gif"):
+		n := 1
+		if ending(e.name) == ".gif" {
 			content, err := box.read(e, nil)
-			n := 0
 			if err == nil {
 				n, err = picture.Frames(content)
 			}
-			switch {
-			case err != nil:
-				add(e.name, frame{name: "0", at: -1, err: err, bytes: e.size})
-				clips[e.name].broken = true
-			case n == 1: // a still image like others
-				add(path.Dir(e.name), frame{name: path.Base(e.name), box: box, file: e, at: -1, bytes: e.size})
-			default:
-				for k := range n {
-					add(e.name, frame{name: fmt.Sprintf("%06d", k), box: box, file: e, at: k})
-				}
-				clips[e.name].frames[0].bytes = e.size
+			if err != nil {
+				c.add(e.name, frame{name: "0", at: -1, err: err, bytes: e.size})
+				c[e.name].broken = true
+				continue
 			}
-		case isImageName(e.name):
-			add(path.Dir(e.name), frame{name: path.Base(e.name), box: box, file: e, at: -1, bytes: e.size})
-		default:
-			if skipped.other == 0 {
-				skipped.example = e.name
-			}
-			skipped.other++
 		}
+		if n == 1 {
+			c.add(path.Dir(e.name), frame{name: path.Base(e.name), box: box, file: e, at: -1, bytes: e.size})
+			continue
+		}
+		for k := range n {
+			c.add(e.name, frame{name: fmt.Sprintf("%06d", k), box: box, file: e, at: k})
+		}
+		c[e.name].frames[0].bytes = e.size
+	}
+	return nil
+}
+
+// openFrames makes a set of the frames of the videos in a container, nil if there are none. A video
+// is a folder of images, an animated GIF or a video file. The videos take the place that images
+// have in other sets: their paths say what is a class and what is a part.
+func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err error) {
+	images, others, err := findImages(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	left := box.left.clone()
+	var files []entry
+	for _, e := range others {
+		if isVideoName(e.name) {
+			files = append(files, e)
+		} else {
+			left.file(e.name)
+		}
+	}
+	found := clips{}
+	if err := found.addImages(ctx, box, images); err != nil {
+		return nil, err
 	}
 	v := &videoFrames{box: box, options: opts.picture(), fps: opts.FPS}
 	defer func() {
@@ -113,28 +136,33 @@ func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err 
 		}
 	}()
 	if len(files) > 0 {
-		if err := v.unpack(ctx, files, opts, add); err != nil {
+		if err := v.unpack(ctx, files, opts, found); err != nil {
 			return nil, err
 		}
 		for _, f := range files {
-			clips[f.name].broken = clips[f.name].frames[0].err != nil
+			found[f.name].broken = found[f.name].frames[0].err != nil
 		}
 	}
-	if len(clips) == 0 {
+	if len(found) == 0 {
 		return nil, nil
 	}
-	list := make([]*clip, 0, len(clips))
-	for _, c := range clips {
-		list = append(list, c)
+	s, err := v.set(found.sorted(), opts.Part)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(list, func(a, b *clip) int { return cmp.Compare(a.name, b.name) })
+	s.left = left.sum()
+	return s, nil
+}
+
+// set makes a set of the videos that belong to a part.
+func (v *videoFrames) set(list []*clip, part Part) (*Set, error) {
 	paths := make([]string, len(list))
 	for i, c := range list {
 		paths[i] = c.name
 	}
-	lay := arrange(paths, opts.Part)
+	lay := arrange(paths, part)
 	if len(lay.keep) == 0 {
-		return nil, fmt.Errorf("this %s has no %s part", box.what, opts.Part)
+		return nil, fmt.Errorf("this %s has no %s part", v.box.what, part)
 	}
 	for k, i := range lay.keep {
 		for _, f := range list[i].frames {
@@ -144,75 +172,48 @@ func openFrames(ctx context.Context, box *container, opts Options) (_ *Set, err 
 	}
 	slices.SortStableFunc(v.frames, func(a, b frame) int { return cmp.Compare(a.name, b.name) })
 
-	s := &Set{kind: "videos", classes: lay.classes, ignored: skipped, backend: v}
+	s := &Set{kind: "videos", classes: lay.classes, backend: v}
 	if lay.labels != nil {
 		s.kind = "videos in class folders"
 	}
 	groups := make([]group, len(lay.keep))
 	for k, i := range lay.keep {
-		groups[k].name, groups[k].damaged = lay.names[k], list[i].broken
+		groups[k].name, groups[k].damaged = Text(lay.names[k]), list[i].broken
 	}
+	names := make([]string, len(v.frames))
 	for i, f := range v.frames {
-		s.names = append(s.names, f.name)
+		names[i] = f.name
 		if lay.labels != nil {
 			s.labels = append(s.labels, lay.labels[f.video])
 		}
 		groups[f.video].members = append(groups[f.video].members, i)
 	}
+	s.setNames(names, lay.common)
 	for _, g := range groups {
-		slices.SortFunc(g.members, func(a, b int) int { return natural(s.names[a], s.names[b]) })
+		slices.SortFunc(g.members, func(a, b int) int { return natural(names[a], names[b]) })
 	}
 	s.setGroups(video, groups)
 	return s, nil
 }
 
-// unpack has ffmpeg write the frames of video files to a temporary folder, where they lie until the set is closed: so any of them can be read at any
-// time, and is the same each time.
-func (v *videoFrames) unpack(ctx context.Context, files []entry, opts Options, add func(string, ...frame)) error {
-	first := files[0].name
+// unpack has ffmpeg write the frames of video files to a temporary folder, where they lie until the
+// set is closed: so any of them can be read at any time, and is the same each time.
+func (v *videoFrames) unpack(ctx context.Context, files []entry, opts Options, found clips) error {
+	first := Text(files[0].name)
 	if v.box.root == "" {
 		return fmt.Errorf("%s is a video inside of an archive, which cannot be read there; unpack the archive", first)
 	}
 	ffmpeg, err := exec.LookPath("ffmpeg")
 	if err != nil {
-		return fmt.Errorf("%s is a video file, and reading it takes ffmpeg, which is not installed; install it, or give a folder of frames for each video", first)
+		return fmt.Errorf("%s is a video file, and reading it takes ffmpeg, which is not installed; "+
+			"install it, or give a folder of frames for each video", first)
 	}
 	if v.unpacked, err = os.MkdirTemp("", "moco-frames-*"); err != nil {
 		return fmt.Errorf("make a folder for the frames of videos: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	failures := make([]error, len(files))
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	next, done, total := 0, 0, int64(0)
-	for range min(runtime.GOMAXPROCS(0), len(files)) {
-		workers.Go(func() {
-			for {
-				mu.Lock()
-				k := next
-				next++
-				mu.Unlock()
-				if k >= len(files) || ctx.Err() != nil {
-					return
-				}
-				size, err := unpackOne(ctx, ffmpeg, filepath.Join(v.box.root, filepath.FromSlash(files[k].name)), v.folder(k), opts.FPS)
-				mu.Lock()
-				failures[k] = err
-				done, total = done+1, total+size
-				if total > maxFrameBytes {
-					cancel(fmt.Errorf("the frames of the first %d of %d videos take more than the %d GiB that they may have in %s; take fewer frames a second", done, len(files), maxFrameBytes>>30, os.TempDir()))
-				}
-				if opts.Progress != nil {
-					opts.Progress(done, len(files))
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	workers.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	failures, err := v.unpackAll(ctx, ffmpeg, files, opts)
+	if err != nil {
+		return err
 	}
 	pictures, err := openFolder(ctx, v.unpacked)
 	if err != nil {
@@ -225,15 +226,48 @@ func (v *videoFrames) unpack(ctx context.Context, files []entry, opts Options, a
 			if f.name == "000001.png" {
 				f.bytes = files[k].size
 			}
-			add(files[k].name, f)
+			found.add(files[k].name, f)
 		}
 	}
 	for k, err := range failures {
 		if err != nil {
-			add(files[k].name, frame{name: "0", at: -1, err: err, bytes: files[k].size})
+			found.add(files[k].name, frame{name: "0", at: -1, err: err, bytes: files[k].size})
 		}
 	}
 	return nil
+}
+
+// unpackAll unpacks the videos, as many at once as there are processors, and returns for each why
+// it cannot be read.
+func (v *videoFrames) unpackAll(ctx context.Context, ffmpeg string, files []entry, opts Options) ([]error, error) {
+	failures := make([]error, len(files))
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	var mu sync.Mutex
+	done, total := 0, int64(0)
+	for k, e := range files {
+		workers.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			file := filepath.Join(v.box.root, filepath.FromSlash(e.name))
+			size, err := unpackOne(ctx, ffmpeg, file, v.folder(k), opts.FPS)
+			mu.Lock()
+			defer mu.Unlock()
+			failures[k] = err
+			done, total = done+1, total+size
+			if opts.Progress != nil {
+				opts.Progress(done, len(files))
+			}
+			if total > maxFrameBytes {
+				return fmt.Errorf("the frames of the first %d of %d videos take more than the %d GiB that they "+
+					"may have in %s; "+
+					"take fewer frames a second", done, len(files), maxFrameBytes>>30, os.TempDir())
+			}
+			return ctx.Err()
+		})
+	}
+	return failures, workers.Wait()
 }
 
 // folder is where the frames of video file k lie.
@@ -245,9 +279,12 @@ func unpackOne(ctx context.Context, ffmpeg, file, to string, fps float64) (int64
 		return 0, err
 	}
 	scale := fmt.Sprintf("fps=%v,scale=w='if(gt(iw,ih),-1,min(%d,iw))':h='if(gt(iw,ih),min(%d,ih),-1)'", fps, frameEdge, frameEdge)
-	// Only local files: what is named like a video may be a list of addresses. The plain decoders, so that every machine sees the same.
-	c := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-loglevel", "error", "-protocol_whitelist", "file", "-threads", "1", "-i", "file:"+file,
-		"-map", "0:v:0", "-vf", scale, "-pix_fmt", "rgb24", "-flags", "+bitexact", "-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
+	// Only local files: what is named like a video may be a list of addresses. The plain decoders,
+	// so that every machine sees the same.
+	c := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-loglevel", "error",
+		"-protocol_whitelist", "file", "-threads", "1", "-i", "file:"+file,
+		"-map", "0:v:0", "-vf", scale, "-pix_fmt", "rgb24", "-flags", "+bitexact",
+		"-sws_flags", "bicubic+accurate_rnd+bitexact", filepath.Join(to, "%06d.png"))
 	var said bytes.Buffer
 	c.Stderr = &said
 	err := c.Run()
@@ -282,6 +319,11 @@ type videoFrames struct {
 
 	wanted func(i int) bool      // whether the set would keep frame i; nil: it keeps none
 	keep   func(i int, m *Image) // gives it a frame that was composed on the way to another
+}
+
+// lend makes the frames that are composed on the way to another useful.
+func (v *videoFrames) lend(wanted func(i int) bool, keep func(i int, m *Image)) {
+	v.wanted, v.keep = wanted, keep
 }
 
 // with calls use with the bytes of the file that frame i is in.
@@ -338,6 +380,16 @@ func (v *videoFrames) header(i int) (format string, width, height int, err error
 		format = video
 	}
 	return format, width, height, err
+}
+
+// stored returns the bytes of the file that frame i is in.
+func (v *videoFrames) stored(i int, buf []byte) ([]byte, bool, error) {
+	f := &v.frames[i]
+	if f.err != nil {
+		return nil, false, f.err
+	}
+	content, err := f.box.read(f.file, buf)
+	return content, f.at < 0, err
 }
 
 func (v *videoFrames) size(i int) int64 { return v.frames[i].bytes }

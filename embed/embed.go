@@ -5,13 +5,17 @@ package embed
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"moco/data"
 	"moco/encoder"
@@ -26,13 +30,13 @@ type Options struct {
 	Layer   encoder.Layer // empty: the one that the encoder was opened with
 	Data    *data.Set
 	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
-	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not keep
-	// them. There is then no journal and nothing to resume: a run that was stopped is made again, and
-	// Put must not mind rows that it has seen.
+	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not
+	// keep them. There is then no journal and nothing to resume: a run that was stopped is made
+	// again, and Put must not mind rows that it has seen.
 	Put func(ctx context.Context, rows []vectors.Row) error
-	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not been.
-	// The encoder, the images, the layer, the batch, the precision and the engine must be those that
-	// the run began with. Without a journal the run begins.
+	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not
+	// been. The encoder, the images, the layer, the batch, the precision and the engine must be
+	// those that the run began with. Without a journal the run begins.
 	Resume bool
 	MaxBad float64           // share of the images that may be unreadable; they get no row
 	Events func(event.Event) // told everything: Start, Progress, Bad, Done; may be nil
@@ -57,7 +61,8 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 			return nil, err
 		}
 	} else if o.Resume {
-		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows replace those that are there")
+		return nil, errors.New("a run into a database has no journal to resume from; begin it again, its rows " +
+			"replace those that are there")
 	}
 	if o.Layer == "" {
 		o.Layer = encoder.Backbone
@@ -104,6 +109,9 @@ func (j *job) begin(ctx context.Context) error {
 		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
 			if err != nil {
 				return fmt.Errorf("resume %s: %w", path, err)
+			}
+			if !j.journal.terms.digested() {
+				j.o.Log.Warn("the journal is of an earlier version: rows will carry no size and hash of their images", "journal", path)
 			}
 			return nil
 		}
@@ -192,14 +200,17 @@ func (j *job) done() *Done {
 // keep puts a batch's rows where they go.
 func (j *job) keep(ctx context.Context, f *frame) error {
 	if j.o.Put == nil {
+		if j.journal.terms.digested() {
+			f.digests = digests(j.o.Data, f.images)
+		}
 		if err := j.journal.add(f); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
 		}
 		return nil
 	}
 	rows := make([]vectors.Row, len(f.images))
-	for n, i := range f.images {
-		rows[n] = row(j.o.Data, int(i), f.rows[n*j.dim:(n+1)*j.dim])
+	for n := range f.images {
+		rows[n] = row(j.o.Data, f, n, j.dim)
 	}
 	if len(rows) > 0 {
 		if err := j.o.Put(ctx, rows); err != nil {
@@ -229,7 +240,8 @@ func (j *job) skipped(i int, err error) error {
 func finite(b encoder.Embedding, set *data.Set, dim int) error {
 	for i, v := range b.Rows {
 		if v-v != 0 {
-			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged", set.Name(b.Images[i/dim]), v)
+			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged",
+				set.Name(b.Images[i/dim]), v)
 		}
 	}
 	return nil
@@ -257,8 +269,8 @@ func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
 			if err = frames.read(); err != nil {
 				break
 			}
-			for n, i := range frames.frame.images {
-				if !yield(row(j.o.Data, int(i), frames.frame.rows[n*j.dim:(n+1)*j.dim]), nil) {
+			for n := range frames.frame.images {
+				if !yield(row(j.o.Data, &frames.frame, n, j.dim), nil) {
 					return
 				}
 			}
@@ -269,11 +281,32 @@ func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
 	}
 }
 
-// row is an image's row. A name that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
-func row(set *data.Set, i int, vector []float32) vectors.Row {
-	r := vectors.Row{Path: vectors.Text(set.Name(i)), Vector: vector}
+// row is row n of a frame.
+func row(set *data.Set, f *frame, n, dim int) vectors.Row {
+	i := int(f.images[n])
+	r := vectors.Row{Path: set.Name(i), Vector: f.rows[n*dim : (n+1)*dim]}
 	if label := set.Label(i); label >= 0 {
-		r.Label = vectors.Text(set.Classes()[label])
+		r.Label = set.Classes()[label]
+	}
+	if n < len(f.digests) && f.digests[n] != (data.Digest{}) {
+		r.Size, r.SHA256 = f.digests[n].Size, hex.EncodeToString(f.digests[n].SHA256[:])
 	}
 	return r
+}
+
+// digests returns those of some images. An image that was read and is gone now has none.
+func digests(set *data.Set, images []uint32) []data.Digest {
+	all := make([]data.Digest, len(images))
+	var workers errgroup.Group
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	for n, i := range images {
+		workers.Go(func() error {
+			if d, err := set.Digest(int(i)); err == nil {
+				all[n] = d
+			}
+			return nil
+		})
+	}
+	workers.Wait()
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -307,11 +308,85 @@ func TestPut(t *testing.T) {
 	}
 }
 
-// TestNames: what is no UTF-8 text stays legible and apart.
-func TestNames(t *testing.T) {
-	for in, want := range map[string]string{"a/é.png": "a/é.png", "a\xff\xe9.png": `a\xff\xe9.png`, "\xc3": `\xc3`, "\ufffd\xfe": "\ufffd" + `\xfe`} {
-		if got := vectors.Text(in); got != want {
-			t.Errorf("%q becomes %q, want %q", in, got, want)
+// TestDigests: each row says what its image was made of.
+func TestDigests(t *testing.T) {
+	set, out := folder(t), filepath.Join(t.TempDir(), "x.npy")
+	if _, err := Run(context.Background(), Options{Encoder: testEncoder(t, 4), Data: set, Out: out}); err != nil {
+		t.Fatal(err)
+	}
+	rows := rowsOf(t, out)
+	for i, r := range rows {
+		d, err := set.Digest(i)
+		if err != nil || r.Size != d.Size || r.SHA256 != hex.EncodeToString(d.SHA256[:]) || r.Path != set.Name(i) {
+			t.Errorf("row %d: %s, %d bytes, %s", i, r.Path, r.Size, r.SHA256)
+		}
+	}
+	if len(rows) != set.Len() {
+		t.Errorf("%d rows", len(rows))
+	}
+}
+
+func rowsOf(t *testing.T, path string) (rows []vectors.Row) {
+	t.Helper()
+	r, err := vectors.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for row, err := range r.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.Vector = slices.Clone(row.Vector)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// TestResumeOfAnEarlierVersion: a journal without digests goes on without them, and that is told.
+func TestResumeOfAnEarlierVersion(t *testing.T) {
+	ctx := context.Background()
+	o := Options{Encoder: testEncoder(t, 4), Data: folder(t), Out: filepath.Join(t.TempDir(), "x.jsonl")}
+	if _, err := Run(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	want := rowsOf(t, o.Out)
+	o.Out = filepath.Join(t.TempDir(), "y.jsonl")
+	stopped, cancel := context.WithCancel(ctx)
+	first := o
+	first.Events = func(e event.Event) {
+		if _, ok := e.(Progress); ok {
+			cancel()
+		}
+	}
+	if _, err := Run(stopped, first); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(bytes.NewReader(must(t, part(o.Out))))
+	terms, _, err := readTerms(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &frames{r: r, t: terms, total: o.Data.Len()}
+	terms.Format = journalPlain
+	head, _ := json.Marshal(terms)
+	raw := append(head, '\n')
+	for f.read() == nil {
+		f.frame.digests = nil
+		raw = f.frame.append(raw)
+	}
+	if err := os.WriteFile(part(o.Out), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	o.Resume, o.Log = true, slog.New(slog.NewTextHandler(&log, nil))
+	if _, err := Run(ctx, o); err != nil || !strings.Contains(log.String(), "earlier version") {
+		t.Fatalf("%v, log: %s", err, &log)
+	}
+	got := rowsOf(t, o.Out)
+	for i := range want {
+		if i >= len(got) || got[i].SHA256 != "" || got[i].Path != want[i].Path || !slices.Equal(got[i].Vector, want[i].Vector) {
+			t.Fatalf("row %d of %d is not that of %s", i, len(got), want[i].Path)
 		}
 	}
 }
@@ -320,7 +395,7 @@ func FuzzJournal(f *testing.F) {
 	t := terms{journalFormat, "e", "d", "head", 2, "fp32", 3, "cpu"}
 	head, _ := json.Marshal(t)
 	raw := append(head, '\n')
-	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, rows: []float32{1, 2, 3, 4}}
+	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, digests: make([]data.Digest, 2), rows: []float32{1, 2, 3, 4}}
 	raw = one.append(raw)
 	last := frame{bad: []uint32{3}, next: 4}
 	f.Add(last.append(raw))

@@ -3,6 +3,7 @@ package embed
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"reflect"
 	"strings"
+
+	"moco/data"
 )
 
 // terms are what a row's bits depend on: a run goes on only under those that it began with.
@@ -27,7 +30,15 @@ type terms struct {
 	Engine    string `json:"engine"`
 }
 
-const journalFormat = "moco embed journal 1"
+// The journal's format, and the one before frames had digests. A run that began in the latter goes
+// on in it.
+const (
+	journalFormat = "moco embed journal 2"
+	journalPlain  = "moco embed journal 1"
+)
+
+// digested tells whether the journal's frames have digests.
+func (t terms) digested() bool { return t.Format == journalFormat }
 
 // differences names the terms that are not the same.
 func (t terms) differences(other terms) string {
@@ -41,14 +52,20 @@ func (t terms) differences(other terms) string {
 	return strings.Join(list, ", ")
 }
 
-// frame is what one batch added: a row for each of some images, and the images before next that could not be read.
+// frame is what one batch added: a row for each of some images, and the images before next that
+// could not be read.
 type frame struct {
 	images, bad []uint32
 	next        uint64
-	rows        []float32 // [len(images), dim]
+	digests     []data.Digest // of the images; nil in a plain journal. The zero one is not known
+	rows        []float32     // [len(images), dim]
 }
 
-// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the rows, a CRC-32C of all of it. Little endian.
+// digestBytes is what a digest takes: the size and the sum.
+const digestBytes = 8 + sha256.Size
+
+// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the
+// digests, the rows, a CRC-32C of all of it. Little endian.
 func (f *frame) append(raw []byte) []byte {
 	start := len(raw)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
@@ -58,6 +75,9 @@ func (f *frame) append(raw []byte) []byte {
 		for _, i := range list {
 			raw = binary.LittleEndian.AppendUint32(raw, i)
 		}
+	}
+	for _, d := range f.digests {
+		raw = append(binary.LittleEndian.AppendUint64(raw, uint64(d.Size)), d.SHA256[:]...)
 	}
 	for _, v := range f.rows {
 		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
@@ -81,7 +101,8 @@ type frames struct {
 	frame frame
 }
 
-// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end, errTorn an end in the middle.
+// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end,
+// errTorn an end in the middle.
 func (f *frames) read() error {
 	const fixed = 16
 	f.raw = append(f.raw[:0], make([]byte, fixed)...)
@@ -96,6 +117,9 @@ func (f *frames) read() error {
 		return errTorn // each image from where the last frame ended to where this one does has a row or is unreadable
 	}
 	size := fixed + 4*(n+bad+n*int64(f.t.Dim)) + 4
+	if f.t.digested() {
+		size += n * digestBytes
+	}
 	for int64(len(f.raw)) < size { // grown as bytes come: a torn count must not allocate what is not there
 		part := min(size-int64(len(f.raw)), 1<<16)
 		at := len(f.raw)
@@ -127,6 +151,15 @@ func (f *frames) read() error {
 	if f.frame.bad, ok = list(f.frame.bad, bad); !ok {
 		return errTorn
 	}
+	f.frame.digests = nil
+	if f.t.digested() {
+		f.frame.digests = make([]data.Digest, n)
+		for i := range f.frame.digests {
+			f.frame.digests[i].Size = int64(binary.LittleEndian.Uint64(body))
+			copy(f.frame.digests[i].SHA256[:], body[8:])
+			body = body[digestBytes:]
+		}
+	}
 	f.frame.rows = f.frame.rows[:0]
 	for ; len(body) > 0; body = body[4:] {
 		f.frame.rows = append(f.frame.rows, math.Float32frombits(binary.LittleEndian.Uint32(body)))
@@ -135,8 +168,8 @@ func (f *frames) read() error {
 	return nil
 }
 
-// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames, appended. It lies beside the output, which is
-// made from it at the end.
+// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames,
+// appended. It lies beside the output, which is made from it at the end.
 type journal struct {
 	file  *os.File // nil: it only counts
 	terms terms
@@ -148,7 +181,8 @@ type journal struct {
 	raw   []byte
 }
 
-// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has no whole first line.
+// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has
+// no whole first line.
 func createJournal(path string, t terms, total int) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -176,7 +210,9 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	}
 	length = int64(len(head))
 	d := json.NewDecoder(bytes.NewReader(head))
-	if err := d.Decode(&t); err != nil || t.Format != journalFormat || t.Dim < 1 || t.Dim > 1<<24 || t.Batch < 1 || t.Batch > 1<<24 {
+	const most = 1 << 24
+	sound := d.Decode(&t) == nil && (t.Format == journalFormat || t.Format == journalPlain)
+	if !sound || t.Dim < 1 || t.Dim > most || t.Batch < 1 || t.Batch > most {
 		return t, 0, fmt.Errorf("its first line is not that of a journal: %.80q", head)
 	}
 	return t, length, nil
@@ -197,6 +233,9 @@ func openJournal(path string, want terms, total int) (j *journal, err error) {
 	t, start, err := readTerms(r)
 	if err != nil {
 		return nil, err
+	}
+	if t.Format == journalPlain {
+		want.Format = journalPlain
 	}
 	if d := t.differences(want); d != "" {
 		return nil, &OtherRunError{Journal: path, Differences: d}

@@ -2,78 +2,166 @@ package evaluate
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"moco/data"
 	"moco/encoder"
 	"moco/vectors"
 )
 
-// FromVectors reads the features of a set's images from a file of package vectors instead of encoding the images again. Rows and images are matched by
-// path, and labels are the set's. The rows come in the set's order and are scaled to length one where they are not. Images without a row are left
-// out and counted in Bad, as unreadable ones are; extra is the number of rows that are of no image of the set. A path that is there twice is an
-// error, and so is a file none of whose rows is of an image.
-func FromVectors(ctx context.Context, path string, set *data.Set) (e *Embedded, extra int, err error) {
+// Match tells how the rows of a file of vectors and the images of a set fit.
+type Match struct {
+	Missing   int    // images without a row
+	Foreign   int    // rows that are of no image of the set
+	Replaced  int    // images that are not the ones that were embedded: other bytes have their name
+	Replacing string // the first of them
+	Unchecked int    // images whose row does not say of what bytes it was made: files of earlier versions and other tools
+}
+
+// FromVectors reads the features of a set's images from a file of package vectors instead of
+// encoding the images again. Rows and images are matched by path, and labels are the set's. The
+// rows come in the set's order and are scaled to length one where they are not. Images without a
+// row, and those whose bytes are not the ones that were embedded, are left out and counted in Bad,
+// as unreadable ones are; Match has the numbers. To compare bytes, every image's file is read,
+// though not decoded. A path that is there twice is an error, and so is a file none of whose rows
+// is of an image.
+func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
+	e, rows, match, err := readVectors(ctx, path, set)
+	if err != nil {
+		return nil, Match{}, err
+	}
+	if err := rows.compare(ctx, set, &match); err != nil {
+		return nil, Match{}, err
+	}
+	for i, r := range rows { // close the gaps
+		if !r.there {
+			e.Bad++
+			continue
+		}
+		if at := e.Len(); at != i {
+			copy(e.Features[at*e.Dim:(at+1)*e.Dim], e.Features[i*e.Dim:(i+1)*e.Dim])
+		}
+		e.Images, e.Labels = append(e.Images, i), append(e.Labels, set.Label(i))
+	}
+	match.Missing = e.Bad - match.Replaced
+	e.Features = e.Features[:e.Len()*e.Dim]
+	if e.Len() == 0 {
+		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have "+
+			"changed); embed them again",
+			path, match.Replaced)
+	}
+	return e, match, nil
+}
+
+// found is what is known of an image from its row.
+type found struct {
+	there   bool
+	checked bool // digest is known
+	digest  data.Digest
+}
+
+type foundRows []found // by image
+
+// readVectors reads the rows of a set's images to their places.
+func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, foundRows, Match, error) {
+	var match Match
 	r, err := vectors.Open(path)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, match, err
 	}
 	defer r.Close()
 	place := make(map[string]int, set.Len())
 	for i := range set.Len() {
-		name := vectors.Text(set.Name(i))
-		if _, twice := place[name]; twice {
-			return nil, 0, fmt.Errorf("two images are called %q, so that rows of vectors cannot be told apart", name)
-		}
-		place[name] = i
+		place[set.Name(i)] = i
 	}
 	dim := r.Head().Dim
-	e = &Embedded{Dim: dim, Classes: set.Classes(), Features: make([]float32, set.Len()*dim)}
-	there := make([]bool, set.Len())
+	e := &Embedded{Dim: dim, Classes: set.Classes(), Features: make([]float32, set.Len()*dim)}
+	rows := make(foundRows, set.Len())
 	foreign, first := map[string]bool{}, ""
-	n := 0
+	n, matched := 0, 0
 	for row, err := range r.All() {
 		if err == nil && n%4096 == 0 {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, match, err
 		}
 		if n++; n == 1 {
 			first = row.Path
 		}
 		i, ours := place[row.Path]
-		if ours && there[i] || foreign[row.Path] {
-			return nil, 0, fmt.Errorf("%s has more than one row of %q; which is meant?", path, row.Path)
+		if ours && rows[i].there || foreign[row.Path] {
+			return nil, nil, match, fmt.Errorf("%s has more than one row of %q; which is meant?", path, row.Path)
 		}
 		if !ours {
 			foreign[row.Path] = true
 			continue
 		}
-		there[i] = true
+		matched++
+		rows[i].there = true
+		if row.SHA256 != "" {
+			rows[i].checked, rows[i].digest.Size = true, row.Size
+			hex.Decode(rows[i].digest.SHA256[:], []byte(row.SHA256)) // its form was checked as it was read
+		}
 		to := e.Features[i*dim : (i+1)*dim]
 		copy(to, row.Vector)
 		if square := dot(to, to); math.Abs(square-1) > 1e-5 {
 			encoder.Normalise(to)
 		}
 	}
-	for i, yes := range there { // close the gaps
-		if !yes {
-			e.Bad++
-			continue
-		}
-		if at := e.Len(); at != i {
-			copy(e.Features[at*dim:(at+1)*dim], e.Features[i*dim:(i+1)*dim])
-		}
-		e.Images, e.Labels = append(e.Images, i), append(e.Labels, set.Label(i))
+	match.Foreign = len(foreign)
+	if matched == 0 {
+		return nil, nil, match, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first "+
+			"path is %q, that of the images %q; "+
+			"give the data that were embedded, by the same path (names are relative to it; in files of earlier "+
+			"versions "+
+			"they lack the folders that all images lie in, so embed again)", n, path, set.Len(), first, set.Name(0))
 	}
-	e.Features = e.Features[:e.Len()*dim]
-	if e.Len() == 0 {
-		return nil, 0, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first path is %q, that of the images %q; give the data that moco embed was given",
-			n, path, set.Len(), first, set.Name(0))
+	return e, rows, match, nil
+}
+
+// compare drops the rows of images whose bytes are not those that were embedded, and counts. An
+// image that cannot be read now is one of them.
+func (rows foundRows) compare(ctx context.Context, set *data.Set, match *Match) error {
+	replaced := make([]bool, len(rows))
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	const lot = 64
+	for from := 0; from < len(rows); from += lot {
+		workers.Go(func() error {
+			for i := from; i < min(from+lot, len(rows)); i++ {
+				if !rows[i].checked {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				now, err := set.Digest(i)
+				replaced[i] = err != nil || now != rows[i].digest
+			}
+			return nil
+		})
 	}
-	return e, len(foreign), nil
+	if err := workers.Wait(); err != nil {
+		return err
+	}
+	for i, r := range rows {
+		if r.there && !r.checked {
+			match.Unchecked++
+		}
+		if replaced[i] {
+			rows[i].there = false
+			if match.Replaced++; match.Replaced == 1 {
+				match.Replacing = set.Name(i)
+			}
+		}
+	}
+	return nil
 }
 
 // dot is the dot product of two rows, in float64.

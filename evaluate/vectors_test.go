@@ -2,8 +2,10 @@ package evaluate
 
 import (
 	"context"
+	"encoding/hex"
 	"iter"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,15 +51,15 @@ func TestFromVectors(t *testing.T) {
 			if err := vectors.Save(path, vectors.Head{Rows: len(c.rows), Dim: 2}, rows); err != nil {
 				t.Fatal(err)
 			}
-			e, extra, err := FromVectors(ctx, path, set)
+			e, match, err := FromVectors(ctx, path, set)
 			if c.want != "" {
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%s, %s: the error is %v, want one that says %q", name, ending, err, c.want)
 				}
 				continue
 			}
-			if err != nil || extra != c.extra || !slices.Equal(e.Images, c.images) || e.Bad != 6-len(c.images) || e.Dim != 2 {
-				t.Fatalf("%s, %s: %+v, %d extra, %v", name, ending, e, extra, err)
+			if err != nil || match.Foreign != c.extra || match.Missing != e.Bad || match.Unchecked != len(c.images) || !slices.Equal(e.Images, c.images) || e.Bad != 6-len(c.images) || e.Dim != 2 {
+				t.Fatalf("%s, %s: %+v, %+v, %v", name, ending, e, match, err)
 			}
 			for at, i := range c.images {
 				length := math.Hypot(float64(i+1), 0.5)
@@ -66,5 +68,52 @@ func TestFromVectors(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// An image that was replaced by another of its name is told, and does not get the other's vector.
+func TestFromVectorsNoticesReplacedImages(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("\x89PNG\r\n\x1a\n"+content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"0.png", "1.png", "2.png", "3.png", "4.png"} {
+		write(name, "before "+name)
+	}
+	set, err := data.Open(ctx, dir, data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	var rows []vectors.Row
+	for i := range set.Len() {
+		d, err := set.Digest(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, vectors.Row{Path: set.Name(i), Size: d.Size, SHA256: hex.EncodeToString(d.SHA256[:]), Vector: []float32{float32(i), 1}})
+	}
+	rows[4].Size, rows[4].SHA256 = 0, ""
+	path := filepath.Join(t.TempDir(), "x.parquet")
+	err = vectors.Save(path, vectors.Head{Rows: len(rows), Dim: 2}, func(yield func(vectors.Row, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("1.png", "behind 1.png") // of the same length
+	write("2.png", "longer than before 2.png")
+	os.Remove(filepath.Join(dir, "3.png"))
+	write("4.png", "nobody knows")
+	e, match, err := FromVectors(ctx, path, set)
+	if want := (Match{Replaced: 3, Replacing: "1.png", Unchecked: 1}); err != nil || match != want || !slices.Equal(e.Images, []int{0, 4}) || e.Bad != 3 {
+		t.Errorf("%+v, %+v, %v; want %+v", e, match, err, want)
 	}
 }

@@ -13,9 +13,22 @@ import (
 
 // line is a row as JSON. In the manifest of an array it has no vector.
 type line struct {
-	Path   *string `json:"path"`
-	Label  string  `json:"label,omitempty"`
-	Vector floats  `json:"vector,omitempty"`
+	Path   *string         `json:"path"`
+	Label  string          `json:"label,omitempty"`
+	Size   json.RawMessage `json:"size,omitempty"`   // a number, but in files of other tools
+	SHA256 json.RawMessage `json:"sha256,omitempty"` // a string, but in files of other tools
+	Vector floats          `json:"vector,omitempty"`
+}
+
+// row is the row of a line that has a path, with a vector from wherever it is.
+func (l *line) row(vector []float32) Row {
+	r := Row{Path: *l.Path, Label: l.Label, Vector: vector}
+	var size int64
+	var sum string
+	if json.Unmarshal(l.Size, &size) == nil && json.Unmarshal(l.SHA256, &sum) == nil && isDigest(size, sum) {
+		r.Size, r.SHA256 = size, sum
+	}
+	return r
 }
 
 // floats are read strictly: encoding/json would take null for zero.
@@ -54,6 +67,9 @@ func saveLines(path string, rows iter.Seq2[Row, error], vectors bool) error {
 		encoder.SetEscapeHTML(false)
 		return func(r Row) error {
 			l := line{Path: &r.Path, Label: r.Label}
+			if r.SHA256 != "" {
+				l.Size, l.SHA256 = strconv.AppendInt(nil, r.Size, 10), strconv.AppendQuote(nil, r.SHA256)
+			}
 			if vectors {
 				l.Vector = r.Vector
 			}
@@ -131,7 +147,7 @@ func (j *jsonLines) next(row *Row) error {
 		}
 	}
 	j.peeked = false
-	*row = Row{*j.line.Path, j.line.Label, j.line.Vector}
+	*row = j.line.row(j.line.Vector)
 	return nil
 }
 

@@ -39,8 +39,8 @@ func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 
 const npyMagic = "\x93NUMPY"
 
-// npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, a Python dictionary padded with blanks so that the
-// numbers begin at a multiple of 64.
+// npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, a Python
+// dictionary padded with blanks so that the numbers begin at a multiple of 64.
 func npyHeader(h Head) []byte {
 	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", h.Rows, h.Dim)
 	const before = len(npyMagic) + 4
@@ -82,7 +82,8 @@ func newNPY(array io.Reader, size int64, names io.Reader) (*npy, error) {
 		return nil, err
 	}
 	if want := length + 4*int64(head.Rows)*int64(head.Dim); size != want {
-		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?", head.Rows, head.Dim, want, size)
+		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
+			head.Rows, head.Dim, want, size)
 	}
 	d.what, d.raw = head, make([]byte, 4*head.Dim)
 	return d, nil
@@ -116,7 +117,8 @@ func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
 	}
 	descr, fortran, shape := npyDescr.FindSubmatch(raw), npyFortran.FindSubmatch(raw), npyShape.FindSubmatch(raw)
 	if descr == nil || fortran == nil || shape == nil || string(descr[1]) != "<f4" || string(fortran[1]) != "False" {
-		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' in C order (in NumPy: numpy.ascontiguousarray(x, 'float32'))", raw)
+		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' in "+
+			"C order (in NumPy: numpy.ascontiguousarray(x, 'float32'))", raw)
 	}
 	rows, err1 := strconv.ParseInt(string(shape[1]), 10, 64)
 	dim, err2 := strconv.ParseInt(string(shape[2]), 10, 64)
@@ -146,7 +148,7 @@ func (d *npy) next(row *Row) error {
 		return fmt.Errorf("row %d: %w", d.n, errors.Join(err, errors.New("the array ends too early")))
 	}
 	d.n++
-	row.Path, row.Label, row.Vector = *d.names.line.Path, d.names.line.Label, grow(row.Vector, d.what.Dim)
+	*row = d.names.line.row(grow(row.Vector, d.what.Dim))
 	for i := range row.Vector {
 		row.Vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(d.raw[4*i:]))
 	}

@@ -17,10 +17,13 @@ import (
 type parquetRow struct {
 	Path   string    `parquet:"path,snappy"`
 	Label  *string   `parquet:"label,optional,dict"`
+	Size   *int64    `parquet:"size,optional"`
+	SHA256 *string   `parquet:"sha256,optional"`
 	Vector []float32 `parquet:"vector,list"` // numbers hardly compress
 }
 
-// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a reader may read at once.
+// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a
+// reader may read at once.
 const groupBytes = 16 << 20
 
 func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
@@ -34,6 +37,9 @@ func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 			if r.Label != "" {
 				one[0].Label = &r.Label
 			}
+			if r.SHA256 != "" {
+				one[0].Size, one[0].SHA256 = &r.Size, &r.SHA256
+			}
 			if _, err := p.Write(one); err != nil {
 				return err
 			}
@@ -45,8 +51,9 @@ func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
-// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message, in base64. Parquet knows only lists; this says
-// that the vector's have a fixed size. Numbers of fields are those of Arrow's Schema.fbs and Message.fbs.
+// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message,
+// in base64. Parquet knows only lists; this says that the vector's have a fixed size. Numbers of
+// fields are those of Arrow's Schema.fbs and Message.fbs.
 func arrowSchema(dim int) string {
 	b := flatbuffers.NewBuilder(512)
 	vector := func(items ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
@@ -56,7 +63,7 @@ func arrowSchema(dim int) string {
 		}
 		return b.EndVector(len(items))
 	}
-	const floatingPoint, utf8, fixedSizeList = 3, 5, 16 // of the union Type
+	const integer, floatingPoint, utf8, fixedSizeList = 2, 3, 5, 16 // of the union Type
 	field := func(name string, nullable bool, kind byte, of flatbuffers.UOffsetT, children ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
 		n, c := b.CreateString(name), vector(children...)
 		b.StartObject(7)
@@ -70,6 +77,11 @@ func arrowSchema(dim int) string {
 	text := func() flatbuffers.UOffsetT { b.StartObject(0); return b.EndObject() }
 	path := field("path", false, utf8, text())
 	label := field("label", true, utf8, text())
+	b.StartObject(2)
+	b.PrependInt32Slot(0, 64, 0) // bitWidth
+	b.PrependBoolSlot(1, true, false)
+	size := field("size", true, integer, b.EndObject())
+	sum := field("sha256", true, utf8, text())
 	b.StartObject(1)
 	b.PrependInt16Slot(0, 1, 0) // precision: single
 	number := b.EndObject()
@@ -77,7 +89,7 @@ func arrowSchema(dim int) string {
 	b.StartObject(1)
 	b.PrependInt32Slot(0, int32(dim), 0) // listSize
 	list := b.EndObject()
-	fields := vector(path, label, field("vector", false, fixedSizeList, list, element))
+	fields := vector(path, label, size, sum, field("vector", false, fixedSizeList, list, element))
 	b.StartObject(4) // Schema; little endian is the default
 	b.PrependUOffsetTSlot(1, fields, 0)
 	schema := b.EndObject()
@@ -97,11 +109,52 @@ func arrowSchema(dim int) string {
 // parquetFile is the decoder of .parquet.
 type parquetFile struct {
 	what   Head
-	reader *parquet.GenericReader[parquetRow]
+	reader rowReader
 	rows   []parquetRow // read and not yet given, from at to have
 	at     int
 	have   int
 	end    bool
+}
+
+// rowReader gives rows of the schema.
+type rowReader interface {
+	Read(rows []parquetRow) (int, error)
+	Close() error
+}
+
+// digested tells whether a file has the columns that Save writes beside path, label and vector.
+// Other tools' files may have other things under these names.
+func digested(schema *parquet.Schema) bool {
+	for name, kind := range map[string]parquet.Kind{"size": parquet.Int64, "sha256": parquet.ByteArray} {
+		if leaf, ok := schema.Lookup(name); !ok || leaf.Node.Type().Kind() != kind {
+			return false
+		}
+	}
+	return true
+}
+
+// plainRow is the schema without them.
+type plainRow struct {
+	Path   string    `parquet:"path"`
+	Label  *string   `parquet:"label,optional"`
+	Vector []float32 `parquet:"vector,list"`
+}
+
+// plainReader reads rows without them.
+type plainReader struct {
+	*parquet.GenericReader[plainRow]
+}
+
+func (r plainReader) Read(rows []parquetRow) (int, error) {
+	plain := make([]plainRow, len(rows))
+	for i := range rows {
+		plain[i].Vector = rows[i].Vector
+	}
+	n, err := r.GenericReader.Read(plain)
+	for i, p := range plain[:n] {
+		rows[i] = parquetRow{Path: p.Path, Label: p.Label, Vector: p.Vector}
+	}
+	return n, err
 }
 
 // rowsAtOnce is how many rows are read in one go.
@@ -127,7 +180,12 @@ func newParquet(r io.ReaderAt, size int64) (d *parquetFile, err error) {
 			return nil, errors.New("it needs a column path of strings and a column vector of lists of float32")
 		}
 	}
-	d = &parquetFile{reader: parquet.NewGenericReader[parquetRow](file), rows: make([]parquetRow, rowsAtOnce)}
+	d = &parquetFile{rows: make([]parquetRow, rowsAtOnce)}
+	if digested(file.Schema()) {
+		d.reader = parquet.NewGenericReader[parquetRow](file)
+	} else {
+		d.reader = plainReader{parquet.NewGenericReader[plainRow](file)}
+	}
 	if d.what.Rows = int(file.NumRows()); d.what.Rows == 0 {
 		return d, nil
 	}
@@ -175,6 +233,9 @@ func (d *parquetFile) next(row *Row) error {
 	*row = Row{Path: p.Path, Vector: p.Vector}
 	if p.Label != nil {
 		row.Label = *p.Label
+	}
+	if p.Size != nil && p.SHA256 != nil && isDigest(*p.Size, *p.SHA256) {
+		row.Size, row.SHA256 = *p.Size, *p.SHA256
 	}
 	return nil
 }

@@ -1,15 +1,20 @@
-// Package vectors writes and reads embeddings as files: rows of a path, a label and a vector, streamed, so that memory does not grow with their
-// number. The name's ending says which format a file has:
+// Package vectors writes and reads embeddings as files: rows of a path, a label and a vector,
+// streamed, so that memory does not grow with their number. The name's ending says which format a
+// file has:
 //
-//   - .parquet: columns path and label (strings; label null where there is none) and vector, a list of float32 of fixed size, which Arrow, DuckDB,
-//     pandas and Polars read
-//   - .npy: an array [rows, dim] of float32, and beside it NAME.npy.jsonl, which has a line {"path": ..., "label": ...} for each row
-//   - .jsonl: a line {"path": ..., "label": ..., "vector": [...]} for each row, with as many digits as give the same float32 back
+//   - .parquet: columns path and label (strings; label null where there is none), size and sha256
+//     (of the image's bytes; null where they are not known) and vector, a list of float32 of fixed
+//     size, which Arrow, DuckDB, pandas and Polars read
+//   - .npy: an array [rows, dim] of float32, and beside it NAME.npy.jsonl, which has a line
+//     {"path": ..., "label": ..., "size": ..., "sha256": ...} for each row
+//   - .jsonl: a line {"path": ..., "label": ..., "size": ..., "sha256": ..., "vector": [...]} for
+//     each row, with as many digits as give the same float32 back
 //
 // The same rows give the same bytes.
 package vectors
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +23,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -30,6 +34,11 @@ type Row struct {
 	Path   string // of the image within its set, with slashes; UTF-8
 	Label  string // the name of its class; empty: none
 	Vector []float32
+	// Size and SHA256 are of the bytes that the image was made of when it was embedded, the latter
+	// as 64 lower-case hexadecimal digits. They tell an image from another of the same name. In
+	// files from before there were these, and from other tools, SHA256 is empty.
+	Size   int64
+	SHA256 string
 }
 
 // Head says what comes.
@@ -70,8 +79,9 @@ func Check(path string) error {
 	return err
 }
 
-// Save writes rows to path, in the format of its ending. The file appears whole or not at all: it is written aside, synced and renamed, and what
-// stood there stays if anything fails. rows is gone through once or twice, and must give h.Rows rows of h.Dim finite numbers each time.
+// Save writes rows to path, in the format of its ending. The file appears whole or not at all: it
+// is written aside, synced and renamed, and what stood there stays if anything fails. rows is gone
+// through once or twice, and must give h.Rows rows of h.Dim finite numbers each time.
 func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	f, err := formatOf(path)
 	if err != nil {
@@ -100,24 +110,6 @@ func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
-// Text is a name as a Row holds it: one that is no UTF-8 text, as file systems allow, keeps its other bytes as \xNN.
-func Text(name string) string {
-	if utf8.ValidString(name) {
-		return name
-	}
-	var b strings.Builder
-	for len(name) > 0 {
-		r, n := utf8.DecodeRuneInString(name)
-		if r == utf8.RuneError && n == 1 {
-			b.WriteString(`\x` + strconv.FormatUint(uint64(name[0]), 16))
-		} else {
-			b.WriteString(name[:n])
-		}
-		name = name[n:]
-	}
-	return b.String()
-}
-
 // check holds a row to what every format can hold.
 func (r *Row) check(n, dim int) error {
 	if len(r.Vector) != dim {
@@ -126,12 +118,21 @@ func (r *Row) check(n, dim int) error {
 	if !utf8.ValidString(r.Path) || !utf8.ValidString(r.Label) {
 		return fmt.Errorf("row %d: the path %q or label %q is not UTF-8 text", n, r.Path, r.Label)
 	}
+	if r.SHA256 != "" && !isDigest(r.Size, r.SHA256) {
+		return fmt.Errorf("row %d (%s): size %d and SHA-256 %.80q are not those of an image",
+			n, r.Path, r.Size, r.SHA256)
+	}
 	for _, v := range r.Vector {
 		if v-v != 0 {
 			return fmt.Errorf("row %d (%s) holds %v, which is no number", n, r.Path, v)
 		}
 	}
 	return nil
+}
+
+// isDigest tells whether size and sum can be those of an image's bytes.
+func isDigest(size int64, sum string) bool {
+	return size >= 0 && len(sum) == 2*sha256.Size && strings.Trim(sum, "0123456789abcdef") == ""
 }
 
 // each saves a file whose content one pass over the rows makes.
@@ -195,10 +196,12 @@ func Open(path string) (r *Reader, err error) {
 	return &Reader{path: path, file: file, decoder: d}, nil
 }
 
-// Head tells the number of rows, -1 for JSON lines, and the length of the vectors, 0 if there are no rows.
+// Head tells the number of rows, -1 for JSON lines, and the length of the vectors, 0 if there are
+// no rows.
 func (r *Reader) Head() Head { return r.decoder.head() }
 
-// All goes through the rows, once. A row's Vector is valid until the next one; copy what you keep. An error ends it.
+// All goes through the rows, once. A row's Vector is valid until the next one; copy what you keep.
+// An error ends it.
 func (r *Reader) All() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if r.used {

@@ -23,6 +23,9 @@ func some(n, dim int) []Row {
 		if i%3 > 0 {
 			rows[i].Label = fmt.Sprintf("class %d", i%3)
 		}
+		if i%4 > 0 {
+			rows[i].Size, rows[i].SHA256 = int64(i)<<33, fmt.Sprintf("%064x", i)
+		}
 		for c := range rows[i].Vector {
 			rows[i].Vector[c] = float32(math.Sin(float64(i*dim + c)))
 		}
@@ -59,7 +62,7 @@ func read(path string) (h Head, rows []Row, err error) {
 }
 
 func same(a, b Row) bool {
-	return a.Path == b.Path && a.Label == b.Label && slices.Equal(a.Vector, b.Vector)
+	return a.Path == b.Path && a.Label == b.Label && a.Size == b.Size && a.SHA256 == b.SHA256 && slices.Equal(a.Vector, b.Vector)
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -146,6 +149,7 @@ func TestSaveRefuses(t *testing.T) {
 		"a vector of another":  {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector = r.Vector[:2] })), "row 1"},
 		"no number":            {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.NaN()) })), "NaN"},
 		"infinity":             {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.Inf(-1)) })), "Inf"},
+		"half of a sum":        {"x", Head{2, 3}, all(two(func(r *Row) { r.SHA256 = "12ab" })), "SHA-256"},
 		"a path of bytes":      {"x", Head{2, 3}, all(two(func(r *Row) { r.Path = "\xff" })), "UTF-8"},
 		"a source that breaks": {"x", Head{2, 3}, broken, "broken source"},
 		"no dimensions":        {"x", Head{0, 0}, all(nil), "cannot be"},
@@ -242,7 +246,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestForeignTable: a table of other columns is refused; damage anywhere is an error or other rows, never a crash.
+// TestForeignTable: a table of other columns is refused; damage anywhere is an error or other rows,
+// never a crash.
 func TestForeignTable(t *testing.T) {
 	table, _ := files(t, ".parquet")
 	if _, err := newParquet(bytes.NewReader(bytes.ReplaceAll(table, []byte("vector"), []byte("wector"))), int64(len(table))); err == nil || !strings.Contains(err.Error(), "column") {

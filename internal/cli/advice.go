@@ -12,6 +12,7 @@ import (
 	"moco/explore"
 	"moco/internal/bench"
 	"moco/internal/job"
+	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
 )
@@ -78,6 +79,9 @@ func adviceOnUse(err error) string {
 		probe      *exchange.OtherProbeError
 		maker      *explore.OtherEncoderError
 		large      *bench.MemoryError
+		packed     *pack.NotEmptyError
+		halted     *pack.StoppedError
+		broken     *pack.BadImagesError
 	)
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
@@ -102,6 +106,14 @@ func adviceOnUse(err error) string {
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
 		return "use a smaller --batch"
+	case errors.As(err, &packed) && packed.Packed:
+		return "give another --out, or --resume to go on with them"
+	case errors.As(err, &packed):
+		return "give another --out"
+	case errors.As(err, &halted):
+		return "go on with --resume"
+	case errors.As(err, &broken):
+		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.Is(err, encoder.ErrNoProbe):
 		return "`moco eval linear --save` writes one"
 	}

@@ -101,8 +101,21 @@ func (a *app) openWith(ctx context.Context, path string, o data.Options) (*data.
 	if free := sys.FreeMemory(); free > 0 {
 		o.CacheBytes = min(o.CacheBytes, free/4)
 	}
+	return a.openOnce(ctx, path, o)
+}
+
+// openOnce opens a set of images and tells what lies beside them and is left out. It keeps no decoded
+// images.
+func (a *app) openOnce(ctx context.Context, path string, o data.Options) (*data.Set, error) {
 	o.Progress = a.unpacking()
-	return data.Open(ctx, path, o)
+	set, err := data.Open(ctx, path, o)
+	if err != nil {
+		return nil, err
+	}
+	if left := set.LeftOut().String(); left != "" {
+		a.warn("%s: %s", path, left)
+	}
+	return set, nil
 }
 
 // paragraphs joins lines of a help text that is partly made.

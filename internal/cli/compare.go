@@ -74,9 +74,9 @@ func (a *app) compareCommand() *cobra.Command {
 func (o *compareOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.name, "study", "", "name of a study, or a YAML file (required)")
-	f.StringVar(&o.data, "data", "", "images to learn from (required)")
-	f.StringVar(&o.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN accuracy (required)")
-	f.StringVar(&o.monitorTest, "monitor-test", "", "labelled images that are classified (required)")
+	pathsFlag(c, &o.data, "data", "images to learn from (required)")
+	pathsFlag(c, &o.monitorTrain, "monitor-train", "labelled images: the bank of the kNN accuracy (required)")
+	pathsFlag(c, &o.monitorTest, "monitor-test", "labelled images that are classified (required)")
 	f.StringVar(&o.out, "out", "", "folder of the study (required)")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of every recipe: key=value (may be given several times)")
 	f.IntVar(&o.seeds, "seeds", 0, "runs of each point; the study's own number if not given")

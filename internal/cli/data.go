@@ -22,19 +22,20 @@ func init() { register("data", (*app).dataInfoCommand) }
 
 func (a *app) dataInfoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
-		Use:   "info PATH",
+		Use:   "info PATH...",
 		Short: "Tell what a path holds",
-		Long: `Find out what a path holds: its kind, how many images, which classes, formats and sizes, and which
+		Long: paragraphs(`Find out what a path holds: its kind, how many images, which classes, formats and sizes, and which
 of the images looked at cannot be read. Headers of a sample are read; --all reads all of them,
 --decode the images themselves. --frames and --pairs show the path as training with
 positives=frames or positives=pairs would see it: how many videos or groups, and whether they can
-be trained on.`,
+be trained on.`, pathsHelp),
 		Example: `  moco data info photos/
   moco data info cifar10/train.tar --decode
   moco data info videos/ --frames
   moco data info photos/ --pairs pairs.csv
+  moco data info 'shards/{000..127}.tar'
   moco data info builtin:train --json`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 	}, &dataInfoOptions{}, runDataInfo)
 }
 
@@ -49,11 +50,12 @@ func (o *dataInfoOptions) bind(c *cobra.Command) {
 }
 
 func (o *dataInfoOptions) parse(_ *cobra.Command, args []string) error {
-	o.path = args[0]
 	if o.all {
 		o.survey.Sample = -1
 	}
-	return nil
+	var err error
+	o.path, err = onePattern(args)
+	return err
 }
 
 func runDataInfo(ctx context.Context, a *app, o *dataInfoOptions) (result, error) {
@@ -82,8 +84,10 @@ func (r *surveyed) text(s *screen) error {
 	for _, f := range r.Formats {
 		s.say("    %-8s %d", f.Name, f.Images)
 	}
-	if r.Ignored > 0 {
-		s.say("  %d other files ignored, such as %s", r.Ignored, r.IgnoredName)
+	if left := r.LeftOut.String(); left != "" {
+		s.say("  %s", left)
+	} else if r.LeftOut.System > 0 {
+		s.say("  left out %d files of the operating system", r.LeftOut.System)
 	}
 	if r.Bad > 0 {
 		s.say("  %d cannot be read:", r.Bad)

@@ -17,9 +17,10 @@ const embedHelp = `Encode every image and write a row of path, label and vector 
 have length one, so the dot product of two is their cosine similarity. Labels are the names of class
 folders, where there are any.
 
-The ending of --out picks the format: .parquet (columns path, label, vector: a list of float32 of
-fixed size), .npy (an array, with the paths and labels in FILE.npy.jsonl beside it), or .jsonl (a
-JSON object a line).
+The ending of --out picks the format: .parquet (columns path, label, size, sha256, vector: a list of
+float32 of fixed size), .npy (an array, with the rest in FILE.npy.jsonl beside it), or .jsonl (a
+JSON object a line). Size and SHA-256 are of the image's bytes: by them, commands that take
+--vectors notice an image that was replaced.
 
 Memory does not grow with the number of images. Ctrl-C keeps what is done in FILE.part; --resume
 goes on and gives the same bytes as if nothing had happened. Images that cannot be read are named,
@@ -64,7 +65,7 @@ func (a *app) embedCommand() *cobra.Command {
 func (o *embedOptions) bind(c *cobra.Command) {
 	o.bindEncoder(c, 64)
 	f := c.Flags()
-	f.StringVar(&o.data, "data", "", "images to encode (required)")
+	pathsFlag(c, &o.data, "data", "images to encode (required)")
 	f.StringVar(&o.out, "out", "", "file to write: .parquet, .npy or .jsonl")
 	f.StringVar(&o.to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
 	f.Float64Var(&o.maxBad, "max-bad", 0.01, "share of the images that may be unreadable")
@@ -101,7 +102,7 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 	}
 	defer f.Close()
 	// Each image is read once: nothing is kept.
-	set, err := data.Open(ctx, o.data, data.Options{Progress: a.unpacking()})
+	set, err := a.openOnce(ctx, o.data, data.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"moco/embed"
 	"moco/internal/bench"
 	"moco/internal/event"
+	"moco/pack"
 	"moco/pretrain"
 )
 
@@ -52,6 +53,7 @@ var eventsOf = []struct {
 	{"export", "", []event.Event{exported{}}},
 	{"info", "", []event.Event{fileInfo{}}},
 	{"data info", "", []event.Event{dataInfo{}}},
+	{"data pack", "", []event.Event{pack.Start{}, pack.Bad{}, pack.Shard{}, pack.Done{}}},
 	{"bench", "Without `--layers` the first, with it the second.", []event.Event{&bench.Report{}, &bench.LayersReport{}}},
 	{"demo", "The events of [train](#moco-train) but its `done` come first.", []event.Event{demoDone{}}},
 }

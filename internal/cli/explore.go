@@ -59,7 +59,7 @@ func (a *app) exploreCommand(c *cobra.Command, q explorer) *cobra.Command {
 func (o *exploreOptions) bind(c *cobra.Command) {
 	o.question.bind(c)
 	f := c.Flags()
-	f.StringVar(&o.data, "data", "", "images: a folder, an archive, CIFAR or IDX files (required)")
+	pathsFlag(c, &o.data, "data", "images: a folder, an archive, CIFAR or IDX files (required)")
 	f.StringVar(&o.vectors, "vectors", "", "features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them")
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moco/data"
 	"moco/evaluate"
 	"moco/explore"
 	"moco/internal/report"
@@ -79,6 +80,9 @@ func (q *search) answer(ctx context.Context, x *exploration, query string) error
 		})
 	}
 	row, ok := x.set.Find(query)
+	if !ok { // a name that is no text, as the file system has it
+		row, ok = x.set.Find(data.Text(query))
+	}
 	if !ok {
 		return fmt.Errorf("--query %s: there is no such file, and no image of this name in %s", query, x.o.data)
 	}

@@ -164,15 +164,23 @@ func (f *features) encode(ctx context.Context, set *data.Set) (*evaluate.Embedde
 
 // read reads the features of a set's images from a file, and tells what does not match.
 func (f *features) read(ctx context.Context, path string, set *data.Set) (*evaluate.Embedded, error) {
-	e, extra, err := evaluate.FromVectors(ctx, path, set)
+	e, match, err := evaluate.FromVectors(ctx, path, set)
 	if err != nil {
 		return nil, err
 	}
-	if e.Bad > 0 {
-		f.app.warn("%d of %d images have no row in %s and are left out.", e.Bad, set.Len(), path)
+	if match.Missing > 0 {
+		f.app.warn("%d of %d images have no row in %s and are left out.", match.Missing, set.Len(), path)
 	}
-	if extra > 0 {
-		f.app.warn("%d rows of %s are of no image here and are left out.", extra, path)
+	if match.Foreign > 0 {
+		f.app.warn("%d rows of %s are of no image here and are left out.", match.Foreign, path)
+	}
+	if match.Replaced > 0 {
+		f.app.warn("%d images are not those that %s was made of and are left out: their bytes have changed, the first of them %s; embed them again.",
+			match.Replaced, path, match.Replacing)
+	}
+	if match.Unchecked > 0 {
+		f.app.warn("%d rows of %s do not say which bytes they were made of, so that images which were replaced would not be noticed.",
+			match.Unchecked, path)
 	}
 	return e, nil
 }

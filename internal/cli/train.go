@@ -26,9 +26,8 @@ const trainExample = `  moco train --data photos/ --recipe moco-v2 --set encoder
 
 func trainHelp() string {
 	return paragraphs(`Train an encoder with Momentum Contrast. Labels are not needed, and not used if there are any.`,
-		`PATH is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one, CIFAR-10/100
-binary files, IDX files, or builtin:train. --set changes single keys of the recipe, which is a YAML
-file or one of
+		pathsHelp,
+		`--set changes single keys of the recipe, which is a YAML file or one of
 `+strings.Join(recipe.Names(), ", ")+`.`,
 		`What counts as a positive pair is the recipe's choice. positives=views: two views of an image.
 positives=frames: two frames of a video, at most max_gap apart; a video is a folder of frames, an
@@ -76,7 +75,7 @@ func (a *app) trainCommand() *cobra.Command {
 
 func (o *trainOptions) bind(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&o.data, "data", "", "images to learn from (required)")
+	pathsFlag(c, &o.data, "data", "images to learn from (required)")
 	f.StringVar(&o.recipe, "recipe", "cifar", "name of a recipe, or a YAML file; with --resume the run's own if not given")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	f.StringVar(&o.out, "out", "", "folder of the run (required)")
@@ -88,8 +87,8 @@ func (o *trainOptions) bind(c *cobra.Command) {
 	f.IntVar(&o.batch, "batch", 0, "images a step")
 	choiceFlag(c, &o.precision, "precision", precisions, "", "of activations; weights, statistics and losses stay float32")
 	f.Uint64Var(&o.seed, "seed", 0, "of everything random")
-	f.StringVar(&o.monitorTrain, "monitor-train", "", "labelled images: the bank of the kNN monitor, before training and after epochs")
-	f.StringVar(&o.monitorTest, "monitor-test", "", "labelled images that the monitor classifies")
+	pathsFlag(c, &o.monitorTrain, "monitor-train", "labelled images: the bank of the kNN monitor, before training and after epochs")
+	pathsFlag(c, &o.monitorTest, "monitor-test", "labelled images that the monitor classifies")
 	f.IntVar(&o.monitorEvery, "monitor-every", 1, "epochs from one kNN accuracy to the next; the last epoch always has one")
 	f.BoolVar(&o.resume, "resume", false, "go on with the run in --out")
 	o.machine.bind(c)

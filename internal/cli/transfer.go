@@ -63,9 +63,9 @@ func (a *app) transferCommand() *cobra.Command {
 
 func (o *transferOptions) bind(c *cobra.Command) {
 	f, t := c.Flags(), &o.comparison
-	f.StringVar(&t.PretrainingPath, "pretrain", "", "images to pretrain on; with class folders for the supervised arm (required)")
-	f.StringVar(&t.TrainPath, "train", "", "labelled images that the classifiers learn from (required)")
-	f.StringVar(&o.test, "test", "", "labelled images that they classify (required)")
+	pathsFlag(c, &t.PretrainingPath, "pretrain", "images to pretrain on; with class folders for the supervised arm (required)")
+	pathsFlag(c, &t.TrainPath, "train", "labelled images that the classifiers learn from (required)")
+	pathsFlag(c, &o.test, "test", "labelled images that they classify (required)")
 	f.StringVar(&t.Out, "out", "", "folder of the comparison (required)")
 	f.StringVar(&o.recipe, "recipe", "cifar", "of MoCo's pretraining: name of a recipe, or a YAML file")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of it: key=value (may be given several times)")
