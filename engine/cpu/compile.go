@@ -82,8 +82,9 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 	return c.program(), nil
 }
 
-// compile runs the passes. If after is given, it is called when each pass is done.
-func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pass)) (*compiler, error) {
+// compile runs the passes. If after is given, it is called when each pass is done; an error of it ends the
+// compilation.
+func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pass) error) (*compiler, error) {
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
@@ -97,8 +98,11 @@ func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pa
 		if len(c.errs) > 0 {
 			return nil, errors.Join(c.errs...)
 		}
-		if after != nil {
-			after(c, p)
+		if after == nil {
+			continue
+		}
+		if err := after(c, p); err != nil {
+			return nil, err
 		}
 	}
 	return c, nil

@@ -18,8 +18,9 @@ type Stage struct {
 func (e *Engine) Explain(g *graph.Graph) ([]Stage, error) {
 	var stages []Stage
 	st := &state{engine: e, variables: map[string]*variable{}}
-	_, err := e.compile(g, st, func(c *compiler, p pass) {
+	_, err := e.compile(g, st, func(c *compiler, p pass) error {
 		stages = append(stages, Stage{Pass: p.name, Why: p.why, Text: c.text()})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("explain: %w", err)
