@@ -82,8 +82,8 @@ func (e *Engine) Compile(g *graph.Graph, s engine.State) (engine.Program, error)
 	return c.program(), nil
 }
 
-// compile runs the passes. If after is given, it is called when each pass is done; an error of it ends the
-// compilation.
+// compile runs the passes. If after is given, it is called when each pass is done; an error of it
+// ends the compilation.
 func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pass) error) (*compiler, error) {
 	if err := g.Check(); err != nil {
 		return nil, err

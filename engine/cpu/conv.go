@@ -311,15 +311,10 @@ func newTileLists(n, tile, inBytes, outBytes int) (l tileLists) {
 	return l
 }
 
-// listsOf are the lists of each number of rows that the parts of a cut have.
-func listsOf(s split, perRow, tile, inBytes, outBytes int) map[int]tileLists {
-	lists := map[int]tileLists{}
-	for part := range s.all() {
-		if n := s.rows(part); lists[n].in == nil {
-			lists[n] = newTileLists(n*perRow, tile, inBytes, outBytes)
-		}
-	}
-	return lists
+// count counts the lists of an operation.
+func (l tileLists) count(o *op) {
+	keeps(o, l.in)
+	keeps(o, l.out)
 }
 
 // bf16Flag is TileArgs.BF16 for a result.

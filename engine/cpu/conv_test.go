@@ -19,7 +19,8 @@ func TestGradsFor(t *testing.T) {
 					next := 0
 					for _, r := range gradsFor(grads, g.Block, channels) {
 						if r.channel != next {
-							t.Errorf("%s: blocks of %d, %d channels: a run begins at %d, want %d", p.Name, g.Block, channels, r.channel, next)
+							t.Errorf("%s: blocks of %d, %d channels: a run begins at %d, want %d",
+								p.Name, g.Block, channels, r.channel, next)
 						}
 						next += r.tiles * r.Rows
 					}
@@ -37,7 +38,9 @@ func TestGradsFor(t *testing.T) {
 func TestEveryWeightHasAGradient(t *testing.T) {
 	for _, path := range Paths() {
 		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
-			for _, shape := range []struct{ in, out, kernel, stride int }{{16, 64, 1, 2}, {32, 64, 3, 2}, {80, 64, 1, 1}, {128, 128, 3, 2}, {320, 32, 1, 1}, {128, 320, 1, 2}} {
+			for _, shape := range []struct{ in, out, kernel, stride int }{
+				{16, 64, 1, 2}, {32, 64, 3, 2}, {80, 64, 1, 1}, {128, 128, 3, 2}, {320, 32, 1, 1}, {128, 320, 1, 2},
+			} {
 				t.Run(fmt.Sprintf("%s/%v/%v", path, precision, shape), func(t *testing.T) {
 					g := graph.New()
 					g.Precision = precision
@@ -45,7 +48,9 @@ func TestEveryWeightHasAGradient(t *testing.T) {
 					one := g.Variable("one", tensor.Float32, shape.in)
 					first := g.Variable("first", tensor.Float32, shape.in, shape.in, 1, 1)
 					w := g.Variable("w", tensor.Float32, shape.out, shape.in, shape.kernel, shape.kernel)
-					h := g.Normalise(graph.BatchNorm{X: g.Conv(x, first, 1, 0), Mean: one, Variance: one, Gamma: one, Beta: one, Epsilon: 1e-5})
+					h := g.Normalise(graph.BatchNorm{
+						X: g.Conv(x, first, 1, 0), Mean: one, Variance: one, Gamma: one, Beta: one, Epsilon: 1e-5,
+					})
 					y := g.Conv(h, w, shape.stride, shape.kernel/2)
 					dw := g.ConvGradWeight(y, h, y.Attr.(graph.ConvAttr))
 					g.Output("dw", dw)
@@ -79,7 +84,8 @@ func TestEveryWeightHasAGradient(t *testing.T) {
 					}
 					for i, v := range p.Output("dw").Float32s() {
 						if v == 0 {
-							t.Fatalf("the gradient of weight %d of input channel %d is zero", i, i/(shape.kernel*shape.kernel)%shape.in)
+							t.Fatalf("the gradient of weight %d of input channel %d is zero",
+								i, i/(shape.kernel*shape.kernel)%shape.in)
 						}
 					}
 				})

@@ -144,6 +144,12 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 		g.laid = append(g.laid, int32(4*i*g.rows), int32(4*i*g.outStride))
 	}
 	g.runs = gradsFor(grads, block, g.rows)
+	keeps(o, g.places)
+	keeps(o, g.laid)
+	keeps(o, g.list.pairs)
+	for _, below := range g.below {
+		keeps(o, below)
+	}
 	if g.layX || g.layY {
 		o.needs(gradPixels * (g.rows + g.blocks*block))
 	}

@@ -111,11 +111,11 @@ func (e *Engine) direct(v *convolution, o *op) {
 	if v.add != nil {
 		o.then(copyPhase(v.y, v.add))
 	}
-	o.then(e.newTiling(p).phase())
+	o.then(e.newTiling(p, o).phase())
 }
 
 // newTiling groups the places that are written by what they see of the side that is read.
-func (e *Engine) newTiling(p product) *tiling {
+func (e *Engine) newTiling(p product, o *op) *tiling {
 	t := &tiling{product: p, tile: e.tileFor(p.out, p.x.element == bfloat16s)}
 	inBytes := p.x.element.size()
 	t.pieces = chains(p.inner, p.y.element)
@@ -131,7 +131,13 @@ func (e *Engine) newTiling(p product) *tiling {
 	t.blocks = p.out / t.tile.Block
 	t.panel = p.taps * p.inner * t.tile.Block
 	t.outer = t.panel*t.blocks > weightsInCache
-	t.deal(t.groups())
+	groups := t.groups()
+	for _, g := range groups {
+		keeps(o, g.in)
+		keeps(o, g.out)
+		keeps(o, g.taps)
+	}
+	t.deal(groups)
 	return t
 }
 

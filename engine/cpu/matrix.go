@@ -40,7 +40,7 @@ func emitMatMul(c *compiler, s *step, o *op) {
 		x: left, w: packed, y: y, images: 1, height: rows, width: 1, pixels: rows,
 		inner: depth, out: channels(columns), taps: 1,
 		see: func(y, _ int) (int, [][2]int) { return y, [][2]int{{0, 0}} },
-	}).phase())
+	}, o).phase())
 }
 
 // transposeRows makes an operation transpose a matrix to one of so many rows and columns.

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"time"
+	"unsafe"
 
 	"moco/engine"
 	"moco/graph"
@@ -55,6 +56,7 @@ type op struct {
 	reuse []*buffer
 	// floats and sums are how much scratch memory each worker needs: see worker.
 	floats, sums int
+	tables       int // bytes of the lists of places that kernels are given
 
 	runs int
 	time time.Duration
@@ -72,6 +74,11 @@ func (o *op) work(e element, rows, stride int) *buffer {
 
 // needs asks for so many floats of scratch memory for each worker.
 func (o *op) needs(floats int) { o.floats = max(o.floats, floats) }
+
+// keeps counts a list of places that the operation keeps.
+func keeps[T int32 | int64](o *op, list []T) {
+	o.tables += len(list) * int(unsafe.Sizeof(*new(T)))
+}
 
 // split is a cut of a batch's rows into parts that each lie in one of its splits.
 type split struct {

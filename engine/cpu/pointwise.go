@@ -16,9 +16,9 @@ type pointwise struct {
 	path   *kernel.Path
 	pairs  bool // multiplies pairs of bfloat16
 	tile   kernel.Tile
-	size   int // bytes of a value that is multiplied
-	pieces int // into which the sum over a row of channels is cut
-	lists  map[int]tileLists
+	size   int               // bytes of a value that is multiplied
+	pieces int               // into which the sum over a row of channels is cut
+	lists  map[int]tileLists // by the rows of a part
 }
 
 // pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level
@@ -44,7 +44,13 @@ func (e *Engine) newPointwise(v *convolution, o *op) *pointwise {
 		v.w = e.pairWeights(v, o, p.tile.Block)
 	}
 	p.pieces = chains(v.in, v.y.element)
-	p.lists = listsOf(v.pixels, 1, p.tile.Rows, v.in*p.size, v.out*v.y.element.size())
+	p.lists = map[int]tileLists{}
+	for part := range v.pixels.all() {
+		if n := v.pixels.rows(part); p.lists[n].in == nil {
+			p.lists[n] = newTileLists(n, p.tile.Rows, v.in*p.size, v.out*v.y.element.size())
+			p.lists[n].count(o)
+		}
+	}
 	if v.norm != nil || p.pairs != (v.x.element == bfloat16s) {
 		most := 0
 		for part := range v.pixels.all() {

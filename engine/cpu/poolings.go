@@ -20,8 +20,8 @@ func windowOf(n *graph.Node, in []int) window { return window{n.Attr.(graph.Pool
 // place is a pixel of the output of a pooling.
 type place struct{ image, y, x int }
 
-// eachPixel calls f with the pixels of a window that lie inside of the image, row by row, counted over the
-// batch.
+// eachPixel calls f with the pixels of a window that lie inside of the image, row by row, counted
+// over the batch.
 func (p window) eachPixel(at place, f func(pixel int)) {
 	y, x := at.y*p.Stride-p.Pad, at.x*p.Stride-p.Pad
 	for iy := max(y, 0); iy < min(y+p.Kernel, p.in[1]); iy++ {

@@ -44,6 +44,7 @@ func (c *compiler) program() *program {
 	for _, o := range p.ops {
 		p.buffers = append(append(p.buffers, o.reads...), o.writes...)
 		p.floats, p.sums = max(p.floats, o.floats), max(p.sums, o.sums)
+		p.cost.WorkBytes += int64(o.tables)
 	}
 	for _, tensors := range []map[string]*host{p.inputs, p.outputs} {
 		for _, h := range tensors {

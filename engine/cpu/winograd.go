@@ -25,7 +25,7 @@ type winograd struct {
 	rows           split           // of tiles: the parts
 	starts         map[int][]int32 // of the pixels of a line, by their channels
 	room           winogradRoom
-	lists          map[int]tileLists
+	lists          map[int]tileLists // by the rows of tiles of a part
 }
 
 // winogradRoom says how a worker's scratch memory is divided, in floats.
@@ -101,10 +101,14 @@ func (e *Engine) newWinograd(v *convolution) *winograd {
 // emit makes the phases of y = x by weights, plus what is to be added.
 func (g *winograd) emit(v *convolution, o *op) {
 	g.rows = winogradRows(v, v.pixels.splits)
-	g.lists = listsOf(g.rows, g.tilesX, g.tile.Rows, 4*v.in, 4*v.out)
+	g.lists = map[int]tileLists{}
 	most := 0
 	for part := range g.rows.all() {
-		most = max(most, g.rows.rows(part))
+		n := g.rows.rows(part)
+		if most = max(most, n); g.lists[n].in == nil {
+			g.lists[n] = newTileLists(n*g.tilesX, g.tile.Rows, 4*v.in, 4*v.out)
+			g.lists[n].count(o)
+		}
 	}
 	n := roundUp(most*g.tilesX, g.tile.Rows)
 	r := &g.room
@@ -241,8 +245,8 @@ func (g *winograd) layLine(dst []float32, image, y, first, ch int) {
 	g.path.Normalise(kernel.NormaliseArgs{Y: kernel.Float32s(dst), X: x, Channels: ch, Affine: f, ReLU: true})
 }
 
-// line is channels first .. first+width of pixels in a row, from a pixel on. The pixels have `channels`
-// channels.
+// line is channels first .. first+width of pixels in a row, from a pixel on. The pixels have
+// `channels` channels.
 type line struct{ pixel, channels, first, width int }
 
 // lay copies a line of b to dst as float32; dst says how many pixels it has.

@@ -52,6 +52,7 @@ func (e *Engine) newWinogradGrad(v *convolution, dw *buffer, o *op) *winogradGra
 	for i := range g.each * g.tilesX {
 		g.tiles = append(g.tiles, int32(4*i*g.wide), int32(4*i*g.block))
 	}
+	keeps(o, g.tiles)
 	o.needs(g.scratch())
 	return g
 }

@@ -138,8 +138,8 @@ type Tile struct {
 
 // TileArgs says where a run of tiles finds its operands. Tile i, row r, output j is
 //
-//	s = sum over taps t, then k < 4*K, of X[In[i*Rows+r] + Taps[2t] + 4k] * B[Taps[2t+1] + 4*(k*Block + j)]
-//	Y[Out[i*Rows+r] + 4j] = s, or s + the old value if Acc is not 0
+// s = sum over taps t, then k < 4*K, of X[In[i*Rows+r] + Taps[2t] + 4k] * B[Taps[2t+1] + 4*(k*Block
+// + j)] Y[Out[i*Rows+r] + 4j] = s, or s + the old value if Acc is not 0
 //
 // with all offsets in bytes. In tiles of Pairs, X and B hold bfloat16, and each 4 bytes of them are
 // a pair: the product of the firsts and the product of the seconds are both added. If BF16 is not
@@ -166,8 +166,8 @@ type Grad struct {
 
 // GradArgs says where a run of weight-gradient tiles finds its operands. Tile i, row r, output j is
 //
-//	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
-//	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
+// 	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
+// 	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
 type GradArgs struct {
 	X         unsafe.Pointer
 	Pixels    *int32
@@ -200,8 +200,8 @@ type Transform struct {
 	N                       int64 // at least 1
 }
 
-// AllPaths names the paths that there are, on any machine. Tests go through it, so that a path that they
-// could not try is seen.
+// AllPaths names the paths that there are, on any machine. Tests go through it, so that a path that
+// they could not try is seen.
 func AllPaths() []string { return []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} }
 
 // Paths returns the paths that this machine runs, fastest first; the last is always the portable

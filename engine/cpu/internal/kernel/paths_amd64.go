@@ -14,8 +14,8 @@ func machinePaths() []*Path {
 		paths = append(paths, avx512())
 		if x86.HasAVX512BF16 {
 			paths = append(paths, avx512bf16())
-			// Zen issues two VDPBF16PS in a cycle, twice the products of its multiply-adds. Intel's cores
-			// issue one in two cycles (measured: half of the multiply-adds' speed).
+			// Zen issues two VDPBF16PS in a cycle, twice the products of its multiply-adds. Intel's
+			// cores issue one in two cycles (measured: half of the multiply-adds' speed).
 			if vendor() == [12]byte([]byte("AuthenticAMD")) {
 				slices.Reverse(paths)
 			}
