@@ -117,7 +117,7 @@ func newRoot(a *app) *cobra.Command {
 		a.demoCommand(), a.searchCommand(), a.dedupeCommand(), a.outliersCommand(), a.labelErrorsCommand(),
 		a.clusterCommand(), a.importCommand(), a.exportCommand(),
 		group("eval", "Measure what an encoder has learned", "", a.knnCommand(), a.linearCommand(), a.finetuneCommand()),
-		group("data", "Look at images", "", a.dataInfoCommand()),
+		group("data", "Look at images", "", a.dataInfoCommand(), a.packCommand()),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "write JSON objects to standard output, one a line, and nothing else")

@@ -66,8 +66,8 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			}
 		}
 	})
-	if commands != 18 {
-		t.Errorf("%d commands are walked, want 18", commands)
+	if commands != 19 {
+		t.Errorf("%d commands are walked, want 19", commands)
 	}
 }
 
