@@ -115,7 +115,7 @@ func newRoot(a *app) *cobra.Command {
 	below := commands(a, "")
 	for _, g := range []struct{ name, short string }{
 		{"eval", "Measure what an encoder has learned"},
-		{"data", "Look at images"},
+		{"data", "Look at images, and pack them"},
 	} {
 		below = append(below, group(g.name, g.short, "", commands(a, g.name)...))
 	}
