@@ -1,0 +1,3 @@
+package jpeg
+
+func machineKernels() []*kernels { return nil }

@@ -1,0 +1,202 @@
+package jpeg
+
+// space is what the components of a picture mean.
+type space int
+
+const (
+	grey space = iota
+	ycc
+	rgb
+	cmyk
+	ycck
+)
+
+// colours finds the colour space, in libjpeg's order: JFIF, Adobe's marker, the components' names.
+func (d *decoder) colours() space {
+	comps := d.frame.comps
+	switch {
+	case len(comps) == 1:
+		return grey
+	case len(comps) == 4 && d.adobe && d.transform != 0:
+		return ycck
+	case len(comps) == 4:
+		return cmyk
+	case d.jfif:
+		return ycc
+	case d.adobe:
+		if d.transform == 0 {
+			return rgb
+		}
+		return ycc
+	case comps[0].id == 'R' && comps[1].id == 'G' && comps[2].id == 'B':
+		return rgb
+	}
+	return ycc
+}
+
+// renderer turns coefficients into pixels: planes of samples first, a row of MCUs at a time, then
+// rows of pixels.
+type renderer struct {
+	img     *Image
+	f       *frame
+	space   space
+	k       *kernels
+	planes  []plane
+	wait    int // pixel rows at the end of a row of MCUs that need samples of the next one
+	emitted int // rows of the picture that are there
+}
+
+// plane holds the samples of two rows of MCUs, in turns: a row of samples of the earlier one is still
+// there when the next one is interpolated.
+type plane struct {
+	c              *component
+	samples        []byte
+	stride, rows   int
+	across, down   int    // pixels that share a sample
+	smooth         bool   // they are interpolated, not repeated
+	wide           []byte // a row as wide as the picture
+	quant          *block
+	near, far, row []byte
+}
+
+// slack is how far kernels may read and write behind a row.
+const slack = 64
+
+func newRenderer(f *frame, colours space, k *kernels) *renderer {
+	r := &renderer{f: f, space: colours, k: k, planes: make([]plane, len(f.comps))}
+	r.img = &Image{Width: f.outWidth, Height: f.outHeight, Scale: f.scale}
+	r.img.Pix = make([]byte, 3*f.outWidth*f.outHeight)
+	least := 8 / f.scale
+	for i := range f.comps {
+		c, p := &f.comps[i], &r.planes[i]
+		p.c, p.quant = c, c.quantTable
+		p.across, p.down = f.maxH*least/(c.h*c.size), f.maxV*least/(c.v*c.size)
+		p.stride = c.stride*c.size + slack
+		p.rows = 2 * c.v * c.size
+		p.samples = make([]byte, p.stride*p.rows)
+		if p.across != 1 || p.down != 1 {
+			p.wide = make([]byte, c.stride*c.size*p.across+slack)
+		}
+		// Narrow planes are repeated across, and so are all at 1/8: libjpeg does it so.
+		p.smooth = least > 1 && p.down <= 2 && (p.across == 1 || p.across == 2 && c.width > 2)
+		if p.smooth && p.down == 2 {
+			r.wait = 1
+		}
+	}
+	return r
+}
+
+// put transforms a block of component i, at x, y in blocks. No coefficient behind the place `last` in
+// zigzag order may be other than 0.
+func (r *renderer) put(i, x, y int, b *block, last int) {
+	p := &r.planes[i]
+	size := p.c.size
+	dst := p.samples[y*size%p.rows*p.stride+x*size:]
+	switch {
+	case size == 1:
+		dst[0] = dcReduced(b[0], p.quant[0])
+	case last == 0 && size > 2:
+		fillSquare(dst, p.stride, size, dcSample(b[0], p.quant[0]))
+	case size == 8:
+		r.k.idct8(dst, p.stride, b, p.quant)
+	case size == 4:
+		r.k.idct4(dst, p.stride, b, p.quant)
+	default:
+		r.k.idct2(dst, p.stride, b, p.quant)
+	}
+}
+
+// stored renders a picture whose coefficients are all there.
+func (r *renderer) stored() {
+	for i := range r.planes {
+		if c := r.planes[i].c; c.quantTable == nil {
+			r.planes[i].quant = new(block) // no scan named it: grey
+		} else {
+			r.planes[i].quant = c.quantTable
+		}
+	}
+	smooth := r.f.smoothing()
+	for y := range r.f.mcusHigh {
+		for i := range r.planes {
+			c := r.planes[i].c
+			for by := y * c.v; by < min((y+1)*c.v, c.blocksHigh); by++ {
+				row := c.coefs[by*c.stride:][:c.blocksWide]
+				if smooth {
+					r.smoothed(i, by)
+					continue
+				}
+				for x := range row {
+					r.put(i, x, by, &row[x], 63)
+				}
+			}
+		}
+		r.row(y)
+	}
+}
+
+// row makes the pixels that the MCUs of row y, the latest, have made possible.
+func (r *renderer) row(y int) {
+	until := (y+1)*r.f.maxV*(8/r.f.scale) - r.wait
+	if y == r.f.mcusHigh-1 {
+		until = r.img.Height
+	}
+	width := r.img.Width
+	for ; r.emitted < min(until, r.img.Height); r.emitted++ {
+		for i := range r.planes {
+			r.planes[i].find(r.emitted, r.k)
+		}
+		r.convert(r.img.Pix[3*width*r.emitted:][:3*width])
+	}
+}
+
+// find sets p.row to the samples of a row of pixels.
+func (p *plane) find(y int, k *kernels) {
+	at := y / p.down
+	p.near = p.at(at)
+	if p.across == 1 && p.down == 1 {
+		p.row = p.near
+		return
+	}
+	p.row = p.wide
+	if p.smooth && p.down == 2 {
+		other := at - 1 + y%2*2
+		p.far = p.at(max(0, min(other, p.c.height-1)))
+	}
+	n := p.c.width
+	switch {
+	case p.smooth && p.across == 2 && p.down == 2:
+		k.h2v2(p.wide, p.near, p.far, n)
+	case p.smooth && p.across == 2:
+		k.h2v1(p.wide, p.near, n)
+	case p.smooth && p.across == 1:
+		k.h1v2(p.wide, p.near, p.far, n, y%2)
+	case p.across == 1:
+		p.row = p.near
+	default:
+		repeat(p.wide, p.near[:n], p.across)
+	}
+}
+
+func (p *plane) at(row int) []byte { return p.samples[row%p.rows*p.stride:][:p.stride] }
+
+// convert turns the found samples into a row of pixels.
+func (r *renderer) convert(dst []byte) {
+	n, p := len(dst)/3, r.planes
+	switch r.space {
+	case grey:
+		fromGrey(dst, p[0].row[:n])
+	case ycc:
+		r.k.ycc(dst, p[0].row, p[1].row, p[2].row, n)
+	case rgb:
+		interleave(dst, p[0].row[:n], p[1].row[:n], p[2].row[:n])
+	case ycck:
+		r.k.ycc(dst, p[0].row, p[1].row, p[2].row, n)
+		for i, v := range dst {
+			dst[i] = 255 - v // Y'CbCr of the inks
+		}
+		fromCMYK(dst, dst, p[3].row[:n])
+	case cmyk:
+		interleave(dst, p[0].row[:n], p[1].row[:n], p[2].row[:n])
+		fromCMYK(dst, dst, p[3].row[:n])
+	}
+}

@@ -1,0 +1,325 @@
+package jpeg
+
+// maxScans bounds the work that a small file can ask for. Real scripts have some ten scans.
+const maxScans = 500
+
+// scan is one scan header, and how far its data are read.
+type scan struct {
+	comps          []*component
+	index          [4]int // of comps in the frame
+	dc, ac         [4]*huffman
+	dcCond, acCond [4]byte // destinations of arithmetic conditioning
+	from, to       int     // spectral selection
+	high, low      uint    // successive approximation
+	left           int     // MCUs to the next restart marker
+	expected       byte    // its number
+}
+
+// coder decodes blocks of one scan.
+type coder interface {
+	// restart begins an interval; the bit reader stands at its start.
+	restart()
+	// block decodes a block of component i of the scan. It returns the place of the last coefficient
+	// that it wrote, in zigzag order, as far as it knows.
+	block(i int, b *block) int
+	// finished tells that the interval holds nothing more. Further blocks stay as they are.
+	finished() bool
+}
+
+// decode reads a file from its start to its last scan.
+func (d *decoder) decode() (*Image, error) {
+	if err := d.start(); err != nil {
+		return nil, err
+	}
+	var r *renderer
+	for {
+		marker, err := d.nextMarker()
+		if err != nil {
+			return nil, err
+		}
+		switch marker {
+		case markerSOS:
+			s, err := d.readScan()
+			if err != nil {
+				return nil, err
+			}
+			if r == nil {
+				if r, err = d.newRenderer(); err != nil {
+					return nil, err
+				}
+				if len(s.comps) == len(d.frame.comps) && !d.frame.progressive {
+					return r.img, d.onePass(s, r)
+				}
+				d.allocate()
+			}
+			if err := d.stored(s); err != nil {
+				return nil, err
+			}
+		case markerEOI:
+			if r == nil {
+				return nil, FormatError("there is no scan before the end of the picture")
+			}
+			r.stored()
+			return r.img, nil
+		default:
+			if err := d.segment(marker); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// newRenderer fixes the scale and the memory of a picture.
+func (d *decoder) newRenderer() (*renderer, error) {
+	if err := d.affordable(); err != nil {
+		return nil, err
+	}
+	if err := d.frame.layout(d.opt.scale(d.frame.width, d.frame.height)); err != nil {
+		return nil, err
+	}
+	kernels, err := kernelsFor(d.opt.Path)
+	if err != nil {
+		return nil, err
+	}
+	d.bits.data = d.data
+	return newRenderer(&d.frame, d.colours(), kernels), nil
+}
+
+// allocate makes room for all coefficients of a picture of several scans.
+func (d *decoder) allocate() {
+	f := &d.frame
+	for i := range f.comps {
+		c := &f.comps[i]
+		c.coefs = make([]block, c.stride*f.mcusHigh*c.v)
+	}
+}
+
+// readScan reads a SOS segment and latches the tables that it names.
+func (d *decoder) readScan() (*scan, error) {
+	if !d.frame.seen {
+		return nil, FormatError("a scan before the frame header")
+	}
+	if d.scans++; d.scans > maxScans {
+		return nil, UnsupportedError("a picture of more than 500 scans")
+	}
+	b, err := d.body()
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < 1 || b[0] < 1 || b[0] > 4 || len(b) != 4+2*int(b[0]) {
+		return nil, FormatError("a broken scan header")
+	}
+	s, n := new(scan), int(b[0])
+	blocks := 0
+	for i := range n {
+		if err := d.scanComponent(s, i, b[1+2*i], b[2+2*i]); err != nil {
+			return nil, err
+		}
+		blocks += s.comps[i].h * s.comps[i].v
+	}
+	if n > 1 && blocks > 10 {
+		return nil, FormatError("more than 10 blocks in an MCU")
+	}
+	last := b[1+2*n:]
+	s.from, s.to, s.high, s.low = int(last[0]), int(last[1]), uint(last[2]>>4), uint(last[2]&15)
+	return s, nil
+}
+
+// scanComponent reads one component's part of a scan header.
+func (d *decoder) scanComponent(s *scan, i int, id, tables byte) error {
+	f := &d.frame
+	at := -1
+	for k := range f.comps {
+		if f.comps[k].id == id {
+			at = k
+			break
+		}
+	}
+	if at < 0 {
+		return FormatError("a scan of a component that the frame does not have")
+	}
+	c := &f.comps[at]
+	for _, other := range s.comps {
+		if other == c {
+			return FormatError("a scan that names a component twice")
+		}
+	}
+	if c.quantTable == nil {
+		if c.quantFrom > 3 || d.quant[c.quantFrom] == nil {
+			return FormatError("a component without a quantization table")
+		}
+		c.quantTable = new(block)
+		for k, q := range d.quant[c.quantFrom] {
+			c.quantTable[k] = int16(q) // products of coefficients wrap at 16 bits, so the sign does not matter
+		}
+	}
+	s.comps = append(s.comps, c)
+	s.index[i] = at
+	s.dcCond[i], s.acCond[i] = tables>>4, tables&15
+	return nil
+}
+
+// table returns a Huffman table of a scan, or the one that Motion JPEG leaves out.
+func (d *decoder) table(class int, to byte) (*huffman, error) {
+	if to > 3 {
+		return nil, FormatError("a scan names a Huffman table that cannot be")
+	}
+	h := d.huffman[class][to]
+	if h == nil && to < 2 {
+		h = standardHuffman(class, int(to))
+		d.huffman[class][to] = h
+	}
+	if h == nil {
+		return nil, FormatError("a scan without its Huffman table")
+	}
+	return h, nil
+}
+
+// open makes the coder of a scan and loads the first segment.
+func (d *decoder) open(s *scan) (coder, error) {
+	d.bits.pos = d.pos
+	s.left, s.expected = d.restart, 0
+	if d.frame.progressive {
+		if err := s.progress(d.scans == 1); err != nil {
+			return nil, err
+		}
+	}
+	var c coder
+	var err error
+	switch {
+	case d.frame.arithmetic:
+		c = d.newArithmetic(s)
+	case d.frame.progressive:
+		c, err = d.newProgressive(s)
+	default:
+		c, err = d.newSequential(s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !d.frame.arithmetic {
+		d.bits.load()
+	}
+	d.bits.short = false
+	c.restart()
+	return c, nil
+}
+
+// close puts the reader of segments where the scan ended: at its marker.
+func (d *decoder) close() {
+	d.pos = len(d.data)
+	if d.bits.marker != 0 {
+		d.pos = d.bits.pos - 2
+	}
+}
+
+// mcu comes before each MCU and sees to restart markers.
+func (d *decoder) mcu(s *scan, c coder) error {
+	if d.restart == 0 {
+		return nil
+	}
+	if s.left == 0 {
+		if err := d.bits.restart(s.expected); err != nil {
+			return err
+		}
+		c.restart()
+		s.expected = (s.expected + 1) & 7
+		s.left = d.restart
+	}
+	s.left--
+	return nil
+}
+
+// onePass decodes the only scan of a sequential picture, a row of MCUs at a time.
+func (d *decoder) onePass(s *scan, r *renderer) error {
+	cod, err := d.open(s)
+	if err != nil {
+		return err
+	}
+	var b block
+	for y := range d.frame.mcusHigh {
+		for x := range d.frame.mcusWide {
+			if err := d.mcu(s, cod); err != nil {
+				return err
+			}
+			over := cod.finished() // what is missing then is grey
+			for i, c := range s.comps {
+				for n := range c.h * c.v {
+					last := 0
+					if !over {
+						last = cod.block(i, &b)
+					}
+					r.put(s.index[i], x*c.h+n%c.h, y*c.v+n/c.h, &b, last)
+					if last > 0 {
+						b = block{}
+					}
+					b[0] = 0
+				}
+			}
+			if d.bits.truncated() {
+				return ErrTruncated
+			}
+		}
+		r.row(y)
+	}
+	return nil
+}
+
+// stored decodes one of several scans into the coefficients of its components.
+func (d *decoder) stored(s *scan) error {
+	cod, err := d.open(s)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if len(s.comps) > 1 {
+		return d.interleaved(s, cod)
+	}
+	c := s.comps[0]
+	for y := range c.blocksHigh {
+		row := c.coefs[y*c.stride:][:c.blocksWide]
+		for x := range row {
+			d.good(y / c.v)
+			if err := d.mcu(s, cod); err != nil {
+				return err
+			}
+			if !cod.finished() {
+				cod.block(0, &row[x])
+			}
+		}
+		if d.bits.truncated() {
+			return ErrTruncated
+		}
+	}
+	return nil
+}
+
+func (d *decoder) interleaved(s *scan, cod coder) error {
+	for y := range d.frame.mcusHigh {
+		for x := range d.frame.mcusWide {
+			d.good(y)
+			if err := d.mcu(s, cod); err != nil {
+				return err
+			}
+			if cod.finished() {
+				continue
+			}
+			for i, c := range s.comps {
+				for n := range c.h * c.v {
+					cod.block(i, &c.coefs[(y*c.v+n/c.h)*c.stride+x*c.h+n%c.h])
+				}
+			}
+		}
+		if d.bits.truncated() {
+			return ErrTruncated
+		}
+	}
+	return nil
+}
+
+// good notes that there were data for row y of MCUs.
+func (d *decoder) good(y int) {
+	if !d.bits.short {
+		d.frame.lastGood = y
+	}
+}
