@@ -23,6 +23,7 @@ type bitReader struct {
 	n      int    // how many bits of acc are counted
 	marker byte   // the marker that ended the segment; 0 where the file ended first
 	short  bool   // the segment ended before its blocks did
+	lost   bool   // one did
 }
 
 // load takes the segment at r.pos.
@@ -126,7 +127,7 @@ func isRestart(marker byte) bool { return marker >= markerRST0 && marker <= mark
 // block finds zeros.
 func (r *bitReader) check() {
 	if r.next*8-r.n > r.size*8 {
-		r.short = true
+		r.short, r.lost = true, true
 		r.next, r.acc, r.n = r.size, 0, 0
 	}
 }

@@ -15,6 +15,7 @@ type frame struct {
 	scale              int // 1, 2, 4, 8
 	outWidth           int // width and height of the reduced picture
 	outHeight          int
+	scans              int // how many have begun
 	lastGood           int // the last row of MCUs for which the latest scan had data
 }
 

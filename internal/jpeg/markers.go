@@ -40,7 +40,6 @@ type decoder struct {
 
 	frame frame
 	bits  bitReader
-	scans int
 }
 
 // start checks that the data begin as a JPEG does.

@@ -31,10 +31,13 @@ func TestPillow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer list.Close()
-	checked, wrong := 0, 0
+	checked, wrong, lenient := 0, 0, 0
 	for lines := bufio.NewScanner(list); lines.Scan(); checked++ {
-		if err := checkSum(files, lines.Text()); err != nil {
-			if wrong++; wrong <= 400 {
+		err := checkSum(files, lines.Text())
+		if err == errLenient {
+			lenient++
+		} else if err != nil {
+			if wrong++; wrong <= 20 {
 				t.Error(err)
 			}
 		}
@@ -42,8 +45,14 @@ func TestPillow(t *testing.T) {
 	if wrong > 0 || checked == 0 {
 		t.Errorf("%d of %d pictures differ", wrong, checked)
 	}
-	t.Logf("%d pictures", checked)
+	t.Logf("%d pictures, of which Pillow refuses %d (damaged or cut behind the last block)", checked, lenient)
+	if lenient > checked/500 {
+		t.Errorf("%d pictures were read that Pillow refuses", lenient)
+	}
 }
+
+// errLenient says that a file was read that Pillow refuses.
+var errLenient = errors.New("read, though Pillow refuses it")
 
 // checkSum checks one line of sums.txt on every kernel path.
 func checkSum(files fs.FS, line string) error {
@@ -62,6 +71,9 @@ func checkSum(files fs.FS, line string) error {
 		img, err := decodeAt(data, scale, path)
 		if err == nil {
 			got = fmt.Sprintf("%d %d %08x", img.Width, img.Height, crc32.ChecksumIEEE(img.Pix))
+		}
+		if rest == "error" && err == nil {
+			return errLenient
 		}
 		if got != rest {
 			return fmt.Errorf("%s at 1/%d, %s: %s (%v), want %s", name, scale, path, got, err, rest)

@@ -48,7 +48,7 @@ func (d *decoder) decode() (*Image, error) {
 					return nil, err
 				}
 				if len(s.comps) == len(d.frame.comps) && !d.frame.progressive {
-					return r.img, d.onePass(s, r)
+					return d.single(s, r)
 				}
 				d.allocate()
 			}
@@ -67,6 +67,28 @@ func (d *decoder) decode() (*Image, error) {
 			}
 		}
 	}
+}
+
+// single decodes a picture of one sequential scan. Where every block was there, nothing that follows
+// matters. Else the file is read on: the marker that ended the data may be none at all.
+func (d *decoder) single(s *scan, r *renderer) (*Image, error) {
+	if err := d.onePass(s, r); err != nil {
+		return nil, err
+	}
+	if !d.bits.lost && !d.frame.arithmetic {
+		return r.img, nil
+	}
+	d.close()
+	marker, err := d.nextMarker()
+	for ; err == nil && marker != markerEOI; marker, err = d.nextMarker() {
+		if marker == markerSOS {
+			return nil, FormatError("a scan begins before the one before it has ended")
+		}
+		if err := d.segment(marker); err != nil && err != ErrTruncated {
+			return nil, err
+		}
+	}
+	return r.img, nil
 }
 
 // newRenderer fixes the scale and the memory of a picture.
@@ -99,7 +121,7 @@ func (d *decoder) readScan() (*scan, error) {
 	if !d.frame.seen {
 		return nil, FormatError("a scan before the frame header")
 	}
-	if d.scans++; d.scans > maxScans {
+	if d.frame.scans++; d.frame.scans > maxScans {
 		return nil, UnsupportedError("a picture of more than 500 scans")
 	}
 	b, err := d.body()
@@ -165,7 +187,7 @@ func (d *decoder) table(class int, to byte) (*huffman, error) {
 		return nil, FormatError("a scan names a Huffman table that cannot be")
 	}
 	h := d.huffman[class][to]
-	if h == nil && to < 2 {
+	if h == nil && to < 2 && !d.frame.progressive {
 		h = standardHuffman(class, int(to))
 		d.huffman[class][to] = h
 	}
@@ -180,7 +202,7 @@ func (d *decoder) open(s *scan) (coder, error) {
 	d.bits.pos = d.pos
 	s.left, s.expected = d.restart, 0
 	if d.frame.progressive {
-		if err := s.progress(d.scans == 1); err != nil {
+		if err := s.progress(d.frame.scans == 1); err != nil {
 			return nil, err
 		}
 	}

@@ -81,7 +81,7 @@ func (f *frame) smoothing() bool {
 func (r *renderer) smoothed(i, y int) {
 	c := r.planes[i].c
 	accuracy := &c.accuracy
-	if y/c.v > r.f.lastGood {
+	if y/c.v > r.f.lastGood && r.f.scans > 1 {
 		accuracy = &c.earlier
 	}
 	dcOnly := true
