@@ -9,17 +9,28 @@ type huffman struct {
 	symbols [256]uint8
 	valid   bool // the lengths make a prefix code
 	dcValid bool // and all symbols are sizes of DC differences
-	isDC    bool
-	ready   bool
 
-	// fast says what the next fastBits bits hold: bits 0 to 7 are how many of them are a code and its
-	// value, 8 to 15 by how much that moves k, 16 to 31 the value. Zero: it takes the slow way.
-	fast [1 << fastBits]uint32
+	// dc and ac say what the next fastBits bits hold, made when they are first needed.
+	dc *[1 << fastBits]step
+	ac *[1 << fastBits]step
 	// largest is the largest code of a length, left-aligned in 16 bits, plus one; offset leads from a
 	// code to its symbol.
 	largest [18]uint32
 	offset  [17]int
 }
+
+// step is one or two symbols with their values: bits 0 to 5 are how many bits those are, 8 to 15 by how
+// much the first moves k, 16 to 31 its value, 32 to 39 by how much the second one moves k, 40 to 45
+// how many bits the first one takes, 48 to 63 the value of the second. Where there is one, the second
+// repeats it without moving. Zero means that not even one fits.
+type step uint64
+
+func (s step) bits() uint    { return uint(s) & 63 }
+func (s step) move1() uint   { return uint(s>>8) & 255 }
+func (s step) value1() int16 { return int16(s >> 16) }
+func (s step) move2() uint   { return uint(s>>32) & 255 }
+func (s step) bits1() uint   { return uint(s>>40) & 63 }
+func (s step) value2() int16 { return int16(s >> 48) }
 
 // endOfBlock is how much k moves at the end of a block, past any position.
 const endOfBlock = 128
@@ -56,45 +67,66 @@ func (h *huffman) assign(n int) {
 	}
 }
 
-// prepare fills the look-up table, for differences of DC or for AC coefficients of a sequential scan.
-func (h *huffman) prepare(dc bool) error {
-	if !h.valid || dc && !h.dcValid {
+// prepareDC makes the table for differences of DC.
+func (h *huffman) prepareDC() error {
+	if !h.valid || !h.dcValid {
 		return FormatError("a Huffman table that is no prefix code")
 	}
-	if h.ready && h.isDC == dc {
-		return nil
-	}
-	h.ready, h.isDC = true, dc
-	clear(h.fast[:])
-	code, at := 0, 0
-	for length := 1; length <= fastBits; length++ {
-		for range h.counts[length] {
-			h.enter(code, length, h.symbols[at], dc)
-			code++
-			at++
-		}
-		code <<= 1
+	if h.dc == nil {
+		h.dc = new([1 << fastBits]step)
+		h.enter(h.dc, func(symbol uint8) (move, size int) { return 1, int(symbol) })
 	}
 	return nil
 }
 
-// enter writes the entries that begin with a code.
-func (h *huffman) enter(code, length int, symbol uint8, dc bool) {
-	run, size := int(symbol>>4), int(symbol&15)
-	if dc {
-		run = 0
+// prepareAC makes the table for AC coefficients of a sequential scan.
+func (h *huffman) prepareAC() error {
+	if !h.valid {
+		return FormatError("a Huffman table that is no prefix code")
 	}
-	if length+size > fastBits {
-		return
+	if h.ac != nil {
+		return nil
 	}
-	move := run + 1
-	if !dc && symbol == 0 || !dc && size == 0 && run != 15 {
-		move = endOfBlock
+	h.ac = new([1 << fastBits]step)
+	h.enter(h.ac, func(symbol uint8) (move, size int) {
+		run, size := int(symbol>>4), int(symbol&15)
+		if size == 0 && run != 15 {
+			return endOfBlock, 0
+		}
+		return run + 1, size
+	})
+	single := *h.ac
+	for i, s := range single {
+		if s == 0 || s.move1() == endOfBlock {
+			continue
+		}
+		second := single[i<<s.bits()&(1<<fastBits-1)]
+		if second == 0 || s.bits()+second.bits() > fastBits {
+			continue
+		}
+		h.ac[i] = s&^(63|255<<32|0xFFFF<<48) | step(s.bits()+second.bits()) |
+			step(second.move1())<<32 | second&(0xFFFF<<16)<<32
 	}
-	left := fastBits - length
-	for rest := range 1 << left {
-		value := extend(uint32(rest>>(left-size)), size)
-		h.fast[code<<left|rest] = uint32(uint16(value))<<16 | uint32(move)<<8 | uint32(length+size)
+	return nil
+}
+
+// enter writes the entries of single symbols.
+func (h *huffman) enter(table *[1 << fastBits]step, meaning func(symbol uint8) (move, size int)) {
+	code, at := 0, 0
+	for length := 1; length <= fastBits; length++ {
+		for range h.counts[length] {
+			move, size := meaning(h.symbols[at])
+			if left := fastBits - length; size <= left {
+				for rest := range 1 << left {
+					value := step(uint16(extend(uint32(rest>>(left-size)), size)))
+					bits := step(length + size)
+					table[code<<left|rest] = bits | step(move)<<8 | value<<16 | bits<<40 | value<<48
+				}
+			}
+			code++
+			at++
+		}
+		code <<= 1
 	}
 }
 

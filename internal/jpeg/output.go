@@ -51,6 +51,7 @@ type renderer struct {
 type plane struct {
 	c              *component
 	samples        []byte
+	top            []byte // the samples of this row of MCUs
 	stride, rows   int
 	across, down   int    // pixels that share a sample
 	smooth         bool   // they are interpolated, not repeated
@@ -86,12 +87,20 @@ func newRenderer(f *frame, colours space, k *kernels) *renderer {
 	return r
 }
 
-// put transforms a block of component i, at x, y in blocks. No coefficient behind the place `last` in
-// zigzag order may be other than 0.
+// begin goes to row y of MCUs.
+func (r *renderer) begin(y int) {
+	for i := range r.planes {
+		p := &r.planes[i]
+		p.top = p.samples[y%2*p.rows/2*p.stride:]
+	}
+}
+
+// put transforms a block of component i, at x, y in blocks, y from the top of this row of MCUs. No
+// coefficient behind the place `last` in zigzag order may be other than 0.
 func (r *renderer) put(i, x, y int, b *block, last int) {
 	p := &r.planes[i]
 	size := p.c.size
-	dst := p.samples[y*size%p.rows*p.stride+x*size:]
+	dst := p.top[y*size*p.stride+x*size:]
 	switch {
 	case size == 1:
 		dst[0] = dcReduced(b[0], p.quant[0])
@@ -117,6 +126,7 @@ func (r *renderer) stored() {
 	}
 	smooth := r.f.smoothing()
 	for y := range r.f.mcusHigh {
+		r.begin(y)
 		for i := range r.planes {
 			c := r.planes[i].c
 			for by := y * c.v; by < min((y+1)*c.v, c.blocksHigh); by++ {
@@ -126,7 +136,7 @@ func (r *renderer) stored() {
 					continue
 				}
 				for x := range row {
-					r.put(i, x, by, &row[x], 63)
+					r.put(i, x, by-y*c.v, &row[x], 63)
 				}
 			}
 		}

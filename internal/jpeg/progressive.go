@@ -44,7 +44,7 @@ func (d *decoder) newProgressive(s *scan) (coder, error) {
 			if s.dc[i], err = d.table(0, s.dcCond[i]); err != nil {
 				return nil, err
 			}
-			if err := s.dc[i].prepare(true); err != nil {
+			if err := s.dc[i].prepareDC(); err != nil {
 				return nil, err
 			}
 		}
@@ -60,7 +60,7 @@ func (d *decoder) newProgressive(s *scan) (coder, error) {
 	if p.table, err = d.table(1, s.acCond[0]); err != nil {
 		return nil, err
 	}
-	return p, p.table.prepare(false)
+	return p, p.table.prepareAC()
 }
 
 func (p *progressive) restart() { p.pred, p.run = [4]int32{}, 0 }

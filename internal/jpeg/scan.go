@@ -258,8 +258,10 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 	if err != nil {
 		return err
 	}
-	var b block
+	var zero block
+	next := onlyBlock(cod)
 	for y := range d.frame.mcusHigh {
+		r.begin(y)
 		for x := range d.frame.mcusWide {
 			if err := d.mcu(s, cod); err != nil {
 				return err
@@ -267,15 +269,11 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 			over := cod.finished() // what is missing then is grey
 			for i, c := range s.comps {
 				for n := range c.h * c.v {
-					last := 0
+					b, last := &zero, 0
 					if !over {
-						last = cod.block(i, &b)
+						b, last = next(i)
 					}
-					r.put(s.index[i], x*c.h+n%c.h, y*c.v+n/c.h, &b, last)
-					if last > 0 {
-						b = block{}
-					}
-					b[0] = 0
+					r.put(s.index[i], x*c.h+n%c.h, n/c.h, b, last)
 				}
 			}
 			if d.bits.truncated() {
@@ -285,6 +283,18 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 		r.row(y)
 	}
 	return nil
+}
+
+// onlyBlock returns a function that decodes a block that no scan has seen before, in scratch memory.
+func onlyBlock(cod coder) func(i int) (*block, int) {
+	if q, ok := cod.(*sequential); ok {
+		return q.next
+	}
+	b := new(block)
+	return func(i int) (*block, int) {
+		*b = block{}
+		return b, cod.block(i, b)
+	}
 }
 
 // stored decodes one of several scans into the coefficients of its components.

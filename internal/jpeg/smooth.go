@@ -116,7 +116,7 @@ func (r *renderer) smoothed(i, y int) {
 			}
 			b[0] = rounded(q(0)*int64(sum), q(0), 0)
 		}
-		r.put(i, x, y, &b, 63)
+		r.put(i, x, y%c.v, &b, 63)
 	}
 }
 
