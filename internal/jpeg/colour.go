@@ -49,31 +49,26 @@ func fromCMYK(dst, light, black []byte) {
 	}
 }
 
-// h2v1 doubles a row of n > 2 samples: a pixel takes 3/4 of the nearer sample and 1/4 of the other.
-// The two roundings alternate, so that they do not shift the colour.
+// h2v1 doubles a row of n samples, which stand in src from 1 on, between their neighbours: a pixel
+// takes 3/4 of the nearer sample and 1/4 of the other. The two roundings alternate, so that they do
+// not shift the colour.
 func h2v1(dst, src []byte, n int) {
-	dst, src = dst[:2*n], src[:n]
-	last := int32(src[0])
-	here := last
-	for x := range n - 1 {
-		next := int32(src[x+1])
-		dst[2*x], dst[2*x+1] = uint8((3*here+last+1)>>2), uint8((3*here+next+2)>>2)
-		last, here = here, next
+	dst, src = dst[:2*n], src[:n+2]
+	for x := range n {
+		left, here, right := int32(src[x]), int32(src[x+1]), int32(src[x+2])
+		dst[2*x], dst[2*x+1] = uint8((3*here+left+1)>>2), uint8((3*here+right+2)>>2)
 	}
-	dst[2*n-2], dst[2*n-1] = uint8((3*here+last+1)>>2), uint8(here)
 }
 
 // h2v2 doubles a row that is first interpolated between the nearer row and the other one.
 func h2v2(dst, near, far []byte, n int) {
-	dst, near, far = dst[:2*n], near[:n], far[:n]
-	here := 3*int32(near[0]) + int32(far[0])
-	last := here
-	for x := range n - 1 {
-		next := 3*int32(near[x+1]) + int32(far[x+1])
-		dst[2*x], dst[2*x+1] = uint8((3*here+last+8)>>4), uint8((3*here+next+7)>>4)
-		last, here = here, next
+	dst, near, far = dst[:2*n], near[:n+2], far[:n+2]
+	left, here := int32(0), 3*int32(near[0])+int32(far[0])
+	right := 3*int32(near[1]) + int32(far[1])
+	for x := range n {
+		left, here, right = here, right, 3*int32(near[x+2])+int32(far[x+2])
+		dst[2*x], dst[2*x+1] = uint8((3*here+left+8)>>4), uint8((3*here+right+7)>>4)
 	}
-	dst[2*n-2], dst[2*n-1] = uint8((3*here+last+8)>>4), uint8((4*here+7)>>4)
 }
 
 // h1v2 interpolates between two rows. Its rounding alternates with the parity of the row of pixels.

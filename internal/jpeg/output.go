@@ -49,19 +49,22 @@ type renderer struct {
 // plane holds the samples of two rows of MCUs, in turns: a row of samples of the earlier one is still
 // there when the next one is interpolated.
 type plane struct {
-	c              *component
-	samples        []byte
-	top            []byte // the samples of this row of MCUs
-	stride, rows   int
-	across, down   int    // pixels that share a sample
-	smooth         bool   // they are interpolated, not repeated
-	wide           []byte // a row as wide as the picture
-	quant          *block
-	near, far, row []byte
+	c            *component
+	samples      []byte
+	top          []byte // the samples of this row of MCUs
+	stride, rows int
+	across, down int    // pixels that share a sample
+	smooth       bool   // they are interpolated, not repeated
+	wide         []byte // a row as wide as the picture
+	quant        *block
+	row          []byte // the samples of a row of pixels
 }
 
-// slack is how far kernels may read and write behind a row.
-const slack = 64
+// slack is how far kernels may read and write behind a row, and margin what lies before one.
+const (
+	slack  = 64
+	margin = 32
+)
 
 func newRenderer(f *frame, colours space, k *kernels) *renderer {
 	r := &renderer{f: f, space: colours, k: k, planes: make([]plane, len(f.comps))}
@@ -72,7 +75,7 @@ func newRenderer(f *frame, colours space, k *kernels) *renderer {
 		c, p := &f.comps[i], &r.planes[i]
 		p.c, p.quant = c, c.quantTable
 		p.across, p.down = f.maxH*least/(c.h*c.size), f.maxV*least/(c.v*c.size)
-		p.stride = c.stride*c.size + slack
+		p.stride = margin + c.stride*c.size + slack
 		p.rows = 2 * c.v * c.size
 		p.samples = make([]byte, p.stride*p.rows)
 		if p.across != 1 || p.down != 1 {
@@ -91,7 +94,7 @@ func newRenderer(f *frame, colours space, k *kernels) *renderer {
 func (r *renderer) begin(y int) {
 	for i := range r.planes {
 		p := &r.planes[i]
-		p.top = p.samples[y%2*p.rows/2*p.stride:]
+		p.top = p.samples[margin+y%2*p.rows/2*p.stride:]
 	}
 }
 
@@ -161,33 +164,38 @@ func (r *renderer) row(y int) {
 
 // find sets p.row to the samples of a row of pixels.
 func (p *plane) find(y int, k *kernels) {
-	at := y / p.down
-	p.near = p.at(at)
-	if p.across == 1 && p.down == 1 {
-		p.row = p.near
-		return
+	at, n := y/p.down, p.c.width
+	near := p.at(at)
+	far := near
+	if p.smooth && p.down == 2 {
+		far = p.at(max(0, min(at-1+y%2*2, p.c.height-1)))
+	}
+	if p.smooth && p.across == 2 {
+		p.extend(near)
+		p.extend(far)
 	}
 	p.row = p.wide
-	if p.smooth && p.down == 2 {
-		other := at - 1 + y%2*2
-		p.far = p.at(max(0, min(other, p.c.height-1)))
-	}
-	n := p.c.width
 	switch {
 	case p.smooth && p.across == 2 && p.down == 2:
-		k.h2v2(p.wide, p.near, p.far, n)
+		k.h2v2(p.wide, near[margin-1:], far[margin-1:], n)
 	case p.smooth && p.across == 2:
-		k.h2v1(p.wide, p.near, n)
-	case p.smooth && p.across == 1:
-		k.h1v2(p.wide, p.near, p.far, n, y%2)
+		k.h2v1(p.wide, near[margin-1:], n)
+	case p.smooth && p.down == 2:
+		k.h1v2(p.wide, near[margin:], far[margin:], n, y%2)
 	case p.across == 1:
-		p.row = p.near
+		p.row = near[margin:]
 	default:
-		repeat(p.wide, p.near[:n], p.across)
+		repeat(p.wide, near[margin:][:n], p.across)
 	}
 }
 
+// at returns a row of samples, with what lies around it.
 func (p *plane) at(row int) []byte { return p.samples[row%p.rows*p.stride:][:p.stride] }
+
+// extend repeats the samples at the ends of a row.
+func (p *plane) extend(row []byte) {
+	row[margin-1], row[margin+p.c.width] = row[margin], row[margin+p.c.width-1]
+}
 
 // convert turns the found samples into a row of pixels.
 func (r *renderer) convert(dst []byte) {
