@@ -101,6 +101,12 @@ func (a *arithmetic) block(i int, b *block) int {
 	return 63
 }
 
+func (a *arithmetic) line(blocks []block, _ []uint64) {
+	for x := 0; x < len(blocks) && !a.finished(); x++ {
+		a.block(0, &blocks[x])
+	}
+}
+
 // bit decodes a decision with a statistic: a row of the table, and the likelier value in its top bit.
 func (a *arithmetic) bit(st *uint8) bool {
 	for a.size < 1<<15 {

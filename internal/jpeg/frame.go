@@ -30,8 +30,9 @@ type component struct {
 	size                   int // samples that one block becomes across and down: 8, 4, 2 or 1
 	width, height          int // of the reduced plane, in samples
 
-	coefs    []block // of pictures of several scans: stride blocks a row, rows for whole MCUs
-	stride   int     // in blocks
+	coefs    []block  // of pictures of several scans: stride blocks a row, rows for whole MCUs
+	stride   int      // in blocks
+	known    []uint64 // of progressive pictures: a bit for each AC coefficient that is not 0, in zigzag order
 	accuracy [64]int8
 	earlier  [64]int8 // accuracy before the latest scan of this component
 }

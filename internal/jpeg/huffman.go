@@ -10,9 +10,9 @@ type huffman struct {
 	valid   bool // the lengths make a prefix code
 	dcValid bool // and all symbols are sizes of DC differences
 
-	// dc and ac say what the next fastBits bits hold, made when they are first needed.
-	dc *[1 << fastBits]step
-	ac *[1 << fastBits]step
+	// dc, ac and band say what the next fastBits bits hold, made when they are first needed: for
+	// differences of DC, for AC in sequential scans, and in progressive ones.
+	dc, ac, band *[1 << fastBits]step
 	// largest is the largest code of a length, left-aligned in 16 bits, plus one; offset leads from a
 	// code to its symbol.
 	largest [18]uint32
@@ -67,19 +67,55 @@ func (h *huffman) assign(n int) {
 	}
 }
 
+// meaning is what a symbol says: k moves by `move`, and `size` bits of value follow. They are a value as
+// extend reads it, or are added to `base` where that is not 0. No move at all: the symbol is read slowly.
+type meaning struct{ move, size, base int }
+
+func dcMeaning(symbol uint8) meaning { return meaning{move: 1, size: int(symbol)} }
+
+func acMeaning(symbol uint8) meaning {
+	run, size := int(symbol>>4), int(symbol&15)
+	if size == 0 && run != 15 {
+		return meaning{move: endOfBlock}
+	}
+	return meaning{move: run + 1, size: size}
+}
+
+// bandMeaning: an end of the band says for how many blocks, this one and as many more as its value.
+func bandMeaning(symbol uint8) meaning {
+	run, size := int(symbol>>4), int(symbol&15)
+	switch {
+	case size > 0:
+		return meaning{move: run + 1, size: size}
+	case run == 15:
+		return meaning{}
+	}
+	return meaning{move: endOfBlock, size: run, base: 1<<run - 1}
+}
+
 // prepareDC makes the table for differences of DC.
 func (h *huffman) prepareDC() error {
 	if !h.valid || !h.dcValid {
 		return FormatError("a Huffman table that is no prefix code")
 	}
 	if h.dc == nil {
-		h.dc = new([1 << fastBits]step)
-		h.enter(h.dc, func(symbol uint8) (move, size int) { return 1, int(symbol) })
+		h.dc = h.table(dcMeaning)
 	}
 	return nil
 }
 
-// prepareAC makes the table for AC coefficients of a sequential scan.
+// prepareBand makes the table for AC coefficients of a progressive scan.
+func (h *huffman) prepareBand() error {
+	if !h.valid {
+		return FormatError("a Huffman table that is no prefix code")
+	}
+	if h.band == nil {
+		h.band = h.table(bandMeaning)
+	}
+	return nil
+}
+
+// prepareAC makes the table for AC coefficients of a sequential scan, of two symbols where they fit.
 func (h *huffman) prepareAC() error {
 	if !h.valid {
 		return FormatError("a Huffman table that is no prefix code")
@@ -87,16 +123,10 @@ func (h *huffman) prepareAC() error {
 	if h.ac != nil {
 		return nil
 	}
+	single := h.table(acMeaning)
 	h.ac = new([1 << fastBits]step)
-	h.enter(h.ac, func(symbol uint8) (move, size int) {
-		run, size := int(symbol>>4), int(symbol&15)
-		if size == 0 && run != 15 {
-			return endOfBlock, 0
-		}
-		return run + 1, size
-	})
-	single := *h.ac
 	for i, s := range single {
+		h.ac[i] = s
 		if s == 0 || s.move1() == endOfBlock {
 			continue
 		}
@@ -110,23 +140,35 @@ func (h *huffman) prepareAC() error {
 	return nil
 }
 
-// enter writes the entries of single symbols.
-func (h *huffman) enter(table *[1 << fastBits]step, meaning func(symbol uint8) (move, size int)) {
+// table makes a table of single symbols.
+func (h *huffman) table(of func(symbol uint8) meaning) *[1 << fastBits]step {
+	table := new([1 << fastBits]step)
 	code, at := 0, 0
 	for length := 1; length <= fastBits; length++ {
 		for range h.counts[length] {
-			move, size := meaning(h.symbols[at])
-			if left := fastBits - length; size <= left {
-				for rest := range 1 << left {
-					value := step(uint16(extend(uint32(rest>>(left-size)), size)))
-					bits := step(length + size)
-					table[code<<left|rest] = bits | step(move)<<8 | value<<16 | bits<<40 | value<<48
-				}
+			m := of(h.symbols[at])
+			if m.move > 0 && length+m.size <= fastBits {
+				h.enter(table, code, length, m)
 			}
 			code++
 			at++
 		}
 		code <<= 1
+	}
+	return table
+}
+
+// enter writes the entries that begin with a code.
+func (h *huffman) enter(table *[1 << fastBits]step, code, length int, m meaning) {
+	left := fastBits - length
+	for rest := range 1 << left {
+		bits := rest >> (left - m.size)
+		v := int(extend(uint32(bits), m.size))
+		if m.base > 0 {
+			v = m.base + bits
+		}
+		value, taken := step(uint16(v)), step(length+m.size)
+		table[code<<left|rest] = taken | step(m.move)<<8 | value<<16 | taken<<40 | value<<48
 	}
 }
 

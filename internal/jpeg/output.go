@@ -128,6 +128,7 @@ func (r *renderer) stored() {
 		}
 	}
 	smooth := r.f.smoothing()
+	sparse := r.f.progressive && !r.f.arithmetic // the coders of these note which coefficients are not 0
 	for y := range r.f.mcusHigh {
 		r.begin(y)
 		for i := range r.planes {
@@ -138,8 +139,13 @@ func (r *renderer) stored() {
 					r.smoothed(i, by)
 					continue
 				}
+				known := c.known[by*c.stride:][:c.blocksWide]
 				for x := range row {
-					r.put(i, x, by-y*c.v, &row[x], 63)
+					last := 63
+					if sparse && known[x] == 0 {
+						last = 0
+					}
+					r.put(i, x, by-y*c.v, &row[x], last)
 				}
 			}
 		}

@@ -1,5 +1,10 @@
 package jpeg
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // progress checks the parameters of a progressive scan and notes how exactly coefficients are known
 // after it: low bits are missing, -1 stands for nothing known.
 func (s *scan) progress(first bool) error {
@@ -29,149 +34,219 @@ type progressive struct {
 	r     *bitReader
 	s     *scan
 	pred  [4]int32
-	run   int // blocks without further coefficients, this one included
+	run   int // of the blocks to come, so many hold nothing new of the band
 	table *huffman
-	kind  func(p *progressive, i int, b *block)
 }
 
 func (d *decoder) newProgressive(s *scan) (coder, error) {
 	p := &progressive{r: &d.bits, s: s}
 	var err error
-	switch {
-	case s.from == 0 && s.high == 0:
-		p.kind = (*progressive).dcFirst
-		for i := range s.comps {
-			if s.dc[i], err = d.table(0, s.dcCond[i]); err != nil {
-				return nil, err
-			}
-			if err := s.dc[i].prepareDC(); err != nil {
-				return nil, err
-			}
+	if s.from > 0 {
+		if p.table, err = d.table(1, s.acCond[0]); err != nil {
+			return nil, err
 		}
-		return p, nil
-	case s.from == 0:
-		p.kind = (*progressive).dcRefine
-		return p, nil
-	case s.high == 0:
-		p.kind = (*progressive).acFirst
-	default:
-		p.kind = (*progressive).acRefine
+		return p, p.table.prepareBand()
 	}
-	if p.table, err = d.table(1, s.acCond[0]); err != nil {
-		return nil, err
+	for i := range s.comps {
+		if s.high > 0 {
+			break // single bits need no table
+		}
+		if s.dc[i], err = d.table(0, s.dcCond[i]); err != nil {
+			return nil, err
+		}
+		if err := s.dc[i].prepareDC(); err != nil {
+			return nil, err
+		}
 	}
-	return p, p.table.prepareAC()
+	return p, nil
 }
 
 func (p *progressive) restart() { p.pred, p.run = [4]int32{}, 0 }
 
 func (p *progressive) finished() bool { return p.r.short }
 
+// block decodes the DC of a block.
 func (p *progressive) block(i int, b *block) int {
-	p.kind(p, i, b)
-	p.r.check()
-	return 63
-}
-
-func (p *progressive) dcFirst(i int, b *block) {
-	r, dc := p.r, p.s.dc[i]
-	r.fill()
-	size, length := dc.symbol(r.acc)
-	r.take(length)
-	p.pred[i] += r.value(int(size))
-	b[0] = int16(p.pred[i] << p.s.low)
-}
-
-func (p *progressive) dcRefine(_ int, b *block) {
-	p.r.fill()
-	if p.r.bit() {
-		b[0] |= 1 << p.s.low
-	}
-}
-
-func (p *progressive) acFirst(_ int, b *block) {
-	if p.run > 0 {
-		p.run--
-		return
-	}
 	r := p.r
-	for k := p.s.from; k <= p.s.to; k++ {
-		r.fill()
-		symbol, length := p.table.symbol(r.acc)
+	r.fill()
+	if p.s.high > 0 {
+		b[0] |= int16(r.acc>>63) << p.s.low
+		r.take(1)
+	} else {
+		size, length := p.s.dc[i].symbol(r.acc)
 		r.take(length)
-		run, size := int(symbol>>4), int(symbol&15)
-		if size != 0 {
-			k += run
-			b[zigzag[k]] = int16(r.value(size) << p.s.low)
+		p.pred[i] += r.value(int(size))
+		b[0] = int16(p.pred[i] << p.s.low)
+	}
+	r.check()
+	return 0
+}
+
+// line decodes blocks that lie side by side, of a scan of one component.
+func (p *progressive) line(blocks []block, known []uint64) {
+	switch {
+	case p.s.from == 0:
+		for x := 0; x < len(blocks) && !p.r.short; x++ {
+			p.block(0, &blocks[x])
+		}
+	case p.s.high == 0:
+		p.first(blocks, known)
+	default:
+		p.refine(blocks, known)
+	}
+}
+
+// first decodes coefficients of a band that no scan before held. known has a bit for every coefficient,
+// in zigzag order, that is not 0.
+func (p *progressive) first(blocks []block, known []uint64) {
+	r := p.r
+	acc, n, next, buf, table := r.acc, uint(r.n), r.next, r.buf, p.table.band
+	from, to, low := uint(p.s.from), uint(p.s.to), p.s.low&15
+	for x := 0; x < len(blocks); x++ {
+		if p.run > 0 {
+			skip := min(p.run, len(blocks)-x)
+			p.run -= skip
+			x += skip - 1
 			continue
 		}
-		if run != 15 {
-			p.run = 1<<run - 1
-			if run > 0 {
-				p.run += int(r.acc >> (64 - run))
-				r.take(run)
+		b, k := &blocks[x], from-1
+		for k < to {
+			if n < 32 {
+				acc |= binary.BigEndian.Uint64(buf[next:]) >> (n & 63)
+				next += int((63 - n) >> 3)
+				n |= 56
 			}
-			return
-		}
-		k += 15
-	}
-}
-
-// acRefine adds a bit to the coefficients that are not 0, and sets those whose first bit this is.
-func (p *progressive) acRefine(_ int, b *block) {
-	r := p.r
-	k := p.s.from
-	for ; p.run == 0 && k <= p.s.to; k++ {
-		r.fill()
-		symbol, length := p.table.symbol(r.acc)
-		r.take(length)
-		run, size := int(symbol>>4), int(symbol&15)
-		value := int16(0)
-		if size != 0 { // anything but 1 is damaged, and counts as 1
-			value = -1 << p.s.low
-			if r.bit() {
-				value = 1 << p.s.low
+			e := table[acc>>(64-fastBits)]
+			value := e.value1()
+			if e == 0 {
+				symbol, length := p.table.symbol(acc)
+				m := bandMeaning(symbol)
+				acc <<= uint(length) & 63
+				if m.move == 0 { // 16 zeros
+					n -= uint(length)
+					k += 16
+					continue
+				}
+				v := uint32(acc >> 1 >> (63 - uint(m.size)))
+				value = int16(extend(v, m.size))
+				if m.base > 0 {
+					value = int16(m.base + int(v))
+				}
+				acc <<= uint(m.size)
+				n -= uint(length + m.size)
+				k += uint(m.move)
+			} else {
+				acc <<= e.bits1()
+				n -= e.bits1()
+				k += e.move1()
 			}
-		} else if run != 15 {
-			p.run = 1 << run
-			if run > 0 {
-				p.run += int(r.acc >> (64 - run))
-				r.take(run)
-			}
-			break
-		}
-		k = p.correct(b, k, run)
-		if value != 0 {
-			b[zigzag[k]] = value
-		}
-	}
-	if p.run > 0 {
-		p.correct(b, k, 64)
-		p.run--
-	}
-}
-
-// correct reads correction bits from place k on, until it has passed `zeros` coefficients that are 0
-// and stands at the next one, which it returns, or behind the band.
-func (p *progressive) correct(b *block, k, zeros int) int {
-	r := p.r
-	for ; k <= p.s.to; k++ {
-		v := &b[zigzag[k]]
-		if *v == 0 {
-			if zeros == 0 {
+			if k >= endOfBlock {
+				p.run = int(uint16(value))
 				break
 			}
-			zeros--
-			continue
-		}
-		r.fill()
-		if r.bit() && *v&(1<<p.s.low) == 0 {
-			if *v > 0 {
-				*v += 1 << p.s.low
-			} else {
-				*v -= 1 << p.s.low
+			if value <<= low; value != 0 {
+				b[zigzag[k]&63] = value
+				known[x] |= 1 << min(k, 63)
 			}
 		}
+		if next*8-int(n) > r.size*8 {
+			break
+		}
 	}
-	return k
+	r.acc, r.n, r.next = acc, int(n), next
+	r.check()
+}
+
+// refine adds a bit to the known coefficients of a band, and sets those whose first bit this is. Each
+// of these comes after a number of unknown ones; the bits of the known ones in between follow it.
+func (p *progressive) refine(blocks []block, known []uint64) {
+	r, low := p.r, p.s.low
+	band := uint64(1)<<p.s.to<<1 - 1
+	for x := range blocks {
+		b, old := &blocks[x], known[x]
+		k := p.s.from
+		for p.run == 0 && k <= p.s.to {
+			run, value := p.next()
+			if run < 0 {
+				break
+			}
+			unknown := ^old & band >> k << k
+			for ; run > 0 && unknown != 0; run-- {
+				unknown &= unknown - 1
+			}
+			to := p.s.to + 1
+			if unknown != 0 {
+				to = bits.TrailingZeros64(unknown)
+			}
+			p.correct(b, old>>k<<k&(1<<to-1))
+			if value != 0 {
+				b[zigzag[to]] = value << low
+				known[x] |= 1 << min(to, 63)
+			}
+			k = to + 1
+		}
+		if p.run > 0 {
+			p.correct(b, old&band>>k<<k)
+			p.run--
+		}
+		if r.check(); r.short {
+			return
+		}
+	}
+}
+
+// next reads a symbol of a refining scan: how many unknown coefficients to pass, and the sign of the
+// one behind them, or 0. At the end of a band it sets p.run and returns -1.
+func (p *progressive) next() (run int, value int16) {
+	r := p.r
+	if r.n < 32 {
+		r.fill()
+	}
+	if e := p.table.band[r.acc>>(64-fastBits)]; e != 0 {
+		value := e.value1()
+		if e.move1() == endOfBlock {
+			r.take(int(e.bits1()))
+			p.run = int(uint16(value)) + 1
+			return -1, 0
+		}
+		if value == 1 || value == -1 {
+			r.take(int(e.bits1()))
+			return int(e.move1()) - 1, value
+		}
+	}
+	symbol, length := p.table.symbol(r.acc)
+	r.take(length)
+	if symbol&15 != 0 { // anything but 1 is damaged, and counts as 1
+		value = int16(r.acc>>63)*2 - 1
+		r.take(1)
+		return int(symbol >> 4), value
+	}
+	if run = int(symbol >> 4); run == 15 {
+		return run, 0
+	}
+	p.run = 1<<run + int(r.acc>>1>>(63-run))
+	r.take(run)
+	return -1, 0
+}
+
+// correct reads a bit for each of the coefficients in a set, given in zigzag order.
+func (p *progressive) correct(b *block, set uint64) {
+	r, low := p.r, p.s.low&15
+	for set != 0 {
+		if r.n < 16 {
+			r.fill()
+		}
+		acc := r.acc
+		n := 0
+		for ; set != 0 && n < 16; n++ {
+			v := &b[zigzag[bits.TrailingZeros64(set)]&63]
+			set &= set - 1
+			sign := *v >> 15
+			add := int16(acc>>63) &^ (*v >> low) & 1 // unless it has that bit already
+			*v += ((add ^ sign) - sign) << low
+			acc <<= 1
+		}
+		r.acc = acc
+		r.n -= n
+	}
 }

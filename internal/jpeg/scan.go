@@ -22,6 +22,9 @@ type coder interface {
 	// block decodes a block of component i of the scan. It returns the place of the last coefficient
 	// that it wrote, in zigzag order, as far as it knows.
 	block(i int, b *block) int
+	// line decodes blocks that lie side by side, of a scan of one component, until nothing more is
+	// there. known has a bit for each coefficient that is not 0, for progressive Huffman-coded scans.
+	line(blocks []block, known []uint64)
 	// finished tells that the interval holds nothing more. Further blocks stay as they are.
 	finished() bool
 }
@@ -113,6 +116,7 @@ func (d *decoder) allocate() {
 	for i := range f.comps {
 		c := &f.comps[i]
 		c.coefs = make([]block, c.stride*f.mcusHigh*c.v)
+		c.known = make([]uint64, len(c.coefs))
 	}
 }
 
@@ -309,15 +313,21 @@ func (d *decoder) stored(s *scan) error {
 	}
 	c := s.comps[0]
 	for y := range c.blocksHigh {
-		row := c.coefs[y*c.stride:][:c.blocksWide]
-		for x := range row {
+		for x := 0; x < c.blocksWide; {
 			d.good(y / c.v)
 			if err := d.mcu(s, cod); err != nil {
 				return err
 			}
-			if !cod.finished() {
-				cod.block(0, &row[x])
+			n := c.blocksWide - x
+			if d.restart > 0 {
+				n = min(n, s.left+1)
+				s.left -= n - 1
 			}
+			if !cod.finished() {
+				at := y*c.stride + x
+				cod.line(c.coefs[at:at+n], c.known[at:at+n])
+			}
+			x += n
 		}
 		if d.bits.truncated() {
 			return ErrTruncated

@@ -43,6 +43,12 @@ func (q *sequential) block(i int, b *block) int {
 	return last
 }
 
+func (q *sequential) line(blocks []block, _ []uint64) {
+	for x := 0; x < len(blocks) && !q.r.short; x++ {
+		q.block(0, &blocks[x])
+	}
+}
+
 // next decodes a block and returns it with the place of its last coefficient.
 func (q *sequential) next(i int) (*block, int) {
 	b := (*block)(q.work[:])
