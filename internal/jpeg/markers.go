@@ -1,6 +1,9 @@
 package jpeg
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Markers of ITU-T T.81, table B.1, without their first byte 0xFF.
 const (
@@ -40,6 +43,9 @@ type decoder struct {
 
 	frame frame
 	bits  bitReader
+
+	skipped  bool // a scan was passed over
+	thorough bool // none may be
 }
 
 // start checks that the data begin as a JPEG does.
@@ -64,15 +70,19 @@ func (d *decoder) nextMarker() (byte, error) {
 // findMarker returns the first marker at or behind pos, and the position behind it. The marker is 0
 // where the data end first. A zero after 0xFF is a stuffed byte; further 0xFF are padding.
 func findMarker(data []byte, pos int) (byte, int) {
-	for pos+1 < len(data) {
-		if data[pos] != 0xFF || data[pos+1] == 0xFF {
+	for pos < len(data) {
+		next := bytes.IndexByte(data[pos:], 0xFF)
+		if next < 0 || pos+next+1 >= len(data) {
+			break
+		}
+		pos += next + 1
+		switch code := data[pos]; code {
+		case 0:
 			pos++
-			continue
+		case 0xFF:
+		default:
+			return code, pos + 1
 		}
-		if data[pos+1] != 0 {
-			return data[pos+1], pos + 2
-		}
-		pos += 2
 	}
 	return 0, len(data)
 }

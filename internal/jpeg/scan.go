@@ -62,6 +62,11 @@ func (d *decoder) decode() (*Image, error) {
 			if r == nil {
 				return nil, FormatError("there is no scan before the end of the picture")
 			}
+			if d.skipped && d.frame.smoothing() {
+				// What is estimated can depend on how far the scans that were passed over had data.
+				again := decoder{data: d.data, opt: d.opt, thorough: true}
+				return again.decode()
+			}
 			r.stored()
 			return r.img, nil
 		default:
@@ -303,6 +308,9 @@ func onlyBlock(cod coder) func(i int) (*block, int) {
 
 // stored decodes one of several scans into the coefficients of its components.
 func (d *decoder) stored(s *scan) error {
+	if d.skippable(s) {
+		return d.skip(s)
+	}
 	cod, err := d.open(s)
 	if err != nil {
 		return err
@@ -333,6 +341,28 @@ func (d *decoder) stored(s *scan) error {
 			return ErrTruncated
 		}
 	}
+	return nil
+}
+
+// skippable tells that a scan has nothing for the picture: AC of a component that is reduced to DC.
+func (d *decoder) skippable(s *scan) bool {
+	return d.frame.progressive && s.from > 0 && len(s.comps) == 1 && s.comps[0].size == 1 && !d.thorough
+}
+
+// skip passes over the data of a scan.
+func (d *decoder) skip(s *scan) error {
+	if err := s.progress(d.frame.scans == 1); err != nil {
+		return err
+	}
+	d.skipped = true
+	marker, pos := findMarker(d.data, d.pos)
+	for isRestart(marker) || d.restart > 0 && marker > 0 && marker < markerSOF0 {
+		marker, pos = findMarker(d.data, pos)
+	}
+	if marker == 0 {
+		return ErrTruncated
+	}
+	d.pos = pos - 2
 	return nil
 }
 
