@@ -4,13 +4,15 @@
   corpus.py DIR [--files N] [--seed N]      N drawn files, with cjpeg and jpegtran (libjpeg-turbo-progs)
   corpus.py DIR --tar FILE [--files N]      the JPEG files of a tar
   corpus.py DIR --sums                      the sums of the files that are already in DIR
+  corpus.py DIR ... --zip FILE              a zip of it all, as internal/jpeg/testdata/pillow.zip is
+                                            (--files 260 --longest 40 --seed 11)
 
 Then compare:  go test ./internal/jpeg -run TestPillow -corpus DIR
 
 DIR/sums.txt has a line for each file and scale: name, scale, width, height, CRC, or "error" where
 Pillow refuses the file. Pillow should be that of Debian (python3-pil), which uses libjpeg-turbo.
 """
-import argparse, io, os, random, subprocess, tarfile, zlib
+import argparse, io, os, random, subprocess, tarfile, zipfile, zlib
 import numpy as np
 from PIL import Image
 
@@ -152,6 +154,7 @@ def main():
     parser.add_argument("--longest", type=int, default=70, help="the longest side of drawn pictures")
     parser.add_argument("--tar")
     parser.add_argument("--sums", action="store_true")
+    parser.add_argument("--zip")
     args = parser.parse_args()
     os.makedirs(args.dir, exist_ok=True)
     lines = []
@@ -165,6 +168,11 @@ def main():
         os.remove(scans)
     with open(os.path.join(args.dir, "sums.txt"), "w") as f:
         f.write("\n".join(lines) + "\n")
+    if args.zip:
+        with zipfile.ZipFile(args.zip, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as z:
+            for name in sorted(os.listdir(args.dir)):
+                with open(os.path.join(args.dir, name), "rb") as f:
+                    z.writestr(zipfile.ZipInfo(name), f.read(), zipfile.ZIP_DEFLATED, 9)
 
 
 if __name__ == "__main__":
