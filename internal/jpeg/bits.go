@@ -93,13 +93,6 @@ func (r *bitReader) value(size int) int32 {
 	return v
 }
 
-// bit reads one bit; at least one must be loaded.
-func (r *bitReader) bit() bool {
-	b := r.acc>>63 != 0
-	r.take(1)
-	return b
-}
-
 // restart goes to the next interval, whose marker should have the given number (0 to 7). Where another
 // marker stands, it does what libjpeg does: a marker that is due soon means that this interval is
 // lost, one that was due before is passed over, any other one is taken for the right one.

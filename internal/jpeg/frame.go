@@ -32,7 +32,7 @@ type component struct {
 
 	coefs    []block  // of pictures of several scans: stride blocks a row, rows for whole MCUs
 	stride   int      // in blocks
-	known    []uint64 // of progressive pictures: a bit for each AC coefficient that is not 0, in zigzag order
+	known    []uint64 // of progressive pictures: the sets of AC coefficients that are not 0
 	accuracy [64]int8
 	earlier  [64]int8 // accuracy before the latest scan of this component
 }

@@ -16,6 +16,8 @@ type kernels struct {
 	h2v2  func(dst, near, far []byte, n int)
 	h1v2  func(dst, near, far []byte, n, parity int)
 	ycc   func(dst, luma, cb, cr []byte, n int)
+
+	refine func(f *refinement, buf []byte, blocks []block, known []uint64) (slow bool)
 }
 
 // portable are the plain functions.
@@ -23,7 +25,7 @@ var portable = kernels{
 	name:  "portable",
 	idct8: idct8, idct4: idct4, idct2: idct2,
 	h2v1: h2v1, h2v2: h2v2, h1v2: h1v2,
-	ycc: yccRGB,
+	ycc: yccRGB, refine: refineBlocks,
 }
 
 // Paths names the kernel paths that this machine runs, fastest first.

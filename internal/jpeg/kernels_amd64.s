@@ -955,3 +955,212 @@ next:
 	JG         next
 	VZEROUPPER
 	RET
+
+DATA placeOffsets<>+0(SB)/8, $0x6a787a6c5e6e7c7e
+DATA placeOffsets<>+8(SB)/8, $0x7476685a4c3e4e5c
+DATA placeOffsets<>+16(SB)/8, $0x3a2c1e2e3c4a5866
+DATA placeOffsets<>+24(SB)/8, $0x4654627072645648
+DATA placeOffsets<>+32(SB)/8, $0x36281a0c0e1c2a38
+DATA placeOffsets<>+40(SB)/8, $0x1826344250605244
+DATA placeOffsets<>+48(SB)/8, $0x223040322416080a
+DATA placeOffsets<>+56(SB)/8, $0x0002102012040614
+GLOBL placeOffsets<>(SB), RODATA|NOPTR, $64
+
+// func refineBMI2(f *uint64, buf *byte, b *int16, known *uint64, n int) bool
+// Requires: BMI, BMI2, MOVBE, POPCNT
+TEXT ·refineBMI2(SB), NOSPLIT, $24-41
+	MOVQ  f+0(FP), AX
+	MOVQ  b+16(FP), CX
+	MOVQ  known+24(FP), DX
+	MOVQ  (AX), BX
+	MOVQ  8(AX), SI
+	MOVQ  buf+8(FP), DI
+	MOVQ  DI, R8
+	SHLQ  $0x03, R8
+	ADDQ  24(AX), R8
+	MOVQ  R8, 8(SP)
+	ADDQ  16(AX), DI
+	MOVQ  n+32(FP), R8
+	LEAQ  (DX)(R8*8), R8
+	MOVQ  R8, (SP)
+	LEAQ  placeOffsets<>+0(SB), BP
+	MOVQ  96(AX), R14
+	MOVQ  88(AX), R15
+	TESTQ R15, R15
+	JNZ   symbol
+
+block:
+	MOVQ  (DX), R14
+	MOVQ  48(AX), R15
+	CMPQ  80(AX), $0x00
+	JEQ   symbol
+	DECQ  80(AX)
+	MOVQ  R14, R12
+	ANDQ  40(AX), R12
+	MOVL  $0x00000040, R15
+	TESTQ R12, R12
+	JNZ   correct
+
+next:
+	ADDQ $0x00000080, CX
+	ADDQ $0x08, DX
+	ADDQ $0x01, 72(AX)
+	XORL R15, R15
+	MOVQ DI, R8
+	SHLQ $0x03, R8
+	SUBQ SI, R8
+	CMPQ R8, 8(SP)
+	JHI  done
+	CMPQ DX, (SP)
+	JNE  block
+
+done:
+	XORL R8, R8
+
+return:
+	MOVQ BX, (AX)
+	MOVQ SI, 8(AX)
+	MOVQ buf+8(FP), R9
+	SUBQ R9, DI
+	MOVQ DI, 16(AX)
+	MOVQ R15, 88(AX)
+	MOVQ R14, 96(AX)
+	MOVB R8, ret+40(FP)
+	RET
+
+slow:
+	MOVL $0x00000001, R8
+	JMP  return
+
+symbol:
+	MOVBEQQ (DI), R8
+	SHRXQ   SI, R8, R8
+	ORQ     R8, BX
+	MOVL    $0x0000003f, R9
+	SUBQ    SI, R9
+	SHRQ    $0x03, R9
+	ADDQ    R9, DI
+	ORQ     $0x38, SI
+	MOVQ    BX, R8
+	SHRQ    $0x35, R8
+	MOVQ    32(AX), R9
+	MOVQ    (R9)(R8*8), R13
+	TESTQ   R13, R13
+	JZ      slow
+	MOVQ    R13, R8
+	SHRQ    $0x08, R8
+	MOVBLZX R8, R8
+	MOVQ    R13, R10
+	SHRQ    $0x10, R10
+	CMPL    R8, $0x00000080
+	JEQ     ended
+	MOVWQSX R10, R10
+	LEAQ    1(R10), R9
+	TESTQ   $-3, R9
+	JNZ     slow
+	MOVQ    $-1, R9
+	SHRXQ   R15, R9, R9
+	ANDQ    40(AX), R9
+	MOVQ    R14, R12
+	ANDQ    R9, R12
+	ANDNQ   R9, R14, R9
+	POPCNTQ R9, R11
+	SUBQ    R8, R11
+	JLT     slow
+	SHLXQ   R13, BX, BX
+	MOVQ    R13, R8
+	ANDQ    $0x3f, R8
+	SUBQ    R8, SI
+	MOVL    $0x00000001, R8
+	SHLXQ   R11, R8, R8
+	PDEPQ   R9, R8, R8
+	ORQ     R8, (DX)
+	TZCNTQ  R8, R9
+	MOVL    $0x00000040, R15
+	SUBQ    R9, R15
+	MOVBLZX (BP)(R9*1), R9
+	MOVQ    64(AX), R11
+	SARQ    $0x3f, R10
+	XORQ    R10, R11
+	SUBQ    R10, R11
+	MOVW    R11, (CX)(R9*1)
+	DECQ    R8
+	ANDNQ   R12, R8, R12
+	TESTQ   R12, R12
+	JNZ     correct
+	CMPQ    R15, 56(AX)
+	JLS     symbol
+	JMP     next
+
+ended:
+	MOVWLZX R10, R10
+	MOVQ    R10, 80(AX)
+	SHLXQ   R13, BX, BX
+	MOVQ    R13, R8
+	ANDQ    $0x3f, R8
+	SUBQ    R8, SI
+	MOVQ    $-1, R12
+	SHRXQ   R15, R12, R12
+	ANDQ    40(AX), R12
+	ANDQ    R14, R12
+	MOVL    $0x00000040, R15
+	TESTQ   R12, R12
+	JZ      next
+
+correct:
+	MOVBEQQ (DI), R8
+	SHRXQ   SI, R8, R8
+	ORQ     R8, BX
+	MOVL    $0x0000003f, R9
+	SUBQ    SI, R9
+	SHRQ    $0x03, R9
+	ADDQ    R9, DI
+	ORQ     $0x38, SI
+	POPCNTQ R12, R8
+	MOVQ    $+0, 16(SP)
+	CMPQ    R8, $0x30
+	JLS     few
+	LEAQ    -48(R8), R9
+	MOVL    $0x00000001, R10
+	SHLXQ   R9, R10, R10
+	DECQ    R10
+	PDEPQ   R12, R10, R10
+	MOVQ    R10, 16(SP)
+	XORQ    R10, R12
+	MOVL    $0x00000030, R8
+
+few:
+	SUBQ  R8, SI
+	MOVQ  R8, R9
+	NEGQ  R9
+	SHRXQ R9, BX, R10
+	SHLXQ R8, BX, BX
+	PDEPQ R12, R10, R12
+	TESTQ R12, R12
+	JZ    grown
+	MOVQ  64(AX), R11
+
+grow:
+	TZCNTQ  R12, R8
+	BLSRQ   R12, R12
+	MOVBLZX (BP)(R8*1), R8
+	MOVWQSX (CX)(R8*1), R10
+	TESTQ   R11, R10
+	JNZ     has
+	SARQ    $0x3f, R10
+	MOVQ    R11, R9
+	XORQ    R10, R9
+	SUBQ    R10, R9
+	ADDW    R9, (CX)(R8*1)
+
+has:
+	TESTQ R12, R12
+	JNZ   grow
+
+grown:
+	MOVQ  16(SP), R12
+	TESTQ R12, R12
+	JNZ   correct
+	CMPQ  R15, 56(AX)
+	JLS   symbol
+	JMP   next

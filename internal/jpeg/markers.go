@@ -44,6 +44,7 @@ type decoder struct {
 	frame frame
 	bits  bitReader
 
+	kernels  *kernels
 	skipped  bool // a scan was passed over
 	thorough bool // none may be
 }

@@ -1,9 +1,6 @@
 package jpeg
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "encoding/binary"
 
 // progress checks the parameters of a progressive scan and notes how exactly coefficients are known
 // after it: low bits are missing, -1 stands for nothing known.
@@ -36,10 +33,11 @@ type progressive struct {
 	pred  [4]int32
 	run   int // of the blocks to come, so many hold nothing new of the band
 	table *huffman
+	k     *kernels
 }
 
 func (d *decoder) newProgressive(s *scan) (coder, error) {
-	p := &progressive{r: &d.bits, s: s}
+	p := &progressive{r: &d.bits, s: s, k: d.kernels}
 	var err error
 	if s.from > 0 {
 		if p.table, err = d.table(1, s.acCond[0]); err != nil {
@@ -96,8 +94,7 @@ func (p *progressive) line(blocks []block, known []uint64) {
 	}
 }
 
-// first decodes coefficients of a band that no scan before held. known has a bit for every coefficient,
-// in zigzag order, that is not 0.
+// first decodes coefficients of a band that no scan before held.
 func (p *progressive) first(blocks []block, known []uint64) {
 	r := p.r
 	acc, n, next, buf, table := r.acc, uint(r.n), r.next, r.buf, p.table.band
@@ -146,7 +143,7 @@ func (p *progressive) first(blocks []block, known []uint64) {
 			}
 			if value <<= low; value != 0 {
 				b[zigzag[k]&63] = value
-				known[x] |= 1 << min(k, 63)
+				known[x] |= 1 << 63 >> min(k, 63)
 			}
 		}
 		if next*8-int(n) > r.size*8 {
@@ -155,98 +152,4 @@ func (p *progressive) first(blocks []block, known []uint64) {
 	}
 	r.acc, r.n, r.next = acc, int(n), next
 	r.check()
-}
-
-// refine adds a bit to the known coefficients of a band, and sets those whose first bit this is. Each
-// of these comes after a number of unknown ones; the bits of the known ones in between follow it.
-func (p *progressive) refine(blocks []block, known []uint64) {
-	r, low := p.r, p.s.low
-	band := uint64(1)<<p.s.to<<1 - 1
-	for x := range blocks {
-		b, old := &blocks[x], known[x]
-		k := p.s.from
-		for p.run == 0 && k <= p.s.to {
-			run, value := p.next()
-			if run < 0 {
-				break
-			}
-			unknown := ^old & band >> k << k
-			for ; run > 0 && unknown != 0; run-- {
-				unknown &= unknown - 1
-			}
-			to := p.s.to + 1
-			if unknown != 0 {
-				to = bits.TrailingZeros64(unknown)
-			}
-			p.correct(b, old>>k<<k&(1<<to-1))
-			if value != 0 {
-				b[zigzag[to]] = value << low
-				known[x] |= 1 << min(to, 63)
-			}
-			k = to + 1
-		}
-		if p.run > 0 {
-			p.correct(b, old&band>>k<<k)
-			p.run--
-		}
-		if r.check(); r.short {
-			return
-		}
-	}
-}
-
-// next reads a symbol of a refining scan: how many unknown coefficients to pass, and the sign of the
-// one behind them, or 0. At the end of a band it sets p.run and returns -1.
-func (p *progressive) next() (run int, value int16) {
-	r := p.r
-	if r.n < 32 {
-		r.fill()
-	}
-	if e := p.table.band[r.acc>>(64-fastBits)]; e != 0 {
-		value := e.value1()
-		if e.move1() == endOfBlock {
-			r.take(int(e.bits1()))
-			p.run = int(uint16(value)) + 1
-			return -1, 0
-		}
-		if value == 1 || value == -1 {
-			r.take(int(e.bits1()))
-			return int(e.move1()) - 1, value
-		}
-	}
-	symbol, length := p.table.symbol(r.acc)
-	r.take(length)
-	if symbol&15 != 0 { // anything but 1 is damaged, and counts as 1
-		value = int16(r.acc>>63)*2 - 1
-		r.take(1)
-		return int(symbol >> 4), value
-	}
-	if run = int(symbol >> 4); run == 15 {
-		return run, 0
-	}
-	p.run = 1<<run + int(r.acc>>1>>(63-run))
-	r.take(run)
-	return -1, 0
-}
-
-// correct reads a bit for each of the coefficients in a set, given in zigzag order.
-func (p *progressive) correct(b *block, set uint64) {
-	r, low := p.r, p.s.low&15
-	for set != 0 {
-		if r.n < 16 {
-			r.fill()
-		}
-		acc := r.acc
-		n := 0
-		for ; set != 0 && n < 16; n++ {
-			v := &b[zigzag[bits.TrailingZeros64(set)]&63]
-			set &= set - 1
-			sign := *v >> 15
-			add := int16(acc>>63) &^ (*v >> low) & 1 // unless it has that bit already
-			*v += ((add ^ sign) - sign) << low
-			acc <<= 1
-		}
-		r.acc = acc
-		r.n -= n
-	}
 }

@@ -23,7 +23,8 @@ type coder interface {
 	// that it wrote, in zigzag order, as far as it knows.
 	block(i int, b *block) int
 	// line decodes blocks that lie side by side, of a scan of one component, until nothing more is
-	// there. known has a bit for each coefficient that is not 0, for progressive Huffman-coded scans.
+	// there. known has the set of the AC coefficients of each that are not 0, for progressive
+	// Huffman-coded scans.
 	line(blocks []block, known []uint64)
 	// finished tells that the interval holds nothing more. Further blocks stay as they are.
 	finished() bool
@@ -111,7 +112,7 @@ func (d *decoder) newRenderer() (*renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.bits.data = d.data
+	d.bits.data, d.kernels = d.data, kernels
 	return newRenderer(&d.frame, d.colours(), kernels), nil
 }
 

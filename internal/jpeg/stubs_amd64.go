@@ -38,3 +38,8 @@ func h1v2AVX2(dst *byte, near *byte, far *byte, n int, round int)
 //
 //go:noescape
 func yccAVX2(dst *byte, luma *byte, cb *byte, cr *byte, n int)
+
+// refineBMI2 is refineBlocks. b and known are those of block f.x, the first of the n that are left.
+//
+//go:noescape
+func refineBMI2(f *uint64, buf *byte, b *int16, known *uint64, n int) bool
