@@ -22,7 +22,8 @@ type huffman struct {
 // step is one or two symbols with their values: bits 0 to 5 are how many bits those are, 8 to 15 by how
 // much the first moves k, 16 to 31 its value, 32 to 39 by how much the second one moves k, 40 to 45
 // how many bits the first one takes, 48 to 63 the value of the second. Where there is one, the second
-// repeats it without moving. Zero means that not even one fits.
+// repeats it without moving. If only a code fits and not its value, the bits are 0, and the second value
+// is the size of the first. If not even a code fits, all is 0.
 type step uint64
 
 func (s step) bits() uint    { return uint(s) & 63 }
@@ -127,11 +128,11 @@ func (h *huffman) prepareAC() error {
 	h.ac = new([1 << fastBits]step)
 	for i, s := range single {
 		h.ac[i] = s
-		if s == 0 || s.move1() == endOfBlock {
+		if s.bits() == 0 || s.move1() == endOfBlock {
 			continue
 		}
 		second := single[i<<s.bits()&(1<<fastBits-1)]
-		if second == 0 || s.bits()+second.bits() > fastBits {
+		if second.bits() == 0 || s.bits()+second.bits() > fastBits {
 			continue
 		}
 		h.ac[i] = s&^(63|255<<32|0xFFFF<<48) | step(s.bits()+second.bits()) |
@@ -147,9 +148,7 @@ func (h *huffman) table(of func(symbol uint8) meaning) *[1 << fastBits]step {
 	for length := 1; length <= fastBits; length++ {
 		for range h.counts[length] {
 			m := of(h.symbols[at])
-			if m.move > 0 && length+m.size <= fastBits {
-				h.enter(table, code, length, m)
-			}
+			h.enter(table, code, length, m)
 			code++
 			at++
 		}
@@ -161,6 +160,14 @@ func (h *huffman) table(of func(symbol uint8) meaning) *[1 << fastBits]step {
 // enter writes the entries that begin with a code.
 func (h *huffman) enter(table *[1 << fastBits]step, code, length int, m meaning) {
 	left := fastBits - length
+	if m.move == 0 || m.size > left {
+		for rest := range 1 << left {
+			if m.move > 0 && m.base == 0 {
+				table[code<<left|rest] = step(m.move)<<8 | step(length)<<40 | step(m.size)<<48
+			}
+		}
+		return
+	}
 	for rest := range 1 << left {
 		bits := rest >> (left - m.size)
 		v := int(extend(uint32(bits), m.size))

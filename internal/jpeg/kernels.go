@@ -17,7 +17,8 @@ type kernels struct {
 	h1v2  func(dst, near, far []byte, n, parity int)
 	ycc   func(dst, luma, cb, cr []byte, n int)
 
-	refine func(f *refinement, buf []byte, blocks []block, known []uint64) (slow bool)
+	coefficients func(r *bitReader, dc, ac *[1 << fastBits]step, b *scratch, k int) int
+	refine       func(f *refinement, buf []byte, blocks []block, known []uint64) (slow bool)
 }
 
 // portable are the plain functions.
@@ -25,7 +26,7 @@ var portable = kernels{
 	name:  "portable",
 	idct8: idct8, idct4: idct4, idct2: idct2,
 	h2v1: h2v1, h2v2: h2v2, h1v2: h1v2,
-	ycc: yccRGB, refine: refineBlocks,
+	ycc: yccRGB, coefficients: coefficients, refine: refineBlocks,
 }
 
 // Paths names the kernel paths that this machine runs, fastest first.

@@ -956,6 +956,173 @@ next:
 	VZEROUPPER
 	RET
 
+DATA places<>+0(SB)/8, $0x1406041220100200
+DATA places<>+8(SB)/8, $0x0a08162432403022
+DATA places<>+16(SB)/8, $0x4452605042342618
+DATA places<>+24(SB)/8, $0x382a1c0e0c1a2836
+DATA places<>+32(SB)/8, $0x4856647270625446
+DATA places<>+40(SB)/8, $0x66584a3c2e1e2c3a
+DATA places<>+48(SB)/8, $0x5c4e3e4c5a687674
+DATA places<>+56(SB)/8, $0x7e7c6e5e6c7a786a
+DATA places<>+64(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+72(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+80(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+88(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+96(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+104(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+112(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+120(SB)/8, $0x7e7e7e7e7e7e7e7e
+DATA places<>+128(SB)/8, $0x8080808080808080
+DATA places<>+136(SB)/8, $0x8080808080808080
+DATA places<>+144(SB)/8, $0x8080808080808080
+DATA places<>+152(SB)/8, $0x8080808080808080
+DATA places<>+160(SB)/8, $0x8080808080808080
+DATA places<>+168(SB)/8, $0x8080808080808080
+DATA places<>+176(SB)/8, $0x8080808080808080
+DATA places<>+184(SB)/8, $0x8080808080808080
+DATA places<>+192(SB)/8, $0x8080808080808080
+DATA places<>+200(SB)/8, $0x8080808080808080
+DATA places<>+208(SB)/8, $0x8080808080808080
+DATA places<>+216(SB)/8, $0x8080808080808080
+DATA places<>+224(SB)/8, $0x8080808080808080
+DATA places<>+232(SB)/8, $0x8080808080808080
+DATA places<>+240(SB)/8, $0x8080808080808080
+DATA places<>+248(SB)/8, $0x8080808080808080
+GLOBL places<>(SB), RODATA|NOPTR, $256
+
+// func coefficientsBMI2(r *uint64, buf *byte, dc *uint64, ac *uint64, b *int16, at int) int
+// Requires: BMI, BMI2, MOVBE
+TEXT ·coefficientsBMI2(SB), NOSPLIT, $0-56
+	MOVQ    r+0(FP), AX
+	MOVQ    ac+24(FP), CX
+	MOVQ    b+32(FP), DX
+	MOVQ    at+40(FP), BX
+	MOVQ    (AX), SI
+	MOVQ    8(AX), DI
+	MOVQ    16(AX), R8
+	MOVQ    buf+8(FP), R9
+	ADDQ    R9, R8
+	LEAQ    places<>+0(SB), R14
+	TESTQ   BX, BX
+	JNS     symbol
+	MOVBEQQ (R8), R9
+	SHRXQ   DI, R9, R9
+	ORQ     R9, SI
+	MOVL    $0x0000003f, R10
+	SUBQ    DI, R10
+	SHRQ    $0x03, R10
+	ADDQ    R10, R8
+	ORQ     $0x38, DI
+	MOVQ    dc+16(FP), R10
+	MOVQ    SI, R12
+	SHRQ    $0x35, R12
+	MOVQ    (R10)(R12*8), R12
+	TESTQ   $0x0000003f, R12
+	JZ      return
+	MOVQ    R12, R9
+	SHRQ    $0x10, R9
+	MOVW    R9, (DX)
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
+	XORL    BX, BX
+
+symbol:
+	MOVBEQQ (R8), R9
+	SHRXQ   DI, R9, R9
+	ORQ     R9, SI
+	MOVL    $0x0000003f, R10
+	SUBQ    DI, R10
+	SHRQ    $0x03, R10
+	ADDQ    R10, R8
+	ORQ     $0x38, DI
+	MOVQ    SI, R12
+	SHRQ    $0x35, R12
+	MOVQ    (CX)(R12*8), R12
+	MOVQ    R12, R9
+	SHRQ    $0x08, R9
+	MOVBLZX R9, R13
+	ADDQ    BX, R13
+	TESTQ   $0x0000003f, R12
+	JZ      long
+	MOVBLZX (R14)(R13*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x10, R10
+	MOVW    R10, (DX)(R9*1)
+	MOVQ    R12, R11
+	SHRQ    $0x20, R11
+	MOVBLZX R11, BX
+	ADDQ    R13, BX
+	MOVBLZX (R14)(BX*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x30, R10
+	MOVW    R10, (DX)(R9*1)
+	CMPQ    BX, $0x3f
+	JGE     last
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
+	JMP     symbol
+
+last:
+	CMPQ R13, $0x3f
+	JLT  end
+	CMPQ R13, $0x00000080
+	JGE  end
+	MOVQ R12, R9
+	SHRQ $0x10, R9
+	MOVW R9, 126(DX)
+	MOVQ R13, BX
+	SHRQ $0x28, R12
+
+end:
+	SHLXQ R12, SI, SI
+	MOVQ  R12, R9
+	ANDQ  $0x3f, R9
+	SUBQ  R9, DI
+
+return:
+	MOVQ SI, (AX)
+	MOVQ DI, 8(AX)
+	MOVQ buf+8(FP), R9
+	SUBQ R9, R8
+	MOVQ R8, 16(AX)
+	MOVQ BX, ret+48(FP)
+	RET
+
+long:
+	TESTQ   R12, R12
+	JZ      return
+	MOVQ    R13, BX
+	MOVQ    R12, R9
+	SHRQ    $0x28, R9
+	SHLXQ   R9, SI, SI
+	MOVQ    R9, R10
+	ANDQ    $0x3f, R10
+	SUBQ    R10, DI
+	SHRQ    $0x30, R12
+	MOVQ    R12, R10
+	NEGQ    R10
+	SHRXQ   R10, SI, R11
+	MOVQ    SI, R9
+	SARQ    $0x3f, R9
+	MOVQ    $-1, R10
+	SHLXQ   R12, R10, R10
+	NOTQ    R10
+	ANDNQ   R10, R9, R10
+	SUBQ    R10, R11
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
+	MOVBLZX (R14)(BX*1), R9
+	MOVW    R11, (DX)(R9*1)
+	CMPQ    BX, $0x3f
+	JLT     symbol
+	JMP     return
+
 DATA placeOffsets<>+0(SB)/8, $0x6a787a6c5e6e7c7e
 DATA placeOffsets<>+8(SB)/8, $0x7476685a4c3e4e5c
 DATA placeOffsets<>+16(SB)/8, $0x3a2c1e2e3c4a5866
@@ -1045,7 +1212,7 @@ symbol:
 	SHRQ    $0x35, R8
 	MOVQ    32(AX), R9
 	MOVQ    (R9)(R8*8), R13
-	TESTQ   R13, R13
+	TESTQ   $0x0000003f, R13
 	JZ      slow
 	MOVQ    R13, R8
 	SHRQ    $0x08, R8

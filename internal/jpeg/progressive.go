@@ -71,9 +71,7 @@ func (p *progressive) block(i int, b *block) int {
 		b[0] |= int16(r.acc>>63) << p.s.low
 		r.take(1)
 	} else {
-		size, length := p.s.dc[i].symbol(r.acc)
-		r.take(length)
-		p.pred[i] += r.value(int(size))
+		p.pred[i] += p.s.dc[i].difference(r)
 		b[0] = int16(p.pred[i] << p.s.low)
 	}
 	r.check()
@@ -115,7 +113,7 @@ func (p *progressive) first(blocks []block, known []uint64) {
 			}
 			e := table[acc>>(64-fastBits)]
 			value := e.value1()
-			if e == 0 {
+			if e.bits() == 0 {
 				symbol, length := p.table.symbol(acc)
 				m := bandMeaning(symbol)
 				acc <<= uint(length) & 63

@@ -64,7 +64,7 @@ func refineBlocks(f *refinement, buf []byte, blocks []block, known []uint64) (sl
 			f.fill(buf)
 			e := f.table[f.acc>>(64-fastBits)]
 			pass, value := e.move1()-1, e.value1()
-			if e == 0 {
+			if e.bits() == 0 {
 				return true
 			}
 			if e.move1() == endOfBlock {

@@ -19,6 +19,7 @@ func main() {
 	h2v2()
 	h1v2()
 	ycc()
+	coefficients()
 	refine()
 	Generate()
 }

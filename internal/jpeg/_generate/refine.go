@@ -27,51 +27,6 @@ const (
 
 func (f field) of(base reg.GPVirtual) Mem { return Mem{Base: base, Disp: 8 * int(f)} }
 
-const (
-	fastBits   = 11  // as in huffman.go
-	endOfBlock = 128 // as there
-)
-
-// bitReader is a reader's state in registers.
-type bitReader struct{ acc, n, next reg.GPVirtual }
-
-// fill loads as many whole bytes as fit; t and u are free to use.
-func (r bitReader) fill(t, u reg.GPVirtual) {
-	MOVBEQQ(Mem{Base: r.next}, t)
-	SHRXQ(r.n, t, t)
-	ORQ(t, r.acc)
-	MOVL(U32(63), u.As32())
-	SUBQ(r.n, u)
-	SHRQ(Imm(3), u)
-	ADDQ(u, r.next)
-	ORQ(Imm(56), r.n)
-}
-
-// take drops as many bits as the low six bits of e say; t is free to use.
-func (r bitReader) take(e, t reg.GPVirtual) {
-	SHLXQ(e, r.acc, r.acc)
-	MOVQ(e, t)
-	ANDQ(Imm(63), t)
-	SUBQ(t, r.n)
-}
-
-// zigzag maps the order of coefficients in a file to their place in a block (T.81, figure A.6).
-func zigzag() (order []int) {
-	for diagonal := range 15 {
-		for i := range 8 {
-			x, y := i, diagonal-i
-			if diagonal%2 == 1 {
-				x, y = y, x
-			}
-			if inside := x >= 0 && x < 8 && y >= 0 && y < 8; !inside {
-				continue
-			}
-			order = append(order, 8*y+x)
-		}
-	}
-	return order
-}
-
 func refine() {
 	// Bits of sets count from the end of the order.
 	var offsets []byte
@@ -155,7 +110,7 @@ func refine() {
 	SHRQ(Imm(64-fastBits), t)
 	MOVQ(fieldTable.of(f), u)
 	MOVQ(Mem{Base: u, Index: t, Scale: 8}, e)
-	TESTQ(e, e)
+	TESTQ(U32(63), e)
 	JZ(LabelRef("slow"))
 	MOVQ(e, t)
 	SHRQ(Imm(8), t)
