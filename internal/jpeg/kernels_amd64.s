@@ -1064,6 +1064,87 @@ symbol:
 	MOVQ    R12, R9
 	ANDQ    $0x3f, R9
 	SUBQ    R9, DI
+	MOVQ    SI, R12
+	SHRQ    $0x35, R12
+	MOVQ    (CX)(R12*8), R12
+	MOVQ    R12, R9
+	SHRQ    $0x08, R9
+	MOVBLZX R9, R13
+	ADDQ    BX, R13
+	TESTQ   $0x0000003f, R12
+	JZ      long
+	MOVBLZX (R14)(R13*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x10, R10
+	MOVW    R10, (DX)(R9*1)
+	MOVQ    R12, R11
+	SHRQ    $0x20, R11
+	MOVBLZX R11, BX
+	ADDQ    R13, BX
+	MOVBLZX (R14)(BX*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x30, R10
+	MOVW    R10, (DX)(R9*1)
+	CMPQ    BX, $0x3f
+	JGE     last
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
+	MOVQ    SI, R12
+	SHRQ    $0x35, R12
+	MOVQ    (CX)(R12*8), R12
+	MOVQ    R12, R9
+	SHRQ    $0x08, R9
+	MOVBLZX R9, R13
+	ADDQ    BX, R13
+	TESTQ   $0x0000003f, R12
+	JZ      long
+	MOVBLZX (R14)(R13*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x10, R10
+	MOVW    R10, (DX)(R9*1)
+	MOVQ    R12, R11
+	SHRQ    $0x20, R11
+	MOVBLZX R11, BX
+	ADDQ    R13, BX
+	MOVBLZX (R14)(BX*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x30, R10
+	MOVW    R10, (DX)(R9*1)
+	CMPQ    BX, $0x3f
+	JGE     last
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
+	MOVQ    SI, R12
+	SHRQ    $0x35, R12
+	MOVQ    (CX)(R12*8), R12
+	MOVQ    R12, R9
+	SHRQ    $0x08, R9
+	MOVBLZX R9, R13
+	ADDQ    BX, R13
+	TESTQ   $0x0000003f, R12
+	JZ      long
+	MOVBLZX (R14)(R13*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x10, R10
+	MOVW    R10, (DX)(R9*1)
+	MOVQ    R12, R11
+	SHRQ    $0x20, R11
+	MOVBLZX R11, BX
+	ADDQ    R13, BX
+	MOVBLZX (R14)(BX*1), R9
+	MOVQ    R12, R10
+	SHRQ    $0x30, R10
+	MOVW    R10, (DX)(R9*1)
+	CMPQ    BX, $0x3f
+	JGE     last
+	SHLXQ   R12, SI, SI
+	MOVQ    R12, R9
+	ANDQ    $0x3f, R9
+	SUBQ    R9, DI
 	JMP     symbol
 
 last:
@@ -1102,6 +1183,14 @@ long:
 	MOVQ    R9, R10
 	ANDQ    $0x3f, R10
 	SUBQ    R10, DI
+	MOVBEQQ (R8), R9
+	SHRXQ   DI, R9, R9
+	ORQ     R9, SI
+	MOVL    $0x0000003f, R10
+	SUBQ    DI, R10
+	SHRQ    $0x03, R10
+	ADDQ    R10, R8
+	ORQ     $0x38, DI
 	SHRQ    $0x30, R12
 	MOVQ    R12, R10
 	NEGQ    R10
