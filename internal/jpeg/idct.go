@@ -174,6 +174,9 @@ func idct2(dst []byte, stride int, b, quant *block) {
 // dcSample is the one value of a block of which only the first coefficient is not 0, at 8x8 and 4x4.
 func dcSample(dc, quant int16) uint8 { return sample(int16((int32(dc*quant<<2) + 16) >> 5)) }
 
+// dcPair is the same at 2x2.
+func dcPair(dc, quant int16) uint8 { return sample(narrow((int32(dc*quant)<<17 + 1<<19) >> 20)) }
+
 // dcReduced is the transform to one sample. Far out of range it wraps, as libjpeg's table does.
 func dcReduced(dc, quant int16) uint8 {
 	v := (int32(dc)*int32(quant) + 4) >> 3
@@ -183,10 +186,14 @@ func dcReduced(dc, quant int16) uint8 {
 func fillSquare(dst []byte, stride, size int, v uint8) {
 	word := uint64(v) * 0x0101010101010101
 	for y := range size {
-		if size == 8 {
-			binary.LittleEndian.PutUint64(dst[y*stride:], word)
-		} else {
-			binary.LittleEndian.PutUint32(dst[y*stride:], uint32(word))
+		row := dst[y*stride:]
+		switch size {
+		case 8:
+			binary.LittleEndian.PutUint64(row, word)
+		case 4:
+			binary.LittleEndian.PutUint32(row, uint32(word))
+		default:
+			binary.LittleEndian.PutUint16(row, uint16(word))
 		}
 	}
 }

@@ -98,16 +98,41 @@ func (r *renderer) begin(y int) {
 	}
 }
 
-// put transforms a block of component i, at x, y in blocks, y from the top of this row of MCUs. No
-// coefficient behind the place `last` in zigzag order may be other than 0.
-func (r *renderer) put(i, x, y int, b *block, last int) {
-	p := &r.planes[i]
+// slot is where a block of an MCU goes.
+type slot struct {
+	component int // of the scan
+	plane     *plane
+	at, step  int // its place in plane.top in the first MCU of a row, and how much further it is in the next
+}
+
+// slots are the places of the blocks of a scan's MCU, in their order.
+func (r *renderer) slots(s *scan) []slot {
+	var slots []slot
+	for i, c := range s.comps {
+		p := &r.planes[s.index[i]]
+		for y := range c.v {
+			for x := range c.h {
+				slots = append(slots, slot{component: i, plane: p, at: p.place(x, y), step: c.h * c.size})
+			}
+		}
+	}
+	return slots
+}
+
+// place is where a block begins in p.top, given its place in blocks.
+func (p *plane) place(x, y int) int { return (y*p.stride + x) * p.c.size }
+
+// put transforms a block to the samples at a place in p.top. No coefficient behind the place `last` in
+// zigzag order may be other than 0.
+func (r *renderer) put(p *plane, at int, b *block, last int) {
 	size := p.c.size
-	dst := p.top[y*size*p.stride+x*size:]
+	dst := p.top[at:]
 	switch {
 	case size == 1:
 		dst[0] = dcReduced(b[0], p.quant[0])
-	case last == 0 && size > 2:
+	case last == 0 && size == 2:
+		fillSquare(dst, p.stride, size, dcPair(b[0], p.quant[0]))
+	case last == 0:
 		fillSquare(dst, p.stride, size, dcSample(b[0], p.quant[0]))
 	case size == 8:
 		r.k.idct8(dst, p.stride, b, p.quant)
@@ -132,7 +157,8 @@ func (r *renderer) stored() {
 	for y := range r.f.mcusHigh {
 		r.begin(y)
 		for i := range r.planes {
-			c := r.planes[i].c
+			p := &r.planes[i]
+			c := p.c
 			for by := y * c.v; by < min((y+1)*c.v, c.blocksHigh); by++ {
 				row := c.coefs[by*c.stride:][:c.blocksWide]
 				if smooth {
@@ -145,7 +171,7 @@ func (r *renderer) stored() {
 					if sparse && known[x] == 0 {
 						last = 0
 					}
-					r.put(i, x, by-y*c.v, &row[x], last)
+					r.put(p, p.place(x, by-y*c.v), &row[x], last)
 				}
 			}
 		}

@@ -269,7 +269,7 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 		return err
 	}
 	var zero block
-	next := onlyBlock(cod)
+	next, slots := onlyBlock(cod), r.slots(s)
 	for y := range d.frame.mcusHigh {
 		r.begin(y)
 		for x := range d.frame.mcusWide {
@@ -277,14 +277,13 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 				return err
 			}
 			over := cod.finished() // what is missing then is grey
-			for i, c := range s.comps {
-				for n := range c.h * c.v {
-					b, last := &zero, 0
-					if !over {
-						b, last = next(i)
-					}
-					r.put(s.index[i], x*c.h+n%c.h, n/c.h, b, last)
+			for i := range slots {
+				slot := &slots[i]
+				b, last := &zero, 0
+				if !over {
+					b, last = next(slot.component)
 				}
+				r.put(slot.plane, slot.at+x*slot.step, b, last)
 			}
 			if d.bits.truncated() {
 				return ErrTruncated

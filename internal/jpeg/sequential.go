@@ -160,9 +160,11 @@ func coefficients(r *bitReader, dc, ac *[1 << fastBits]step, b *scratch, at int)
 // places maps k to the place in a scratch: within the block as zigzag does, behind it where an end of
 // block has moved k.
 var places = func() (p [256]uint8) {
-	copy(p[:], zigzag[:])
-	for i := endOfBlock; i < len(p); i++ {
-		p[i] = 64
+	for k := range p {
+		p[k] = zigzag[min(k, 63)]
+		if k >= endOfBlock {
+			p[k] = 64
+		}
 	}
 	return p
 }()

@@ -79,7 +79,8 @@ func (f *frame) smoothing() bool {
 
 // smoothed renders row y of the blocks of component i with its unknown coefficients estimated.
 func (r *renderer) smoothed(i, y int) {
-	c := r.planes[i].c
+	p := &r.planes[i]
+	c := p.c
 	accuracy := &c.accuracy
 	if y/c.v > r.f.lastGood && r.f.scans > 1 {
 		accuracy = &c.earlier
@@ -116,7 +117,7 @@ func (r *renderer) smoothed(i, y int) {
 			}
 			b[0] = rounded(q(0)*int64(sum), q(0), 0)
 		}
-		r.put(i, x, y%c.v, &b, 63)
+		r.put(p, p.place(x, y%c.v), &b, 63)
 	}
 }
 
