@@ -124,10 +124,16 @@ func (h *huffman) prepareAC() error {
 	if h.ac != nil {
 		return nil
 	}
+	h.ac = h.pairs()
+	return nil
+}
+
+// pairs makes a table of two symbols where they fit.
+func (h *huffman) pairs() *[1 << fastBits]step {
 	single := h.table(acMeaning)
-	h.ac = new([1 << fastBits]step)
+	table := new([1 << fastBits]step)
 	for i, s := range single {
-		h.ac[i] = s
+		table[i] = s
 		if s.bits() == 0 || s.move1() == endOfBlock {
 			continue
 		}
@@ -135,10 +141,10 @@ func (h *huffman) prepareAC() error {
 		if second.bits() == 0 || s.bits()+second.bits() > fastBits {
 			continue
 		}
-		h.ac[i] = s&^(63|255<<32|0xFFFF<<48) | step(s.bits()+second.bits()) |
+		table[i] = s&^(63|255<<32|0xFFFF<<48) | step(s.bits()+second.bits()) |
 			step(second.move1())<<32 | second&(0xFFFF<<16)<<32
 	}
-	return nil
+	return table
 }
 
 // table makes a table of single symbols.

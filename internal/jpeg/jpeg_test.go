@@ -303,7 +303,7 @@ func TestTables(t *testing.T) {
 			for _, count := range table.counts {
 				n += int(count)
 			}
-			if n != len(table.symbols) || !standardHuffman(class, to).valid {
+			if n != len(table.symbols) || !standard()[class][to].valid {
 				t.Errorf("table %d %d has %d symbols for %d codes", class, to, len(table.symbols), n)
 			}
 		}

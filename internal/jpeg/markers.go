@@ -182,7 +182,7 @@ func (d *decoder) readHuffman(b []byte) error {
 		if class > 1 || to > 3 || n > 256 || len(b) < 17+n {
 			return FormatError("a broken Huffman table")
 		}
-		d.huffman[class][to] = newHuffman(b[1:17], b[17:17+n])
+		d.huffman[class][to] = codeOf(class, b[1:17], b[17:17+n])
 		b = b[17+n:]
 	}
 	return nil

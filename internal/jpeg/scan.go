@@ -198,7 +198,7 @@ func (d *decoder) table(class int, to byte) (*huffman, error) {
 	}
 	h := d.huffman[class][to]
 	if h == nil && to < 2 && !d.frame.progressive {
-		h = standardHuffman(class, int(to))
+		h = standard()[class][to]
 		d.huffman[class][to] = h
 	}
 	if h == nil {

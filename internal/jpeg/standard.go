@@ -1,5 +1,10 @@
 package jpeg
 
+import (
+	"bytes"
+	"sync"
+)
+
 // standardTable is a Huffman table of T.81, annex K.3.
 type standardTable struct{ counts, symbols []byte }
 
@@ -55,7 +60,29 @@ var standardTables = [2][2]standardTable{
 	},
 }
 
-func standardHuffman(class, to int) *huffman {
-	t := standardTables[class][to]
-	return newHuffman(t.counts, t.symbols)
+// standard holds these codes with all of their look-up tables, which take longer to make than a small
+// picture takes to decode. Most files have them. Nothing changes them.
+var standard = sync.OnceValue(func() (codes [2][2]*huffman) {
+	for class := range standardTables {
+		for to, t := range standardTables[class] {
+			h := newHuffman(t.counts, t.symbols)
+			if class == 0 {
+				h.dc = h.table(dcMeaning)
+			}
+			h.ac = h.pairs()
+			h.band = h.table(bandMeaning)
+			codes[class][to] = h
+		}
+	}
+	return codes
+})
+
+// codeOf returns the code of a table in a file.
+func codeOf(class byte, counts, symbols []byte) *huffman {
+	for to, t := range standardTables[class] {
+		if bytes.Equal(t.counts, counts) && bytes.Equal(t.symbols, symbols) {
+			return standard()[class][to]
+		}
+	}
+	return newHuffman(counts, symbols)
 }
