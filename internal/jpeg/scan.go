@@ -366,8 +366,24 @@ func (d *decoder) skip(s *scan) error {
 	return nil
 }
 
+// interleaved decodes a scan of several components into their coefficients.
 func (d *decoder) interleaved(s *scan, cod coder) error {
+	type spot struct { // of a block of an MCU
+		component, x, y int
+		row             []block // from its place in the first MCU of a row on
+	}
+	var spots []spot
+	for i, c := range s.comps {
+		for n := range c.h * c.v {
+			spots = append(spots, spot{component: i, x: n % c.h, y: n / c.h})
+		}
+	}
 	for y := range d.frame.mcusHigh {
+		for i := range spots {
+			p := &spots[i]
+			c := s.comps[p.component]
+			p.row = c.coefs[(y*c.v+p.y)*c.stride+p.x:]
+		}
 		for x := range d.frame.mcusWide {
 			d.good(y)
 			if err := d.mcu(s, cod); err != nil {
@@ -376,10 +392,9 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 			if cod.finished() {
 				continue
 			}
-			for i, c := range s.comps {
-				for n := range c.h * c.v {
-					cod.block(i, &c.coefs[(y*c.v+n/c.h)*c.stride+x*c.h+n%c.h])
-				}
+			for i := range spots {
+				p := &spots[i]
+				cod.block(p.component, &p.row[x*s.comps[p.component].h])
 			}
 		}
 		if d.bits.truncated() {
