@@ -90,20 +90,21 @@ func (a *arithmetic) restart() {
 	a.fixed, a.broken = equalOdds, false
 }
 
-func (a *arithmetic) finished() bool { return a.broken && a.s.high == 0 }
+// finished: damage ends an interval, but for bits of DC, which depend on nothing.
+func (a *arithmetic) finished() bool { return a.broken && (a.s.from > 0 || a.s.high == 0) }
 
-func (a *arithmetic) block(i int, b *block) int {
-	if !a.broken || a.s.from == 0 && a.s.high > 0 {
-		a.broken = !a.kind(a, i, b)
+func (a *arithmetic) block(i int, c *component, at int) {
+	if !a.finished() {
+		a.broken = !a.kind(a, i, &c.coefs[at]) || a.broken
 	}
 	// The coder may leave out zeros at the end of its data, but only a marker says that it did.
 	a.d.bits.short = a.d.bits.marker == 0 && a.next > a.d.bits.size
-	return 63
 }
 
-func (a *arithmetic) line(blocks []block, _ []uint64) {
-	for x := 0; x < len(blocks) && !a.finished(); x++ {
-		a.block(0, &blocks[x])
+func (a *arithmetic) line(c *component, at, n int) {
+	for ; n > 0 && !a.finished(); n-- {
+		a.block(0, c, at)
+		at++
 	}
 }
 

@@ -30,9 +30,12 @@ type component struct {
 	size                   int // samples that one block becomes across and down: 8, 4, 2 or 1
 	width, height          int // of the reduced plane, in samples
 
-	coefs    []block  // of pictures of several scans: stride blocks a row, rows for whole MCUs
-	stride   int      // in blocks
-	known    []uint64 // of progressive pictures: the sets of AC coefficients that are not 0
+	coefs  []block // of pictures of several scans: stride blocks a row, rows for whole MCUs
+	stride int     // in blocks
+	// Progressive Huffman-coded pictures hold DC apart, which keeps the scans of DC in the cache, and the
+	// sets of the AC coefficients that are not 0.
+	dc       []int16
+	known    []uint64
 	accuracy [64]int8
 	earlier  [64]int8 // accuracy before the latest scan of this component
 }

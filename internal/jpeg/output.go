@@ -153,30 +153,56 @@ func (r *renderer) stored() {
 		}
 	}
 	smooth := r.f.smoothing()
-	sparse := r.f.progressive && !r.f.arithmetic // the coders of these note which coefficients are not 0
 	for y := range r.f.mcusHigh {
 		r.begin(y)
 		for i := range r.planes {
 			p := &r.planes[i]
-			c := p.c
-			for by := y * c.v; by < min((y+1)*c.v, c.blocksHigh); by++ {
-				row := c.coefs[by*c.stride:][:c.blocksWide]
+			if y == 0 && smooth {
+				p.c.unite()
+			}
+			for by := y * p.c.v; by < min((y+1)*p.c.v, p.c.blocksHigh); by++ {
 				if smooth {
-					r.smoothed(i, by)
-					continue
-				}
-				known := c.known[by*c.stride:][:c.blocksWide]
-				for x := range row {
-					last := 63
-					if sparse && known[x] == 0 {
-						last = 0
-					}
-					r.put(p, p.place(x, by-y*c.v), &row[x], last)
+					r.smoothed(p, by)
+				} else {
+					r.storedRow(p, by)
 				}
 			}
 		}
 		r.row(y)
 	}
+}
+
+// storedRow renders a row of blocks.
+func (r *renderer) storedRow(p *plane, y int) {
+	c, only := p.c, new(block)
+	for x := range c.blocksWide {
+		at, last := y*c.stride+x, 63
+		b := only
+		if c.coefs != nil {
+			b = &c.coefs[at]
+		}
+		if c.dc != nil {
+			b[0] = c.dc[at]
+			if c.known[at] == 0 {
+				last = 0
+			}
+		}
+		r.put(p, p.place(x, y%c.v), b, last)
+	}
+}
+
+// unite puts DC in its place among the coefficients.
+func (c *component) unite() {
+	if c.dc == nil {
+		return
+	}
+	if c.coefs == nil {
+		c.coefs = make([]block, len(c.dc))
+	}
+	for i, v := range c.dc {
+		c.coefs[i][0] = v
+	}
+	c.dc = nil
 }
 
 // row makes the pixels that the MCUs of row y, the latest, have made possible.

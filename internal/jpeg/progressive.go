@@ -64,31 +64,33 @@ func (p *progressive) restart() { p.pred, p.run = [4]int32{}, 0 }
 func (p *progressive) finished() bool { return p.r.short }
 
 // block decodes the DC of a block.
-func (p *progressive) block(i int, b *block) int {
-	r := p.r
-	r.fill()
+func (p *progressive) block(i int, c *component, at int) {
+	r, v := p.r, &c.dc[at]
 	if p.s.high > 0 {
-		b[0] |= int16(r.acc>>63) << p.s.low
+		if r.n == 0 {
+			r.fill()
+		}
+		*v |= int16(r.acc>>63) << (p.s.low & 15)
 		r.take(1)
 	} else {
 		p.pred[i] += p.s.dc[i].difference(r)
-		b[0] = int16(p.pred[i] << p.s.low)
+		*v = int16(p.pred[i] << p.s.low)
 	}
 	r.check()
-	return 0
 }
 
 // line decodes blocks that lie side by side, of a scan of one component.
-func (p *progressive) line(blocks []block, known []uint64) {
+func (p *progressive) line(c *component, at, n int) {
 	switch {
 	case p.s.from == 0:
-		for x := 0; x < len(blocks) && !p.r.short; x++ {
-			p.block(0, &blocks[x])
+		for ; n > 0 && !p.r.short; n-- {
+			p.block(0, c, at)
+			at++
 		}
 	case p.s.high == 0:
-		p.first(blocks, known)
+		p.first(c.coefs[at:at+n], c.known[at:at+n])
 	default:
-		p.refine(blocks, known)
+		p.refine(c.coefs[at:at+n], c.known[at:at+n])
 	}
 }
 

@@ -19,13 +19,10 @@ type scan struct {
 type coder interface {
 	// restart begins an interval; the bit reader stands at its start.
 	restart()
-	// block decodes a block of component i of the scan. It returns the place of the last coefficient
-	// that it wrote, in zigzag order, as far as it knows.
-	block(i int, b *block) int
-	// line decodes blocks that lie side by side, of a scan of one component, until nothing more is
-	// there. known has the set of the AC coefficients of each that are not 0, for progressive
-	// Huffman-coded scans.
-	line(blocks []block, known []uint64)
+	// block decodes block `at` of a component, the scan's number i.
+	block(i int, c *component, at int)
+	// line decodes n blocks from `at` on, of a scan of one component, until nothing more is there.
+	line(c *component, at, n int)
 	// finished tells that the interval holds nothing more. Further blocks stay as they are.
 	finished() bool
 }
@@ -121,8 +118,13 @@ func (d *decoder) allocate() {
 	f := &d.frame
 	for i := range f.comps {
 		c := &f.comps[i]
-		c.coefs = make([]block, c.stride*f.mcusHigh*c.v)
-		c.known = make([]uint64, len(c.coefs))
+		n := c.stride * f.mcusHigh * c.v
+		if f.progressive && !f.arithmetic {
+			c.dc, c.known = make([]int16, n), make([]uint64, n)
+		}
+		if c.dc == nil || c.size > 1 || d.thorough {
+			c.coefs = make([]block, n)
+		}
 	}
 }
 
@@ -299,10 +301,11 @@ func onlyBlock(cod coder) func(i int) (*block, int) {
 	if q, ok := cod.(*sequential); ok {
 		return q.next
 	}
-	b := new(block)
+	c := component{coefs: make([]block, 1)}
 	return func(i int) (*block, int) {
-		*b = block{}
-		return b, cod.block(i, b)
+		c.coefs[0] = block{}
+		cod.block(i, &c, 0)
+		return &c.coefs[0], 63
 	}
 }
 
@@ -332,8 +335,7 @@ func (d *decoder) stored(s *scan) error {
 				s.left -= n - 1
 			}
 			if !cod.finished() {
-				at := y*c.stride + x
-				cod.line(c.coefs[at:at+n], c.known[at:at+n])
+				cod.line(c, y*c.stride+x, n)
 			}
 			x += n
 		}
@@ -370,7 +372,7 @@ func (d *decoder) skip(s *scan) error {
 func (d *decoder) interleaved(s *scan, cod coder) error {
 	type spot struct { // of a block of an MCU
 		component, x, y int
-		row             []block // from its place in the first MCU of a row on
+		at, step        int // its place in the component, and how much further it is in the next MCU
 	}
 	var spots []spot
 	for i, c := range s.comps {
@@ -382,7 +384,7 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 		for i := range spots {
 			p := &spots[i]
 			c := s.comps[p.component]
-			p.row = c.coefs[(y*c.v+p.y)*c.stride+p.x:]
+			p.at, p.step = (y*c.v+p.y)*c.stride+p.x, c.h
 		}
 		for x := range d.frame.mcusWide {
 			d.good(y)
@@ -394,7 +396,7 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 			}
 			for i := range spots {
 				p := &spots[i]
-				cod.block(p.component, &p.row[x*s.comps[p.component].h])
+				cod.block(p.component, s.comps[p.component], p.at+x*p.step)
 			}
 		}
 		if d.bits.truncated() {

@@ -38,15 +38,15 @@ func (q *sequential) restart() { q.pred = [4]int32{} }
 
 func (q *sequential) finished() bool { return q.r.short }
 
-func (q *sequential) block(i int, b *block) int {
-	w, last := q.next(i)
-	*b = *w
-	return last
+func (q *sequential) block(i int, c *component, at int) {
+	b, _ := q.next(i)
+	c.coefs[at] = *b
 }
 
-func (q *sequential) line(blocks []block, _ []uint64) {
-	for x := 0; x < len(blocks) && !q.r.short; x++ {
-		q.block(0, &blocks[x])
+func (q *sequential) line(c *component, at, n int) {
+	for ; n > 0 && !q.r.short; n-- {
+		q.block(0, c, at)
+		at++
 	}
 }
 

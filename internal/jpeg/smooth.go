@@ -77,9 +77,8 @@ func (f *frame) smoothing() bool {
 	return useful
 }
 
-// smoothed renders row y of the blocks of component i with its unknown coefficients estimated.
-func (r *renderer) smoothed(i, y int) {
-	p := &r.planes[i]
+// smoothed renders row y of the blocks of a plane with its unknown coefficients estimated.
+func (r *renderer) smoothed(p *plane, y int) {
 	c := p.c
 	accuracy := &c.accuracy
 	if y/c.v > r.f.lastGood && r.f.scans > 1 {
