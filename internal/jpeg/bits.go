@@ -13,19 +13,18 @@ const blockBytes = 64*4 + 64
 // segment is loaded, and zeros are put behind it: so no read has to look whether it is the last, and
 // one check after a block tells whether the data were enough.
 type bitReader struct {
-	// These three words are known to assembly.
+	// The first four words are known to assembly.
 	acc  uint64 // loaded bits, from the top; below the n counted ones lie zeros or the bits that follow
 	n    int    // how many bits of acc are counted
 	next int    // the next byte of buf to load
+	buf  []byte // the segment without stuffing, and blockBytes zeros behind it
+	size int    // its length without the zeros
 
-	data []byte
-	pos  int // where the next segment starts in data: behind the marker that ended this one
-
-	buf    []byte // this segment without stuffing, and blockBytes zeros behind it
-	size   int    // its length without the zeros
-	marker byte   // the marker that ended the segment; 0 where the file ended first
-	short  bool   // the segment ended before its blocks did
-	lost   bool   // one did
+	data   []byte
+	pos    int  // where the next segment starts in data: behind the marker that ended this one
+	marker byte // the marker that ended the segment; 0 where the file ended first
+	short  bool // the segment ended before its blocks did
+	lost   bool // one did
 }
 
 // load takes the segment at r.pos.

@@ -13,7 +13,7 @@ var avx2 = kernels{
 	h1v2:  func(dst, near, far []byte, n, parity int) { h1v2AVX2(&dst[0], &near[0], &far[0], n, 1+parity) },
 	ycc:   yccWide,
 	coefficients: func(r *bitReader, dc, ac *[1 << fastBits]step, b *scratch, k int) int {
-		return coefficientsBMI2(&r.acc, &r.buf[0], (*uint64)(&dc[0]), (*uint64)(&ac[0]), &b[0], k)
+		return coefficientsBMI2(&r.acc, (*uint64)(&dc[0]), (*uint64)(&ac[0]), &b[0], k)
 	},
 	refine: func(f *refinement, buf []byte, blocks []block, known []uint64) bool {
 		return refineBMI2(&f.acc, &buf[0], &blocks[f.x][0], &known[f.x], len(known)-int(f.x))

@@ -107,75 +107,75 @@ TEXT ·idct8AVX2(SB), NOSPLIT, $0-32
 	JMP         rows
 
 columns:
-	VMOVDQU     (DX), Y2
-	VPMULLW     (BX), Y2, Y2
-	VMOVDQU     32(DX), Y4
-	VPMULLW     32(BX), Y4, Y4
-	VMOVDQU     64(DX), Y1
-	VPMULLW     64(BX), Y1, Y1
+	VMOVDQU     (DX), Y1
+	VPMULLW     (BX), Y1, Y1
+	VMOVDQU     32(DX), Y3
+	VPMULLW     32(BX), Y3, Y3
+	VMOVDQU     64(DX), Y2
+	VPMULLW     64(BX), Y2, Y2
 	VMOVDQU     96(DX), Y5
 	VPMULLW     96(BX), Y5, Y5
-	VPERM2I128  $0x20, Y1, Y2, Y3
-	VPERM2I128  $0x20, Y5, Y4, Y0
-	VPERM2I128  $0x31, Y1, Y5, Y1
-	VPERM2I128  $0x31, Y2, Y4, Y4
+	VPERM2I128  $0x20, Y2, Y1, Y4
+	VPERM2I128  $0x20, Y5, Y3, Y0
+	VPERM2I128  $0x31, Y2, Y5, Y2
+	VPERM2I128  $0x31, Y1, Y3, Y3
 	VPERM2I128  $0x01, Y0, Y0, Y5
-	VPUNPCKLWD  Y5, Y0, Y2
-	VPUNPCKHWD  Y5, Y0, Y5
-	VPERM2I128  $0x01, Y3, Y3, Y0
-	VPSIGNW     sign8<>+0(SB), Y3, Y3
-	VPADDW      Y3, Y0, Y0
-	VPXOR       Y6, Y6, Y6
-	VPUNPCKLWD  Y0, Y6, Y3
-	VPUNPCKHWD  Y0, Y6, Y6
-	VPADDW      Y1, Y4, Y0
-	VPERM2I128  $0x01, Y0, Y0, Y8
-	VPUNPCKLWD  Y8, Y0, Y7
-	VPUNPCKHWD  Y8, Y0, Y0
-	VPERM2I128  $0x01, Y4, Y4, Y8
-	VPUNPCKLWD  Y8, Y1, Y4
-	VPUNPCKHWD  Y8, Y1, Y8
-	VPMADDWD    even8<>+0(SB), Y2, Y2
-	VPSRAD      $0x03, Y3, Y3
-	VPADDD      Y2, Y3, Y1
-	VPSUBD      Y2, Y3, Y2
-	VPMADDWD    odd8<>+0(SB), Y7, Y7
-	VPMADDWD    rotateA8<>+0(SB), Y4, Y3
-	VPMADDWD    rotateB8<>+0(SB), Y4, Y4
-	VPADDD      Y7, Y3, Y3
-	VPERM2I128  $0x01, Y7, Y7, Y7
-	VPADDD      Y7, Y4, Y4
-	VMOVDQU     round11<>+0(SB), Y7
-	VPADDD      Y7, Y1, Y1
-	VPADDD      Y7, Y2, Y2
-	VPMADDWD    even8<>+0(SB), Y5, Y5
-	VPSRAD      $0x03, Y6, Y6
-	VPADDD      Y5, Y6, Y7
-	VPSUBD      Y5, Y6, Y5
+	VPUNPCKLWD  Y5, Y0, Y1
+	VPUNPCKHWD  Y5, Y0, Y6
+	VPERM2I128  $0x01, Y4, Y4, Y0
+	VPSIGNW     sign8<>+0(SB), Y4, Y4
+	VPADDW      Y4, Y0, Y0
+	VPXOR       Y4, Y4, Y4
+	VPUNPCKLWD  Y0, Y4, Y7
+	VPUNPCKHWD  Y0, Y4, Y8
+	VPADDW      Y2, Y3, Y0
+	VPERM2I128  $0x01, Y0, Y0, Y4
+	VPUNPCKLWD  Y4, Y0, Y5
+	VPUNPCKHWD  Y4, Y0, Y0
+	VPERM2I128  $0x01, Y3, Y3, Y4
+	VPUNPCKLWD  Y4, Y2, Y3
+	VPUNPCKHWD  Y4, Y2, Y4
+	VPMADDWD    even8<>+0(SB), Y1, Y1
+	VPSRAD      $0x03, Y7, Y7
+	VPADDD      Y1, Y7, Y2
+	VPSUBD      Y1, Y7, Y1
+	VPMADDWD    odd8<>+0(SB), Y5, Y5
+	VPMADDWD    rotateA8<>+0(SB), Y3, Y7
+	VPMADDWD    rotateB8<>+0(SB), Y3, Y3
+	VPADDD      Y5, Y7, Y7
+	VPERM2I128  $0x01, Y5, Y5, Y5
+	VPADDD      Y5, Y3, Y3
+	VMOVDQU     round11<>+0(SB), Y5
+	VPADDD      Y5, Y2, Y2
+	VPADDD      Y5, Y1, Y1
+	VPMADDWD    even8<>+0(SB), Y6, Y6
+	VPSRAD      $0x03, Y8, Y8
+	VPADDD      Y6, Y8, Y5
+	VPSUBD      Y6, Y8, Y8
 	VPMADDWD    odd8<>+0(SB), Y0, Y0
-	VPMADDWD    rotateA8<>+0(SB), Y8, Y6
-	VPMADDWD    rotateB8<>+0(SB), Y8, Y8
-	VPADDD      Y0, Y6, Y6
+	VPMADDWD    rotateA8<>+0(SB), Y4, Y9
+	VPMADDWD    rotateB8<>+0(SB), Y4, Y6
+	VPADDD      Y0, Y9, Y9
 	VPERM2I128  $0x01, Y0, Y0, Y0
-	VPADDD      Y0, Y8, Y8
+	VPADDD      Y0, Y6, Y6
 	VMOVDQU     round11<>+0(SB), Y0
-	VPADDD      Y0, Y7, Y7
 	VPADDD      Y0, Y5, Y5
-	VPADDD      Y4, Y1, Y0
+	VPADDD      Y0, Y8, Y8
+	VPADDD      Y3, Y2, Y0
 	VPSRAD      $0x0b, Y0, Y0
-	VPADDD      Y8, Y7, Y9
-	VPSRAD      $0x0b, Y9, Y9
-	VPACKSSDW   Y9, Y0, Y0
-	VPSUBD      Y4, Y1, Y1
+	VPADDD      Y6, Y5, Y4
+	VPSRAD      $0x0b, Y4, Y4
+	VPACKSSDW   Y4, Y0, Y0
+	VPADDD      Y7, Y1, Y4
+	VPSRAD      $0x0b, Y4, Y4
+	VPADDD      Y9, Y8, Y10
+	VPSRAD      $0x0b, Y10, Y10
+	VPACKSSDW   Y10, Y4, Y4
+	VPSUBD      Y7, Y1, Y1
 	VPSRAD      $0x0b, Y1, Y1
-	VPSUBD      Y8, Y7, Y4
-	VPSRAD      $0x0b, Y4, Y4
-	VPACKSSDW   Y4, Y1, Y1
-	VPADDD      Y3, Y2, Y4
-	VPSRAD      $0x0b, Y4, Y4
-	VPADDD      Y6, Y5, Y7
+	VPSUBD      Y9, Y8, Y7
 	VPSRAD      $0x0b, Y7, Y7
-	VPACKSSDW   Y7, Y4, Y4
+	VPACKSSDW   Y7, Y1, Y1
 	VPSUBD      Y3, Y2, Y2
 	VPSRAD      $0x0b, Y2, Y2
 	VPSUBD      Y6, Y5, Y3
@@ -183,8 +183,8 @@ columns:
 	VPACKSSDW   Y3, Y2, Y3
 	VPUNPCKLWD  Y4, Y0, Y2
 	VPUNPCKHWD  Y4, Y0, Y0
-	VPUNPCKLWD  Y1, Y3, Y4
-	VPUNPCKHWD  Y1, Y3, Y1
+	VPUNPCKLWD  Y3, Y1, Y4
+	VPUNPCKHWD  Y3, Y1, Y1
 	VPUNPCKLDQ  Y4, Y2, Y3
 	VPUNPCKHDQ  Y4, Y2, Y4
 	VPUNPCKLDQ  Y1, Y0, Y2
@@ -246,33 +246,33 @@ rows:
 	VPADDD       Y2, Y8, Y9
 	VPSRAD       $0x12, Y9, Y9
 	VPACKSSDW    Y9, Y4, Y4
-	VPSUBD       Y7, Y3, Y3
-	VPSRAD       $0x12, Y3, Y3
-	VPSUBD       Y2, Y8, Y2
-	VPSRAD       $0x12, Y2, Y2
-	VPACKSSDW    Y2, Y3, Y2
-	VPADDD       Y6, Y5, Y3
-	VPSRAD       $0x12, Y3, Y3
-	VPADDD       Y1, Y0, Y7
-	VPSRAD       $0x12, Y7, Y7
-	VPACKSSDW    Y7, Y3, Y3
+	VPADDD       Y6, Y5, Y9
+	VPSRAD       $0x12, Y9, Y9
+	VPADDD       Y1, Y0, Y10
+	VPSRAD       $0x12, Y10, Y10
+	VPACKSSDW    Y10, Y9, Y9
 	VPSUBD       Y6, Y5, Y5
 	VPSRAD       $0x12, Y5, Y5
 	VPSUBD       Y1, Y0, Y0
 	VPSRAD       $0x12, Y0, Y0
 	VPACKSSDW    Y0, Y5, Y0
-	VPACKSSWB    Y3, Y4, Y1
-	VPACKSSWB    Y2, Y0, Y0
-	VPADDB       centre<>+0(SB), Y1, Y1
-	VPERMQ       $0x78, Y1, Y1
-	VPSHUFB      interleave8<>+0(SB), Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X2
+	VPSUBD       Y7, Y3, Y1
+	VPSRAD       $0x12, Y1, Y1
+	VPSUBD       Y2, Y8, Y2
+	VPSRAD       $0x12, Y2, Y2
+	VPACKSSDW    Y2, Y1, Y1
+	VPACKSSWB    Y9, Y4, Y2
+	VPACKSSWB    Y1, Y0, Y0
+	VPADDB       centre<>+0(SB), Y2, Y2
 	VPADDB       centre<>+0(SB), Y0, Y0
+	VPERMQ       $0x78, Y2, Y2
+	VPSHUFB      interleave8<>+0(SB), Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X1
 	VPERMQ       $0x78, Y0, Y0
 	VPSHUFB      interleave8<>+0(SB), Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X3
-	VPUNPCKLWD   X2, X1, X4
-	VPUNPCKHWD   X2, X1, X1
+	VPUNPCKLWD   X1, X2, X4
+	VPUNPCKHWD   X1, X2, X1
 	VPUNPCKLWD   X3, X0, X2
 	VPUNPCKHWD   X3, X0, X0
 	LEAQ         (CX)(CX*2), DX
@@ -767,6 +767,18 @@ DATA chromaZero<>+16(SB)/8, $0x0080008000800080
 DATA chromaZero<>+24(SB)/8, $0x0080008000800080
 GLOBL chromaZero<>(SB), RODATA|NOPTR, $32
 
+DATA oneYCC<>+0(SB)/8, $0x0001000100010001
+DATA oneYCC<>+8(SB)/8, $0x0001000100010001
+DATA oneYCC<>+16(SB)/8, $0x0001000100010001
+DATA oneYCC<>+24(SB)/8, $0x0001000100010001
+GLOBL oneYCC<>(SB), RODATA|NOPTR, $32
+
+DATA roundGreen<>+0(SB)/8, $0x0000800000008000
+DATA roundGreen<>+8(SB)/8, $0x0000800000008000
+DATA roundGreen<>+16(SB)/8, $0x0000800000008000
+DATA roundGreen<>+24(SB)/8, $0x0000800000008000
+GLOBL roundGreen<>(SB), RODATA|NOPTR, $32
+
 DATA red<>+0(SB)/8, $0x66e966e966e966e9
 DATA red<>+8(SB)/8, $0x66e966e966e966e9
 DATA red<>+16(SB)/8, $0x66e966e966e966e9
@@ -784,18 +796,6 @@ DATA green<>+8(SB)/8, $0x492ea7e6492ea7e6
 DATA green<>+16(SB)/8, $0x492ea7e6492ea7e6
 DATA green<>+24(SB)/8, $0x492ea7e6492ea7e6
 GLOBL green<>(SB), RODATA|NOPTR, $32
-
-DATA oneYCC<>+0(SB)/8, $0x0001000100010001
-DATA oneYCC<>+8(SB)/8, $0x0001000100010001
-DATA oneYCC<>+16(SB)/8, $0x0001000100010001
-DATA oneYCC<>+24(SB)/8, $0x0001000100010001
-GLOBL oneYCC<>(SB), RODATA|NOPTR, $32
-
-DATA roundGreen<>+0(SB)/8, $0x0000800000008000
-DATA roundGreen<>+8(SB)/8, $0x0000800000008000
-DATA roundGreen<>+16(SB)/8, $0x0000800000008000
-DATA roundGreen<>+24(SB)/8, $0x0000800000008000
-GLOBL roundGreen<>(SB), RODATA|NOPTR, $32
 
 DATA mask0R<>+0(SB)/8, $0x8002808001808000
 DATA mask0R<>+8(SB)/8, $0x0580800480800380
@@ -990,18 +990,17 @@ DATA places<>+240(SB)/8, $0x8080808080808080
 DATA places<>+248(SB)/8, $0x8080808080808080
 GLOBL places<>(SB), RODATA|NOPTR, $256
 
-// func coefficientsBMI2(r *uint64, buf *byte, dc *uint64, ac *uint64, b *int16, at int) int
+// func coefficientsBMI2(r *uint64, dc *uint64, ac *uint64, b *int16, at int) int
 // Requires: BMI, BMI2, MOVBE
-TEXT ·coefficientsBMI2(SB), NOSPLIT, $0-56
+TEXT ·coefficientsBMI2(SB), NOSPLIT, $0-48
 	MOVQ    r+0(FP), AX
-	MOVQ    ac+24(FP), CX
-	MOVQ    b+32(FP), DX
-	MOVQ    at+40(FP), BX
+	MOVQ    ac+16(FP), CX
+	MOVQ    b+24(FP), DX
+	MOVQ    at+32(FP), BX
 	MOVQ    (AX), SI
 	MOVQ    8(AX), DI
 	MOVQ    16(AX), R8
-	MOVQ    buf+8(FP), R9
-	ADDQ    R9, R8
+	ADDQ    24(AX), R8
 	LEAQ    places<>+0(SB), R14
 	TESTQ   BX, BX
 	JNS     symbol
@@ -1013,7 +1012,7 @@ TEXT ·coefficientsBMI2(SB), NOSPLIT, $0-56
 	SHRQ    $0x03, R10
 	ADDQ    R10, R8
 	ORQ     $0x38, DI
-	MOVQ    dc+16(FP), R10
+	MOVQ    dc+8(FP), R10
 	MOVQ    SI, R12
 	SHRQ    $0x35, R12
 	MOVQ    (R10)(R12*8), R12
@@ -1167,10 +1166,9 @@ end:
 return:
 	MOVQ SI, (AX)
 	MOVQ DI, 8(AX)
-	MOVQ buf+8(FP), R9
-	SUBQ R9, R8
+	SUBQ 24(AX), R8
 	MOVQ R8, 16(AX)
-	MOVQ BX, ret+48(FP)
+	MOVQ BX, ret+40(FP)
 	RET
 
 long:
@@ -1228,6 +1226,7 @@ TEXT ·refineBMI2(SB), NOSPLIT, $24-41
 	MOVQ  f+0(FP), AX
 	MOVQ  b+16(FP), CX
 	MOVQ  known+24(FP), DX
+	LEAQ  placeOffsets<>+0(SB), BP
 	MOVQ  (AX), BX
 	MOVQ  8(AX), SI
 	MOVQ  buf+8(FP), DI
@@ -1239,7 +1238,6 @@ TEXT ·refineBMI2(SB), NOSPLIT, $24-41
 	MOVQ  n+32(FP), R8
 	LEAQ  (DX)(R8*8), R8
 	MOVQ  R8, (SP)
-	LEAQ  placeOffsets<>+0(SB), BP
 	MOVQ  96(AX), R14
 	MOVQ  88(AX), R15
 	TESTQ R15, R15

@@ -186,7 +186,7 @@ func TestLayout(t *testing.T) {
 	var r bitReader
 	var f refinement
 	for _, c := range []struct{ got, want uintptr }{
-		{unsafe.Offsetof(r.acc), 0}, {unsafe.Offsetof(r.n), 8}, {unsafe.Offsetof(r.next), 16},
+		{unsafe.Offsetof(r.acc), 0}, {unsafe.Offsetof(r.n), 8}, {unsafe.Offsetof(r.next), 16}, {unsafe.Offsetof(r.buf), 24},
 		{unsafe.Offsetof(f.acc), 0}, {unsafe.Offsetof(f.limit), 24}, {unsafe.Offsetof(f.one), 64},
 		{unsafe.Offsetof(f.old), 96}, {unsafe.Sizeof(f), 104}, {unsafe.Sizeof(block{}), 128},
 	} {

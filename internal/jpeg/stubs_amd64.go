@@ -39,10 +39,10 @@ func h1v2AVX2(dst *byte, near *byte, far *byte, n int, round int)
 //go:noescape
 func yccAVX2(dst *byte, luma *byte, cb *byte, cr *byte, n int)
 
-// coefficientsBMI2 is the function coefficients. r are the first three words of a bitReader.
+// coefficientsBMI2 is the function coefficients. r are the first four words of a bitReader.
 //
 //go:noescape
-func coefficientsBMI2(r *uint64, buf *byte, dc *uint64, ac *uint64, b *int16, at int) int
+func coefficientsBMI2(r *uint64, dc *uint64, ac *uint64, b *int16, at int) int
 
 // refineBMI2 is refineBlocks. b and known are those of block f.x, the first of the n that are left.
 //

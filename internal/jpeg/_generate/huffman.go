@@ -58,120 +58,152 @@ func (r bitReader) entry(table, e reg.GPVirtual) {
 	MOVQ(Mem{Base: table, Index: e, Scale: 8}, e)
 }
 
-func coefficients() {
-	// Places for all values of k, in bytes: within the block, and behind it after an end of block.
-	places := make([]byte, 256)
+// places are those of all values of k, in bytes: within the block, and behind it after an end of block.
+func places() []byte {
+	p := make([]byte, 256)
 	order := zigzag()
-	for k := range places {
-		switch {
-		case k >= endOfBlock:
-			places[k] = 128
-		default:
-			places[k] = byte(2 * order[min(k, 63)])
+	for k := range p {
+		p[k] = byte(2 * order[min(k, 63)])
+		if k >= endOfBlock {
+			p[k] = 128
 		}
 	}
-	placesAt := constant("places", places)
+	return p
+}
 
-	TEXT("coefficientsBMI2", NOSPLIT, "func(r *uint64, buf *byte, dc *uint64, ac *uint64, b *int16, at int) int")
+// decoder holds the registers of coefficientsBMI2.
+type decoder struct {
+	state, ac, b, k  reg.GPVirtual // the parameters; k starts as `at`
+	r                bitReader
+	t, u, v          reg.GPVirtual // for each part to use
+	e, first, places reg.GPVirtual // the entry, k after its first symbol, the table of places
+}
+
+func coefficients() {
+	table := constant("places", places())
+	TEXT("coefficientsBMI2", NOSPLIT, "func(r *uint64, dc *uint64, ac *uint64, b *int16, at int) int")
 	Pragma("noescape")
-	Doc("coefficientsBMI2 is the function coefficients. r are the first three words of a bitReader.")
-	state, ac, b, k := argument("r"), argument("ac"), argument("b"), argument("at")
-	r := bitReader{GP64(), GP64(), GP64()}
-	t, u, v, e, first, place := GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
-	MOVQ(Mem{Base: state}, r.acc)
-	MOVQ(Mem{Base: state, Disp: 8}, r.n)
-	MOVQ(Mem{Base: state, Disp: 16}, r.next)
-	Load(Param("buf"), t)
-	ADDQ(t, r.next)
-	LEAQ(placesAt, place)
-	TESTQ(k, k)
-	JNS(LabelRef("symbol"))
-
-	r.fill(t, u)
-	Load(Param("dc"), u)
-	r.entry(u, e)
-	TESTQ(U32(63), e)
-	JZ(LabelRef("return"))
-	MOVQ(e, t)
-	SHRQ(Imm(16), t)
-	MOVW(t.As16(), Mem{Base: b})
-	r.take(e, t)
-	XORL(k.As32(), k.As32())
-
-	store := func(at reg.GPVirtual, shift uint64) {
-		MOVBLZX(Mem{Base: place, Index: at, Scale: 1}, t.As32())
-		MOVQ(e, u)
-		SHRQ(Imm(shift), u)
-		MOVW(u.As16(), Mem{Base: b, Index: t, Scale: 1})
+	Doc("coefficientsBMI2 is the function coefficients. r are the first four words of a bitReader.")
+	d := &decoder{
+		state: argument("r"), ac: argument("ac"), b: argument("b"), k: argument("at"),
+		r: bitReader{GP64(), GP64(), GP64()},
+		t: GP64(), u: GP64(), v: GP64(),
+		e: GP64(), first: GP64(), places: GP64(),
 	}
+	MOVQ(Mem{Base: d.state}, d.r.acc)
+	MOVQ(Mem{Base: d.state, Disp: 8}, d.r.n)
+	MOVQ(Mem{Base: d.state, Disp: 16}, d.r.next)
+	ADDQ(Mem{Base: d.state, Disp: 24}, d.r.next)
+	LEAQ(table, d.places)
+	TESTQ(d.k, d.k)
+	JNS(LabelRef("symbol"))
+	d.difference()
+	d.symbols()
+	d.last()
+	d.leave()
+	d.long()
+}
+
+// difference reads DC.
+func (d *decoder) difference() {
+	d.r.fill(d.t, d.u)
+	Load(Param("dc"), d.u)
+	d.r.entry(d.u, d.e)
+	TESTQ(U32(63), d.e)
+	JZ(LabelRef("return"))
+	MOVQ(d.e, d.t)
+	SHRQ(Imm(16), d.t)
+	MOVW(d.t.As16(), Mem{Base: d.b})
+	d.r.take(d.e, d.t)
+	XORL(d.k.As32(), d.k.As32())
+}
+
+// symbols reads entries of one or two symbols. The 56 bits that are there at least after each filling
+// are enough for four look-ups.
+func (d *decoder) symbols() {
 	Label("symbol")
-	r.fill(t, u)
-	// The 56 bits that are there at least are enough for four look-ups.
+	d.r.fill(d.t, d.u)
 	for range 4 {
-		r.entry(ac, e)
-		MOVQ(e, t)
-		SHRQ(Imm(8), t)
-		MOVBLZX(t.As8(), first.As32())
-		ADDQ(k, first)
-		TESTQ(U32(63), e)
+		d.r.entry(d.ac, d.e)
+		MOVQ(d.e, d.t)
+		SHRQ(Imm(8), d.t)
+		MOVBLZX(d.t.As8(), d.first.As32())
+		ADDQ(d.k, d.first)
+		TESTQ(U32(63), d.e)
 		JZ(LabelRef("long"))
-		store(first, 16)
-		MOVQ(e, v)
-		SHRQ(Imm(32), v)
-		MOVBLZX(v.As8(), k.As32())
-		ADDQ(first, k)
-		store(k, 48)
-		CMPQ(k, Imm(63))
+		d.store(d.first, 16)
+		MOVQ(d.e, d.v)
+		SHRQ(Imm(32), d.v)
+		MOVBLZX(d.v.As8(), d.k.As32())
+		ADDQ(d.first, d.k)
+		d.store(d.k, 48)
+		CMPQ(d.k, Imm(63))
 		JGE(LabelRef("last"))
-		r.take(e, t)
+		d.r.take(d.e, d.t)
 	}
 	JMP(LabelRef("symbol"))
+}
 
-	Label("last") // did the first of two symbols fill the block?
-	CMPQ(first, Imm(63))
+// store writes a value of the entry.
+func (d *decoder) store(at reg.GPVirtual, shift uint64) {
+	MOVBLZX(Mem{Base: d.places, Index: at, Scale: 1}, d.t.As32())
+	MOVQ(d.e, d.u)
+	SHRQ(Imm(shift), d.u)
+	MOVW(d.u.As16(), Mem{Base: d.b, Index: d.t, Scale: 1})
+}
+
+// last takes the last entry of a block. Where its first symbol filled the block, a second one belongs to
+// the next block.
+func (d *decoder) last() {
+	Label("last")
+	CMPQ(d.first, Imm(63))
 	JLT(LabelRef("end"))
-	CMPQ(first, U32(endOfBlock))
+	CMPQ(d.first, U32(endOfBlock))
 	JGE(LabelRef("end"))
-	MOVQ(e, t)
-	SHRQ(Imm(16), t)
-	MOVW(t.As16(), Mem{Base: b, Disp: 126})
-	MOVQ(first, k)
-	SHRQ(Imm(40), e) // the bits of the first: the same where there is no second
+	MOVQ(d.e, d.t)
+	SHRQ(Imm(16), d.t)
+	MOVW(d.t.As16(), Mem{Base: d.b, Disp: 126})
+	MOVQ(d.first, d.k)
+	SHRQ(Imm(40), d.e) // the bits of the first: the same where there is no second
 	Label("end")
-	r.take(e, t)
+	d.r.take(d.e, d.t)
+}
 
+func (d *decoder) leave() {
 	Label("return")
-	MOVQ(r.acc, Mem{Base: state})
-	MOVQ(r.n, Mem{Base: state, Disp: 8})
-	Load(Param("buf"), t)
-	SUBQ(t, r.next)
-	MOVQ(r.next, Mem{Base: state, Disp: 16})
-	Store(k, ReturnIndex(0))
+	MOVQ(d.r.acc, Mem{Base: d.state})
+	MOVQ(d.r.n, Mem{Base: d.state, Disp: 8})
+	SUBQ(Mem{Base: d.state, Disp: 24}, d.r.next)
+	MOVQ(d.r.next, Mem{Base: d.state, Disp: 16})
+	Store(d.k, ReturnIndex(0))
 	RET()
+}
 
-	Label("long") // a code whose value is not in the entry
-	TESTQ(e, e)
+// long reads a code whose value is not in the entry.
+func (d *decoder) long() {
+	Label("long")
+	TESTQ(d.e, d.e)
 	JZ(LabelRef("return"))
-	MOVQ(first, k)
-	MOVQ(e, t)
-	SHRQ(Imm(40), t)
-	r.take(t, u)
-	r.fill(t, u)
-	SHRQ(Imm(48), e) // the size
-	MOVQ(e, u)
-	NEGQ(u)
-	SHRXQ(u, r.acc, v)
-	MOVQ(r.acc, t)
-	SARQ(Imm(63), t) // all ones unless the value is negative
-	MOVQ(I32(-1), u)
-	SHLXQ(e, u, u)
-	NOTQ(u)
-	ANDNQ(u, t, u)
-	SUBQ(u, v)
-	r.take(e, t)
-	MOVBLZX(Mem{Base: place, Index: k, Scale: 1}, t.As32())
-	MOVW(v.As16(), Mem{Base: b, Index: t, Scale: 1})
-	CMPQ(k, Imm(63))
+	MOVQ(d.first, d.k)
+	MOVQ(d.e, d.t)
+	SHRQ(Imm(40), d.t)
+	d.r.take(d.t, d.u)
+	d.r.fill(d.t, d.u)
+	SHRQ(Imm(48), d.e) // the size
+	MOVQ(d.e, d.u)
+	NEGQ(d.u)
+	SHRXQ(d.u, d.r.acc, d.v)
+	MOVQ(d.r.acc, d.t)
+	SARQ(Imm(63), d.t) // all ones unless the value is negative
+	MOVQ(I32(-1), d.u)
+	SHLXQ(d.e, d.u, d.u)
+	NOTQ(d.u)
+	ANDNQ(d.u, d.t, d.u)
+	SUBQ(d.u, d.v)
+	d.r.take(d.e, d.t)
+	MOVBLZX(Mem{Base: d.places, Index: d.k, Scale: 1}, d.t.As32())
+	MOVW(d.v.As16(), Mem{Base: d.b, Index: d.t, Scale: 1})
+	CMPQ(d.k, Imm(63))
 	JLT(LabelRef("symbol"))
 	JMP(LabelRef("return"))
 }

@@ -31,7 +31,8 @@ func pairs(a, b reg.VecVirtual) [2]reg.VecVirtual {
 }
 
 // apply transforms [0|4], [2|6], [7|5], [3|1] to [0|1], [3|2], [4|5], [7|6].
-func (t *transform) apply(in04, in26, in75, in31 reg.VecVirtual) (out01, out32, out45, out76 reg.VecVirtual) {
+func (t *transform) apply(in [4]reg.VecVirtual) [4]reg.VecVirtual {
+	in04, in26, in75, in31 := in[0], in[1], in[2], in[3]
 	p26 := pairs(in26, swapped(in26)) // (2,6) | (6,2)
 	sum := swapped(in04)
 	signed, zero := YMM(), YMM()
@@ -75,11 +76,18 @@ func (t *transform) apply(in04, in26, in75, in31 reg.VecVirtual) (out01, out32, 
 	}
 	add := func(o ...Op) { VPADDD(o[0], o[1], o[2]) }
 	sub := func(o ...Op) { VPSUBD(o[0], o[1], o[2]) }
-	out01 = combine(add, outer, odd32)
-	out76 = combine(sub, outer, odd32)
-	out32 = combine(add, inner, odd01)
-	out45 = combine(sub, inner, odd01)
-	return
+	return [4]reg.VecVirtual{
+		combine(add, outer, odd32), combine(add, inner, odd01), combine(sub, inner, odd01), combine(sub, outer, odd32),
+	}
+}
+
+// spread is a shuffle that fills the halves of a register with one value each.
+func spread(name string, low, high int) Mem {
+	var a, b []int
+	for range 8 {
+		a, b = append(a, 2*low, 2*low+1), append(b, 2*high, 2*high+1)
+	}
+	return bytes32(name, a, b)
 }
 
 func idct8() {
@@ -94,14 +102,9 @@ func idct8() {
 	}
 	second := *t
 	second.round, second.shift = doubles("round18", 1<<17), 18
-	spread := func(name string, low, high int) Mem {
-		var a, b []int
-		for range 8 {
-			a, b = append(a, 2*low, 2*low+1), append(b, 2*high, 2*high+1)
-		}
-		return bytes32(name, a, b)
+	spreads := [4]Mem{
+		spread("spread04", 0, 4), spread("spread26", 2, 6), spread("spread75", 7, 5), spread("spread31", 3, 1),
 	}
-	spreads := [4]Mem{spread("spread04", 0, 4), spread("spread26", 2, 6), spread("spread75", 7, 5), spread("spread31", 3, 1)}
 	pairUp := []int{0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15}
 	interleave := bytes32("interleave8", pairUp, pairUp)
 	centre := words("centre", 0x8080)
@@ -138,19 +141,23 @@ func idct8() {
 	VPERM2I128(Imm(0x20), r67, r23, i26)
 	VPERM2I128(Imm(0x31), r45, r67, i75)
 	VPERM2I128(Imm(0x31), r01, r23, i31)
-	o01, o32, o45, o76 := t.apply(i04, i26, i75, i31)
-	turned(in, o01, o32, o45, o76)
+	turned(in, t.apply([4]reg.VecVirtual{i04, i26, i75, i31}))
 
 	Label("rows")
-	o01, o32, o45, o76 = second.apply(in[0], in[1], in[2], in[3])
-	store8(dst, stride, interleave, centre, o01, o32, o45, o76)
+	out := second.apply(in)
+	left, right := YMM(), YMM()
+	VPACKSSWB(out[1], out[0], left)  // 0 3 | 1 2
+	VPACKSSWB(out[3], out[2], right) // 4 7 | 5 6
+	VPADDB(centre, left, left)
+	VPADDB(centre, right, right)
+	store8(dst, stride, interleave, left, right)
 	finish()
 }
 
 // turned makes rows of columns: [0|1], [3|2], [4|5], [7|6] become [0|4], [2|6], [7|5], [3|1]. The values
 // of a column come in the order 0 3 4 7 1 2 5 6, which store8 knows.
-func turned(to [4]reg.VecVirtual, o01, o32, o45, o76 reg.VecVirtual) {
-	top, bottom := pairs(o01, o32), pairs(o45, o76)
+func turned(to, from [4]reg.VecVirtual) {
+	top, bottom := pairs(from[0], from[1]), pairs(from[2], from[3])
 	var u [4]reg.VecVirtual // columns 0 1, 2 3, 4 5, 6 7
 	for i := range 2 {
 		u[2*i], u[2*i+1] = YMM(), YMM()
@@ -173,14 +180,10 @@ func turned(to [4]reg.VecVirtual, o01, o32, o45, o76 reg.VecVirtual) {
 	join(true, u[0], u[1], to[3], exchanged)
 }
 
-// store8 writes the columns [0|1], [3|2], [4|5], [7|6] as rows of bytes.
-func store8(dst, stride reg.GPVirtual, interleave, centre Mem, o01, o32, o45, o76 reg.VecVirtual) {
-	left, right := YMM(), YMM()
-	VPACKSSWB(o32, o01, left)  // 0 3 | 1 2
-	VPACKSSWB(o76, o45, right) // 4 7 | 5 6
+// store8 writes the columns 0 3 | 1 2 and 4 7 | 5 6 as rows of bytes.
+func store8(dst, stride reg.GPVirtual, interleave Mem, left, right reg.VecVirtual) {
 	var pair [4]reg.VecVirtual // columns 0 1, 2 3, 4 5, 6 7
 	for i, v := range []reg.VecVirtual{left, right} {
-		VPADDB(centre, v, v)
 		VPERMQ(Imm(0b01_11_10_00), v, v) // 0 1 | 2 3
 		VPSHUFB(interleave, v, v)
 		pair[2*i], pair[2*i+1] = v, YMM()

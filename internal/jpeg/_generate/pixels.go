@@ -130,13 +130,44 @@ func h1v2() {
 	finish()
 }
 
-// ycc computes in 16 bits, with the constants less the whole part that brings them into range:
-// 1.402-1, 1.772-2 and 0.71414-1. Twice the product's upper half, plus 1, halved, is the product rounded.
-func ycc() {
-	half := words("chromaZero", 128)
-	red, blue := words("red", 26345), words("blue", 116130-2*65536)
-	green := words("green", -22554, 65536-46802)
-	one, roundG := words("oneYCC", 1), doubles("roundGreen", 1<<15)
+// yccConstants are the constants of colours in 16 bits, less the whole part that brings them into range:
+// 1.402-1, 1.772-2 and 0.71414-1.
+type yccConstants struct{ half, one, round, red, blue, green Mem }
+
+// rest is a product with a constant, rounded: twice the product's upper half, plus 1, halved.
+func (k *yccConstants) rest(x reg.VecVirtual, factor Mem) reg.VecVirtual {
+	t := YMM()
+	VPADDW(x, x, t)
+	VPMULHW(factor, t, t)
+	VPADDW(k.one, t, t)
+	VPSRAW(Imm(1), t, t)
+	return t
+}
+
+// convert makes red, green and blue.
+func (k *yccConstants) convert(y, u, v reg.VecVirtual) (r, g, b reg.VecVirtual) {
+	VPSUBW(k.half, u, u)
+	VPSUBW(k.half, v, v)
+	r, g, b = k.rest(v, k.red), YMM(), k.rest(u, k.blue)
+	VPADDW(v, r, r)
+	VPADDW(y, r, r)
+	VPADDW(u, b, b)
+	VPADDW(u, b, b)
+	VPADDW(y, b, b)
+	p := pairs(u, v)
+	for _, x := range p {
+		VPMADDWD(k.green, x, x)
+		VPADDD(k.round, x, x)
+		VPSRAD(Imm(16), x, x)
+	}
+	VPACKSSDW(p[1], p[0], g)
+	VPSUBW(v, g, g)
+	VPADDW(y, g, g)
+	return r, g, b
+}
+
+// interleaving are the byte shuffles that spread 16 values of a colour over 48 bytes.
+func interleaving() [3][3]Mem {
 	var masks [3][3]Mem // [part of 16 bytes][colour]
 	for part := range 3 {
 		for colour := range 3 {
@@ -152,6 +183,38 @@ func ycc() {
 			masks[part][colour] = bytes32("mask"+string(rune('0'+part))+string("RGB"[colour]), m, m)
 		}
 	}
+	return masks
+}
+
+// storePixels writes 32 pixels.
+func storePixels(dst reg.GPVirtual, masks [3][3]Mem, colours ...reg.VecVirtual) {
+	var parts [3]reg.VecVirtual // 16 bytes of the first 16 pixels | of the last 16
+	for part := range parts {
+		for c := range 3 {
+			t := YMM()
+			VPSHUFB(masks[part][c], colours[c], t)
+			if c == 0 {
+				parts[part] = t
+			} else {
+				VPOR(t, parts[part], parts[part])
+			}
+		}
+	}
+	out := YMM()
+	VPERM2I128(Imm(0x20), parts[1], parts[0], out)
+	VMOVDQU(out, Mem{Base: dst})
+	VPBLENDD(Imm(0xF0), parts[0], parts[2], out)
+	VMOVDQU(out, Mem{Base: dst, Disp: 32})
+	VPERM2I128(Imm(0x31), parts[2], parts[1], out)
+	VMOVDQU(out, Mem{Base: dst, Disp: 64})
+}
+
+func ycc() {
+	k := &yccConstants{
+		half: words("chromaZero", 128), one: words("oneYCC", 1), round: doubles("roundGreen", 1<<15),
+		red: words("red", 26345), blue: words("blue", 116130-2*65536), green: words("green", -22554, 65536-46802),
+	}
+	masks := interleaving()
 	TEXT("yccAVX2", NOSPLIT, "func(dst *byte, luma *byte, cb *byte, cr *byte, n int)")
 	Pragma("noescape")
 	Doc("yccAVX2 is yccRGB, for n that is a multiple of 32.")
@@ -168,55 +231,12 @@ func ycc() {
 	y, u, v := wide(luma), wide(cb), wide(cr)
 	var colours [3][2]reg.VecVirtual
 	for i := range 2 {
-		VPSUBW(half, u[i], u[i])
-		VPSUBW(half, v[i], v[i])
-		rest := func(x reg.VecVirtual, factor Mem) reg.VecVirtual {
-			t := YMM()
-			VPADDW(x, x, t)
-			VPMULHW(factor, t, t)
-			VPADDW(one, t, t)
-			VPSRAW(Imm(1), t, t)
-			return t
-		}
-		r, b, g := rest(v[i], red), rest(u[i], blue), YMM()
-		VPADDW(v[i], r, r)
-		VPADDW(y[i], r, r)
-		VPADDW(u[i], b, b)
-		VPADDW(u[i], b, b)
-		VPADDW(y[i], b, b)
-		p := pairs(u[i], v[i])
-		for _, x := range p {
-			VPMADDWD(green, x, x)
-			VPADDD(roundG, x, x)
-			VPSRAD(Imm(16), x, x)
-		}
-		VPACKSSDW(p[1], p[0], g)
-		VPSUBW(v[i], g, g)
-		VPADDW(y[i], g, g)
-		colours[0][i], colours[1][i], colours[2][i] = r, g, b
+		colours[0][i], colours[1][i], colours[2][i] = k.convert(y[i], u[i], v[i])
 	}
 	for c := range colours {
 		VPACKUSWB(colours[c][1], colours[c][0], colours[c][0])
 	}
-	var parts [3]reg.VecVirtual // 16 bytes of the first 16 pixels | of the last 16
-	for part := range parts {
-		for c := range 3 {
-			t := YMM()
-			VPSHUFB(masks[part][c], colours[c][0], t)
-			if c == 0 {
-				parts[part] = t
-			} else {
-				VPOR(t, parts[part], parts[part])
-			}
-		}
-	}
-	out := YMM()
-	VPERM2I128(Imm(0x20), parts[1], parts[0], out)
-	VMOVDQU(out, Mem{Base: dst})
-	VPBLENDD(Imm(0xF0), parts[0], parts[2], out)
-	VMOVDQU(out, Mem{Base: dst, Disp: 32})
-	VPERM2I128(Imm(0x31), parts[2], parts[1], out)
-	VMOVDQU(out, Mem{Base: dst, Disp: 64})
+	storePixels(dst, masks, colours[0][0], colours[1][0], colours[2][0])
 	for _, p := range []reg.GPVirtual{luma, cb, cr} {
 		ADDQ(Imm(32), p)
 	}
