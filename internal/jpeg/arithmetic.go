@@ -108,7 +108,8 @@ func (a *arithmetic) line(c *component, at, n int) {
 	}
 }
 
-// bit decodes a decision with a statistic: a row of the table, and the likelier value in its top bit.
+// bit decodes a decision with a statistic: a row of the table, and the likelier value in its top
+// bit.
 func (a *arithmetic) bit(st *uint8) bool {
 	for a.size < 1<<15 {
 		a.renormalize()
@@ -158,9 +159,9 @@ func (a *arithmetic) renormalize() {
 	a.size <<= 1
 }
 
-// magnitude decodes the category and the bits of a value whose sign is known (T.81, figures F.23 and
-// F.24). The statistics of the category are st[at], then st[more:]; those of the bits lie 14 further.
-// It returns the value less 1, and the highest bit of that.
+// magnitude decodes the category and the bits of a value whose sign is known (T.81, figures F.23
+// and F.24). The statistics of the category are st[at], then st[more:]; those of the bits lie 14
+// further. It returns the value less 1, and the highest bit of that.
 func (a *arithmetic) magnitude(st []uint8, at, more int, again bool) (v, top int32, ok bool) {
 	m := int32(0)
 	if a.bit(&st[at]) {
@@ -297,9 +298,9 @@ func (a *arithmetic) acRefine(i int, b *block) bool {
 	return true
 }
 
-// probabilities are the states of a statistic (T.81, table D.3): the size of the less likely part of
-// the interval, the states after it and after the likelier one, and whether they change places. The
-// last one never learns.
+// probabilities are the states of a statistic (T.81, table D.3): the size of the less likely part
+// of the interval, the states after it and after the likelier one, and whether they change places.
+// The last one never learns.
 var probabilities = [128]struct {
 	size             uint16
 	less, more, swap uint8

@@ -10,7 +10,8 @@ import (
 
 var photo = flag.String("photo", "", "a JPEG file for BenchmarkDecode, instead of a drawn picture")
 
-// BenchmarkDecode decodes one picture at each scale on each kernel path. MB/s are of pixels at full size.
+// BenchmarkDecode decodes one picture at each scale on each kernel path. MB/s are of pixels at full
+// size.
 func BenchmarkDecode(b *testing.B) {
 	data, err := os.ReadFile(*photo)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 // corrections of one bit, and what is read ahead.
 const blockBytes = 64*4 + 64
 
-// bitReader reads the entropy-coded data between two markers. The stuffed zeros are taken out when a
-// segment is loaded, and zeros are put behind it: so no read has to look whether it is the last, and
-// one check after a block tells whether the data were enough.
+// bitReader reads the entropy-coded data between two markers. The stuffed zeros are taken out when
+// a segment is loaded, and zeros are put behind it: so no read has to look whether it is the last,
+// and one check after a block tells whether the data were enough.
 type bitReader struct {
 	// The first four words are known to assembly.
 	acc  uint64 // loaded bits, from the top; below the n counted ones lie zeros or the bits that follow
@@ -94,9 +94,10 @@ func (r *bitReader) value(size int) int32 {
 	return v
 }
 
-// restart goes to the next interval, whose marker should have the given number (0 to 7). Where another
-// marker stands, it does what libjpeg does: a marker that is due soon means that this interval is
-// lost, one that was due before is passed over, any other one is taken for the right one.
+// restart goes to the next interval, whose marker should have the given number (0 to 7). Where
+// another marker stands, it does what libjpeg does: a marker that is due soon means that this
+// interval is lost, one that was due before is passed over, any other one is taken for the right
+// one.
 func (r *bitReader) restart(number byte) error {
 	for {
 		switch ahead := (r.marker - markerRST0 - number) & 7; {

@@ -32,8 +32,8 @@ type component struct {
 
 	coefs  []block // of pictures of several scans: stride blocks a row, rows for whole MCUs
 	stride int     // in blocks
-	// Progressive Huffman-coded pictures hold DC apart, which keeps the scans of DC in the cache, and the
-	// sets of the AC coefficients that are not 0.
+	// Progressive Huffman-coded pictures hold DC apart, which keeps the scans of DC in the cache,
+	// and the sets of the AC coefficients that are not 0.
 	dc       []int16
 	known    []uint64
 	accuracy [64]int8
@@ -91,6 +91,9 @@ func (d *decoder) readFrame(marker byte, b []byte) error {
 		c.id, c.h, c.v, c.quantFrom = s[0], int(s[1]>>4), int(s[1]&15), s[2]
 		if c.h < 1 || c.h > 4 || c.v < 1 || c.v > 4 {
 			return FormatError("a sampling factor that is not 1 to 4")
+		}
+		if n == 1 {
+			c.h, c.v = 1, 1 // a plane alone has no MCUs of several blocks, whatever it says
 		}
 		f.maxH, f.maxV = max(f.maxH, c.h), max(f.maxV, c.v)
 	}

@@ -13,17 +13,17 @@ type huffman struct {
 	// dc, ac and band say what the next fastBits bits hold, made when they are first needed: for
 	// differences of DC, for AC in sequential scans, and in progressive ones.
 	dc, ac, band *[1 << fastBits]step
-	// largest is the largest code of a length, left-aligned in 16 bits, plus one; offset leads from a
-	// code to its symbol.
+	// largest is the largest code of a length, left-aligned in 16 bits, plus one; offset leads from
+	// a code to its symbol.
 	largest [18]uint32
 	offset  [17]int
 }
 
-// step is one or two symbols with their values: bits 0 to 5 are how many bits those are, 8 to 15 by how
-// much the first moves k, 16 to 31 its value, 32 to 39 by how much the second one moves k, 40 to 45
-// how many bits the first one takes, 48 to 63 the value of the second. Where there is one, the second
-// repeats it without moving. If only a code fits and not its value, the bits are 0, and the second value
-// is the size of the first. If not even a code fits, all is 0.
+// step is one or two symbols with their values: bits 0 to 5 are how many bits those are, 8 to 15 by
+// how much the first moves k, 16 to 31 its value, 32 to 39 by how much the second one moves k, 40
+// to 45 how many bits the first one takes, 48 to 63 the value of the second. Where there is one,
+// the second repeats it without moving. If only a code fits and not its value, the bits are 0, and
+// the second value is the size of the first. If not even a code fits, all is 0.
 type step uint64
 
 func (s step) bits() uint    { return uint(s) & 63 }
@@ -68,8 +68,9 @@ func (h *huffman) assign(n int) {
 	}
 }
 
-// meaning is what a symbol says: k moves by `move`, and `size` bits of value follow. They are a value as
-// extend reads it, or are added to `base` where that is not 0. No move at all: the symbol is read slowly.
+// meaning is what a symbol says: k moves by `move`, and `size` bits of value follow. They are a
+// value as extend reads it, or are added to `base` where that is not 0. No move at all: the symbol
+// is read slowly.
 type meaning struct{ move, size, base int }
 
 func dcMeaning(symbol uint8) meaning { return meaning{move: 1, size: int(symbol)} }
@@ -116,7 +117,8 @@ func (h *huffman) prepareBand() error {
 	return nil
 }
 
-// prepareAC makes the table for AC coefficients of a sequential scan, of two symbols where they fit.
+// prepareAC makes the table for AC coefficients of a sequential scan, of two symbols where they
+// fit.
 func (h *huffman) prepareAC() error {
 	if !h.valid {
 		return FormatError("a Huffman table that is no prefix code")

@@ -2,10 +2,11 @@ package jpeg
 
 import "encoding/binary"
 
-// The plain inverse transforms, which are the specification of the kernels. The transform is that of
-// Loeffler, Ligtenberg and Moschytz with 11 multiplications, in fixed point of 13 bits; after the
-// columns 2 bits of fraction are kept. Numbers have the widths that libjpeg-turbo's vector code gives
-// them, 16 bits but for products, so that coefficients of damaged files give the same pixels too.
+// The plain inverse transforms, which are the specification of the kernels. The transform is that
+// of Loeffler, Ligtenberg and Moschytz with 11 multiplications, in fixed point of 13 bits; after
+// the columns 2 bits of fraction are kept. Numbers have the widths that libjpeg-turbo's vector code
+// gives them, 16 bits but for products, so that coefficients of damaged files give the same pixels
+// too.
 
 // The constants of the transform, times 8192.
 const (
@@ -171,7 +172,8 @@ func idct2(dst []byte, stride int, b, quant *block) {
 	}
 }
 
-// dcSample is the one value of a block of which only the first coefficient is not 0, at 8x8 and 4x4.
+// dcSample is the one value of a block of which only the first coefficient is not 0, at 8x8 and
+// 4x4.
 func dcSample(dc, quant int16) uint8 { return sample(int16((int32(dc*quant<<2) + 16) >> 5)) }
 
 // dcPair is the same at 2x2.

@@ -35,7 +35,8 @@ type Config struct {
 	Progressive   bool
 }
 
-// Image is a decoded picture: Pix holds Height rows of Width pixels, three bytes each, without gaps.
+// Image is a decoded picture: Pix holds Height rows of Width pixels, three bytes each, without
+// gaps.
 type Image struct {
 	Width, Height int
 	Scale         int // 1, 2, 4 or 8: the stored size divided by this, rounded up, is the size above

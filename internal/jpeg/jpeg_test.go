@@ -59,8 +59,9 @@ func encoded(t testing.TB, m image.Image) []byte {
 	return b.Bytes()
 }
 
-// TestAgainstGo compares with Go's decoder. Its transform may be off by one, which colours add up to 3;
-// it repeats chroma where libjpeg interpolates, so what has less chroma is compared where that is smooth.
+// TestAgainstGo compares with Go's decoder. Its transform may be off by one, which colours add up
+// to 3; it repeats chroma where libjpeg interpolates, so what has less chroma is compared where
+// that is smooth.
 func TestAgainstGo(t *testing.T) {
 	t.Parallel()
 	compared := 0
@@ -181,8 +182,8 @@ func insert(b []byte, at int, what []byte) []byte {
 	return append(append(bytes.Clone(b[:at]), what...), b[at:]...)
 }
 
-// TestCutShort: a file that ends within its picture is refused wherever it is cut, and one that lacks
-// only its end-of-image marker is read.
+// TestCutShort: a file that ends within its picture is refused wherever it is cut, and one that
+// lacks only its end-of-image marker is read.
 func TestCutShort(t *testing.T) {
 	t.Parallel()
 	data := encoded(t, gradient(64, 48))
@@ -234,6 +235,26 @@ func TestScanLimit(t *testing.T) {
 	}
 }
 
+// TestGreySampling: the sampling factors of a plane that is alone mean nothing.
+func TestGreySampling(t *testing.T) {
+	t.Parallel()
+	grey := image.NewGray(image.Rect(0, 0, 45, 37))
+	for i := range grey.Pix {
+		grey.Pix[i] = byte(i * i >> 3)
+	}
+	data := encoded(t, grey)
+	want, err := Decode(data, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, factors := range []byte{0x22, 0x21, 0x14} {
+		got, err := Decode(with(data, 7, factors), Options{})
+		if err != nil || !bytes.Equal(got.Pix, want.Pix) {
+			t.Errorf("factors %x: %v", factors, err)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	data := encoded(t, gradient(64, 48))
@@ -246,8 +267,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// FuzzDecode looks for panics, untyped errors, sizes that are not the header's, and kernel paths that
-// do not agree.
+// FuzzDecode looks for panics, untyped errors, sizes that are not the header's, and kernel paths
+// that do not agree.
 func FuzzDecode(f *testing.F) {
 	_, files := drawn(f)
 	for i, data := range files {

@@ -5,8 +5,8 @@ import "fmt"
 //go:generate go -C _generate run . -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg jpeg
 
 // kernels is one implementation of the inner loops. All give the same bits; the plain functions of
-// the same names are the specification. Rows of samples have `slack` bytes behind them, which may be
-// read, and in rows that are written overwritten; a row of pixels has none.
+// the same names are the specification. Rows of samples have `slack` bytes behind them, which may
+// be read, and in rows that are written overwritten; a row of pixels has none.
 type kernels struct {
 	name  string
 	idct8 func(dst []byte, stride int, b, quant *block)

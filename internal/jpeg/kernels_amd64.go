@@ -28,8 +28,8 @@ func machineKernels() []*kernels {
 	return nil
 }
 
-// yccWide converts 32 pixels at a time. The last ones are converted aside, so that nothing is written
-// behind the row.
+// yccWide converts 32 pixels at a time. The last ones are converted aside, so that nothing is
+// written behind the row.
 func yccWide(dst, luma, cb, cr []byte, n int) {
 	whole := n &^ 31
 	if whole > 0 {

@@ -23,8 +23,8 @@ func eachPath(t *testing.T, f func(t *testing.T, k *kernels)) {
 
 const guard = 0xA5
 
-// guarded makes n bytes at an odd address, and room of `after` bytes behind; check tells whether what
-// lies further out was written to.
+// guarded makes n bytes at an odd address, and room of `after` bytes behind; check tells whether
+// what lies further out was written to.
 func guarded(n, after, offset int) (inner []byte, check func(t *testing.T)) {
 	all := bytes.Repeat([]byte{guard}, offset+64+n+after+64)
 	from := offset + 64
@@ -38,8 +38,8 @@ func guarded(n, after, offset int) (inner []byte, check func(t *testing.T)) {
 	}
 }
 
-// coefficientKinds are blocks of all that can be in one: small and full range, sparse and dense, one row
-// only, and the extremes.
+// coefficientKinds are blocks of all that can be in one: small and full range, sparse and dense,
+// one row only, and the extremes.
 func coefficientKinds(r *rand.Rand) (b, quant block) {
 	full := func() int16 { return int16(r.Uint32()) }
 	for i := range quant {
@@ -269,7 +269,8 @@ func TestCoefficients(t *testing.T) {
 	})
 }
 
-// TestRefine refines random blocks with random bits and codes, sparse and dense, in bands of all kinds.
+// TestRefine refines random blocks with random bits and codes, sparse and dense, in bands of all
+// kinds.
 func TestRefine(t *testing.T) {
 	eachPath(t, func(t *testing.T, k *kernels) {
 		for n := range 2000 {

@@ -46,8 +46,8 @@ type renderer struct {
 	emitted int // rows of the picture that are there
 }
 
-// plane holds the samples of two rows of MCUs, in turns: a row of samples of the earlier one is still
-// there when the next one is interpolated.
+// plane holds the samples of two rows of MCUs, in turns: a row of samples of the earlier one is
+// still there when the next one is interpolated.
 type plane struct {
 	c            *component
 	samples      []byte
@@ -122,8 +122,8 @@ func (r *renderer) slots(s *scan) []slot {
 // place is where a block begins in p.top, given its place in blocks.
 func (p *plane) place(x, y int) int { return (y*p.stride + x) * p.c.size }
 
-// put transforms a block to the samples at a place in p.top. No coefficient behind the place `last` in
-// zigzag order may be other than 0.
+// put transforms a block to the samples at a place in p.top. No coefficient behind the place `last`
+// in zigzag order may be other than 0.
 func (r *renderer) put(p *plane, at int, b *block, last int) {
 	size := p.c.size
 	dst := p.top[at:]

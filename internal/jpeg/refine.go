@@ -29,8 +29,9 @@ func setBefore(k uint64) uint64 { return ^setFrom(k) }
 // wholeBlock is a k behind all bands.
 const wholeBlock = 64
 
-// refine adds a bit to the known coefficients of a band, and sets those whose first bit this is. Each
-// of these comes after a number of unknown ones; the bits of the known ones in between follow it.
+// refine adds a bit to the known coefficients of a band, and sets those whose first bit this is.
+// Each of these comes after a number of unknown ones; the bits of the known ones in between follow
+// it.
 func (p *progressive) refine(blocks []block, known []uint64) {
 	r, s := p.r, p.s
 	f := refinement{
@@ -48,8 +49,8 @@ func (p *progressive) refine(blocks []block, known []uint64) {
 	r.check()
 }
 
-// refineBlocks decodes blocks until all are done or the data are at their end. It returns true in front
-// of a symbol that the table does not have, or that is damaged.
+// refineBlocks decodes blocks until all are done or the data are at their end. It returns true in
+// front of a symbol that the table does not have, or that is damaged.
 func refineBlocks(f *refinement, buf []byte, blocks []block, known []uint64) (slow bool) {
 	for f.x < uint64(len(blocks)) {
 		b := &blocks[f.x]
@@ -113,7 +114,8 @@ func (f *refinement) symbol(h *huffman, buf []byte, b *block, known *uint64) {
 	}
 }
 
-// target is the place behind `pass` unknown coefficients, or behind the band if there are not so many.
+// target is the place behind `pass` unknown coefficients, or behind the band if there are not so
+// many.
 func (f *refinement) target(pass int) uint64 {
 	unknown := ^f.old & f.band & setFrom(f.k)
 	for ; pass > 0 && unknown != 0; pass-- {

@@ -75,8 +75,8 @@ func (d *decoder) decode() (*Image, error) {
 	}
 }
 
-// single decodes a picture of one sequential scan. Where every block was there, nothing that follows
-// matters. Else the file is read on: the marker that ended the data may be none at all.
+// single decodes a picture of one sequential scan. Where every block was there, nothing that
+// follows matters. Else the file is read on: the marker that ended the data may be none at all.
 func (d *decoder) single(s *scan, r *renderer) (*Image, error) {
 	if err := d.onePass(s, r); err != nil {
 		return nil, err
@@ -296,7 +296,8 @@ func (d *decoder) onePass(s *scan, r *renderer) error {
 	return nil
 }
 
-// onlyBlock returns a function that decodes a block that no scan has seen before, in scratch memory.
+// onlyBlock returns a function that decodes a block that no scan has seen before, in scratch
+// memory.
 func onlyBlock(cod coder) func(i int) (*block, int) {
 	if q, ok := cod.(*sequential); ok {
 		return q.next
@@ -323,7 +324,7 @@ func (d *decoder) stored(s *scan) error {
 		return d.interleaved(s, cod)
 	}
 	c := s.comps[0]
-	for y := range c.blocksHigh {
+	for y := 0; y < c.blocksHigh && !d.over(cod); y++ {
 		for x := 0; x < c.blocksWide; {
 			d.good(y / c.v)
 			if err := d.mcu(s, cod); err != nil {
@@ -380,7 +381,7 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 			spots = append(spots, spot{component: i, x: n % c.h, y: n / c.h})
 		}
 	}
-	for y := range d.frame.mcusHigh {
+	for y := 0; y < d.frame.mcusHigh && !d.over(cod); y++ {
 		for i := range spots {
 			p := &spots[i]
 			c := s.comps[p.component]
@@ -405,6 +406,9 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 	}
 	return nil
 }
+
+// over tells that nothing more can come in a scan.
+func (d *decoder) over(cod coder) bool { return cod.finished() && d.restart == 0 }
 
 // good notes that there were data for row y of MCUs.
 func (d *decoder) good(y int) {

@@ -102,9 +102,9 @@ func (h *huffman) coefficient(r *bitReader, b *scratch, k int) int {
 	return k
 }
 
-// coefficients decodes a block: the difference of DC into its place if k is -1, then the AC coefficients
-// behind place k. It returns the place of the last symbol, plus endOfBlock after an end of block. A
-// smaller one than 63 means that the symbol behind it is not in the table.
+// coefficients decodes a block: the difference of DC into its place if k is -1, then the AC
+// coefficients behind place k. It returns the place of the last symbol, plus endOfBlock after an
+// end of block. A smaller one than 63 means that the symbol behind it is not in the table.
 func coefficients(r *bitReader, dc, ac *[1 << fastBits]step, b *scratch, at int) int {
 	acc, n, next, buf := r.acc, uint(r.n), r.next, r.buf
 	k := uint(at)
@@ -157,8 +157,8 @@ func coefficients(r *bitReader, dc, ac *[1 << fastBits]step, b *scratch, at int)
 	return int(k)
 }
 
-// places maps k to the place in a scratch: within the block as zigzag does, behind it where an end of
-// block has moved k.
+// places maps k to the place in a scratch: within the block as zigzag does, behind it where an end
+// of block has moved k.
 var places = func() (p [256]uint8) {
 	for k := range p {
 		p[k] = zigzag[min(k, 63)]

@@ -1,8 +1,8 @@
 package jpeg
 
-// A progressive file may leave out low AC coefficients. libjpeg then estimates them, and so do we, to
-// give its pixels: from the DC of the 5x5 blocks around, as if the picture were smooth there. Where
-// no AC coefficient is known at all, more of them are estimated and DC is smoothed too.
+// A progressive file may leave out low AC coefficients. libjpeg then estimates them, and so do we,
+// to give its pixels: from the DC of the 5x5 blocks around, as if the picture were smooth there.
+// Where no AC coefficient is known at all, more of them are estimated and DC is smoothed too.
 
 // estimate is how a coefficient follows from the DC of the blocks around, in 1/256.
 type estimate struct {
@@ -120,7 +120,8 @@ func (r *renderer) smoothed(p *plane, y int) {
 	}
 }
 
-// rounded divides a sum by 256 factors. What was coded as 0 with some bits missing stays below them.
+// rounded divides a sum by 256 factors. What was coded as 0 with some bits missing stays below
+// them.
 func rounded(sum, factor int64, missing int8) int16 {
 	size := max(sum, -sum)
 	v := (factor<<7 + size) / (factor << 8)
@@ -133,7 +134,8 @@ func rounded(sum, factor int64, missing int8) int16 {
 	return int16(v)
 }
 
-// neighbour limits a column of blocks to those that there are. Of two columns libjpeg repeats the first.
+// neighbour limits a column of blocks to those that there are. Of two columns libjpeg repeats the
+// first.
 func neighbour(x, columns int) int {
 	if x >= columns && columns == 2 {
 		return 0

@@ -60,8 +60,8 @@ var standardTables = [2][2]standardTable{
 	},
 }
 
-// standard holds these codes with all of their look-up tables, which take longer to make than a small
-// picture takes to decode. Most files have them. Nothing changes them.
+// standard holds these codes with all of their look-up tables, which take longer to make than a
+// small picture takes to decode. Most files have them. Nothing changes them.
 var standard = sync.OnceValue(func() (codes [2][2]*huffman) {
 	for class := range standardTables {
 		for to, t := range standardTables[class] {

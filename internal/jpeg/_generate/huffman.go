@@ -58,7 +58,8 @@ func (r bitReader) entry(table, e reg.GPVirtual) {
 	MOVQ(Mem{Base: table, Index: e, Scale: 8}, e)
 }
 
-// places are those of all values of k, in bytes: within the block, and behind it after an end of block.
+// places are those of all values of k, in bytes: within the block, and behind it after an end of
+// block.
 func places() []byte {
 	p := make([]byte, 256)
 	order := zigzag()
@@ -118,8 +119,8 @@ func (d *decoder) difference() {
 	XORL(d.k.As32(), d.k.As32())
 }
 
-// symbols reads entries of one or two symbols. The 56 bits that are there at least after each filling
-// are enough for four look-ups.
+// symbols reads entries of one or two symbols. The 56 bits that are there at least after each
+// filling are enough for four look-ups.
 func (d *decoder) symbols() {
 	Label("symbol")
 	d.r.fill(d.t, d.u)
@@ -152,8 +153,8 @@ func (d *decoder) store(at reg.GPVirtual, shift uint64) {
 	MOVW(d.u.As16(), Mem{Base: d.b, Index: d.t, Scale: 1})
 }
 
-// last takes the last entry of a block. Where its first symbol filled the block, a second one belongs to
-// the next block.
+// last takes the last entry of a block. Where its first symbol filled the block, a second one
+// belongs to the next block.
 func (d *decoder) last() {
 	Label("last")
 	CMPQ(d.first, Imm(63))

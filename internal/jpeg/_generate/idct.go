@@ -14,9 +14,9 @@ const (
 	f2172, f2562, f3072, f3624               = 17799, 20995, 25172, 29692
 )
 
-// A register holds two rows of 8 values, one in each half; [a|b] is a in the low half and b in the high
-// one. VPMADDWD makes sums of two products, so rows are interleaved in the pairs that are summed: the
-// low unpacking gives columns 0 to 3, the high one 4 to 7.
+// A register holds two rows of 8 values, one in each half; [a|b] is a in the low half and b in the
+// high one. VPMADDWD makes sums of two products, so rows are interleaved in the pairs that are
+// summed: the low unpacking gives columns 0 to 3, the high one 4 to 7.
 type transform struct {
 	even, odd, rotateA, rotateB, sign, round Mem
 	shift                                    uint64
@@ -154,8 +154,8 @@ func idct8() {
 	finish()
 }
 
-// turned makes rows of columns: [0|1], [3|2], [4|5], [7|6] become [0|4], [2|6], [7|5], [3|1]. The values
-// of a column come in the order 0 3 4 7 1 2 5 6, which store8 knows.
+// turned makes rows of columns: [0|1], [3|2], [4|5], [7|6] become [0|4], [2|6], [7|5], [3|1]. The
+// values of a column come in the order 0 3 4 7 1 2 5 6, which store8 knows.
 func turned(to, from [4]reg.VecVirtual) {
 	top, bottom := pairs(from[0], from[1]), pairs(from[2], from[3])
 	var u [4]reg.VecVirtual // columns 0 1, 2 3, 4 5, 6 7
@@ -229,7 +229,8 @@ func store8(dst, stride reg.GPVirtual, interleave Mem, left, right reg.VecVirtua
 	}
 }
 
-// halves widens pairs of rows: columns 0 to 3 in the low half of a register, 4 to 7 in the high one.
+// halves widens pairs of rows: columns 0 to 3 in the low half of a register, 4 to 7 in the high
+// one.
 func halves(a, b reg.VecVirtual) reg.VecVirtual {
 	out, high := YMM(), YMM()
 	VPUNPCKHWD(b.AsX(), a.AsX(), high.AsX())

@@ -1,5 +1,6 @@
-// Command generate writes the assembly of package jpeg. Run it through `go generate` in the package's
-// folder. The plain functions of the same names, in idct.go and colour.go, say what each routine does.
+// Command generate writes the assembly of package jpeg. Run it through `go generate` in the
+// package's folder. The plain functions of the same names, in idct.go and colour.go, say what each
+// routine does.
 package main
 
 import (

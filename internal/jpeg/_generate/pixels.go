@@ -15,7 +15,8 @@ func loop(n reg.GPVirtual) func() {
 	}
 }
 
-// weighted sums 3 times the one and once the other register's bytes: samples 0 to 7 of each half, then 8 to 15.
+// weighted sums 3 times the one and once the other register's bytes: samples 0 to 7 of each half,
+// then 8 to 15.
 func weighted(near, far reg.VecVirtual, weights reg.VecVirtual) [2]reg.VecVirtual {
 	out := [2]reg.VecVirtual{YMM(), YMM()}
 	VPUNPCKLBW(far, near, out[0])
@@ -130,8 +131,8 @@ func h1v2() {
 	finish()
 }
 
-// yccConstants are the constants of colours in 16 bits, less the whole part that brings them into range:
-// 1.402-1, 1.772-2 and 0.71414-1.
+// yccConstants are the constants of colours in 16 bits, less the whole part that brings them into
+// range: 1.402-1, 1.772-2 and 0.71414-1.
 type yccConstants struct{ half, one, round, red, blue, green Mem }
 
 // rest is a product with a constant, rounded: twice the product's upper half, plus 1, halved.
