@@ -324,7 +324,7 @@ func (d *decoder) stored(s *scan) error {
 		return d.interleaved(s, cod)
 	}
 	c := s.comps[0]
-	for y := 0; y < c.blocksHigh && !d.over(cod); y++ {
+	for y := 0; y < c.blocksHigh && !d.over(); y++ {
 		for x := 0; x < c.blocksWide; {
 			d.good(y / c.v)
 			if err := d.mcu(s, cod); err != nil {
@@ -381,7 +381,7 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 			spots = append(spots, spot{component: i, x: n % c.h, y: n / c.h})
 		}
 	}
-	for y := 0; y < d.frame.mcusHigh && !d.over(cod); y++ {
+	for y := 0; y < d.frame.mcusHigh && !d.over(); y++ {
 		for i := range spots {
 			p := &spots[i]
 			c := s.comps[p.component]
@@ -408,7 +408,7 @@ func (d *decoder) interleaved(s *scan, cod coder) error {
 }
 
 // over tells that nothing more can come in a scan.
-func (d *decoder) over(cod coder) bool { return cod.finished() && d.restart == 0 }
+func (d *decoder) over() bool { return d.bits.short && d.restart == 0 }
 
 // good notes that there were data for row y of MCUs.
 func (d *decoder) good(y int) {
