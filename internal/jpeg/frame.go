@@ -46,7 +46,7 @@ type block [64]int16
 const (
 	smallPicture   = 1 << 20 // pixels that are allocated without asking whether the file can hold them
 	pixelsPerByte  = 512     // a progressive file spends at least a bit on the DC of a block
-	arithmeticGain = 64      // times that many pixels where bits are arithmetic
+	arithmeticGain = 16      // times that many pixels where bits are arithmetic
 )
 
 // readFrame reads a SOF segment.

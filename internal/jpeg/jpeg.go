@@ -24,6 +24,9 @@ type Options struct {
 	MinSide int
 	// MaxPixels refuses pictures of more pixels (at full size). Zero means 1<<28.
 	MaxPixels int
+	// Pix is memory for the pixels, which is used if it is large enough: fresh memory for a large
+	// picture costs a good part of the time that decoding takes.
+	Pix []byte
 	// Path names a kernel path, one of Paths; all give the same pixels. Empty: the fastest.
 	Path string
 }

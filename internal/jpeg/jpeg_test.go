@@ -220,6 +220,26 @@ func TestLittleForAClaim(t *testing.T) {
 	}
 }
 
+// TestPix decodes into memory that is not clean, and into too little of it.
+func TestPix(t *testing.T) {
+	t.Parallel()
+	data := encoded(t, gradient(37, 29))
+	want, err := Decode(data, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{10, 3 * 37 * 29, 5000} {
+		pix := bytes.Repeat([]byte{guard}, n)
+		got, err := Decode(data, Options{Pix: pix[:0]})
+		if err != nil || !bytes.Equal(got.Pix, want.Pix) || (n >= len(want.Pix)) != (&got.Pix[0] == &pix[0]) {
+			t.Errorf("memory of %d bytes: %v", n, err)
+		}
+		if n > len(want.Pix) && pix[len(want.Pix)] != guard {
+			t.Error("wrote behind the picture")
+		}
+	}
+}
+
 // TestScanLimit: scans that each visit every block cannot be had for a few bytes without end.
 func TestScanLimit(t *testing.T) {
 	t.Parallel()

@@ -66,10 +66,13 @@ const (
 	margin = 32
 )
 
-func newRenderer(f *frame, colours space, k *kernels) *renderer {
+func newRenderer(f *frame, colours space, k *kernels, pix []byte) *renderer {
 	r := &renderer{f: f, space: colours, k: k, planes: make([]plane, len(f.comps))}
-	r.img = &Image{Width: f.outWidth, Height: f.outHeight, Scale: f.scale}
-	r.img.Pix = make([]byte, 3*f.outWidth*f.outHeight)
+	need := 3 * f.outWidth * f.outHeight
+	if cap(pix) < need {
+		pix = make([]byte, need)
+	}
+	r.img = &Image{Width: f.outWidth, Height: f.outHeight, Scale: f.scale, Pix: pix[:need]}
 	least := 8 / f.scale
 	for i := range f.comps {
 		c, p := &f.comps[i], &r.planes[i]

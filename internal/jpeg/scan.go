@@ -1,7 +1,9 @@
 package jpeg
 
+import "fmt"
+
 // maxScans bounds the work that a small file can ask for. Real scripts have some ten scans.
-const maxScans = 500
+const maxScans = 200
 
 // scan is one scan header, and how far its data are read.
 type scan struct {
@@ -110,7 +112,7 @@ func (d *decoder) newRenderer() (*renderer, error) {
 		return nil, err
 	}
 	d.bits.data, d.kernels = d.data, kernels
-	return newRenderer(&d.frame, d.colours(), kernels), nil
+	return newRenderer(&d.frame, d.colours(), kernels, d.opt.Pix), nil
 }
 
 // allocate makes room for all coefficients of a picture of several scans.
@@ -134,7 +136,7 @@ func (d *decoder) readScan() (*scan, error) {
 		return nil, FormatError("a scan before the frame header")
 	}
 	if d.frame.scans++; d.frame.scans > maxScans {
-		return nil, UnsupportedError("a picture of more than 500 scans")
+		return nil, UnsupportedError(fmt.Sprintf("a picture of more than %d scans", maxScans))
 	}
 	b, err := d.body()
 	if err != nil {
