@@ -27,7 +27,7 @@ type bitReader struct {
 	lost   bool // one did
 }
 
-// load takes the segment at r.pos.
+// load reads the segment at r.pos, up to the next marker or the end of the file.
 func (r *bitReader) load() {
 	if need := len(r.data) - r.pos + blockBytes; cap(r.buf) < need {
 		r.buf = make([]byte, need)
@@ -118,8 +118,8 @@ func (r *bitReader) restart(number byte) error {
 
 func isRestart(marker byte) bool { return marker >= markerRST0 && marker <= markerRST7 }
 
-// check notes after a block whether more was read than there was, and steps back so that the next
-// block finds zeros.
+// check notes after a block whether more was read than the segment has. It then goes back to the
+// zeros behind the segment, so that no number of such blocks leaves the buffer.
 func (r *bitReader) check() {
 	if r.next*8-r.n > r.size*8 {
 		r.short, r.lost = true, true

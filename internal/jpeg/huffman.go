@@ -19,11 +19,17 @@ type huffman struct {
 	offset  [17]int
 }
 
-// step is one or two symbols with their values: bits 0 to 5 are how many bits those are, 8 to 15 by
-// how much the first moves k, 16 to 31 its value, 32 to 39 by how much the second one moves k, 40
-// to 45 how many bits the first one takes, 48 to 63 the value of the second. Where there is one,
-// the second repeats it without moving. If only a code fits and not its value, the bits are 0, and
-// the second value is the size of the first. If not even a code fits, all is 0.
+// step is an entry of a look-up table: one or two symbols with their values. Its bits are:
+//   - 0 to 5: how many bits of the file they take
+//   - 8 to 15: by how much the first symbol moves k, the place of the last coefficient
+//   - 16 to 31: the first symbol's value
+//   - 32 to 39: by how much the second symbol moves k
+//   - 40 to 45: how many bits of the file the first symbol takes
+//   - 48 to 63: the second symbol's value
+//
+// An entry of only one symbol has its value twice, and a second move of 0. Where the bits hold a code
+// but not all of its value, bits 0 to 5 are 0, 40 to 45 are the length of the code, and 48 to 63 the
+// size of the value. Where they do not even hold a code, the entry is 0.
 type step uint64
 
 func (s step) bits() uint    { return uint(s) & 63 }
