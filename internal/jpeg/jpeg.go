@@ -22,7 +22,9 @@ type Options struct {
 	// MinSide is the shorter side, in pixels, that the caller needs. The picture is reduced to the
 	// smallest of 1/2, 1/4 and 1/8 whose shorter side is at least that. Zero asks for full size.
 	MinSide int
-	// MaxPixels refuses pictures of more pixels (at full size). Zero means 1<<28.
+	// MaxPixels refuses pictures of more pixels (at full size). Zero means 1<<28. Besides its
+	// pixels, a picture of several scans takes up to 6 bytes a pixel (8 with four components) while
+	// it is decoded, at any scale but for what 1/8 saves; one of a single scan next to nothing.
 	MaxPixels int
 	// Pix is memory for the pixels, which is used if it is large enough: fresh memory for a large
 	// picture costs a good part of the time that decoding takes.
