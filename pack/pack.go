@@ -30,6 +30,8 @@ import (
 	"moco/data"
 	"moco/internal/atomicfile"
 	"moco/internal/event"
+	"moco/internal/job"
+	"moco/internal/lock"
 )
 
 // Options say what to pack. Of Images and Bytes, what is reached first ends a shard.
@@ -68,9 +70,11 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+	ctx, release, err := job.Hold(ctx, o.Out)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
 	r := &run{o: o, began: time.Now()}
 	if err := r.begin(); err != nil {
 		return nil, err
@@ -129,7 +133,7 @@ func (r *run) begin() error {
 		if err != nil {
 			return err
 		}
-		if len(list) > 0 {
+		if slices.ContainsFunc(list, func(e os.DirEntry) bool { return e.Name() != lock.File }) {
 			return &NotEmptyError{Folder: r.o.Out}
 		}
 		r.manifest = fresh
