@@ -18,6 +18,7 @@ import (
 
 	"moco/data"
 	"moco/internal/event"
+	"moco/internal/lock"
 )
 
 // encoded is a picture with a gradient, as PNG or JPEG.
@@ -298,4 +299,23 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("the next image is %d of %d", m.next(), m.Terms.Total)
 		}
 	})
+}
+
+// A folder in which another process packs is left alone.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	out := t.TempDir()
+	_, release, err := lock.Folder(context.Background(), out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Data: open(t, "builtin:test?n=2&size=8"), Out: out}
+	var locked *lock.LockedError
+	if _, err := Run(context.Background(), o); !errors.As(err, &locked) {
+		t.Errorf("the error is %v, want a *lock.LockedError", err)
+	}
+	release()
+	if _, err := Run(context.Background(), o); err != nil {
+		t.Error(err)
+	}
 }
