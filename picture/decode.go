@@ -8,7 +8,12 @@ type Options struct {
 	// row by row, and are at most ten times as large, are averaged down instead, by the smallest
 	// whole number that makes them fit. 0 means DefaultMaxPixels.
 	MaxPixels int
-	Ground    Ground // what transparent pixels are laid on
+	// Ground is what transparent pixels are laid on.
+	Ground Ground
+	// MinSide is the shorter side, in pixels, that is wanted: a JPEG is reduced to the smallest of
+	// 1/2, 1/4 and 1/8 that has it, which is faster. 0 asks for full size, which other formats
+	// always give.
+	MinSide int
 }
 
 func (o Options) maxPixels() int {
@@ -31,23 +36,25 @@ type reader struct {
 	// decode writes the stored pixels to dst, which has the size above, reduced by the decoder's
 	// factor, unless the reader resizes it; it returns the orientation, 1 to 8.
 	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
+	// allocates tells that decode gives dst its size and memory.
+	allocates bool
 }
 
 // readerOf returns the reader of a format, by its name in Sniff.
 func readerOf(format string) (r reader, ok bool) {
 	switch format {
 	case "jpeg":
-		return reader{jpegSize, (*Decoder).decodeJPEG}, true
+		return reader{size: jpegSize, decode: (*Decoder).decodeJPEG, allocates: true}, true
 	case "png":
-		return reader{pngSize, (*Decoder).decodePNG}, true
+		return reader{size: pngSize, decode: (*Decoder).decodePNG}, true
 	case "gif":
-		return reader{gifSize, (*Decoder).decodeGIF}, true
+		return reader{size: gifSize, decode: (*Decoder).decodeGIF}, true
 	case "webp":
-		return reader{webpSize, (*Decoder).decodeWebP}, true
+		return reader{size: webpSize, decode: (*Decoder).decodeWebP}, true
 	case "tiff":
-		return reader{tiffSize, (*Decoder).decodeTIFF}, true
+		return reader{size: tiffSize, decode: (*Decoder).decodeTIFF}, true
 	case "bmp":
-		return reader{bmpSize, (*Decoder).decodeBMP}, true
+		return reader{size: bmpSize, decode: (*Decoder).decodeBMP}, true
 	case "heic", "heif", "avif":
 		return boxedReader(format)
 	}
@@ -113,8 +120,10 @@ func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
 		d.factor = reduction(h, content, limit)
 	}
 	d.stored.Resize(0, 0)
-	dst.Resize(ceil(h.Width, d.factor), ceil(h.Height, d.factor))
 	r, _ := readerOf(h.Format)
+	if !r.allocates {
+		dst.Resize(ceil(h.Width, d.factor), ceil(h.Height, d.factor))
+	}
 	orientation, err := r.decode(d, content, dst)
 	if err != nil {
 		return damaged(h.Format, err)

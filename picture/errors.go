@@ -3,7 +3,6 @@ package picture
 import (
 	"errors"
 	"fmt"
-	"image/jpeg"
 	"io"
 	"strings"
 	"unicode"
@@ -99,7 +98,7 @@ func damaged(format string, err error) error {
 	if errors.As(err, &unsupported) || errors.As(err, &broken) || errors.As(err, &large) {
 		return err
 	}
-	if errors.Is(err, io.EOF) || err == jpeg.FormatError("short Huffman data") {
+	if errors.Is(err, io.EOF) {
 		err = errShort
 	}
 	return &DamagedError{Format: format, Err: err}

@@ -18,9 +18,9 @@ import (
 func boxedReader(format string) (reader, bool) {
 	switch format {
 	case "heic", "heif":
-		return reader{boxedSize, (*Decoder).decodeHEIC}, true
+		return reader{size: boxedSize, decode: (*Decoder).decodeHEIC}, true
 	case "avif":
-		return reader{boxedSize, (*Decoder).decodeAVIF}, true
+		return reader{size: boxedSize, decode: (*Decoder).decodeAVIF}, true
 	}
 	return reader{}, false
 }

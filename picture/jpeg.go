@@ -3,9 +3,9 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
-	"image"
-	"image/jpeg"
+	"errors"
+
+	"moco/internal/jpeg"
 )
 
 // jpegSegments calls see with each marker segment before the first scan until see returns false.
@@ -35,33 +35,27 @@ func jpegSegments(b []byte, see func(marker byte, body []byte) bool) {
 	}
 }
 
-// frameKinds name the processes (ITU-T T.81 table B.1) that are not read.
-var frameKinds = map[byte]string{
-	0xc3: "lossless coding", 0xc5: "hierarchical coding", 0xc6: "hierarchical coding", 0xc7: "hierarchical coding",
-	0xc9: "arithmetic coding", 0xca: "arithmetic coding", 0xcb: "lossless coding", 0xcd: "hierarchical coding",
-	0xce: "hierarchical coding", 0xcf: "hierarchical coding",
-}
-
 // jpegSize reads the frame header.
 func jpegSize(content []byte) (width, height int, err error) {
-	err = errShort
-	jpegSegments(content, func(marker byte, body []byte) bool {
-		if marker < 0xc0 || marker > 0xcf || marker == 0xc4 || marker == 0xc8 || marker == 0xcc {
-			return true
-		}
-		if len(body) < 6 {
-			return false
-		}
-		height, width = int(binary.BigEndian.Uint16(body[1:])), int(binary.BigEndian.Uint16(body[3:]))
-		err = nil
-		if kind, known := frameKinds[marker]; known {
-			err = &UnsupportedError{Format: "jpeg", Kind: kind}
-		} else if body[0] != 8 {
-			err = &UnsupportedError{Format: "jpeg", Kind: fmt.Sprintf("%d bits a sample", body[0])}
-		}
-		return false
-	})
-	return width, height, err
+	c, err := jpeg.DecodeConfig(content)
+	return c.Width, c.Height, jpegError(err)
+}
+
+// jpegError gives an error of the decoder this package's words.
+func jpegError(err error) error {
+	var unsupported jpeg.UnsupportedError
+	var format jpeg.FormatError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jpeg.ErrTruncated):
+		return errShort
+	case errors.As(err, &unsupported):
+		return &UnsupportedError{Format: "jpeg", Kind: string(unsupported)}
+	case errors.As(err, &format):
+		return errors.New(string(format))
+	}
+	return err
 }
 
 // jpegOrientation looks into the first EXIF segment.
@@ -77,22 +71,12 @@ func jpegOrientation(content []byte) (o int) {
 	return o
 }
 
+// decodeJPEG decodes a picture, reduced as far as Options.MinSide allows.
 func (d *Decoder) decodeJPEG(content []byte, dst *Image) (orientation int, err error) {
-	m, err := jpeg.Decode(bytes.NewReader(content))
+	m, err := jpeg.Decode(content, jpeg.Options{MinSide: d.options.MinSide, MaxPixels: d.options.maxPixels()})
 	if err != nil {
-		return 0, err
+		return 0, jpegError(err)
 	}
-	if err := sameSize(m, dst); err != nil {
-		return 0, err
-	}
-	d.fromImage(dst, m, d.options.Ground)
+	*dst = Image{Width: m.Width, Height: m.Height, Pix: m.Pix}
 	return jpegOrientation(content), nil
-}
-
-// sameSize checks that a library found what the header says.
-func sameSize(m image.Image, dst *Image) error {
-	if size := m.Bounds().Size(); size.X != dst.Width || size.Y != dst.Height {
-		return fmt.Errorf("the decoder gave %v pixels after a header of %dx%d", size, dst.Width, dst.Height)
-	}
-	return nil
 }

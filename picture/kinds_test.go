@@ -235,14 +235,8 @@ func checkNear(t *testing.T, file string, got *Image) {
 
 // sentences are of files that are not read.
 var sentences = map[string]string{
-	"inputs/arith.jpg":      "arithmetic coding",
 	"inputs/named_heic.jpg": "it is HEIC",
 	"inputs/float01.tif":    "float samples from 0 to 1",
-
-	// These three wait for a decoder of JPEG that is as lenient as Pillow's.
-	"inputs/bad_rst.jpg":          "RST marker",
-	"inputs/cmyk_noadobe.jpg":     "Adobe",
-	"inputs/samp_2x2_1x1_1x2.jpg": "subsampling",
 
 	// Damage that Pillow finds too.
 	"kinds/adler.png": "the checksum of the pixels is wrong",
