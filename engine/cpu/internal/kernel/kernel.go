@@ -166,8 +166,8 @@ type Grad struct {
 
 // GradArgs says where a run of weight-gradient tiles finds its operands. Tile i, row r, output j is
 //
-// 	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
-// 	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
+//	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
+//	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
 type GradArgs struct {
 	X         unsafe.Pointer
 	Pixels    *int32
