@@ -38,7 +38,7 @@ type pointers = [9]unsafe.Pointer
 // every block on the heap, one for each call. Assembly keeps no pointer, so the block may stay on
 // the stack: a copy of its address hides it from the analysis.
 //
-// go:nosplit
+//go:nosplit
 func (a *args) call(routine func(*uintptr)) {
 	address := uintptr(unsafe.Pointer(a))
 	routine(*(**uintptr)(unsafe.Pointer(&address)))
