@@ -55,6 +55,19 @@ func Begun(path string, epochs moco.Epochs) (bool, error) {
 	return true, nil
 }
 
+// CheckNew says whether a new run can begin in a folder, which need not exist: a *NotEmptyError if it
+// holds something. Run asks again.
+func CheckNew(path string) error {
+	empty, err := folder(path).empty()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("look into the run's folder: %w", err)
+	}
+	if err == nil && !empty {
+		return &NotEmptyError{Folder: path}
+	}
+	return nil
+}
+
 func (f folder) recipe() (moco.Recipe, error) {
 	raw, err := os.ReadFile(f.config())
 	if err != nil {
