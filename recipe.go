@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"moco/augment"
 	"moco/nn"
@@ -42,7 +43,7 @@ type Recipe struct {
 	Precision   string  `yaml:"precision"` // of activations and products, fp32 or bf16; all else is float32
 	Batch       int     `yaml:"batch"`
 	DropLast    bool    `yaml:"drop_last"` // leave out the images at an epoch's end that do not fill a batch
-	Epochs      int     `yaml:"epochs"`
+	Epochs      Epochs  `yaml:"epochs"`
 	LR          float64 `yaml:"lr"`
 	Schedule    string  `yaml:"schedule"`             // cosine or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
@@ -56,6 +57,19 @@ type Recipe struct {
 	CheckpointEvery int     `yaml:"checkpoint_every"` // steps; an epoch's end is always one
 	MaxBad          float64 `yaml:"max_bad"`          // share of the images that may be unreadable
 }
+
+// Epochs is a length of training in passes over the images. It may end within a pass: 2.5 is two and a
+// half.
+type Epochs float64
+
+// String writes whole epochs without a fraction.
+func (e Epochs) String() string { return strconv.FormatFloat(float64(e), 'f', -1, 64) }
+
+// MarshalYAML writes e as String does: the YAML library would make 200.0 of 200.
+func (e Epochs) MarshalYAML() ([]byte, error) { return []byte(e.String()), nil }
+
+// Steps is the number of steps that e takes, at least one.
+func (e Epochs) Steps(perEpoch int) int { return max(1, int(math.Round(float64(e)*float64(perEpoch)))) }
 
 // Views says how the two views of an image are made.
 type Views struct {
@@ -170,7 +184,7 @@ func (r *Recipe) Check() error {
 	if _, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)
 	}
-	wrong(r.Epochs < 1, "epochs: must be at least 1, is %d", r.Epochs)
+	wrong(!(r.Epochs > 0 && r.Epochs <= math.MaxInt32), "epochs: must be above 0 and at most %d, is %v", math.MaxInt32, r.Epochs)
 	wrong(!(r.LR >= 0), "lr: must not be negative, is %v", r.LR)
 	if err := r.schedule().Check(); err != nil {
 		errs = append(errs, err)

@@ -470,6 +470,9 @@ func (s *Set) keep(i int, img *Image) {
 	}
 }
 
+// CacheLeft returns how many bytes of decoded images may still be kept.
+func (s *Set) CacheLeft() int64 { return max(0, s.budget.Load()) }
+
 // Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and
 // IDX, over some of the pixels too). A set and its tar have the same. A run records it, so that a
 // resume with other data can be refused; it does not guard against a file replaced by another of

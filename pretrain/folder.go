@@ -43,16 +43,29 @@ func IsRun(path string) bool {
 // The error of one that began with another number of epochs is an *OtherError: Run would stretch
 // its schedule, and the result would not be that of a run of this length. A damaged run is for Run
 // to tell.
-func Begun(path string, epochs int) (bool, error) {
+func Begun(path string, epochs moco.Epochs) (bool, error) {
 	began, err := folder(path).recipe()
 	switch {
 	case err != nil:
 		return IsRun(path), nil
 	case began.Epochs != epochs:
-		change := fmt.Sprintf("epochs is %d and was %d", epochs, began.Epochs)
+		change := fmt.Sprintf("epochs is %v and was %v", epochs, began.Epochs)
 		return true, &OtherError{Folder: path, Changes: []string{change}}
 	}
 	return true, nil
+}
+
+// CheckNew says whether a new run can begin in a folder, which need not exist: a *NotEmptyError if it
+// holds something. Run asks again.
+func CheckNew(path string) error {
+	empty, err := folder(path).empty()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("look into the run's folder: %w", err)
+	}
+	if err == nil && !empty {
+		return &NotEmptyError{Folder: path}
+	}
+	return nil
 }
 
 func (f folder) recipe() (moco.Recipe, error) {
@@ -242,8 +255,8 @@ func (r *run) sameRun(began moco.Recipe) error {
 		return &OtherError{Folder: r.o.Out, Changes: d}
 	}
 	if began.Epochs != r.recipe.Epochs {
-		r.later("the run began with %d epochs and goes on with the schedule of %d: "+
-			"its result is not that of a run of %d epochs from the start", began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
+		r.later("the run began with %v epochs and goes on with the schedule of %v: "+
+			"its result is not that of a run of %v epochs from the start", began.Epochs, r.recipe.Epochs, r.recipe.Epochs)
 	}
 	return nil
 }

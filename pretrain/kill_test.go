@@ -242,7 +242,7 @@ func TestLonger(t *testing.T) {
 		t.Errorf("the longer run ended at step %d, told %q", done.Step, told)
 	}
 	if r, err := recipe.Load(folder(o.Out).config(), nil); err != nil || r.Epochs != 2 {
-		t.Errorf("config.yaml has %d epochs, want 2 (%v)", r.Epochs, err)
+		t.Errorf("config.yaml has %v epochs, want 2 (%v)", r.Epochs, err)
 	}
 }
 

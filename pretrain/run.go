@@ -157,7 +157,7 @@ func (r *run) prepare() error {
 		Batch: r.recipe.Batch, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad,
 		Grouped: r.recipe.Grouped(), MaxGap: r.recipe.MaxGap, Log: o.Log})
 	r.stepsPerEpoch = r.loader.StepsPerEpoch()
-	r.last = r.stepsPerEpoch * r.recipe.Epochs
+	r.last = r.recipe.Epochs.Steps(r.stepsPerEpoch)
 	if o.Steps > 0 {
 		r.last = min(r.last, o.Steps)
 	}

@@ -139,6 +139,15 @@ func TestSameBits(t *testing.T) {
 			}
 		})
 	}
+	t.Run("training that ends inside an epoch", func(t *testing.T) {
+		whole, o := finish(t, options(t, 2, "epochs=2.34")), options(t, 1, "epochs=2.34")
+		o.Steps = 6
+		finish(t, o)
+		o.Steps, o.Resume = 0, true
+		if got := finish(t, o); whole.Step != 7 || got.SHA256 != whole.SHA256 {
+			t.Errorf("2.34 epochs of 3 steps are %d, with SHA-256 %s and %s after a stop", whole.Step, whole.SHA256, got.SHA256)
+		}
+	})
 	t.Run("short last batches", func(t *testing.T) {
 		one, two := finish(t, options(t, 1, "drop_last=false")), finish(t, options(t, 2, "drop_last=false"))
 		if one.SHA256 != two.SHA256 || one.Step != 16 {

@@ -172,6 +172,9 @@ func Write(r moco.Recipe) string {
 	return string(raw)
 }
 
+// JSON is a recipe as a JSON object with the keys of its YAML.
+func JSON(r moco.Recipe) ([]byte, error) { return yaml.YAMLToJSON([]byte(Write(r))) }
+
 // Differences names the keys in which two recipes differ: "t is 0.3 and was 0.1".
 func Differences(was, is moco.Recipe) []string {
 	var keys []string

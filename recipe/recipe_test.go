@@ -42,7 +42,8 @@ func TestSettings(t *testing.T) {
 		"queue=1.5":                 `"queue" must be a whole number of at most 2147483647, is 1.5`,
 		"queue=":                    `"queue" must be a whole number of at most 2147483647, is empty`,
 		"queue={a: 1}":              `"queue" must be a whole number`,
-		"epochs=99999999999999":     `"epochs" must be a whole number`,
+		"epochs=99999999999999":     "epochs: must be above 0 and at most 2147483647, is 99999999999999",
+		"epochs=0":                  "epochs: must be above 0",
 		"seed=-1":                   `"seed" must be a whole number`,
 		"seed=18446744073709551616": `"seed" must be a whole number`,
 		"lr=.inf":                   `"lr" must be a number`,
@@ -71,6 +72,19 @@ func TestSettings(t *testing.T) {
 	r, err := Load("cifar", []string{"queue=1e3", "lr=5e-2", "weight_decay=1E-4", "seed=18446744073709551615", "encoder.layers=[1, 1, 1, 1]", "encoder.width=0.5"})
 	if err != nil || r.Queue != 1000 || r.LR != 0.05 || r.WeightDecay != 1e-4 || r.Seed != 1<<64-1 || len(r.Encoder.Layers) != 4 || r.Encoder.Width != 0.5 || r.Encoder.Arch != "resnet18" {
 		t.Errorf("good settings give %+v, %v", r, err)
+	}
+}
+
+// TestEpochsWritten: whole epochs stand in files as they always did, parts of one with a fraction.
+func TestEpochsWritten(t *testing.T) {
+	for value, want := range map[string]string{"200": "epochs: 200\n", "2.5": "epochs: 2.5\n", "1e3": "epochs: 1000\n"} {
+		r, err := Load("cifar", []string{"epochs=" + value})
+		if err != nil || !strings.Contains(Write(r), want) {
+			t.Errorf("epochs=%s is written without %q: %v\n%s", value, want, err, Write(r))
+		}
+		if back, err := Parse(Write(r)); err != nil || back.Epochs != r.Epochs {
+			t.Errorf("epochs=%s comes back as %v, %v", value, back.Epochs, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -137,7 +138,7 @@ func (o Options) run(ctx context.Context, run Run, folder string, resume bool, r
 		r.KNNTop1, r.Loss, r.ImagesPerSecond, r.Steps = done.KNNTop1, done.Loss, done.ImagesPerSecond, done.Step
 	}
 	r.Seconds = time.Since(began).Seconds()
-	return r.readLog(folder, run.Recipe.Epochs)
+	return r.readLog(folder, int(math.Ceil(float64(run.Recipe.Epochs))))
 }
 
 // refused tells whether a run was not done because its folder is another's.

@@ -86,7 +86,7 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r = r.Supervised()
 	r.Views.CropOnly, r.BNSplits = true, 1
 	r.Batch = min(64, images)
-	r.Epochs = max(10, int(math.Round(10*math.Sqrt(50000/float64(images)))))
+	r.Epochs = moco.Epochs(max(10, math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay = 0.05, 5e-4
 	return r
 }
@@ -193,7 +193,7 @@ func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
 	if err != nil {
 		return j, err
 	}
-	blank := Tuned{Seed: p.Seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: r.Epochs,
+	blank := Tuned{Seed: p.Seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: int(math.Ceil(float64(r.Epochs))),
 		Recipe: recipe.Write(r), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
 	folder := filepath.Join(t.Out, fmt.Sprint("seed-", p.Seed))
 	return job.Job[Tuned]{

@@ -101,7 +101,7 @@ Start with
 
   moco demo                                  see it work in two minutes, on pictures that it draws
   moco data info PATH                        what a folder, archive or data set holds
-  moco train --data PATH --recipe cifar --out run
+  moco train --data PATH --time 1h --out run
   moco eval knn --model run --train PATH --test PATH
   moco embed --model run --data PATH --out vectors.parquet
   moco dedupe --model run --data PATH        and search, outliers, label-errors, cluster:

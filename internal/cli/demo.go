@@ -187,6 +187,6 @@ func (r *demoDone) text(s *screen) error {
 	}
 	w.Flush()
 	s.say("\nThe report, with curves and neighbours: %s\n"+
-		"Next, your own images: moco train --data FOLDER --recipe cifar --out run   (moco train --help tells more)", r.Report)
+		"Next, your own images: moco train --data FOLDER --time 1h --out run   (moco train --help tells more)", r.Report)
 	return nil
 }

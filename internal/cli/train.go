@@ -15,7 +15,9 @@ import (
 	"moco/recipe"
 )
 
-const trainExample = `  moco train --data photos/ --recipe moco-v2 --set encoder.arch=resnet18 --set queue=8192 --out run
+const trainExample = `  moco train --data photos/ --out run
+  moco train --data photos/ --time 2h --out run
+  moco train --data photos/ --recipe moco-v2 --set encoder.arch=resnet18 --set queue=8192 --out run
   moco train --data cifar10/train.tar --recipe cifar --set encoder.width=0.25 --set bn_splits=1 \
        --batch 256 --epochs 10 --monitor-train cifar10/train.tar --monitor-test cifar10/test.tar \
        --out run
@@ -29,6 +31,9 @@ func trainHelp() string {
 		pathsHelp,
 		`--set changes single keys of the recipe, which is a YAML file or one of
 `+strings.Join(recipe.Names(), ", ")+`.`,
+		`Without --recipe one is chosen by the number, size and colour of the pictures, and told in three
+lines. --time fits encoder and epochs to a time by measuring a few steps on the pictures, once, at
+the start; the recipe in config.yaml repeats the run without a clock.`,
 		`What counts as a positive pair is the recipe's choice. positives=views: two views of an image.
 positives=frames: two frames of a video, at most max_gap apart; a video is a folder of frames, an
 animated GIF, or with ffmpeg installed a video file. positives=pairs: two images of a group, as a
@@ -56,6 +61,8 @@ type trainOptions struct {
 	pairs, init               string
 	fps                       float64
 
+	choosing choosing // a recipe, if none is given
+
 	learn moco.Recipe  // what is trained
 	read  data.Options // how the images are read
 	again string       // flags beside the recipe's that a resumed run needs
@@ -76,7 +83,8 @@ func (a *app) trainCommand() *cobra.Command {
 func (o *trainOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	pathsFlag(c, &o.data, "data", "images to learn from (required)")
-	f.StringVar(&o.recipe, "recipe", "cifar", "name of a recipe, or a YAML file; with --resume the run's own if not given")
+	f.StringVar(&o.recipe, "recipe", "", "name of a recipe, or a YAML file. If not given, one is chosen; with --resume it is the run's own")
+	f.DurationVar(&o.choosing.budget, "time", 0, "how long the command may take, such as 30m or 2h; the monitor's time comes on top")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	f.StringVar(&o.out, "out", "", "folder of the run (required)")
 	f.StringVar(&o.pairs, "pairs", "", "for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file")
@@ -110,7 +118,10 @@ func (o *trainOptions) parse(c *cobra.Command, _ []string) (err error) {
 	o.set = append(o.set, settings(c, []setting{
 		{"epochs", "epochs", o.epochs}, {"batch", "batch", o.batch}, {"seed", "seed", o.seed}, {"precision", "precision", o.precision},
 	})...)
-	if o.learn, err = recipe.Load(name, o.set); err != nil {
+	if err := o.choosing.parse(c, o.set, o.resume); err != nil {
+		return err
+	}
+	if o.learn, err = o.choosing.recipe(name); err != nil {
 		return err
 	}
 	if o.init != "" {
@@ -160,6 +171,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) (result, error) {
 		return nil, err
 	}
 	defer p.Data.Close()
+	if err := a.choose(ctx, &p, &o.choosing); err != nil {
+		return nil, err
+	}
 	if o.monitorTrain != "" {
 		closeMonitor, err := o.openMonitor(ctx, a, &p)
 		if err != nil {

@@ -1,0 +1,78 @@
+package choose
+
+import (
+	"math"
+
+	"moco"
+)
+
+// What follows from the number of pictures and of steps. The figures behind the rules stand in
+// docs/results.md: in runs of a thousand steps a short queue and a momentum of 0.99 are ahead of a
+// long one and 0.999, and smaller batches of larger ones.
+const (
+	mostKeys   = 4096 // more have not helped in any run that we made
+	largeBatch = 128
+	smallBatch = 32
+	fewSteps   = 1500 // below it a smaller batch, which makes more of them, learns more
+	knownRate  = 0.06 // the learning rate for largeBatch
+)
+
+// batch is the number of images a step: an eighth of the set, so that an epoch has steps to make,
+// and not so many that a short run has few.
+func batch(images int) int {
+	return max(1, min(largeBatch, max(powerOfTwo(images/8), min(16, images/2))))
+}
+
+// queueAtMost is the longest queue for a set, half of it: always below the number of pictures,
+// where most negatives would be older views of images that are in the batch.
+func queueAtMost(images int) int { return max(1, min(mostKeys, powerOfTwo(images/2))) }
+
+// smallerBatch is the batch for a number of views in all.
+func smallerBatch(batch int, views float64) int {
+	for batch > smallBatch && views/float64(batch) < fewSteps {
+		batch /= 2
+	}
+	return batch
+}
+
+// derive fills in what goes with a recipe's batch and epochs. The momentum encoder should
+// come a long way from its start within the run, so m rises with the steps; the keys in the queue
+// should be of encoders that are much alike, so the queue's age is bounded by m.
+func derive(r *moco.Recipe, images int) {
+	steps := r.Epochs.Steps(stepsPerEpoch(images, r.Batch))
+	rest := min(0.05, max(0.001, 10/float64(steps)))
+	r.Momentum = 1 - significant(rest, 1)
+	r.Momentum = math.Round(r.Momentum*1e4) / 1e4 // 1-0.003 has a tail in binary
+	batches := min(32, max(2, 0.04/rest))
+	nearest := math.Exp2(math.Round(math.Log2(batches * float64(r.Batch))))
+	r.Queue = min(queueAtMost(images), int(nearest))
+	// With few pictures a queue holds older views of a batch's own. Other dictionaries have rules
+	// of their own.
+	r.MaskSameImage = r.Objective == "contrastive" && r.Dictionary == "queue"
+	r.LR = significant(knownRate*math.Sqrt(float64(r.Batch)/largeBatch), 2)
+	r.Warmup = significant(min(1, float64(r.Epochs)/20), 2)
+}
+
+// powerOfTwo is the largest one that n holds, 0 below one.
+func powerOfTwo(n int) int {
+	p := 0
+	for q := 1; q <= n; q *= 2 {
+		p = q
+	}
+	return p
+}
+
+// significant rounds to some digits.
+func significant(x float64, digits int) float64 {
+	if x == 0 {
+		return 0
+	}
+	unit := math.Pow(10, float64(digits-1)-math.Floor(math.Log10(math.Abs(x))))
+	return math.Round(x*unit) / unit
+}
+
+// floored is significant, never above x.
+func floored(x float64, digits int) float64 {
+	unit := math.Pow(10, float64(digits-1)-math.Floor(math.Log10(x)))
+	return math.Floor(x*unit) / unit
+}

@@ -1,0 +1,87 @@
+package choose
+
+import (
+	"context"
+	"slices"
+
+	"moco/data"
+	"moco/internal/loader"
+)
+
+// looks is the number of pictures that are decoded to learn what a set holds.
+const looks = 96
+
+// Facts are what a choice depends on besides the machine.
+type Facts struct {
+	Images     int     `json:"images"`
+	Looked     int     `json:"looked"`     // how many were decoded, evenly spread over the set
+	Unreadable int     `json:"unreadable"` // of these
+	Smallest   int     `json:"smallest"`   // shorter sides, in pixels: the smallest,
+	Edge       int     `json:"edge"`       // the median,
+	Largest    int     `json:"largest"`    // and the largest
+	Pixels     float64 `json:"pixels"`     // mean number of a picture's pixels
+	Gray       bool    `json:"gray"`       // hardly a picture has colour
+}
+
+// Look decodes a sample of a set, the same one each time.
+func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
+	n := min(looks, set.Len())
+	type seen struct {
+		width, height int
+		gray          bool
+		err           error
+	}
+	all, images := make([]seen, n), make([]data.Image, max(1, workers))
+	err := loader.Parallel(ctx, n, len(images), func(worker, i int) error {
+		img := &images[worker]
+		if err := set.Read(place(i, n, set.Len()), img); err != nil {
+			all[i].err = err
+			return nil
+		}
+		all[i] = seen{width: img.Width, height: img.Height, gray: gray(img)}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := &Facts{Images: set.Len(), Looked: n}
+	var edges []int
+	grays := 0
+	for _, s := range all {
+		if s.err != nil {
+			f.Unreadable++
+			continue
+		}
+		edges = append(edges, min(s.width, s.height))
+		f.Pixels += float64(s.width) * float64(s.height)
+		if s.gray {
+			grays++
+		}
+	}
+	if len(edges) == 0 {
+		return nil, all[0].err
+	}
+	slices.Sort(edges)
+	f.Smallest, f.Edge, f.Largest = edges[0], edges[len(edges)/2], edges[len(edges)-1]
+	f.Pixels /= float64(len(edges))
+	f.Gray = grays*20 >= len(edges)*19
+	return f, nil
+}
+
+// place is the i-th of n places that are evenly spread over a set.
+func place(i, n, images int) int { return i * images / n }
+
+// gray tells whether a picture has next to no colour. JPEG leaves a trace of it in scans of grays.
+func gray(img *data.Image) bool {
+	const trace = 12
+	step := 3 * max(1, len(img.Pix)/3/10_000)
+	coloured, looked := 0, 0
+	for i := 0; i+2 < len(img.Pix); i += step {
+		r, g, b := img.Pix[i], img.Pix[i+1], img.Pix[i+2]
+		if max(r, g, b)-min(r, g, b) > trace {
+			coloured++
+		}
+		looked++
+	}
+	return coloured*100 <= looked
+}

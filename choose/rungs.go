@@ -1,0 +1,63 @@
+package choose
+
+import "moco"
+
+// rung is a size of views with an encoder that goes with it: more of either learns more, given more
+// time.
+type rung struct {
+	size  int
+	stem  string
+	width float64
+	// views is how many an encoder of this cost should see at least before the one below it would
+	// have learned as much in the same time. The figures are rules of thumb: ResNet-18 at width
+	// 0.25 gains little on CIFAR-10 after three million.
+	views float64
+}
+
+// A picture is taken for a thumbnail up to this shorter side, in pixels: the CIFAR stem keeps every
+// pixel, where the ImageNet stem would begin by leaving fifteen of sixteen.
+const thumbnail = 56
+
+// rungs are the steps of cost for pictures of a size, the cheapest first.
+func rungs(f Facts) []rung {
+	if f.Edge < thumbnail {
+		size := min(32, max(16, (f.Edge+3)/4*4))
+		if f.Edge > 40 {
+			size = 48
+		}
+		return []rung{{size, "cifar", 0.25, 0}, {size, "cifar", 0.5, 2e6}, {size, "cifar", 1, 6e6}}
+	}
+	all := []rung{{64, "imagenet", 0.25, 0}, {64, "imagenet", 0.5, 4e5}, {96, "imagenet", 0.5, 2e6},
+		{96, "imagenet", 1, 6e6}, {128, "imagenet", 1, 12e6}}
+	for i, r := range all {
+		if r.size*4 > f.Edge*5 { // it would enlarge whole pictures
+			return all[:i]
+		}
+	}
+	return all
+}
+
+// enough is the number of views at which a rung is worth its cost on a set: few pictures are known
+// by heart before.
+func (r rung) enough(images int) float64 { return min(r.views, 1000*float64(images)) }
+
+// recipe is what a rung begins with. Everything that follows from the number of pictures and steps
+// is filled in by derive.
+func (r rung) recipe(f Facts) moco.Recipe {
+	c := moco.Default()
+	c.Encoder.Arch, c.Encoder.Stem, c.Encoder.Width = "resnet18", r.stem, r.width
+	c.Views.Policy, c.Views.Size = "v2", r.size
+	if f.Edge < thumbnail { // a blur made for 224 pixels would leave nothing of them
+		c.Views.Policy = "cifar"
+	}
+	c.Temperature, c.BNSplits, c.WeightDecay = 0.1, 1, 5e-4
+	c.Batch = batch(f.Images)
+	c.Queue = queueAtMost(f.Images)
+	return c
+}
+
+// Base is the recipe that all choices begin with.
+func Base() moco.Recipe {
+	f := Facts{Images: 1 << 20, Edge: 224}
+	return rungs(f)[0].recipe(f)
+}
