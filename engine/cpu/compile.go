@@ -20,6 +20,8 @@ type compiler struct {
 	of     []*value // of each node, by its ID
 	steps  []*step
 	ops    []*op
+	// weights are the nodes that convolutions read as weights, or that go with those.
+	weights map[*graph.Node]bool
 
 	// What the program gets: tensors that the caller fills and reads, variables, constants.
 	// Variables that the state does not have yet are declared there when nothing can fail any more.
@@ -113,7 +115,7 @@ func (c *compiler) fail(err error) { c.errs = append(c.errs, err) }
 // build makes the steps of a graph: those of its nodes, in their order, and those that fill the
 // outputs.
 func (c *compiler) build() {
-	c.of = make([]*value, len(c.graph.Nodes))
+	c.of, c.weights = make([]*value, len(c.graph.Nodes)), weightsOf(c.graph)
 	for _, n := range c.graph.Nodes {
 		switch n.Op {
 		case graph.Detach: // another name of the same value
@@ -177,12 +179,15 @@ func (c *compiler) declare(n *graph.Node) {
 	case n.Type == tensor.Int32:
 	case n.Attr.(graph.VariableAttr).Stored == graph.BFloat16:
 		v.layout, v.element = inRows, bfloat16s
-	case len(n.Shape) == 4: // a convolution's weights or something of their form, as their momentum
+	case c.weights[n]:
 		v.layout, v.element = inTileOrder, float32s
 	default:
 		v.layout, v.element = inRows, float32s
 	}
 	known := c.state.variables[n.Name]
+	if known != nil {
+		v.layout = known.layout // of the program that named it first
+	}
 	if known == nil {
 		c.place(v)
 		c.variables = append(c.variables, &variable{name: n.Name, node: n, layout: v.layout, buffer: v.buffer})

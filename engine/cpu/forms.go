@@ -9,6 +9,41 @@ import (
 // This file assigns layouts and types to values, and supplies steps with copies where they read
 // another form than the one that was written.
 
+// weightsOf finds the nodes that convolutions read or make as weights, and what goes with them value by
+// value: their momenta, and the weights of the key encoder. Where a variable lies in the tile's order
+// follows from this use, not from its number of axes.
+func weightsOf(g *graph.Graph) map[*graph.Node]bool {
+	weights := map[*graph.Node]bool{}
+	for _, n := range g.Nodes {
+		switch n.Op {
+		case graph.Conv, graph.ConvGradInput:
+			weights[n.In[1]] = true
+		case graph.ConvGradWeight:
+			weights[n] = true
+		}
+	}
+	for changed := true; changed; {
+		changed = false
+		together := func(a, b *graph.Node) {
+			if weights[a] != weights[b] && a.Shape.Equal(b.Shape) {
+				weights[a], weights[b], changed = true, true, true
+			}
+		}
+		for _, n := range g.Nodes {
+			switch n.Op {
+			case graph.WeightedSum, graph.Detach:
+				for _, x := range n.In {
+					together(n, x)
+				}
+			}
+		}
+		for _, a := range g.Assignments {
+			together(a.Variable, a.Value)
+		}
+	}
+	return weights
+}
+
 // assignLayouts gives each step's first result its layout. Weights stay in the tile's order and
 // images narrow through operations that work value by value or row by row; everything else is rows.
 func (c *compiler) assignLayouts() {
