@@ -249,7 +249,8 @@ func TestFixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := recipe.Differences(given, choice.Recipe); len(d) != 1 || !strings.HasPrefix(d[0], "epochs") || len(choice.Reasons) != 1 {
+	d := recipe.Differences(given, choice.Recipe)
+	if len(d) != 1 || !strings.HasPrefix(d[0], "epochs") || len(choice.Reasons) != 1 {
 		t.Errorf("a given recipe is changed in %q, because %q", d, choice.Reasons)
 	}
 }
