@@ -478,7 +478,7 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
 }
 
-// near compares vectors. The tolerance is relative to the larger norm of the reference's.
+// near compares vectors. The tolerance is relative to the norm of the reference's.
 func near(t *testing.T, what string, got, want []float64, tolerance float64) {
 	t.Helper()
 	if len(got) != len(want) || len(want) == 0 {

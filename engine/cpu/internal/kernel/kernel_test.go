@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// guard is what tests put round every output; a kernel that writes there shows.
+// guard is the value around every output. A kernel that writes outside its output changes it.
 const guard = 12345.5
 
-// values makes n reproducible numbers between -1 and 1, `offset` floats behind an aligned address.
+// values makes n reproducible numbers between -1 and 1, `offset` floats after an aligned address.
 func values(seed, n, offset int) []float32 {
 	all := make([]float32, n+offset+32)
 	h := uint32(seed)*2654435761 + 1
@@ -26,7 +26,7 @@ func values(seed, n, offset int) []float32 {
 	return all[offset : offset+n : offset+n]
 }
 
-// guarded makes n zeros with guards before and behind; check tells whether they still stand.
+// guarded makes n zeros with guards before and after them. check tests the guards.
 func guarded(n, offset int) (inner []float32, check func(t *testing.T)) {
 	all := make([]float32, n+offset+64)
 	for i := range all {
@@ -44,7 +44,7 @@ func guarded(n, offset int) (inner []float32, check func(t *testing.T)) {
 	}
 }
 
-// eachPath runs f for every path by name; one that this machine lacks is skipped by name.
+// eachPath runs f for every path by name. A path that this machine lacks is skipped by name.
 func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	have := map[string]*Path{}
 	for _, p := range Paths() {
@@ -60,7 +60,7 @@ func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	}
 }
 
-// TestAllPaths: every path that this machine runs is one that the tests go through.
+// TestAllPaths: every path that this machine runs is in the list that the tests go through.
 func TestAllPaths(t *testing.T) {
 	for _, p := range Paths() {
 		if !slices.Contains(AllPaths(), p.Name) {
@@ -91,50 +91,61 @@ func TestTile(t *testing.T) {
 			for _, shape := range []struct{ k, taps, tiles int }{{1, 1, 1}, {2, 3, 2}, {4, 9, 3}, {16, 1, 1}, {5, 49, 2}} {
 				for _, acc := range []int64{0, 1} {
 					for _, offset := range []int{0, 1, 5} {
-						t.Run(fmt.Sprintf("%dx%d k%d taps%d tiles%d acc%d at%d", tile.Rows, tile.Block, 4*shape.k, shape.taps, shape.tiles, acc, offset), func(t *testing.T) {
-							inner, pixels := 4*shape.k, 40
-							x := values(1, pixels*inner, offset)
-							b := values(2, shape.taps*inner*tile.Block, offset+1)
-							y, check := guarded(pixels*tile.Block, offset+2)
-							copy(y, values(3, len(y), 0))
-							before := append([]float32(nil), y...)
-							want := append([]float32(nil), y...)
-							var in, out []int32
-							var taps []int64
-							for i := range tile.Rows * shape.tiles {
-								in = append(in, int32(4*inner*(i*7%20)))
-								out = append(out, int32(4*tile.Block*(i%(pixels-1))))
-							}
-							last := len(in) - 1 // a tail that names its last row again
-							in[last], out[last] = in[last-1], out[last-1]
-							for n := range shape.taps {
-								taps = append(taps, int64(4*inner*(n%20)), int64(4*n*inner*tile.Block))
-							}
-							seen := map[int32]bool{}
-							for i := range in {
-								if seen[out[i]] {
-									continue // written once, from what was there before
+						t.Run(
+							fmt.Sprintf("%dx%d k%d taps%d tiles%d acc%d at%d", tile.Rows, tile.Block, 4*shape.k,
+								shape.taps, shape.tiles, acc, offset),
+							func(t *testing.T) {
+								inner, pixels := 4*shape.k, 40
+								x := values(1, pixels*inner, offset)
+								b := values(2, shape.taps*inner*tile.Block, offset+1)
+								y, check := guarded(pixels*tile.Block, offset+2)
+								copy(y, values(3, len(y), 0))
+								before := append([]float32(nil), y...)
+								want := append([]float32(nil), y...)
+								var in, out []int32
+								var taps []int64
+								for i := range tile.Rows * shape.tiles {
+									in = append(in, int32(4*inner*(i*7%20)))
+									out = append(out, int32(4*tile.Block*(i%(pixels-1))))
 								}
-								seen[out[i]] = true
-								for j := range tile.Block {
-									var s float64
-									for n := range shape.taps {
-										for k := range inner {
-											s += float64(x[int(in[i])/4+int(taps[2*n])/4+k]) * float64(b[int(taps[2*n+1])/4+k*tile.Block+j])
+								// A tail names its last row again.
+								last := len(in) - 1
+								in[last], out[last] = in[last-1], out[last-1]
+								for n := range shape.taps {
+									taps = append(taps, int64(4*inner*(n%20)), int64(4*n*inner*tile.Block))
+								}
+								seen := map[int32]bool{}
+								for i := range in {
+									if seen[out[i]] {
+										// The row is written once, from what was there before.
+										continue
+									}
+									seen[out[i]] = true
+									for j := range tile.Block {
+										var s float64
+										for n := range shape.taps {
+											for k := range inner {
+												s += float64(x[int(in[i])/4+int(taps[2*n])/4+k]) * float64(
+													b[int(taps[2*n+1])/4+k*tile.Block+j])
+											}
+										}
+										at := int(out[i])/4 + j
+										want[at] = float32(s)
+										if acc != 0 {
+											want[at] += before[at]
 										}
 									}
-									at := int(out[i])/4 + j
-									want[at] = float32(s)
-									if acc != 0 {
-										want[at] += before[at]
-									}
 								}
-							}
-							tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: int64(shape.tiles), Taps: &taps[0], NTaps: int64(shape.taps),
-								K: int64(shape.k), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc})
-							same(t, "y", y, want, float64(shape.taps*inner))
-							check(t)
-						})
+								tile.Run(
+									&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0],
+										Tiles: int64(shape.tiles), Taps: &taps[0], NTaps: int64(shape.taps),
+										K: int64(shape.k), B: unsafe.Pointer(&b[0]),
+										Y: unsafe.Pointer(&y[0]), Acc: acc},
+								)
+								same(t, "y", y, want, float64(shape.taps*inner))
+								check(t)
+							},
+						)
 					}
 				}
 			}
@@ -171,8 +182,12 @@ func TestGrad(t *testing.T) {
 									want[r*stride+j] = float32(s)
 								}
 							}
-							g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: int64(n), DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]),
-								RowStride: int64(4 * stride), Acc: acc, Tiles: int64(tiles)})
+							g.Run(
+								&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0],
+									N: int64(n), DY: unsafe.Pointer(&dy[0]),
+									DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * stride), Acc: acc,
+									Tiles: int64(tiles)},
+							)
 							same(t, "dw", dw, want, float64(n))
 							check(t)
 						})
@@ -194,7 +209,7 @@ func TestChannels(t *testing.T) {
 					x, dy, residual := values(1, n, offset), values(2, n, offset+1), values(3, n, 0)
 					a, b, c := values(4, ch, 1), values(5, ch, 2), values(6, ch, 3)
 					what := fmt.Sprintf("%d rows of %d at %d", rows, ch, offset)
-					// pair runs the routine of both paths on outputs of their own
+					// pair runs the routine of both paths, each on its own output.
 					pair := func(name string, size int, run func(p *Path, out []float32)) {
 						t.Helper()
 						got, check := guarded(size, offset)
@@ -212,25 +227,43 @@ func TestChannels(t *testing.T) {
 							scale, shift = nil, nil
 						}
 						pair("Normalise", n, func(p *Path, out []float32) {
-							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+							p.Normalise(
+								NormaliseArgs{Y: Float32s(out), X: Float32s(x), Channels: ch,
+									Affine: Affine{c, a, b}, ReLU: sign},
+							)
 						})
 						pair("Normalise+residual", n, func(p *Path, out []float32) {
-							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Residual: Float32s(residual), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+							p.Normalise(
+								NormaliseArgs{Y: Float32s(out), X: Float32s(x),
+									Residual: Float32s(residual), Channels: ch, Affine: Affine{c, a, b},
+									ReLU: sign},
+							)
 						})
 						pair("GradSums", 2*ch, func(p *Path, out []float32) {
-							p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
+							p.GradSums(
+								GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch,
+									Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]},
+							)
 						})
 						pair("GradInput", n, func(p *Path, out []float32) {
-							p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
+							p.GradInput(
+								GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(x),
+									Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b,
+									C: c},
+							)
 						})
 					}
 					pair("Normalise in place", n, func(p *Path, out []float32) {
 						copy(out, x)
-						p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(out), Channels: ch, Affine: Affine{c, a, b}, ReLU: true})
+						p.Normalise(
+							NormaliseArgs{Y: Float32s(out), X: Float32s(out), Channels: ch, Affine: Affine{c, a, b}, ReLU: true})
 					})
 					pair("GradInput in place", n, func(p *Path, out []float32) {
 						copy(out, dy)
-						p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{a, b, c}, A: a, B: b, C: c})
+						p.GradInput(
+							GradInputArgs{DX: Float32s(out), DY: Float32s(out), X: Float32s(x),
+								Channels: ch, Affine: Affine{a, b, c}, A: a, B: b, C: c},
+						)
 					})
 				}
 			}
@@ -280,7 +313,7 @@ func TestVectors(t *testing.T) {
 	})
 }
 
-// TestExponential holds ExpSum to 2e-6 of math.Exp over its range, and to its edges.
+// TestExponential: ExpSum is within 2e-6 of math.Exp over its range, and right at the edges.
 func TestExponential(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		var x []float32
@@ -315,7 +348,8 @@ func TestTranspose(t *testing.T) {
 				for r := range rows {
 					for c := range cols {
 						if dst[c*(rows+5)+r] != src[r*(cols+3)+c] {
-							t.Fatalf("%dx%d: row %d, column %d is %v, want %v", rows, cols, r, c, dst[c*(rows+5)+r], src[r*(cols+3)+c])
+							t.Fatalf("%dx%d: row %d, column %d is %v, want %v", rows, cols, r, c, dst[c*(rows+5)+r],
+								src[r*(cols+3)+c])
 						}
 					}
 				}
@@ -325,7 +359,7 @@ func TestTranspose(t *testing.T) {
 	})
 }
 
-// TestNaNs: a NaN must not be lost, wherever it lies, or a run that diverged would look well.
+// TestNaNs: no routine may lose a NaN, wherever it lies. A run that diverged would look well.
 func TestNaNs(t *testing.T) {
 	isNaN := func(v float32) bool { return v != v }
 	eachPath(t, func(t *testing.T, p *Path) {
@@ -374,11 +408,11 @@ func TestNaNs(t *testing.T) {
 	})
 }
 
-// everything is the results of all routines, as one list, with operands `offset` floats behind an
-// aligned address; n floats go through the routines that have no rows.
+// everything is the results of all routines, as one list. Operands lie `offset` floats after an
+// aligned address. n floats go through the routines that have no rows.
 func everything(p *Path, n, offset int) []float32 {
 	const ch, pixels, whole = 64, 16, 1024
-	// at is the same values, `by` floats further for each offset
+	// at is the same values, `by` floats further for each offset.
 	at := func(seed, n, by int) []float32 {
 		moved := make([]float32, n+17*by)[offset*by:][:n]
 		copy(moved, values(seed, n, 0))
@@ -399,19 +433,34 @@ func everything(p *Path, n, offset int) []float32 {
 	result(ch, func(out []float32) { p.Sums(Float32s(rows), ch, out) })
 	result(ch, func(out []float32) { p.Squares(Float32s(rows), ch, f, out) })
 	result(whole, func(out []float32) {
-		p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(rows), Residual: Float32s(dy), Channels: ch, Affine: Affine{f, f, f}, ReLU: true})
+		p.Normalise(
+			NormaliseArgs{Y: Float32s(out), X: Float32s(rows), Residual: Float32s(dy), Channels: ch,
+				Affine: Affine{f, f, f}, ReLU: true},
+		)
 	})
 	result(2*ch, func(out []float32) {
-		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, Sum: out[:ch], Dot: out[ch:]})
+		p.GradSums(
+			GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f},
+				Sum: out[:ch], Dot: out[ch:]},
+		)
 	})
 	result(2*ch, func(out []float32) {
-		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, Sum: out[:ch], Dot: out[ch:]})
+		p.GradSums(
+			GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f},
+				Sum: out[:ch], Dot: out[ch:]},
+		)
 	})
 	result(whole, func(out []float32) {
-		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, A: f, B: f, C: f})
+		p.GradInput(
+			GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch,
+				Affine: Affine{f, f, f}, A: f, B: f, C: f},
+		)
 	})
 	result(whole, func(out []float32) {
-		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, A: f, B: f, C: f})
+		p.GradInput(
+			GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch,
+				Affine: Affine{Mean: f}, A: f, B: f, C: f},
+		)
 	})
 	for _, tile := range p.Tiles {
 		in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
@@ -430,8 +479,11 @@ func everything(p *Path, n, offset int) []float32 {
 			pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
 		}
 		result(ch*g.Block, func(out []float32) {
-			g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
-				RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+			g.Run(
+				&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels,
+					DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
+					RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)},
+			)
 		})
 	}
 	for _, f := range []struct {
@@ -439,7 +491,10 @@ func everything(p *Path, n, offset int) []float32 {
 		run     func(*Transform)
 	}{{6, 6, p.Winograd.Input}, {6, 4, p.Winograd.Output}, {3, 6, p.Winograd.Weights}, {4, 6, p.Winograd.OutputGrad}, {6, 3, p.Winograd.WeightsGrad}} {
 		result(16*f.out*f.out, func(out []float32) {
-			f.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&out[0]), SrcRow: int64(64 * f.in), SrcCol: 64, DstRow: int64(64 * f.out), DstCol: 64, N: 1})
+			f.run(
+				&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&out[0]), SrcRow: int64(64 * f.in),
+					SrcCol: 64, DstRow: int64(64 * f.out), DstCol: 64, N: 1},
+			)
 		})
 	}
 	return got
@@ -459,9 +514,9 @@ func TestAddressDoesNotMatter(t *testing.T) {
 	})
 }
 
-// TestNEONRoundsLikeAVX2: the two add in the same order, so that they give the same bits. No
-// machine runs both, so each is held to the same checksum. Whoever changes the order of both on
-// purpose puts the new one here.
+// TestNEONRoundsLikeAVX2: the two add in the same order, so they give the same bits. No machine
+// runs both, so each is compared with the same checksum. Whoever changes the order of both on
+// purpose puts the new checksum here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0x99cfeee9266edc5
 	tested := false
@@ -471,7 +526,8 @@ func TestNEONRoundsLikeAVX2(t *testing.T) {
 		}
 		tested = true
 		sum := fnv.New64a()
-		for _, v := range everything(p, 1024, 0) { // whole blocks: the rest is Go's, whose math.Exp is another on each machine
+		// Only whole blocks: Go does the rest, and its math.Exp differs between machines.
+		for _, v := range everything(p, 1024, 0) {
 			binary.Write(sum, binary.LittleEndian, v)
 		}
 		if sum.Sum64() != want {
@@ -506,7 +562,8 @@ func BenchmarkTile(b *testing.B) {
 		for _, tile := range p.Tiles {
 			b.Run(fmt.Sprintf("%s/%dx%d", p.Name, tile.Rows, tile.Block), func(b *testing.B) {
 				const inner, tiles, taps = 64, 16, 9
-				x, y, w := values(1, 200*inner, 0), make([]float32, tile.Rows*tiles*tile.Block), values(2, taps*inner*tile.Block, 0)
+				x, y, w := values(1, 200*inner, 0), make([]float32, tile.Rows*tiles*tile.Block), values(2,
+					taps*inner*tile.Block, 0)
 				var in, out []int32
 				list := make([]int64, 2*taps)
 				for i := range tile.Rows * tiles {
@@ -515,7 +572,9 @@ func BenchmarkTile(b *testing.B) {
 				for n := range taps {
 					list[2*n], list[2*n+1] = int64(4*inner*n), int64(4*n*inner*tile.Block)
 				}
-				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0], NTaps: taps, K: inner / 4, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
+				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles,
+					Taps: &list[0], NTaps: taps, K: inner / 4, B: unsafe.Pointer(&w[0]),
+					Y: unsafe.Pointer(&y[0])}
 				for b.Loop() {
 					tile.Run(a)
 				}
@@ -536,7 +595,9 @@ func BenchmarkGrad(b *testing.B) {
 				for i := range n {
 					pixels = append(pixels, int32(i*64*4), int32(i*g.Block*4))
 				}
-				a := &GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: n, DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Acc: 1, Tiles: int64(64 / g.Rows)}
+				a := &GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: n,
+					DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]),
+					RowStride: int64(4 * g.Block), Acc: 1, Tiles: int64(64 / g.Rows)}
 				for b.Loop() {
 					g.Run(a)
 				}
@@ -575,8 +636,8 @@ func BenchmarkChannels(b *testing.B) {
 	}
 }
 
-// A convolution made of the transforms must be the convolution; each transform must agree with its
-// matrix, at any distance between places.
+// TestWinograd: a convolution made of the transforms must be the convolution. Each transform must
+// agree with its matrix, at any distance between places.
 func TestWinograd(t *testing.T) {
 	plain := portableWinograd()
 	eachPath(t, func(t *testing.T, p *Path) {
@@ -598,8 +659,12 @@ func TestWinograd(t *testing.T) {
 						run func(*Transform)
 						dst []float32
 					}{{f.got, got}, {f.want, want}} {
-						side.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&side.dst[0]), SrcRow: int64(4 * (f.in*ch + 5)), SrcCol: int64(4 * ch), SrcStep: 64,
-							DstRow: 64, DstCol: int64(64 * f.out), DstStep: int64(64 * f.out * f.out), N: int64(groups)})
+						side.run(
+							&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&side.dst[0]),
+								SrcRow: int64(4 * (f.in*ch + 5)), SrcCol: int64(4 * ch), SrcStep: 64, DstRow: 64,
+								DstCol: int64(64 * f.out), DstStep: int64(64 * f.out * f.out),
+								N: int64(groups)},
+						)
 					}
 					same(t, "transform", got, want, 50)
 					check(t)
@@ -612,7 +677,8 @@ func TestWinograd(t *testing.T) {
 // TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to
 // even.
 func TestBFloat16Conversions(t *testing.T) {
-	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
+	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)),
+		1e-45, math.MaxFloat32, float32(math.NaN()))
 	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours
 		inputs = append(inputs, math.Float32frombits(bits))
 	}
@@ -632,7 +698,8 @@ func TestBFloat16Conversions(t *testing.T) {
 			widen(plain, want[len(inputs)-n:])
 			for i, w := range want[len(inputs)-n:] {
 				if got[i] != w || math.Float32bits(back[i]) != math.Float32bits(plain[i]) {
-					t.Fatalf("value %d of %d: %v narrows to %04x, want %04x, which widens to %v", i, n, inputs[len(inputs)-n+i], got[i], w, back[i])
+					t.Fatalf("value %d of %d: %v narrows to %04x, want %04x, which widens to %v", i, n,
+						inputs[len(inputs)-n+i], got[i], w, back[i])
 				}
 			}
 			if got[n] != 7 || back[n] != 7 {
@@ -691,13 +758,18 @@ func TestChannelsBFloat16(t *testing.T) {
 						p.Normalise(NormaliseArgs{Y: out, X: x, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
 					})
 					rowwise("Normalise+residual", func(p *Path, out Values) {
-						p.Normalise(NormaliseArgs{Y: out, X: x, Residual: residual, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+						p.Normalise(
+							NormaliseArgs{Y: out, X: x, Residual: residual, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
 					})
 					sums("GradSums", func(p *Path, out []float32) {
-						p.GradSums(GradSumsArgs{DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
+						p.GradSums(
+							GradSumsArgs{DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift},
+								Sum: out[:ch], Dot: out[ch:]},
+						)
 					})
 					rowwise("GradInput", func(p *Path, out Values) {
-						p.GradInput(GradInputArgs{DX: out, DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
+						p.GradInput(
+							GradInputArgs{DX: out, DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
 					})
 				}
 			}
@@ -727,7 +799,9 @@ func TestPairs(t *testing.T) {
 						y[i], yh[i] = 1, 0x3f80
 					}
 					in, out := make([]int32, tile.Rows), make([]int32, tile.Rows)
-					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps, K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc, BF16: bf16}
+					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps,
+						K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]),
+						Acc: acc, BF16: bf16}
 					size := int32(4)
 					if bf16 != 0 {
 						a.Y, size = unsafe.Pointer(&yh[0]), 2
@@ -755,7 +829,8 @@ func TestPairs(t *testing.T) {
 								got, tolerance = math.Float32frombits(uint32(yh[r*tile.Block+j])<<16), 0.01*math.Abs(want)+1e-4
 							}
 							if math.Abs(float64(got)-want) > tolerance {
-								t.Fatalf("%dx%d, %d channels, acc %d, bf16 %d: row %d, output %d is %v, want %v", tile.Rows, tile.Block, inner, acc, bf16, r, j, got, want)
+								t.Fatalf("%dx%d, %d channels, acc %d, bf16 %d: row %d, output %d is %v, want %v",
+									tile.Rows, tile.Block, inner, acc, bf16, r, j, got, want)
 							}
 						}
 					}
@@ -770,7 +845,8 @@ func TestPairGrads(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		for i, g := range p.PairGrads {
 			if g.Block != p.Grads[i].Block || g.Rows != p.Grads[i].Rows {
-				t.Errorf("gradient tile %d is %dx%d, and %dx%d for float32", i, g.Rows, g.Block, p.Grads[i].Rows, p.Grads[i].Block)
+				t.Errorf("gradient tile %d is %dx%d, and %dx%d for float32", i, g.Rows, g.Block, p.Grads[i].Rows,
+					p.Grads[i].Block)
 			}
 			const pixels, ch = 20, 48
 			x, dy := make([]uint16, pixels*ch), make([]uint16, pixels*g.Block)
@@ -794,13 +870,18 @@ func TestPairGrads(t *testing.T) {
 					var s float64
 					for i := range pixels {
 						if in[i] >= 0 {
-							s += float64(math.Float32frombits(uint32(x[int(in[i])+r])<<16)) * float64(math.Float32frombits(uint32(dy[int(out[i])+j])<<16))
+							s += float64(math.Float32frombits(uint32(x[int(in[i])+r])<<16)) * float64(
+								math.Float32frombits(uint32(dy[int(out[i])+j])<<16))
 						}
 					}
 					want[r*g.Block+j] = float32(s)
 				}
 			}
-			g.Run(&GradArgs{X: unsafe.Pointer(&inputs[0]), Pixels: &list[0], N: pixels / 2, DY: unsafe.Pointer(&gradients[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+			g.Run(
+				&GradArgs{X: unsafe.Pointer(&inputs[0]), Pixels: &list[0], N: pixels / 2,
+					DY: unsafe.Pointer(&gradients[0]), DW: unsafe.Pointer(&dw[0]),
+					RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)},
+			)
 			same(t, fmt.Sprintf("%dx%d", g.Rows, g.Block), dw, want, pixels)
 			check(t)
 		}
@@ -828,7 +909,8 @@ func TestGather(t *testing.T) {
 					runs[1](want, pitch, BFloat16s(src), offsets, width)
 					for i := range want {
 						if math.Float32bits(dst[i]) != math.Float32bits(want[i]) {
-							t.Fatalf("%s of %d rows of %d: value %d is %x, want %x", name, rows, width, i, math.Float32bits(dst[i]), math.Float32bits(want[i]))
+							t.Fatalf("%s of %d rows of %d: value %d is %x, want %x", name, rows, width, i,
+								math.Float32bits(dst[i]), math.Float32bits(want[i]))
 						}
 					}
 					check(t)
@@ -843,7 +925,8 @@ func BenchmarkPairs(b *testing.B) {
 		for _, tile := range p.Pairs {
 			b.Run(fmt.Sprintf("%s/%dx%d", p.Name, tile.Rows, tile.Block), func(b *testing.B) {
 				const inner, tiles, taps = 64, 16, 9
-				x, w, y := make([]uint16, 200*inner), make([]uint16, taps*inner*tile.Block), make([]float32, tile.Rows*tiles*tile.Block)
+				x, w, y := make([]uint16, 200*inner), make([]uint16, taps*inner*tile.Block), make([]float32,
+					tile.Rows*tiles*tile.Block)
 				narrow(x, values(1, len(x), 0))
 				narrow(w, values(2, len(w), 0))
 				var in, out []int32
@@ -854,7 +937,9 @@ func BenchmarkPairs(b *testing.B) {
 				for n := range taps {
 					list[2*n], list[2*n+1] = int64(2*inner*n), int64(2*n*inner*tile.Block)
 				}
-				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0], NTaps: taps, K: inner / 8, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
+				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles,
+					Taps: &list[0], NTaps: taps, K: inner / 8, B: unsafe.Pointer(&w[0]),
+					Y: unsafe.Pointer(&y[0])}
 				for b.Loop() {
 					tile.Run(a)
 				}
@@ -874,8 +959,9 @@ func BenchmarkWinograd(b *testing.B) {
 			b.Run(p.Name+"/"+f.name, func(b *testing.B) {
 				const ch = 64
 				src, dst := values(1, f.in*f.in*ch, 0), make([]float32, f.out*f.out*ch)
-				a := &Transform{Src: unsafe.Pointer(&src[0]), Dst: unsafe.Pointer(&dst[0]), SrcRow: int64(4 * f.in * ch), SrcCol: 4 * ch, SrcStep: 64,
-					DstRow: int64(4 * f.out * ch), DstCol: 4 * ch, DstStep: 64, N: ch / 16}
+				a := &Transform{Src: unsafe.Pointer(&src[0]), Dst: unsafe.Pointer(&dst[0]),
+					SrcRow: int64(4 * f.in * ch), SrcCol: 4 * ch, SrcStep: 64, DstRow: int64(4 * f.out * ch),
+					DstCol: 4 * ch, DstStep: 64, N: ch / 16}
 				b.SetBytes(int64(4 * (len(src) + len(dst))))
 				for b.Loop() {
 					f.run(a)

@@ -1,13 +1,14 @@
 package main
 
-// transform is one of Winograd's five: T X T', where X holds in x in vectors and the result out x out. All five are the same two passes, with
-// another T: along the rows of X, through the stack, then along its columns. A T is a function from `in` registers to `out` results, because its
-// zeros, ones and shared sums are where the speed is; the registers that it may use beside them are its temporaries.
+// transform is one of Winograd's five: T X T'. X holds in x in vectors, the result out x out. All
+// five are the same two passes with another T: along the rows of X, through the stack, then along
+// its columns. A T is a function from `in` registers to `out` results, because its zeros, ones and
+// shared sums make the speed. It may use further registers, its temporaries.
 type transform struct {
 	name, doc string
 	in, out   int
 	constants []float64
-	// apply leaves result i in the register that it gives to store; d and t may be overwritten. k holds the constants.
+	// apply gives result i to store in a register. It may overwrite d and t. k holds the constants.
 	apply func(a *assembler, d, t, k []vector, store func(i int, r vector))
 }
 
@@ -124,14 +125,15 @@ var transforms = []transform{
 	},
 }
 
-// winograd writes a transform. A group of 16 floats is made in four pieces.
+// winograd writes a transform. Four pieces make a group of 16 floats.
 func (a *assembler) winograd(f transform) {
 	name := f.name + "NEON"
 	a.table(name+"Constants", f.constants)
 	src, dst, srcStep, dstStep, n, p := general[0], general[1], general[2], general[3], general[4], general[5]
 	srcRow, dstCol, srcCol, dstRow := general[6], general[7], general[8:13], general[13:18]
 	block := general[22]
-	a.functionWithFrame("0", f.in*f.out*vectorBytes+frameStart, name, name+" transforms groups of 16 channels "+f.doc+"; see Transform.", "a *uintptr", block)
+	a.functionWithFrame("0", f.in*f.out*vectorBytes+frameStart, name,
+		name+" transforms groups of 16 channels "+f.doc+"; see Transform.", "a *uintptr", block)
 	a.words(block, 0, []register{src, dst, srcRow, srcCol[0], srcStep, dstRow[0], dstCol, dstStep, n})
 	for i := 1; i < 5; i++ { // srcCol[i] is i+1 times the distance
 		a.op("ADD", srcCol[0], srcCol[i-1], srcCol[i])
