@@ -191,7 +191,9 @@ func (s isa) grad(rows, vectors int, p products) {
 	TEXT(name, 0, "func(a *uintptr)")
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s is Grad.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
-	a, x, pixel, count, dy, dw, stride, acc, tiles, from, to, pixels, n := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10], general[11], general[13]
+	a, x, pixel, count, dy, dw := general[0], general[1], general[2], general[3], general[4], general[5]
+	stride, acc, tiles, from := general[6], general[7], general[8], general[9]
+	to, pixels, n := general[10], general[11], general[13]
 	loadArgument(a)
 	for i, r := range []reg.GPPhysical{x, pixels, n, dy, dw, stride, acc, tiles} {
 		MOVQ(Mem{Base: a, Disp: 8 * i}, r)

@@ -61,7 +61,8 @@ func (s isa) reluGrad() {
 // is replaced by the sum of both: that is NaN.
 func (s isa) larger() {
 	y, x, n := general[0], general[1], general[2]
-	routine("larger"+s.name, "larger"+s.name+" is y = max(y, x), a NaN in either stays: y, x; blocks.", []reg.GPPhysical{y, x}, n)
+	routine("larger"+s.name, "larger"+s.name+" is y = max(y, x), a NaN in either stays: y, x; blocks.",
+		[]reg.GPPhysical{y, x}, n)
 	s.run(n, []reg.GPPhysical{y, x}, func(i, disp int) {
 		a, b, sum := s.vec[4*i%16], s.vec[4*i%16+1], s.vec[4*i%16+2]
 		VMOVUPS(Mem{Base: y, Disp: disp}, a)
@@ -137,12 +138,9 @@ func transpose() {
 	dst, ds, src, ss, n, step, p := general[0], general[1], general[2], general[3], general[4], general[5], general[6]
 	routine(
 		"transpose8",
-		"transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.",
-		[]reg.GPPhysical{dst, src},
-		ds,
-		ss,
-		n,
-	)
+		"transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the "+
+			"target: dst, src; dst stride, src stride, n.",
+		[]reg.GPPhysical{dst, src}, ds, ss, n)
 	MOVQ(ds, step)
 	SHLQ(Imm(3), step)
 	next := each("block", n)

@@ -93,7 +93,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4, out: 6, constants: []float64{4, 2, 8},
+		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4,
+		out: 6, constants: []float64{4, 2, 8},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			store(0, d[0])
 			store(5, d[3])
@@ -147,8 +148,8 @@ func (s isa) winograd(f transform) {
 	src, dst, srcStep, dstStep := general[0], general[1], general[2], general[3]
 	n, p, between := general[4], general[5], general[6]
 	srcRow, dstCol := general[7], general[8]
-	srcCol, dstRow := stride{1: general[9], 3: general[10], 5: general[11]}, stride{1: general[12], 3: general[13],
-		5: general[14]}
+	srcCol := stride{1: general[9], 3: general[10], 5: general[11]}
+	dstRow := stride{1: general[12], 3: general[13], 5: general[14]}
 	frame := AllocLocal(f.in*f.out*s.bytes() + 64)
 	loadArgument(p)
 	for i, r := range []reg.GPPhysical{src, dst, srcRow, srcCol[1], srcStep, dstRow[1], dstCol, dstStep, n} {

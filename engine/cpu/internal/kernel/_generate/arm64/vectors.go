@@ -76,11 +76,8 @@ func (a *assembler) claim() {
 	dx, g, x, best, n := general[0], general[1], general[2], general[3], general[4]
 	a.routine("claimNEON", "claimNEON is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.",
 		[]register{dx, g, x, best}, n)
-	to, gv, xv, bv := vectors(0, vectorsEach), vectors(vectorsEach, vectorsEach), vectors(2*vectorsEach,
-		vectorsEach), vectors(
-		3*vectorsEach,
-		vectorsEach,
-	)
+	to, gv := vectors(0, vectorsEach), vectors(vectorsEach, vectorsEach)
+	xv, bv := vectors(2*vectorsEach, vectorsEach), vectors(3*vectorsEach, vectorsEach)
 	a.run(n, []register{dx, g, x, best}, func() {
 		a.load(place{x, 0}, xv...)
 		a.load(place{best, 0}, bv...)
@@ -128,12 +125,9 @@ func (a *assembler) transpose() {
 	dst, ds, src, ss, n, p := general[0], general[1], general[2], general[3], general[4], general[5]
 	a.routine(
 		"transpose8NEON",
-		"transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.",
-		[]register{dst, src},
-		ds,
-		ss,
-		n,
-	)
+		"transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the "+
+			"target: dst, src; dst stride, src stride, n.",
+		[]register{dst, src}, ds, ss, n)
 	row := func(r int) []vector { return vectors(2*r, 2) }
 	pair := vectors(16, 4)
 	next := a.each("block", n)

@@ -85,7 +85,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4, out: 6, constants: []float64{4, 2, 8},
+		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4,
+		out: 6, constants: []float64{4, 2, 8},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			store(0, d[0])
 			store(5, d[3])
