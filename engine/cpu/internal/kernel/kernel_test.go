@@ -123,7 +123,8 @@ func TestTile(t *testing.T) {
 									var s float64
 									for n := range shape.taps {
 										for k := range inner {
-											s += float64(x[int(in[i])/4+int(taps[2*n])/4+k]) * float64(b[int(taps[2*n+1])/4+k*tile.Block+j])
+											xv, bv := x[int(in[i])/4+int(taps[2*n])/4+k], b[int(taps[2*n+1])/4+k*tile.Block+j]
+											s += float64(xv) * float64(bv)
 										}
 									}
 									at := int(out[i])/4 + j
@@ -838,7 +839,9 @@ func TestPairGrads(t *testing.T) {
 					var s float64
 					for i := range pixels {
 						if in[i] >= 0 {
-							s += float64(math.Float32frombits(uint32(x[int(in[i])+r])<<16)) * float64(math.Float32frombits(uint32(dy[int(out[i])+j])<<16))
+							xv := math.Float32frombits(uint32(x[int(in[i])+r]) << 16)
+							dyv := math.Float32frombits(uint32(dy[int(out[i])+j]) << 16)
+							s += float64(xv) * float64(dyv)
 						}
 					}
 					want[r*g.Block+j] = float32(s)

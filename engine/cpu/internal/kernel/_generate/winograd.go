@@ -23,7 +23,8 @@ type transform struct {
 // The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, CVPR 2016).
 var transforms = []transform{
 	{
-		name: "winogradInput", doc: "of 6x6 inputs", in: 6, out: 6, constants: []float64{4, 5, 2},
+		name: "winogradInput", doc: "of 6x6 inputs",
+		in: 6, out: 6, constants: []float64{4, 5, 2},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VMOVAPS(d[4], t[0]) // 4 d0 - 5 d2 + d4
 			VFNMADD231PS(k[1], d[2], t[0])
@@ -51,7 +52,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs", in: 6, out: 4, constants: []float64{4, 2, 8},
+		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs",
+		in: 6, out: 4, constants: []float64{4, 2, 8},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VADDPS(d[2], d[1], t[0])
 			VSUBPS(d[2], d[1], t[1])
@@ -70,7 +72,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeights", doc: "of 3x3 weights", in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeights", doc: "of 3x3 weights",
+		in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VMULPS(k[0], d[0], t[0])
 			store(0, t[0])
@@ -93,8 +96,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4,
-		out: 6, constants: []float64{4, 2, 8},
+		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput",
+		in: 4, out: 6, constants: []float64{4, 2, 8},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			store(0, d[0])
 			store(5, d[3])
@@ -114,7 +117,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights", in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights",
+		in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VADDPS(d[2], d[1], t[0])
 			VADDPS(d[4], d[3], t[1])
