@@ -117,8 +117,10 @@ func TestPostgres(t *testing.T) {
 	}
 	put(3, vectors.Row{Path: "a'b/é.png", Label: "cat", Vector: []float32{1, 0, 0}},
 		vectors.Row{Path: "c", Vector: []float32{0, 1, 0}})
-	put(3, vectors.Row{Path: "c", Label: "dog", Vector: []float32{0, 0.6, 0.8}}, vectors.Row{Path: "d", Vector: []float32{0, 0, 1}}) // c again
-	rows, err := conn.Query(ctx, `SELECT path || '|' || coalesce(label, 'none') || '|' || embedding::text FROM "my ""vectors""" ORDER BY embedding <=> $1`, pgvector.NewVector([]float32{0, 0.5, 0.9}))
+	put(3, vectors.Row{Path: "c", Label: "dog", Vector: []float32{0, 0.6, 0.8}}, // c again
+		vectors.Row{Path: "d", Vector: []float32{0, 0, 1}})
+	rows, err := conn.Query(ctx, `SELECT path || '|' || coalesce(label, 'none') || '|' || embedding::text
+		FROM "my ""vectors""" ORDER BY embedding <=> $1`, pgvector.NewVector([]float32{0, 0.5, 0.9}))
 	if err != nil {
 		t.Fatal(err)
 	}
