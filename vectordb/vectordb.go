@@ -33,10 +33,10 @@ func Check(address string) error {
 // Open connects to a database. If there is no table or collection for vectors of dim numbers yet,
 // Open makes it:
 //
-//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path
-//     (the primary key), label and embedding, a vector(dim) of pgvector; the extension is created where
-//     the user may. Other parameters are PostgreSQL's own, such as sslmode; what is left out comes from
-//     the environment, as for psql.
+//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns
+//     path (the primary key), label and embedding, a vector(dim) of pgvector. Open creates the
+//     extension if the user may. Other parameters are PostgreSQL's own, such as sslmode. The
+//     environment gives the missing parts, as for psql.
 //   - qdrant://:apikey@host:6333/collection?tls=true: a collection with cosine distance; each point's
 //     payload has path and label. The key and tls may be left out. The port is that of REST.
 //

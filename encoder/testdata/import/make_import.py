@@ -196,8 +196,8 @@ def main():
         sides = {"query": query, "key": key}
         cases.append(dict(file=name, policy=policy, size=SIZE, sides={s: features(n, policy) for s, n in sides.items() if n is not None}, **want))
 
-    # MoCo v2 as main_moco.py saves it: DistributedDataParallel's module., both encoders, the queue and the
-    # optimizer; here with the script's arguments too.
+    # MoCo v2 as main_moco.py saves it: DistributedDataParallel's module., both encoders, the queue and
+    # the optimizer; here with the script's arguments too.
     q, k = network(1, head="mlp"), network(2, head="mlp")
     optimizer = torch.optim.SGD(q.parameters(), 0.03, momentum=0.9)
     q.train()
@@ -224,7 +224,8 @@ def main():
     state = collections.OrderedDict((n, v.half() if v.is_floating_point() else v) for n, v in state.items())
     case("lightly_half.ckpt", q, k, "v1", {"epoch": 3, "global_step": 99, "state_dict": state}, True, kind="lightly", arch="resnet18", stem="imagenet", head="none")
 
-    # solo-learn: bottlenecks, a stem for small images, a classifier and a projector beside the backbone.
+    # solo-learn: bottlenecks, a stem for small images, and a classifier and a projector beside the
+    # backbone.
     q = network(7, arch="resnet50", width=1 / 32, cifar=True).half().float()
     state = prefixed("backbone.", q)
     state.update({"classifier.weight": torch.randn(10, 32), "classifier.bias": torch.randn(10), "projector.0.weight": torch.randn(4, 32)})

@@ -137,7 +137,8 @@ type Tile struct {
 
 // TileArgs says where a run of tiles finds its operands. Tile i, row r, output j is
 //
-//	s = sum over taps t, then k < 4*K, of X[In[i*Rows+r] + Taps[2t] + 4k] * B[Taps[2t+1] + 4*(k*Block + j)]
+//	s = sum over taps t, then k < 4*K, of
+//	    X[In[i*Rows+r] + Taps[2t] + 4k] * B[Taps[2t+1] + 4*(k*Block + j)]
 //	Y[Out[i*Rows+r] + 4j] = s, or s + the old value if Acc is not 0
 //
 // with all offsets in bytes. In tiles of Pairs, X and B hold bfloat16, and each 4 bytes of them are

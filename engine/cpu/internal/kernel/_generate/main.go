@@ -14,7 +14,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// isa is an instruction set as the routines see it: how many floats a register holds, and the registers.
+// isa is an instruction set as the routines see it: how many floats a register holds, and the
+// registers.
 type isa struct {
 	name  string
 	lanes int

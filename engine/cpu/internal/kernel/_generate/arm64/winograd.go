@@ -12,7 +12,8 @@ type transform struct {
 	apply func(a *assembler, d, t, k []vector, store func(i int, r vector))
 }
 
-// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, CVPR 2016).
+// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray,
+// CVPR 2016).
 var transforms = []transform{
 	{
 		name: "winogradInput", doc: "of 6x6 inputs",
