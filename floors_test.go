@@ -22,7 +22,7 @@ var floors = map[string]int{
 	".":      4,
 	"recipe": 5, "internal/loader": 5, "internal/report": 5, "internal/bench": 5,
 	"encoder": 6, "choose": 6,
-	"embed":   7, "evaluate": 7, "exchange": 7,
+	"embed": 7, "evaluate": 7, "exchange": 7,
 	"pretrain": 8,
 	"study":    9, "explore": 9, "transfer": 9,
 	"internal/cli": 10,

@@ -12,7 +12,7 @@ type Event = event.Event
 // Start is the first event of a run.
 type Start struct {
 	Images int `json:"images"`
-	// First is the first image of this process: an earlier one has done those before it.
+	// First is the first image that this process embeds. An earlier one has done those before.
 	First    int           `json:"first_image"`
 	Features encoder.Layer `json:"features"` // backbone or head
 	Dim      int           `json:"dim"`      // numbers in a row
@@ -20,7 +20,7 @@ type Start struct {
 	Out      string        `json:"out"`
 }
 
-// Progress tells that a batch is done.
+// Progress is a finished batch.
 type Progress struct {
 	Done            int     `json:"done"` // images read
 	Images          int     `json:"images"`
@@ -45,7 +45,7 @@ type Done struct {
 	BadNames        []string      `json:"bad_names"`         // the first 20 of them
 	ImagesPerSecond float64       `json:"images_per_second"` // in this process
 	Seconds         float64       `json:"seconds"`
-	Interrupted     bool          `json:"interrupted,omitempty"` // then there is no output yet
+	Interrupted     bool          `json:"interrupted,omitempty"` // true: there is no output yet
 }
 
 // MaxBadNames is the number of unreadable images that Done names.

@@ -26,8 +26,8 @@ type ImportOptions struct {
 	Size   int    // of the views, pixels a side; 0: 224 with ImageNet's stem, 32 with CIFAR's
 }
 
-// ImportReport tells how foreign weights were read. Every tensor of the file is in Used or in
-// LeftOut.
+// ImportReport is an account of how foreign weights were read. Every tensor of the file is in Used
+// or in LeftOut.
 type ImportReport struct {
 	Kind    string     `json:"kind"` // origin of the names: MoCo, lightly, solo-learn, or torchvision
 	Prefix  string     `json:"prefix"`

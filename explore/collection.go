@@ -42,7 +42,7 @@ func (c *Collection) Find(name string) (row int, ok bool) {
 	return 0, false
 }
 
-// Ref names an image in an event.
+// Ref is an image by its name, as in an event.
 type Ref struct {
 	Image      string   `json:"image"`                // its path within the data
 	Label      string   `json:"label,omitempty"`      // its class, where there are labels

@@ -62,7 +62,7 @@ type Result struct {
 	Cosine []float64 `json:"cosine,omitempty"`
 	Others float64   `json:"others,omitempty"` // the cosine of different images
 
-	// The result holds for Recipe, Data and Monitor.
+	// The result holds for this recipe, these data and this monitor.
 	Recipe  string `json:"recipe"`
 	Data    string `json:"data"`              // fingerprint of the images
 	Monitor string `json:"monitor,omitempty"` // fingerprints of the images that the accuracy is about

@@ -63,7 +63,7 @@ type Tuned struct {
 	ImagesPerSecond float64 `json:"images_per_second"`
 	Seconds         float64 `json:"seconds"`
 
-	// The result holds for Recipe and the fingerprints of the images.
+	// The result holds for this recipe and for images with these fingerprints.
 	Recipe string `json:"recipe"`
 	Data   string `json:"data"`
 	Test   string `json:"test"`
