@@ -10,18 +10,19 @@ import (
 	"moco/tensor"
 )
 
-// memoryBank learns from a stored feature of every image (Fig. 2b; Wu et al. 2018). The positive key
-// is the image's own, the negatives are a sample of the others, one for all queries of a step. Only
-// the stored feature is averaged, not the encoder: bank[i] = normalise(mix*bank[i] + (1-mix)*v).
+// memoryBank learns from a stored feature of every image (Fig. 2b; Wu et al. 2018). The positive
+// key is the image's own stored feature. The negatives are a sample of the other images' features,
+// and all queries of a step share one sample. Only the stored feature is averaged, not the encoder:
+// bank[i] = normalise(mix*bank[i] + (1-mix)*v).
 type memoryBank struct{ contrastive }
 
-// wholeBank has every stored feature for a key: the non-parametric softmax over all images.
+// wholeBank takes every stored feature as a key: the non-parametric softmax over all images.
 type wholeBank struct{ memoryBank }
 
-// noiseContrast tells each query's own feature from noise that is drawn for that query alone.
+// noiseContrast tells each query's own feature from noise. Each query has noise of its own.
 type noiseContrast struct{ memoryBank }
 
-// newMemoryBank takes a queue of 0 for the whole bank.
+// newMemoryBank reads a queue of 0 as the whole bank.
 func newMemoryBank(r *Recipe) Mechanism {
 	if r.Queue == 0 {
 		return newWholeBank(r)
@@ -56,7 +57,8 @@ func (m memoryBank) check(wrong func(bool, string, ...any)) {
 
 func (m noiseContrast) check(wrong func(bool, string, ...any)) {
 	m.memoryBank.check(wrong)
-	wrong(m.Queue == 0, "queue: nce is a comparison with a sample of noise; give a number of draws, or use loss: softmax for all images")
+	wrong(m.Queue == 0,
+		"queue: nce is a comparison with a sample of noise; give a number of draws, or use loss: softmax for all images")
 	wrong(m.Temperature < 0.02, "t: nce adds up exp(1/t), which float32 cannot hold for t below 0.02; it is %v", m.Temperature)
 }
 
@@ -84,7 +86,7 @@ const (
 	bankZ    = "z"        // nce's constant
 )
 
-// bankVariables declare the bank in each of its precisions.
+// bankVariables has a function for each precision of the bank. It declares the bank's variables.
 var bankVariables = map[string]func(g *builder) *graph.Node{
 	"fp32": func(g *builder) *graph.Node {
 		return g.Variable(bankKeys, float, g.recipe.Images, g.recipe.Encoder.Dim)
@@ -94,10 +96,11 @@ var bankVariables = map[string]func(g *builder) *graph.Node{
 	},
 }
 
-// keepZ is the share of Z that a step keeps, by the recipe's z.
+// keepZ is the share of the old Z that a step keeps, by the recipe's key z.
 var keepZ = map[string]float64{"frozen": 1, "ema": 0.9}
 
-// bankStep is what the three have in common of a step: the encoded batch and its stored features.
+// bankStep is the part of a step that the three mechanisms share: the encoded batch and its stored
+// features.
 type bankStep struct {
 	g             *builder
 	f             *encoder
@@ -122,7 +125,8 @@ func (s *bankStep) end(loss *graph.Node) {
 	g.Assign(s.bank, g.ReplaceRows(s.bank, g.L2Normalise(mixed), s.ids))
 }
 
-// contrast is InfoNCE with some rows of the bank for keys; images are their numbers.
+// contrast is InfoNCE with some rows of the bank as keys. images holds the row numbers: a row's
+// number is its image's.
 func (s *bankStep) contrast(keys, images *graph.Node) *graph.Node {
 	g := s.g
 	c := graph.Contrast{Positive: g.RowDot(s.sharp, s.own), Negatives: g.MatMul(s.sharp, keys, false, true),
@@ -145,17 +149,21 @@ func (m wholeBank) build(g *builder) {
 
 func (m noiseContrast) build(g *builder) {
 	s := m.begin(g)
-	draws := g.draws(g.n * (1 + m.Queue)) // each query's own image, and noise of its own behind it
+	// First comes each query's own image, behind it the query's own noise.
+	draws := g.draws(g.n * (1 + m.Queue))
 	z := g.Variable(bankZ, float, 1)
 	e := graph.Estimate{Similarities: g.GatherDot(s.sharp, s.bank, draws), Z: z, Temperature: m.Temperature, Population: m.Images}
 	e.Z = g.Partition(e, keepZ[m.Z])
 	g.Assign(z, e.Z)
 	loss := g.NCE(e)
-	g.report(graph.Contrast{Positive: g.RowDot(s.sharp, s.own), Negatives: e.Similarities, Temperature: m.Temperature}, s.v, s.own)
+	g.report(
+		graph.Contrast{Positive: g.RowDot(s.sharp, s.own), Negatives: e.Similarities, Temperature: m.Temperature},
+		s.v, s.own)
 	s.end(loss)
 }
 
-// draw fills the sample of a step, uniformly, from the recipe's seed and the step's number alone.
+// draw fills the sample of a step. It is uniform, and follows from the recipe's seed and the step's
+// number alone.
 func (m memoryBank) draw(draws, _ []int32, step int) {
 	random := rng.New(m.Seed, drawStream, uint64(step))
 	for i := range draws {
@@ -165,7 +173,7 @@ func (m memoryBank) draw(draws, _ []int32, step int) {
 
 func (m wholeBank) draw(_, _ []int32, _ int) {}
 
-// draw puts the images' own ids in front of each query's noise.
+// draw puts each image's own id in front of the image's noise.
 func (m noiseContrast) draw(draws, ids []int32, step int) {
 	random := rng.New(m.Seed, drawStream, uint64(step))
 	each := len(draws) / len(ids)
@@ -209,7 +217,7 @@ func (m memoryBank) Stored(s engine.State) (Stored, error) {
 	return &storedBank{keys: keys.Float32s(), dim: m.Encoder.Dim}, nil
 }
 
-// Holds is true within an epoch, which meets no image twice.
+// Holds is true within an epoch. An epoch meets no image twice, so its keys are still there.
 func (b *storedBank) Holds(at Earlier, _ int) bool { return at.SameEpoch }
 
 func (b *storedBank) Key(_ Earlier, _, _ int, id int32) []float32 {

@@ -4,13 +4,14 @@ import (
 	"moco/graph"
 )
 
-// endToEnd learns end to end (Fig. 2a): the keys are the batch's own, made by the same encoder as the
-// queries, and the gradient reaches both. The dictionary is consistent, but as small as the batch.
+// endToEnd learns end to end (Fig. 2a). The keys are the batch's own, one encoder makes both
+// queries and keys, and the gradient reaches both. The dictionary is consistent, but only as large
+// as the batch.
 //
-// With accumulate: A the batch is encoded in A parts, twice: first for the features alone, from which
-// the loss and its gradient with regard to each feature follow; then again part by part, to take that
-// gradient to the weights (gradient caching, Gao et al. 2021). The result is that of the whole batch
-// with bn_splits: A, in the memory of one part.
+// With accumulate: A the batch is encoded in A parts, twice (gradient caching, Gao et al. 2021).
+// The first time makes the features alone; the loss and its gradient with regard to each feature
+// follow from them. The second time takes that gradient to the weights, part by part. The result is
+// that of the whole batch with bn_splits: A, in the memory of one part.
 type endToEnd struct{ contrastive }
 
 func newEndToEnd(r *Recipe) Mechanism { return endToEnd{contrastive{r}} }
@@ -66,7 +67,7 @@ func (m simCLR) build(g *builder) {
 	positive, every := g.RowDot(g.sharpen(z1), z2), g.Concat(ids, ids)
 	var loss *graph.Node
 	for _, half := range []*graph.Node{z1, z2} {
-		// By their ids the view itself and its partner are no negatives.
+		// The ids exclude the view itself and its partner from the negatives.
 		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), z.features, false, true),
 			QueryIDs: ids, KeyIDs: every, Temperature: m.Temperature}
 		if loss == nil {

@@ -11,7 +11,8 @@ import (
 	"moco/nn"
 )
 
-// BenchmarkStep times whole steps of the cifar recipe. With MOCO_PROFILE set it also prints where the time goes.
+// BenchmarkStep times whole steps of the cifar recipe. With MOCO_PROFILE set it also prints where
+// the time goes.
 func BenchmarkStep(b *testing.B) {
 	for _, width := range []float64{0.25, 1} {
 		b.Run(fmt.Sprintf("resnet18-cifar-width-%v", width), func(b *testing.B) {

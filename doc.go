@@ -2,10 +2,10 @@
 // Visual Representation Learning", CVPR 2020), and the root of a library that trains image encoders
 // with it on the CPU.
 //
-// This package is the paper: to see how it learns, start with step.go, which is Algorithm 1. queue.go,
-// batch.go, bank.go and supervised.go are the mechanisms that are compared, network.go has the two
-// encoders with the momentum update, shuffle.go shuffled BN, loss.go the losses, and run.go the step as
-// a program runs it. A Recipe holds the knobs.
+// This package is the paper. To see how it learns, start with step.go: it is Algorithm 1. The
+// mechanisms that the paper compares are in queue.go, batch.go, bank.go and supervised.go.
+// network.go has the two encoders with the momentum update, shuffle.go shuffled BN, loss.go the
+// losses, and run.go the step as a program runs it. A Recipe holds the settings.
 //
 //	recipe := moco.Default()
 //	state := engine.NewState()
@@ -17,8 +17,8 @@
 // Package pretrain does all of that with data, checkpoints and a log; most callers want it, or the
 // command moco. To use a trained encoder, package encoder is enough.
 //
-// The names of variables, "encoder_q." and "encoder_k." before torchvision's names, "queue",
-// "queue_pointer", "queue_ids" and "sgd.", are part of the checkpoint format and stay. Everything
-// random follows from Recipe.Seed: the same recipe, data, binary and processor features give the same
+// Some names of variables are part of the checkpoint format and stay: "encoder_q." and "encoder_k."
+// before torchvision's names, "queue", "queue_pointer", "queue_ids" and "sgd.". Everything random
+// follows from Recipe.Seed: the same recipe, data, binary and processor features give the same
 // bits.
 package moco

@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// notOurFlags are texts outside internal/cli that hold something like a flag of moco and are none, by
-// file: a part of each text, and the reason.
+// notOurFlags lists, by file, the texts outside internal/cli that look like a flag of moco but are
+// not: a part of each text. The comment beside each says why it may stay.
 var notOurFlags = map[string][]string{
 	"pretrain/folder.go": {"# Repeat with: moco train --recipe config"}, // in config.yaml, for people
 }
 
-// TestNoFlagsInLibraries: only internal/cli knows the command's flags. Libraries return errors that a
-// program can ask, and internal/cli/advice.go says what to do about them.
+// TestNoFlagsInLibraries: only internal/cli knows the command's flags. Libraries return errors that
+// a program can ask, and internal/cli/advice.go says what to do about them.
 func TestNoFlagsInLibraries(t *testing.T) {
 	t.Parallel()
 	flag := regexp.MustCompile(`(^|[^-])--[a-zA-Z]`)
@@ -30,8 +30,9 @@ func TestNoFlagsInLibraries(t *testing.T) {
 		}
 		file = filepath.ToSlash(file)
 		if d.IsDir() {
-			// scripts are commands with flags of their own
-			if file == "scripts" || file == "internal/cli" || file == "cmd" || file != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" {
+			// Scripts are commands with flags of their own.
+			if file == "scripts" || file == "internal/cli" || file == "cmd" || file != "." && strings.HasPrefix(d.Name(), ".") ||
+				d.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// floors says where each package lives: it may import only from below. docs/design.md explains why.
+// floors gives each package its floor. A package may import only from the floors below its own.
+// docs/design.md explains why.
 var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "internal/lock": 0, "internal/event": 0, "internal/sys": 0, "engine/cpu/internal/kernel": 0, "internal/jpeg": 0,
 	"weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/atomicfile/volatile": 1,
@@ -35,7 +36,8 @@ func TestFloors(t *testing.T) {
 			return err
 		}
 		file = filepath.ToSlash(file)
-		if d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata") {
+		if d.IsDir() && file != "." &&
+			(strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata") {
 			return fs.SkipDir
 		}
 		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {

@@ -51,15 +51,15 @@ func CompileFeatures(r *Recipe, n int, e engine.Engine, s engine.State) (*Infere
 		Head: p.Output(FeaturesHead).Float32s(), Backbone: p.Output(FeaturesBackbone).Float32s()}, nil
 }
 
-// Keys makes keys as a training step does, and no more: with batch statistics and, for a queue, by
-// the momentum encoder in shuffled order.
+// Keys makes keys as a training step does, without training: with batch statistics and, for a
+// queue, by the momentum encoder in shuffled order.
 type Keys struct {
 	program engine.Program
 	batch   Batch
 }
 
-// CompileKeys makes Keys for batches of n images; its variables live in s, a training step's state.
-// A classifier has none: nil.
+// CompileKeys makes Keys for batches of n images. Its variables live in s, a training step's state.
+// It returns nil for a classifier, which has no keys.
 func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, error) {
 	m, err := r.Mechanism()
 	if err != nil {
@@ -79,7 +79,8 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 		return nil, err
 	}
 	batch := batchOf(p)
-	if batch.X1 == nil { // whoever fills a batch may count on the first views and the ids
+	// Whoever fills a batch may count on the first views and the ids.
+	if batch.X1 == nil {
 		batch.X1 = make([]float32, len(batch.X2))
 	}
 	if batch.IDs == nil {
@@ -91,7 +92,7 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 // Batch is where the images of the next Run go.
 func (k *Keys) Batch() Batch { return k.batch }
 
-// Run returns the keys [N,C] of what stands in the Batch. They are valid until the next Run.
+// Run returns the keys [N,C] of the images in the Batch. They are valid until the next Run.
 func (k *Keys) Run() ([]float32, error) {
 	if err := k.program.Run(); err != nil {
 		return nil, err
@@ -102,9 +103,9 @@ func (k *Keys) Run() ([]float32, error) {
 // Close frees what only these keys use.
 func (k *Keys) Close() error { return k.program.Close() }
 
-// Spread is the mean over the dimensions of the standard deviation, over the batch, of normalised
-// features [N,dim]. It is about 1/sqrt(dim) when the features use the whole sphere, and 0 when they
-// have collapsed to one point.
+// Spread is the standard deviation of normalised features [N,dim] over the batch, averaged over the
+// dimensions. It is about 1/sqrt(dim) when the features use the whole sphere, and 0 when they have
+// collapsed to one point.
 func Spread(features []float32, dim int) float64 {
 	rows := len(features) / dim
 	var spread float64

@@ -10,22 +10,22 @@ import (
 	"moco/tensor"
 )
 
-// Purposes of the recipe's random numbers, so that none repeats another.
+// Each purpose has its own stream of the recipe's random numbers, so that none repeats another.
 const (
 	queueStream = 1 + iota // the keys that a queue starts with
-	drawStream             // the keys that are drawn from a bank
+	drawStream             // the keys that steps draw from a bank
 	bankStream             // the features that a bank starts with
 )
 
 // seeded is the stream of random numbers for one purpose of a recipe.
 func (r *Recipe) seeded(purpose uint64) rng.Source { return rng.New(r.Seed, purpose) }
 
-// Initialise writes the start of training to the variables of a Step that was compiled against s: the
-// query encoder by torchvision's rule, the key encoder, if there is one, as its copy, the dictionary
-// full of random keys. All of it follows from the recipe's seed.
+// Initialise writes the start of training to the variables of a Step that was compiled against s.
+// The query encoder starts by torchvision's rule, the key encoder, if there is one, as its copy,
+// and the dictionary full of random keys. All of it follows from the recipe's seed.
 //
-// trained, which may be nil, holds tensors of a trained encoder by torchvision's names, with which
-// both encoders start instead.
+// trained, which may be nil, holds tensors of a trained encoder by torchvision's names. Both
+// encoders then start with them.
 func Initialise(r *Recipe, s engine.State, trained map[string]*tensor.Tensor) error {
 	m, err := r.Mechanism()
 	if err != nil {
@@ -44,8 +44,8 @@ func Initialise(r *Recipe, s engine.State, trained map[string]*tensor.Tensor) er
 	return nil
 }
 
-// InitialiseQuery is Initialise for a state that has the query encoder alone, as CompileFeatures makes
-// one.
+// InitialiseQuery is Initialise for a state that has only the query encoder, such as one that
+// CompileFeatures made.
 func InitialiseQuery(r *Recipe, s engine.State, trained map[string]*tensor.Tensor) error {
 	if err := initialiseEncoders(r, s, trained, query); err != nil {
 		return fmt.Errorf("initialise: %w", err)

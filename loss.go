@@ -6,11 +6,12 @@ import (
 	"moco/graph"
 )
 
-// loss is what is known of a contrastive loss beside its node on the graph.
+// loss describes a contrastive loss beside its node on the graph.
 type loss struct {
-	only   string                          // the dictionary that it needs; empty: any
-	why    string                          // what the others lack
-	chance func(negatives float64) float64 // of an encoder that cannot tell the positive key from the negatives
+	only string // the one dictionary that it works with; empty: any
+	why  string // why it works with no other
+	// chance is the loss of an encoder that cannot tell the positive key from the negatives.
+	chance func(negatives float64) float64
 }
 
 var losses = map[string]loss{
@@ -25,8 +26,8 @@ var losses = map[string]loss{
 
 func logOneOf(negatives float64) float64 { return math.Log(negatives + 1) }
 
-// sharpen scales queries so that a loss with the recipe's t has the temperature of this step, if
-// that is ramped.
+// sharpen scales queries by t over this step's temperature. A loss that is built with the recipe's
+// t then has the temperature of this step.
 func (g *builder) sharpen(q *graph.Node) *graph.Node {
 	if g.recipe.TemperatureEnd == 0 {
 		return q

@@ -12,15 +12,15 @@ import (
 )
 
 // Mechanism is what the query encoder learns from: one of the three dictionaries of Fig. 2 with one
-// of its losses, or labels. A recipe chooses it once (Recipe.Mechanism); whatever depends on the
-// choice is asked of it, and nobody else compares the recipe's words.
+// of its losses, or labels. A recipe chooses it once (Recipe.Mechanism). Code that depends on the
+// choice asks the mechanism; nothing else compares the recipe's words.
 //
-// Adding one is a file with a type that has these methods, and a line in mechanisms.
+// To add one, write a file with a type that has these methods, and add a line to mechanisms.
 type Mechanism interface {
 	// String says what the loss compares with what: "info_nce with queue".
 	String() string
-	// Negatives is the number of keys, K, that a query is told apart from in a batch of n; of a
-	// classifier, the number of classes.
+	// Negatives is the number of keys, K, that a query is compared with beside its positive key, in
+	// a batch of n. For a classifier it is the number of classes.
 	Negatives(n int) int
 	// Chance is the loss of an encoder that cannot tell the positive key from the others.
 	Chance(n int) float64
@@ -30,46 +30,50 @@ type Mechanism interface {
 	Classifier() bool
 	// Filling is the number of steps until no key of the random start is left in the dictionary.
 	Filling() int
-	// Fit completes the recipe by what the data are, and refuses what they cannot give.
+	// Fit completes the recipe from the data, and refuses data that cannot give what the mechanism
+	// needs.
 	Fit(d DataSize) error
-	// Stored opens the keys that earlier steps left in s; nil where no key outlives its step.
+	// Stored opens the keys that earlier steps left in s. It is nil where no key outlives its step.
 	Stored(s engine.State) (Stored, error)
 
-	check(wrong func(bad bool, format string, a ...any)) // says what in the recipe makes no sense with it
-	ready() error                                        // the error of a recipe that Fit has yet to complete
-	build(g *builder)                                    // builds the step
-	keys(g *builder) *graph.Node                         // builds what a step does to make keys, and no more
-	initialise(s engine.State) error                     // writes what the dictionary starts with
-	draw(draws, ids []int32, step int)                   // fills the step's drawn keys, if it has any
+	// check reports the settings of the recipe that make no sense with the mechanism.
+	check(wrong func(bad bool, format string, a ...any))
+	// ready returns the error of a recipe that Fit has not completed yet.
+	ready() error
+	build(g *builder)                  // adds the step to the graph
+	keys(g *builder) *graph.Node       // adds to the graph only what makes the keys of a step
+	initialise(s engine.State) error   // writes what the dictionary starts with
+	draw(draws, ids []int32, step int) // fills the step's drawn keys, if it has any
 }
 
-// DataSize is what a mechanism needs to know of the images.
+// DataSize is what a mechanism needs to know about the images.
 type DataSize struct{ Images, Classes int }
 
-// Stored is a dictionary's keys of earlier steps, for comparison with what the encoder makes of the
-// same views now.
+// Stored gives a dictionary's keys from earlier steps. They are compared with what the encoder
+// makes of the same views now.
 type Stored interface {
 	// Holds tells whether the keys of an earlier step on n images are still there.
 	Holds(at Earlier, n int) bool
-	// Key is the stored key [C] of image i, whose number is id, of that step's n images.
+	// Key is the stored key [C] of image i of that step's n images. Its id is the image's number in
+	// the set.
 	Key(at Earlier, n, i int, id int32) []float32
 }
 
-// Earlier is the place of an earlier step: the images that were learned from after it, and whether
-// it belongs to the epoch of the last step.
+// Earlier is the place of an earlier step: the number of images that training has learned from
+// since, and whether the step belongs to the epoch of the last one.
 type Earlier struct {
 	Newer     int
 	SameEpoch bool
 }
 
-// mechanisms are the contrastive ones that there are, by dictionary and loss.
+// mechanisms holds the contrastive mechanisms, by dictionary and loss.
 var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
 	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
 	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
 	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
 }
 
-// Mechanism is the recipe's mechanism, which works on r itself.
+// Mechanism is the recipe's mechanism. It works on r itself, not on a copy.
 func (r *Recipe) Mechanism() (Mechanism, error) {
 	switch r.Objective {
 	case "contrastive":
@@ -101,7 +105,7 @@ func names[T any](table map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 }
 
-// contrastive is what the mechanisms with keys have in common.
+// contrastive is the part that all mechanisms with keys share.
 type contrastive struct{ *Recipe }
 
 func (c contrastive) String() string         { return c.Loss + " with " + c.Dictionary }
@@ -119,7 +123,8 @@ func (contrastive) keys(g *builder) *graph.Node {
 	return newEncoder(g, query).forward(g.view(firstViews))
 }
 
-// chance is the loss at chance of K negatives, for each half of a symmetric loss.
+// chance is the loss at chance among so many negatives, added up over the halves of a symmetric
+// loss.
 func (c contrastive) chance(negatives int) float64 {
 	chance := losses[c.Loss].chance(float64(negatives))
 	if c.Symmetric {

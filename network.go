@@ -14,8 +14,8 @@ const (
 	int32s = tensor.Int32
 )
 
-// side is one of the two networks, f_q or f_k: the first part of its variables' names, before
-// torchvision's. These names are part of the checkpoint format.
+// side is one of the two networks, f_q or f_k. It is the first part of the names of the network's
+// variables; torchvision's names follow. The names are part of the checkpoint format.
 type side string
 
 const (
@@ -29,8 +29,8 @@ func (s side) variable(name string) string { return string(s) + "." + name }
 // velocity is the name of the optimizer's variable for a parameter.
 func velocity(parameter string) string { return "sgd." + parameter }
 
-// ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name, from
-// a state that a Step, or Inference, was compiled against.
+// ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name. s
+// is the state that a Step or an Inference was compiled against.
 func ReadQuery(s engine.State, name string) (*tensor.Tensor, error) {
 	return s.Read(query.variable(name))
 }
@@ -47,7 +47,7 @@ type encoder struct {
 	side side
 }
 
-// newEncoder declares the variables of an encoder in training: batch norm takes its statistics from
+// newEncoder declares the variables of an encoder in training. Batch norm takes its statistics from
 // each of the recipe's splits.
 func newEncoder(g *builder, s side) *encoder {
 	r := g.recipe
@@ -71,10 +71,10 @@ func (e *encoder) forward(x *graph.Node) *graph.Node {
 	return features
 }
 
-// momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2):
-// theta_k = m*theta_k + (1-m)*theta_q. It stands before the keys are encoded, as in the authors'
-// code; the paper's listing has it at the end of the step, which is the same but for the last step.
-// Batch norm's statistics are not averaged: they are e's own.
+// momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2): theta_k =
+// m*theta_k + (1-m)*theta_q. It runs before the keys are encoded, as in the authors' code. The
+// paper's listing has it at the end of the step; the two differ only after the last step. Batch
+// norm's statistics are not averaged: e keeps its own.
 func (e *encoder) momentumUpdate(q *encoder) {
 	r := e.g.recipe
 	for _, p := range e.Config.Parameters() {
@@ -91,8 +91,8 @@ func (e *encoder) momentumUpdate(q *encoder) {
 	}
 }
 
-// update trains the parameters down the gradient of the loss, which goes through the given batches
-// if they were encoded in parts.
+// update moves the parameters down the gradient of the loss. batches are the encoded batches
+// between the parameters and the loss, if they were encoded in parts.
 func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	e.g.Output(outLoss, loss)
 	lr := e.g.scalar(inRate)
@@ -115,19 +115,19 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	e.keepStatistics()
 }
 
-// keepStatistics assigns the running statistics that the forward passes made.
+// keepStatistics assigns the running statistics that the forward passes have made.
 func (e *encoder) keepStatistics() {
 	for _, b := range e.Config.Buffers() {
 		e.g.Assign(e.variable(b.Name, tensor.Shape{b.Channels}), e.Values[b.Name])
 	}
 }
 
-// encoded is a batch of images as normalised features, and what it takes to send a gradient back
-// through them.
+// encoded is a batch of images as normalised features, with all that sending a gradient back
+// through them takes.
 type encoded struct {
 	images, features *graph.Node
 	parts            int
-	start            map[string]*graph.Node // the encoder's values before
+	start            map[string]*graph.Node // the encoder's values before the batch
 }
 
 // encode makes normalised features of images, in the recipe's number of parts.
@@ -145,7 +145,9 @@ func (e *encoder) encode(images *graph.Node) *encoded {
 		} else {
 			b.features = e.g.Concat(b.features, z)
 		}
-		for _, s := range e.Config.Buffers() { // running statistics: the mean of what each part makes of the same start
+		// Every part starts from the same running statistics. The new ones are the mean of what the
+		// parts make.
+		for _, s := range e.Config.Buffers() {
 			share := graph.Term{Coefficient: 1 / float64(b.parts), X: e.Values[s.Name]}
 			if ends[s.Name] == nil {
 				ends[s.Name] = e.g.WeightedSum(share)
@@ -158,7 +160,8 @@ func (e *encoder) encode(images *graph.Node) *encoded {
 	return b
 }
 
-// encodePart encodes one part of a batch, from where the encoder's statistics stood before it.
+// encodePart encodes one part of a batch. The encoder's statistics start from where they stood
+// before the batch.
 func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	maps.Copy(e.Values, b.start)
 	splits := e.Splits
@@ -168,7 +171,8 @@ func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	return e.g.L2Normalise(e.forward(e.g.Rows(b.images, part*n, n)))
 }
 
-// gradientsInParts encodes each part again and takes the gradient of its features to the parameters.
+// gradientsInParts encodes each part again and takes the gradient of its features to the
+// parameters.
 func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, batches []*encoded) []*graph.Node {
 	g := e.g
 	var features []*graph.Node

@@ -34,7 +34,7 @@ const (
 	queueIDs     = "queue_ids"     // [K], the image of each key, where the recipe masks
 )
 
-// noImage is the id of a key that no image made: those that the queue starts with.
+// noImage is the id of the random keys that the queue starts with: no image made them.
 const noImage = -1
 
 func (m momentumContrast) initialise(s engine.State) error {
@@ -54,14 +54,14 @@ func (m momentumContrast) initialise(s engine.State) error {
 }
 
 // queue is the dictionary (Sec. 3.2) on a step's graph: the last K keys, first in, first out,
-// whatever the size of a batch. A batch is written where the oldest keys stand and may wrap from the
-// last row to the first.
+// whatever the size of a batch. A batch is written over the oldest keys and may wrap from the last
+// row to the first.
 type queue struct {
 	g    *builder
 	keys *graph.Node // [K,C] as the step finds them
 	ids  *graph.Node // [K] the image of each key; nil unless the recipe masks
 
-	nextKeys, nextIDs, at *graph.Node // as enqueue left them
+	nextKeys, nextIDs, at *graph.Node // after enqueue
 	variables             struct{ keys, ids, at *graph.Node }
 }
 
@@ -77,8 +77,8 @@ func newQueue(g *builder) *queue {
 	return q
 }
 
-// masked completes what queries are matched against: with mask_same_image, a key in the queue that
-// came from the query's own image is no negative.
+// masked adds to c what tells a query's own image apart. With mask_same_image, a key in the queue
+// that came from the query's own image is not a negative.
 func (q *queue) masked(c graph.Contrast) graph.Contrast {
 	if q.ids != nil {
 		c.QueryIDs, c.KeyIDs = q.g.ids(), q.ids
@@ -110,7 +110,7 @@ type storedQueue struct {
 	pointer int
 	rows    int
 	dim     int
-	each    int // keys that an image leaves: two where the loss is symmetric
+	each    int // keys that an image leaves in the queue: two where the loss is symmetric
 }
 
 func (m momentumContrast) Stored(s engine.State) (Stored, error) {
@@ -131,7 +131,7 @@ func (m momentumContrast) Stored(s engine.State) (Stored, error) {
 
 func (q *storedQueue) Holds(at Earlier, n int) bool { return q.each*(at.Newer+n) <= q.rows }
 
-// Key finds the keys of the second views, which a step enqueues last.
+// Key finds the keys of the second views. A step enqueues them last.
 func (q *storedQueue) Key(at Earlier, n, i int, _ int32) []float32 {
 	row := ((q.pointer-q.each*at.Newer-n+i)%q.rows + q.rows) % q.rows
 	return q.keys[row*q.dim : (row+1)*q.dim]

@@ -11,8 +11,8 @@ import (
 	"moco/optim"
 )
 
-// Recipe is everything that decides what a run learns, but for the images. Its keys in YAML are the
-// names in the tags. Package recipe reads and writes it as a file.
+// Recipe is everything that decides what a run learns, except for the images. Its keys in YAML are
+// the names in the tags. Package recipe reads and writes it as a file.
 type Recipe struct {
 	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
 	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
@@ -91,8 +91,9 @@ func (v Views) Drawn() (augment.Policy, error) {
 // rather than of two views of one image.
 func (r *Recipe) Grouped() bool { return r.Positives == "frames" || r.Positives == "pairs" }
 
-// Masks tells whether keys of the query's own image or, where positives are grouped, of its group are
-// left out of the negatives. A group's always are: another frame of the same video is no negative.
+// Masks tells whether negatives leave out keys of the query's own image or, where positives are
+// grouped, of its group. A group's keys are always left out: another frame of the same video is not
+// a negative.
 func (r *Recipe) Masks() bool { return r.MaskSameImage || r.Grouped() }
 
 // Default is the recipe that others start from: MoCo v1's values where the paper gives them.
@@ -118,17 +119,17 @@ func (r *Recipe) schedule() optim.Schedule {
 // Rate is the learning rate at a time counted in epochs.
 func (r *Recipe) Rate(epoch float64) float64 { return r.schedule().Rate(r.LR, epoch) }
 
-// MomentumAt is m at a share of the training, 0 to 1.
+// MomentumAt is m when a share of the training is done, 0 to 1.
 func (r *Recipe) MomentumAt(progress float64) float64 {
 	return ramp(r.Momentum, r.MomentumEnd, progress)
 }
 
-// TemperatureAt is t at a share of the training, 0 to 1.
+// TemperatureAt is t when a share of the training is done, 0 to 1.
 func (r *Recipe) TemperatureAt(progress float64) float64 {
 	return ramp(r.Temperature, r.TemperatureEnd, progress)
 }
 
-// ramp goes from one value to another along half a cosine; an end of 0 is none.
+// ramp goes from one value to another along half a cosine. With an end of 0 the value stays.
 func ramp(from, to, progress float64) float64 {
 	if to == 0 {
 		return from
@@ -136,7 +137,7 @@ func ramp(from, to, progress float64) float64 {
 	return to - (to-from)*0.5*(1+math.Cos(math.Pi*min(progress, 1)))
 }
 
-// optimizer is what turns gradients into new parameters.
+// optimizer turns gradients into new parameters.
 func (r *Recipe) optimizer() optim.Optimizer {
 	if r.Optimizer == "lars" {
 		return optim.LARS{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay, Trust: 0.001}
@@ -144,8 +145,8 @@ func (r *Recipe) optimizer() optim.Optimizer {
 	return optim.SGD{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay}
 }
 
-// Check says everything that is wrong with the recipe, a line each: the key, the rule, the value.
-// What a mechanism asks of the other keys stands with the mechanism.
+// Check returns everything that is wrong with the recipe, a line each: the key, the rule, the
+// value. What a mechanism demands of the other keys is checked by the mechanism.
 func (r *Recipe) Check() error {
 	var errs []error
 	wrong := func(bad bool, format string, a ...any) {

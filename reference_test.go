@@ -18,10 +18,11 @@ import (
 	"moco/tensor"
 )
 
-// The files testdata/reference/*.json hold what PyTorch computed in float64 (make_reference.py beside them says how). Every engine must
-// arrive at the same losses, features, gradients, parameters, statistics and queue. MOCO_REFERENCE_DIR names another folder of such files.
+// The files testdata/reference/*.json hold what PyTorch computed in float64; make_reference.py
+// beside them made them. Every engine must arrive at the same losses, features, gradients,
+// parameters, statistics and queue. MOCO_REFERENCE_DIR names another folder of files.
 
-// reference is one file. Which step it is of shows in what it holds.
+// reference is one file. Its fields tell which step it is about.
 type reference struct {
 	Case struct {
 		Bank, Noise int // of a memory bank
@@ -41,7 +42,7 @@ type reference struct {
 	}
 	Shuffle      []int
 	Steps        []referenceStep
-	Loss         float64            // nt_xent has one step, and no list
+	Loss         float64            // nt_xent has one step, hence no list
 	ZRow0        []float64          `json:"z_row0"`
 	Grad         map[string]summary // of nt_xent
 	Z            float64            // of NCE
@@ -58,7 +59,7 @@ type referenceStep struct {
 	Loss         float64
 	ContrastTop1 float64   `json:"contrast_top1"`
 	QRow0        []float64 `json:"q_row0"`
-	VRow0        []float64 `json:"v_row0"` // what a memory bank's file calls it
+	VRow0        []float64 `json:"v_row0"` // the same in a memory bank's file
 	KRow0        []float64 `json:"k_row0"`
 	KLast        []float64 `json:"k_last"`
 	Grad         map[string]summary
@@ -110,7 +111,7 @@ func (r *reference) recipe() *Recipe {
 	return &recipe
 }
 
-// start is the value that a variable has in the reference before the first step.
+// start is the value of a variable in the reference before the first step.
 func (r *reference) start(recipe *Recipe) map[string][]float64 {
 	start := map[string][]float64{}
 	for i, p := range recipe.Encoder.Parameters() {
@@ -166,7 +167,7 @@ func unitRows(x []float64, dim int) []float64 {
 	return x
 }
 
-// imagesNHWC is a batch of the reference's images, which are drawn in NCHW.
+// imagesNHWC is a batch of the reference's images. They are drawn in NCHW.
 func (r *reference) imagesNHWC(v int) []float64 {
 	n, s := r.Case.Batch, r.Case.Size
 	x := pseudo(7000+v, n*3*s*s)
@@ -247,7 +248,8 @@ func widen(t *tensor.Tensor) []float64 {
 	return x
 }
 
-// tolerance is how far an engine may be from the reference. Later steps start from parameters that differ already.
+// tolerance is how far an engine may be from the reference. Later steps have larger ones, because
+// they start from parameters that differ already.
 type tolerance struct{ loss, laterLoss, value, gradient, final float64 }
 
 func TestReference(t *testing.T) {
@@ -268,7 +270,7 @@ func TestReference(t *testing.T) {
 		if err := json.Unmarshal(data, &r); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if r.Case.Block == "" { // kNN, colours, a curve: other tests
+		if r.Case.Block == "" { // another test's file: kNN, colours or a curve
 			continue
 		}
 		if r.ZRow0 != nil {
@@ -283,10 +285,10 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// run holds the interpreter and the engine's paths to the case. MOCO_TEST_PATHS=all, as in CI, takes
-// every path; without it each case runs on the path that the machine would choose and on one other.
-// The interpreter takes half a minute for a whole ResNet, and plain Go as long: those run where
-// MOCO_REFERENCE_DIR asks for more than the cases here.
+// run compares the interpreter and the engine's paths with the case. MOCO_TEST_PATHS=all, as in CI,
+// takes every path. Without it each case runs on the path that the machine would choose and on one
+// other. The interpreter and plain Go take half a minute each for a whole ResNet, so they run one
+// only where MOCO_REFERENCE_DIR asks for more than the cases here.
 func (r *reference) run(t *testing.T) {
 	large := r.Case.Size > 16
 	t.Run("interpreter", func(t *testing.T) {
@@ -298,10 +300,10 @@ func (r *reference) run(t *testing.T) {
 	})
 	tol := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-3, final: 2e-3}
 	if r.Case.Block == "bottleneck" {
-		// A ResNet-50 on four images: some activations lie within float32's rounding of zero and their
-		// ReLUs turn, which moves the gradients of the layers before them (and a step later the
-		// parameters). The interpreter shows that the rule is right; with its results rounded to float32
-		// node by node, and all arithmetic exact, it is off by 1.7e-3 too.
+		// A ResNet-50 on four images: some activations lie within float32's rounding of zero, and
+		// their ReLUs turn. That moves the gradients of the layers before them, and a step later
+		// the parameters. The interpreter shows that the rule is right: with its results rounded to
+		// float32 node by node, and all arithmetic exact, it is off by 1.7e-3 too.
 		tol.gradient, tol.final = 1e-2, 0.05
 	}
 	paths := cpu.Paths() // the best first
@@ -323,8 +325,8 @@ func (r *reference) run(t *testing.T) {
 	}
 }
 
-// missing names what the file should hold and does not: a field that was renamed would otherwise be
-// compared with nothing.
+// missing names the fields that the file should hold and does not hold. A renamed field would
+// otherwise be compared with nothing.
 func (r *reference) missing() []string {
 	recipe := r.recipe()
 	parameters, buffers, dim := len(recipe.Encoder.Parameters()), len(recipe.Encoder.Buffers()), recipe.Encoder.Dim
@@ -411,10 +413,12 @@ func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
 			near(t, fmt.Sprintf("step %d: first key", i), k[:dim], want.KRow0, features)
 			near(t, fmt.Sprintf("step %d: last key", i), k[len(k)-dim:], want.KLast, features)
 		}
-		if i == 0 && !recipe.Symmetric && mechanism.KeyEncoder() { // (the symmetric file gives the other half's accuracy)
+		// The symmetric file gives the other half's accuracy.
+		if i == 0 && !recipe.Symmetric && mechanism.KeyEncoder() {
 			near(t, "accuracy", m.output(outAccuracy), []float64{want.ContrastTop1}, 1e-6)
 		}
-		for name, s := range want.Grad { // of the first step: velocity = gradient + weight decay * parameter
+		// The first step's velocity is gradient + weight decay * parameter.
+		for name, s := range want.Grad {
 			v := m.read(t, velocity(name))
 			for j := range v {
 				v[j] -= recipe.WeightDecay * start[query.variable(name)][j]
@@ -474,7 +478,7 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
 }
 
-// near compares vectors, with a tolerance relative to the larger of the reference's norm.
+// near compares vectors. The tolerance is relative to the norm of the reference's.
 func near(t *testing.T, what string, got, want []float64, tolerance float64) {
 	t.Helper()
 	if len(got) != len(want) || len(want) == 0 {
@@ -487,11 +491,13 @@ func near(t *testing.T, what string, got, want []float64, tolerance float64) {
 		norm += want[i] * want[i]
 	}
 	if !(math.Sqrt(distance) <= tolerance*max(math.Sqrt(norm), 1e-6)) {
-		t.Errorf("%s is off by %.2g of its norm, more than %.0e: %v, want %v", what, math.Sqrt(distance/norm), tolerance, got[:min(4, len(got))], want[:min(4, len(want))])
+		t.Errorf("%s is off by %.2g of its norm, more than %.0e: %v, want %v", what, math.Sqrt(distance/norm),
+			tolerance, got[:min(4, len(got))], want[:min(4, len(want))])
 	}
 }
 
-// near compares a tensor with its summary. The sum and the first values are held to the norm: single values may be near zero.
+// near compares a tensor with its summary. The sum and the first values are compared relative to
+// the norm, because single values may be near zero.
 func (s summary) near(t *testing.T, what string, x []float64, tolerance float64) {
 	t.Helper()
 	if len(s.Head) == 0 || len(s.Head) > len(x) {
@@ -517,8 +523,8 @@ func (s summary) near(t *testing.T, what string, x []float64, tolerance float64)
 	}
 }
 
-// TestStepsOfAllArchitectures builds every encoder's step and compares the number of parameters, and of
-// multiply-adds for an image of 224 pixels, with torchvision's, whose head has 1000 outputs.
+// TestStepsOfAllArchitectures builds every encoder's step. It compares the number of parameters,
+// and of multiply-adds for an image of 224 pixels, with torchvision's networks with 1000 outputs.
 func TestStepsOfAllArchitectures(t *testing.T) {
 	t.Parallel()
 	for arch, want := range map[string]struct {
@@ -541,7 +547,7 @@ func TestStepsOfAllArchitectures(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", arch, err)
 		}
-		// A graph counts normalisation and the like too: some percent.
+		// A graph also counts normalisation and other small operations: some percent.
 		if got := float64(features.Cost().FLOPs) / 2e9; got < want.gmacs || got > 1.05*want.gmacs {
 			t.Errorf("%s takes %.3f billion multiply-adds for an image, torchvision's %.3f", arch, got, want.gmacs)
 		}

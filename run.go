@@ -6,12 +6,13 @@ import (
 	"moco/tensor"
 )
 
-// The names of a step's inputs and outputs on its graph. Nobody else writes them: a mechanism asks
-// the builder, whoever trains fills a Batch and reads Metrics.
+// The names of a step's inputs and outputs on its graph. No other file writes them: a mechanism
+// asks the builder, and whoever trains fills a Batch and reads Metrics.
 const (
-	inFirst     = "x1"        // [N,S,S,3] the first views
-	inSecond    = "x2"        // [N,S,S,3] the second views
-	inViews     = "x"         // [2N,S,S,3] the first views above the second; or the only ones [N,S,S,3]
+	inFirst  = "x1" // [N,S,S,3] the first views
+	inSecond = "x2" // [N,S,S,3] the second views
+	// The first views above the second [2N,S,S,3], or the only views [N,S,S,3].
+	inViews     = "x"
 	inIDs       = "ids"       // int32 [N], each image's number
 	inLabels    = "labels"    // int32 [N], each image's class
 	inShuffle   = "shuffle"   // int32 [N], the order in which keys are encoded
@@ -51,7 +52,7 @@ func newBuilder(r *Recipe, n int) *builder {
 	return &builder{Graph: g, recipe: r, n: n, inputs: map[string]*graph.Node{}}
 }
 
-// input declares an input, or finds the one of that name.
+// input declares an input, or finds the one that has this name.
 func (g *builder) input(name string, t tensor.Type, shape ...int) *graph.Node {
 	if g.inputs[name] == nil {
 		g.inputs[name] = g.Input(name, t, shape...)
@@ -75,10 +76,12 @@ func (g *builder) scalar(name string) *graph.Node        { return g.input(name, 
 // Batch is what a step learns from: n images, in the step's own memory. A slice that the mechanism
 // does not take is nil.
 type Batch struct {
-	X1, X2             []float32 // [N,S,S,3], two views
-	IDs                []int32   // of each image: its index in the set, or its group's where a positive pair is of two images
-	Labels             []int32   // class of each image
-	Shuffle, Unshuffle []int32   // a permutation of the batch, and its inverse
+	X1, X2 []float32 // [N,S,S,3], two views
+	// IDs holds for each image its index in the set, or its group's index where a positive pair is
+	// made of two images.
+	IDs                []int32
+	Labels             []int32 // class of each image
+	Shuffle, Unshuffle []int32 // a permutation of the batch, and its inverse
 }
 
 // Progress is where training stands before a step.
@@ -90,15 +93,17 @@ type Progress struct {
 // epochs is the time that schedules count in.
 func (p Progress) epochs() float64 { return float64(p.Step) / float64(p.StepsPerEpoch) }
 
-// Metrics is what a step tells.
+// Metrics is what a step reports.
 type Metrics struct {
-	Loss     float64
-	Accuracy float64 // share of queries whose positive key is the nearest, or of images that get their label
+	Loss float64
+	// Accuracy is the share of queries whose nearest key is the positive one, or of images that get
+	// their label.
+	Accuracy float64
 	LR       float64 // the learning rate that was used
 }
 
-// Step is a training step, compiled. It is not safe for concurrent use, nor are several steps of one
-// state, which share their memory.
+// Step is a training step, compiled. It is not safe for concurrent use. Neither are several steps
+// of one state, because they share its memory.
 type Step struct {
 	recipe    *Recipe
 	mechanism Mechanism
@@ -106,7 +111,7 @@ type Step struct {
 	batch     Batch
 }
 
-// Compile makes the step of a recipe on batches of n images. Its variables live in s, a state of e:
+// Compile makes the step of a recipe on batches of n images. Its variables live in s, a state of e.
 // Initialise or a checkpoint gives them their values.
 func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	g, err := Graph(r, n)
@@ -124,7 +129,7 @@ func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	return &Step{recipe: r, mechanism: m, program: p, batch: batchOf(p)}, nil
 }
 
-// batchOf is whatever of a batch a program takes.
+// batchOf collects the inputs of a program that a Batch has.
 func batchOf(p engine.Program) Batch {
 	b := Batch{X1: floats(p, inFirst), X2: floats(p, inSecond), IDs: ints(p, inIDs), Labels: ints(p, inLabels),
 		Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
@@ -150,11 +155,11 @@ func ints(p engine.Program, input string) []int32 {
 	return nil
 }
 
-// Batch is where the images of the next Run go. It stays the same memory.
+// Batch is where the images of the next Run go. It is the same memory for every Run.
 func (s *Step) Batch() Batch { return s.batch }
 
-// Run learns from what stands in the Batch. The rate, a ramped momentum and temperature, and the keys
-// that a bank draws follow from at and the recipe.
+// Run learns from the images in the Batch. The rate, a ramped momentum or temperature, and the keys
+// that are drawn from a bank follow from at and the recipe.
 func (s *Step) Run(at Progress) (Metrics, error) {
 	if draws := ints(s.program, inDraws); draws != nil {
 		s.mechanism.draw(draws, s.batch.IDs, at.Step)
@@ -172,7 +177,7 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	return Metrics{Loss: s.output(outLoss), Accuracy: s.output(outAccuracy), LR: lr}, nil
 }
 
-// set fills an input of one number, where the step has it.
+// set fills an input that is one number, if the step has it.
 func (s *Step) set(input string, v float64) {
 	if x := floats(s.program, input); x != nil {
 		x[0] = float32(v)
@@ -181,15 +186,15 @@ func (s *Step) set(input string, v float64) {
 
 func (s *Step) output(name string) float64 { return float64(s.program.Output(name).Float32s()[0]) }
 
-// Queries are the features [N,C] that the last Run made of the first views: of length one, or a
-// classifier's logits. They are valid until the next Run.
+// Queries are the features [N,C] that the last Run made of the first views: rows of length one, or
+// a classifier's logits. They are valid until the next Run.
 func (s *Step) Queries() []float32 { return s.program.Output(outQueries).Float32s() }
 
-// Cost is what a Run takes.
+// Cost is what one Run takes.
 func (s *Step) Cost() engine.Cost { return s.program.Cost() }
 
-// Profile makes later Runs measure each operation, until it is called with false, and returns what
-// was measured so far.
+// Profile(true) makes later Runs measure each operation, until Profile(false). It returns what was
+// measured so far.
 func (s *Step) Profile(on bool) []engine.NodeTime { return s.program.Profile(on) }
 
 // Close frees what only this step uses.

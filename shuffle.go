@@ -2,7 +2,7 @@ package moco
 
 import "moco/graph"
 
-// shuffle is shuffled BN (Sec. 3.3): keys are encoded in another order than queries, so that the
+// shuffle is shuffled BN (Sec. 3.3). Keys are encoded in another order than queries, so the
 // statistics of a split cannot tell which key belongs to which query.
 type shuffle struct {
 	g            *builder

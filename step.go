@@ -46,8 +46,8 @@ func (m momentumContrast) build(g *builder) {
 }
 
 // Graph builds one training step of a recipe on batches of n images as a graph: its mechanism, the
-// gradients, the optimizer. Compile makes a Step of it that runs; the graph itself is for those who
-// count, draw or lower it.
+// gradients, the optimizer. Compile makes a Step of it that runs. The graph itself is for programs
+// that count, draw or lower it.
 func Graph(r *Recipe, n int) (*graph.Graph, error) {
 	m, err := r.Mechanism()
 	if err != nil {
@@ -67,7 +67,7 @@ func Graph(r *Recipe, n int) (*graph.Graph, error) {
 // pair is what one half of the loss compares: one view encoded as queries, the other as keys.
 type pair struct{ query, key *graph.Node }
 
-// views declares the two views of the batch and says which is encoded as what.
+// views declares the two views of the batch and tells which one is encoded as what.
 func (g *builder) views() []pair {
 	x1, x2 := g.view(firstViews), g.view(secondViews)
 	if g.recipe.Symmetric {
@@ -76,7 +76,7 @@ func (g *builder) views() []pair {
 	return []pair{{x1, x2}}
 }
 
-// report makes readable how well the queries find their keys.
+// report makes outputs of how well the queries find their keys.
 func (g *builder) report(c graph.Contrast, q, k *graph.Node) {
 	g.Output(outAccuracy, g.ContrastAccuracy(c))
 	g.Output(outQueries, q)

@@ -12,7 +12,7 @@ import (
 	"moco/tensor"
 )
 
-// small is a recipe of a step that takes a millisecond, compiled and initialised.
+// small is a compiled and initialised step that takes a millisecond, with its recipe.
 func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, *Step, engine.State) {
 	t.Helper()
 	r := Default()
@@ -62,7 +62,8 @@ func read(t *testing.T, s engine.State, name string) *tensor.Tensor {
 	return v
 }
 
-// TestMaskSameImage computes the loss of a second step by hand: keys of the query's own image are in the queue and must not count.
+// TestMaskSameImage computes the loss of a second step by hand. The queue holds keys of the query's
+// own image, and they must not count.
 func TestMaskSameImage(t *testing.T) {
 	t.Parallel()
 	for _, masked := range []bool{false, true} {
@@ -111,7 +112,7 @@ func TestMaskSameImage(t *testing.T) {
 	}
 }
 
-// TestKeysAreNotLearned: the key encoder moves by momentum alone, and with m of 1 not at all.
+// TestKeysAreNotLearned: only the momentum moves the key encoder; with m of 1 it stays.
 func TestKeysAreNotLearned(t *testing.T) {
 	t.Parallel()
 	_, p, s := small(t, 4, func(r *Recipe) { r.Momentum, r.LR = 1, 0.1 })
@@ -130,7 +131,7 @@ func TestKeysAreNotLearned(t *testing.T) {
 	}
 }
 
-// TestQueueTakesAnyBatch: the pointer wraps, also where the batch is longer than the queue.
+// TestQueueTakesAnyBatch: the pointer wraps, even where the batch is longer than the queue.
 func TestQueueTakesAnyBatch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ batch, queue, want int }{{4, 6, 2}, {3, 6, 0}, {8, 6, 4}, {5, 1, 0}} {
@@ -211,12 +212,12 @@ func TestCheckNamesEveryKey(t *testing.T) {
 	}
 }
 
-// TestSenselessCombinations holds each refusal to its reason.
+// TestSenselessCombinations compares each refusal with its reason.
 func TestSenselessCombinations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		change func(r *Recipe)
-		want   string // "" is allowed
+		want   string // empty: the recipe is allowed
 	}{
 		{func(r *Recipe) { r.Objective = "rotation" }, "there are contrastive, supervised"},
 		{func(r *Recipe) { r.Objective = "supervised" }, ""},
@@ -256,7 +257,8 @@ func TestSenselessCombinations(t *testing.T) {
 	}
 }
 
-// TestStepsOfCombinations runs each dictionary with each of its losses: the loss starts near chance, and repeated steps on one batch lower it.
+// TestStepsOfCombinations runs each dictionary with each of its losses. The loss starts near
+// chance, and repeated steps on one batch lower it.
 func TestStepsOfCombinations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -304,14 +306,15 @@ func TestStepsOfCombinations(t *testing.T) {
 	}
 }
 
-// TestAccumulate compares a batch encoded in parts with one whose batch norm has as many splits: the same loss, velocities and statistics.
+// TestAccumulate compares a batch encoded in parts with one whose batch norm has as many splits.
+// Loss, velocities and statistics must be the same.
 func TestAccumulate(t *testing.T) {
 	t.Parallel()
 	for _, loss := range []string{"info_nce", "nt_xent"} {
 		var whole map[string][]float32
 		for _, parts := range []int{1, 2, 4} {
 			if parts == 2 {
-				whole = nil // another number of splits
+				whole = nil // a different number of splits
 			}
 			for _, accumulate := range []int{1, parts} {
 				_, p, s := small(t, 8, func(r *Recipe) {
@@ -345,7 +348,8 @@ func TestBankOfUnknownSize(t *testing.T) {
 	t.Parallel()
 	r := Default()
 	r.Dictionary = "bank"
-	if _, err := Graph(&r, 8); err == nil || !strings.Contains(err.Error(), "a bank stores a feature for every image, so their number must be known") {
+	if _, err := Graph(&r, 8); err == nil ||
+		!strings.Contains(err.Error(), "a bank stores a feature for every image, so their number must be known") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -355,7 +359,8 @@ func TestRamps(t *testing.T) {
 	r := Default()
 	r.Momentum, r.MomentumEnd, r.Temperature, r.TemperatureEnd = 0.99, 1, 0.1, 0.2
 	for _, c := range []struct{ progress, m, t float64 }{{0, 0.99, 0.1}, {0.5, 0.995, 0.15}, {1, 1, 0.2}} {
-		if m, temperature := r.MomentumAt(c.progress), r.TemperatureAt(c.progress); math.Abs(m-c.m) > 1e-9 || math.Abs(temperature-c.t) > 1e-9 {
+		if m, temperature := r.MomentumAt(c.progress), r.TemperatureAt(c.progress); math.Abs(m-c.m) > 1e-9 ||
+			math.Abs(temperature-c.t) > 1e-9 {
 			t.Errorf("after %v of the training m is %v and t %v, want %v and %v", c.progress, m, temperature, c.m, c.t)
 		}
 	}

@@ -12,14 +12,14 @@ import (
 var ErrNoLabels = errors.New("objective: supervised training needs labels, and the images have no class folders")
 
 // Supervised is the recipe with labels in place of a dictionary: the same encoder below a linear
-// classifier. Fit gives that an output for each class.
+// classifier. Fit gives the classifier an output for each class.
 func (r Recipe) Supervised() Recipe {
 	r.Objective, r.Encoder.Head = "supervised", "linear"
 	return r
 }
 
-// supervised trains the same encoder with labels: the baseline that the paper measures itself
-// against. The head is the classifier: encoder.dim is the number of classes.
+// supervised trains the same encoder with labels: the baseline that the paper compares itself with.
+// The head is the classifier, and encoder.dim is the number of classes.
 type supervised struct{ *Recipe }
 
 func (supervised) String() string           { return "supervised" }
@@ -37,7 +37,8 @@ func (supervised) keys(*builder) *graph.Node           { return nil }
 
 func (m supervised) check(wrong func(bool, string, ...any)) {
 	wrong(m.Accumulate > 1, "accumulate: is for the contrastive losses of a batch; leave it at 1")
-	wrong(m.Encoder.Head != "linear", "encoder.head: a supervised encoder ends in a linear classifier; set encoder.head to linear")
+	wrong(m.Encoder.Head != "linear",
+		"encoder.head: a supervised encoder ends in a linear classifier; set encoder.head to linear")
 	wrong(m.Grouped(), "positives: supervised training compares images with labels and not with each other; leave it at views")
 }
 

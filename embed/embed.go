@@ -1,6 +1,6 @@
-// Package embed makes the features of a whole set of images and puts them into a file of package
-// vectors. Memory does not grow with the set. A run that was stopped anywhere goes on: what is done
-// stands in a journal beside the output, OUT.part, from which the output is made at the end.
+// Package embed makes the features of a whole set of images and writes them to a file of package
+// vectors. Memory does not grow with the set. A run can be stopped anywhere and resumed: a journal
+// beside the output, OUT.part, keeps what is done, and the output is made from it at the end.
 package embed
 
 import (
@@ -27,19 +27,22 @@ import (
 // Options say what to embed.
 type Options struct {
 	Encoder *encoder.Encoder
-	Layer   encoder.Layer // empty: the one that the encoder was opened with
+	Layer   encoder.Layer // empty: the encoder's own
 	Data    *data.Set
-	Out     string // a file, whose ending is the format: .parquet, .npy or .jsonl; with Put only a name for the events
-	// Put, if not nil, takes the rows of each batch instead of a file: a database's. It must not
-	// keep them. There is then no journal and nothing to resume: a run that was stopped is made
-	// again, and Put must not mind rows that it has seen.
+	// Out is a file whose ending tells the format: .parquet, .npy or .jsonl. With Put it is only a
+	// name for the events.
+	Out string
+	// Put, if not nil, takes the rows of each batch in place of a file, for example for a database.
+	// It must not keep the slice. There is no journal then and nothing to resume: a stopped run
+	// starts over, so Put must accept rows that it has seen before.
 	Put func(ctx context.Context, rows []vectors.Row) error
-	// Resume goes on with a run that was stopped: the output has the same bytes as if it had not
-	// been. The encoder, the images, the layer, the batch, the precision and the engine must be
-	// those that the run began with. Without a journal the run begins.
+	// Resume continues a run that was stopped. The output has the same bytes as without the stop.
+	// The encoder, the images, the layer, the batch, the precision and the engine must be those of
+	// the stopped run. Without a journal a new run begins.
 	Resume bool
-	MaxBad float64           // share of the images that may be unreadable; they get no row
-	Events func(event.Event) // told everything: Start, Progress, Bad, Done; may be nil
+	// MaxBad is the share of the images that may be unreadable. Unreadable images get no row.
+	MaxBad float64
+	Events func(event.Event) // receives Start, Progress, Bad and Done; may be nil
 	Log    *slog.Logger      // names skipped images; may be nil
 }
 
@@ -49,12 +52,13 @@ type job struct {
 	dim     int
 	journal *journal
 	began   time.Time
-	here    int // images looked at in this process
+	here    int // images read in this process
 	pending []uint32
-	release func() // of the journal's lock
+	release func() // releases the journal's lock
 }
 
-// Run embeds, until the end or until ctx ends. The returned Done is also the last event.
+// Run embeds the whole set, or until ctx ends. It also sends the Done that it returns as the last
+// event.
 func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Put == nil {
 		if err := vectors.Check(o.Out); err != nil {
@@ -81,10 +85,10 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	return j.run(ctx)
 }
 
-// part is the journal's name.
+// part is the journal's path.
 func part(out string) string { return out + ".part" }
 
-// begin creates or opens the journal. It refuses to touch what another run made, or is making.
+// begin creates or opens the journal. It refuses a journal that another run made, or is writing.
 func (j *job) begin(ctx context.Context) error {
 	if j.o.Put != nil {
 		j.journal = &journal{}
@@ -197,7 +201,7 @@ func (j *job) done() *Done {
 	return d
 }
 
-// keep puts a batch's rows where they go.
+// keep puts a batch's rows into the journal, or hands them to Put.
 func (j *job) keep(ctx context.Context, f *frame) error {
 	if j.o.Put == nil {
 		if j.journal.terms.digested() {
@@ -221,10 +225,10 @@ func (j *job) keep(ctx context.Context, f *frame) error {
 	return nil
 }
 
-// rate is the number of images a second in this process.
+// rate is the number of images per second in this process.
 func (j *job) rate() float64 { return float64(j.here) / max(1e-9, time.Since(j.began).Seconds()) }
 
-// skipped notes an unreadable image; too many are an error.
+// skipped notes an unreadable image. Too many of them are an error.
 func (j *job) skipped(i int, err error) error {
 	set := j.o.Data
 	j.o.Log.Warn("image skipped", "image", set.Name(i), "error", err)
@@ -236,7 +240,7 @@ func (j *job) skipped(i int, err error) error {
 	return nil
 }
 
-// finite refuses features that are no numbers: such an encoder is damaged.
+// finite refuses features that are NaN or infinite: the encoder is damaged.
 func finite(b encoder.Embedding, set *data.Set, dim int) error {
 	for i, v := range b.Rows {
 		if v-v != 0 {
@@ -258,7 +262,7 @@ func (j *job) save(ctx context.Context) error {
 	return nil
 }
 
-// rows goes through the rows of the journal.
+// rows iterates over the rows of the journal.
 func (j *job) rows(ctx context.Context) iter.Seq2[vectors.Row, error] {
 	return func(yield func(vectors.Row, error) bool) {
 		frames, err := j.journal.frames()
@@ -294,7 +298,8 @@ func row(set *data.Set, f *frame, n, dim int) vectors.Row {
 	return r
 }
 
-// digests returns those of some images. An image that was read and is gone now has none.
+// digests returns the digests of some images. An image that was read and has disappeared since has
+// none.
 func digests(set *data.Set, images []uint32) []data.Digest {
 	all := make([]data.Digest, len(images))
 	var workers errgroup.Group

@@ -27,7 +27,7 @@ import (
 	"moco/weights"
 )
 
-// testEncoder is a tiny untrained one, opened from a file.
+// testEncoder is a tiny untrained encoder, opened from a file.
 func testEncoder(t *testing.T, batch int) *encoder.Encoder {
 	t.Helper()
 	r := moco.Default()
@@ -74,7 +74,7 @@ func testEncoder(t *testing.T, batch int) *encoder.Encoder {
 	return opened
 }
 
-// folder is a set of 11 images in two classes; those in broken are cut short.
+// folder is a set of 11 images in two classes. The files of the broken ones are cut short.
 func folder(t *testing.T, broken ...int) *data.Set {
 	t.Helper()
 	ctx := context.Background()
@@ -116,8 +116,8 @@ func must(t *testing.T, path string) []byte {
 	return raw
 }
 
-// TestLocked: while a run writes its journal, another is refused, and the first ends as if nobody had
-// come.
+// TestLocked: while a run writes its journal, a second run is refused, and the first one ends
+// undisturbed.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -148,12 +148,13 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// TestResume: a run that is stopped after any batch, or whose journal is cut, damaged or zeroed
-// anywhere, as a power cut does, goes on to the same bytes.
+// TestResume: a run is stopped after any batch, or its journal is cut, damaged or zeroed anywhere,
+// as a power cut does. The resumed run gives the same bytes.
 func TestResume(t *testing.T) {
 	ctx := context.Background()
 	var log bytes.Buffer
-	base := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2, 3, 10), MaxBad: 0.3, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	base := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2, 3, 10), MaxBad: 0.3,
+		Log: slog.New(slog.NewTextHandler(&log, nil))}
 	for _, ending := range []string{".parquet", ".npy", ".jsonl"} {
 		o := base
 		o.Out = filepath.Join(t.TempDir(), "x"+ending)
@@ -161,7 +162,8 @@ func TestResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if done.Rows != 8 || done.Dim != 32 || done.BadImages != 3 || strings.Join(done.BadNames, " ") != "cat/02.png cat/03.png dog/10.png" {
+		if done.Rows != 8 || done.Dim != 32 || done.BadImages != 3 ||
+			strings.Join(done.BadNames, " ") != "cat/02.png cat/03.png dog/10.png" {
 			t.Fatalf("%s: done is %+v, want 8 rows and 3 unreadable images", ending, *done)
 		}
 		want := must(t, o.Out)
@@ -186,7 +188,8 @@ func TestResume(t *testing.T) {
 			_, err := Run(stopped, o)
 			cancel()
 			var halted *StoppedError
-			if !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || !halted.Kept || halted.Images != 11 || !last.Interrupted {
+			if !errors.Is(err, context.Canceled) || !errors.As(err, &halted) || !halted.Kept ||
+				halted.Images != 11 || !last.Interrupted {
 				t.Fatalf("stopped after batch %d: %v, the last event %+v", stop, err, last)
 			}
 			var left *UnfinishedError
@@ -207,11 +210,12 @@ func TestResume(t *testing.T) {
 		for cut := 0; cut < len(whole); cut += 41 {
 			o.Out = filepath.Join(t.TempDir(), "x"+ending)
 			raw := slices.Clone(whole[:cut])
-			if cut%2 == 1 && cut > 300 { // damage instead of a cut, behind the first line
+			if cut%2 == 1 && cut > 300 { // damage in place of a cut, after the first line
 				raw = slices.Clone(whole)
 				raw[cut] ^= 0x10
 			}
-			if cut%3 == 1 { // what was not synced has its length, but no content
+			// After a power cut, what was not synced may have its length but no content.
+			if cut%3 == 1 {
 				raw = append(slices.Clone(whole[:cut]), make([]byte, len(whole)-cut)...)
 			}
 			if err := os.WriteFile(part(o.Out), raw, 0o644); err != nil {
@@ -238,13 +242,16 @@ func TestRunRefuses(t *testing.T) {
 		change func(o *Options)
 		want   string
 	}{
-		"an ending":          {func(o *Options) { o.Out = "x.csv" }, ".parquet, .npy, .jsonl"},
-		"a layer":            {func(o *Options) { o.Layer = "neck" }, "head and backbone"},
-		"another batch":      {func(o *Options) { o.Encoder, o.Resume = testEncoder(t, 3), true }, "batch was 2 and is 3"},
-		"another layer":      {func(o *Options) { o.Layer, o.Resume = encoder.Head, true }, "features was backbone and is head"},
-		"other images":       {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
-		"a folder":           {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
-		"many broken images": {func(o *Options) { o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy") }, "2 of 11 images cannot be read, more than the share of 0.1"},
+		"an ending":     {func(o *Options) { o.Out = "x.csv" }, ".parquet, .npy, .jsonl"},
+		"a layer":       {func(o *Options) { o.Layer = "neck" }, "head and backbone"},
+		"another batch": {func(o *Options) { o.Encoder, o.Resume = testEncoder(t, 3), true }, "batch was 2 and is 3"},
+		"another layer": {func(o *Options) { o.Layer, o.Resume = encoder.Head, true },
+			"features was backbone and is head"},
+		"other images": {func(o *Options) { o.Data, o.Resume = folder(t, 1), true }, "data was"},
+		"a folder":     {func(o *Options) { o.Out = filepath.Join(o.Out, "nowhere", "x.npy") }, "nowhere"},
+		"many broken images": {func(o *Options) {
+			o.Data, o.Out = folder(t, 4, 5), filepath.Join(t.TempDir(), "y.npy")
+		}, "2 of 11 images cannot be read, more than the share of 0.1"},
 		"only broken images": {func(o *Options) {
 			o.Data, o.Out, o.MaxBad = folder(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), filepath.Join(t.TempDir(), "y.npy"), 1
 		}, "none of the 11"},
@@ -277,16 +284,17 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
-// TestPut: into a database go the rows that a file would have, and there is no journal.
+// TestPut: a database gets the same rows as a file would have, and there is no journal.
 func TestPut(t *testing.T) {
 	ctx := context.Background()
 	var got []string
-	o := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2), MaxBad: 0.3, Put: func(_ context.Context, rows []vectors.Row) error {
+	o := Options{Encoder: testEncoder(t, 2), Data: folder(t, 2), MaxBad: 0.3}
+	o.Put = func(_ context.Context, rows []vectors.Row) error {
 		for _, r := range rows {
 			got = append(got, fmt.Sprint(r.Path, r.Label, len(r.Vector)))
 		}
 		return nil
-	}}
+	}
 	done, err := Run(ctx, o)
 	if err != nil || done.Rows != 10 || len(got) != 10 || got[2] != "cat/03.pngcat32" {
 		t.Errorf("%v: %+v, rows %v", err, done, got)
@@ -308,7 +316,7 @@ func TestPut(t *testing.T) {
 	}
 }
 
-// TestDigests: each row says what its image was made of.
+// TestDigests: each row has the digest of the bytes that its image was made of.
 func TestDigests(t *testing.T) {
 	set, out := folder(t), filepath.Join(t.TempDir(), "x.npy")
 	if _, err := Run(context.Background(), Options{Encoder: testEncoder(t, 4), Data: set, Out: out}); err != nil {
@@ -343,7 +351,8 @@ func rowsOf(t *testing.T, path string) (rows []vectors.Row) {
 	return rows
 }
 
-// TestResumeOfAnEarlierVersion: a journal without digests goes on without them, and that is told.
+// TestResumeOfAnEarlierVersion: a journal without digests continues without them, and the log says
+// so.
 func TestResumeOfAnEarlierVersion(t *testing.T) {
 	ctx := context.Background()
 	o := Options{Encoder: testEncoder(t, 4), Data: folder(t), Out: filepath.Join(t.TempDir(), "x.jsonl")}
@@ -395,7 +404,8 @@ func FuzzJournal(f *testing.F) {
 	t := terms{journalFormat, "e", "d", "head", 2, "fp32", 3, "cpu"}
 	head, _ := json.Marshal(t)
 	raw := append(head, '\n')
-	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, digests: make([]data.Digest, 2), rows: []float32{1, 2, 3, 4}}
+	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, digests: make([]data.Digest, 2),
+		rows: []float32{1, 2, 3, 4}}
 	raw = one.append(raw)
 	last := frame{bad: []uint32{3}, next: 4}
 	f.Add(last.append(raw))

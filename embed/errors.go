@@ -10,7 +10,9 @@ import (
 // StoppedError is the error of a run whose context ended. errors.Is finds context.Canceled in it.
 type StoppedError struct {
 	Done, Images int
-	Kept         bool // in a journal, from which resuming goes on; else in a database
+	// Kept tells where the rows are: in a journal, from which a run can resume, or else in a
+	// database.
+	Kept bool
 }
 
 func (e *StoppedError) Error() string {
@@ -20,27 +22,27 @@ func (e *StoppedError) Error() string {
 	return fmt.Sprintf("interrupted after %d of %d images, which are in the database", e.Done, e.Images)
 }
 
-// Is tells that the run was stopped from outside.
+// Is makes errors.Is find context.Canceled.
 func (*StoppedError) Is(target error) bool { return target == context.Canceled }
 
 // LockedError is the error of a run whose journal another process is writing.
 type LockedError = lock.LockedError
 
-// UnfinishedError is the error of a new run where a stopped one has left its journal.
+// UnfinishedError is the error of a new run that finds the journal of a stopped one.
 type UnfinishedError struct{ Journal string }
 
 func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s is what a stopped run left", e.Journal)
 }
 
-// ExistsError is the error of a run whose output is there already.
+// ExistsError is the error of a run whose output exists already.
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string {
 	return fmt.Sprintf("%s is there already", e.Path)
 }
 
-// OtherRunError is the error of resuming a run on other terms than it began with.
+// OtherRunError is the error of resuming a run with other settings than it began with.
 type OtherRunError struct {
 	Journal     string
 	Differences string // "batch was 64 and is 32, ..."
@@ -54,8 +56,8 @@ func (e *OtherRunError) Error() string {
 type BadImagesError struct {
 	Bad, Images int
 	Limit       float64 // Options.MaxBad
-	Kept        bool    // in a journal
-	Last        error   // of the last image
+	Kept        bool    // the journal keeps what is done
+	Last        error   // the error of the last image
 }
 
 func (e *BadImagesError) Error() string {

@@ -18,7 +18,8 @@ import (
 	"moco/data"
 )
 
-// terms are what a row's bits depend on: a run goes on only under those that it began with.
+// terms are everything that a row's bits depend on. A run continues only under the terms it began
+// with.
 type terms struct {
 	Format    string `json:"format"`
 	Encoder   string `json:"encoder"` // SHA-256
@@ -30,8 +31,8 @@ type terms struct {
 	Engine    string `json:"engine"`
 }
 
-// The journal's format, and the one before frames had digests. A run that began in the latter goes
-// on in it.
+// The journal's format, and the one before frames had digests. A run that began in the old format
+// continues in it.
 const (
 	journalFormat = "moco embed journal 2"
 	journalPlain  = "moco embed journal 1"
@@ -40,7 +41,7 @@ const (
 // digested tells whether the journal's frames have digests.
 func (t terms) digested() bool { return t.Format == journalFormat }
 
-// differences names the terms that are not the same.
+// differences names the terms that differ.
 func (t terms) differences(other terms) string {
 	var list []string
 	a, b := reflect.ValueOf(t), reflect.ValueOf(other)
@@ -52,20 +53,21 @@ func (t terms) differences(other terms) string {
 	return strings.Join(list, ", ")
 }
 
-// frame is what one batch added: a row for each of some images, and the images before next that
-// could not be read.
+// frame is what one batch added: the rows of some images, and the unreadable images among those
+// before next.
 type frame struct {
 	images, bad []uint32
 	next        uint64
-	digests     []data.Digest // of the images; nil in a plain journal. The zero one is not known
-	rows        []float32     // [len(images), dim]
+	// digests are those of the images. They are nil in a plain journal; a zero one is unknown.
+	digests []data.Digest
+	rows    []float32 // [len(images), dim]
 }
 
-// digestBytes is what a digest takes: the size and the sum.
+// digestBytes is the length of a digest in the journal: the size and the sum.
 const digestBytes = 8 + sha256.Size
 
-// append appends the frame's bytes: the two counts and next, the images, the unreadable ones, the
-// digests, the rows, a CRC-32C of all of it. Little endian.
+// append appends the frame's bytes, little endian: the two counts and next, the images, the
+// unreadable images, the digests, the rows, and a CRC-32C of all of it.
 func (f *frame) append(raw []byte) []byte {
 	start := len(raw)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(f.images)))
@@ -87,7 +89,8 @@ func (f *frame) append(raw []byte) []byte {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errTorn is the end of a journal that a kill cut short, or damage: what stands before it is good.
+// errTorn is a journal that ends in the middle of a frame, by a kill or damage. The frames before
+// it are good.
 var errTorn = errors.New("the journal is cut short or damaged")
 
 // frames reads frames one after the other.
@@ -96,13 +99,13 @@ type frames struct {
 	t     terms
 	total int    // images in the set
 	next  uint64 // of the last frame
-	bytes int64  // read in whole frames
+	bytes int64  // length of the whole frames so far
 	raw   []byte
 	frame frame
 }
 
-// read reads the next frame into f.frame, which is valid until the call after. io.EOF is the end,
-// errTorn an end in the middle.
+// read reads the next frame into f.frame. The frame is valid until the next call. io.EOF is the end
+// between two frames, errTorn an end inside one.
 func (f *frames) read() error {
 	const fixed = 16
 	f.raw = append(f.raw[:0], make([]byte, fixed)...)
@@ -114,13 +117,16 @@ func (f *frames) read() error {
 	n, bad := int64(binary.LittleEndian.Uint32(f.raw)), int64(binary.LittleEndian.Uint32(f.raw[4:]))
 	next := binary.LittleEndian.Uint64(f.raw[8:])
 	if n > int64(f.t.Batch) || next > uint64(f.total) || next < f.next || uint64(n+bad) != next-f.next || n+bad == 0 {
-		return errTorn // each image from where the last frame ended to where this one does has a row or is unreadable
+		// Each image between the ends of the last frame and of this one has a row or is unreadable.
+		return errTorn
 	}
 	size := fixed + 4*(n+bad+n*int64(f.t.Dim)) + 4
 	if f.t.digested() {
 		size += n * digestBytes
 	}
-	for int64(len(f.raw)) < size { // grown as bytes come: a torn count must not allocate what is not there
+	// The buffer grows as bytes come: a torn count must not allocate memory for bytes that do not
+	// exist.
+	for int64(len(f.raw)) < size {
 		part := min(size-int64(len(f.raw)), 1<<16)
 		at := len(f.raw)
 		f.raw = append(f.raw, make([]byte, part)...)
@@ -168,21 +174,21 @@ func (f *frames) read() error {
 	return nil
 }
 
-// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames,
-// appended. It lies beside the output, which is made from it at the end.
+// journal is the file of what has been embedded so far: a line of JSON with the terms, then frames.
+// It lies beside the output, which is made from it at the end.
 type journal struct {
-	file  *os.File // nil: it only counts
+	file  *os.File // nil: the journal only counts
 	terms terms
-	start int64 // of the frames
+	start int64 // offset of the first frame
 	total int   // images in the set
 	rows  int
 	bad   []uint32
-	next  int // image
+	next  int // next image
 	raw   []byte
 }
 
-// createJournal begins a journal in a file that is not there yet, or (a kill may have left it) has
-// no whole first line.
+// createJournal begins a journal. It replaces a file without a whole first line, as a kill may have
+// left it.
 func createJournal(path string, t terms, total int) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -199,10 +205,10 @@ func createJournal(path string, t terms, total int) (*journal, error) {
 	return &journal{file: file, terms: t, start: int64(len(head)) + 1, total: total}, nil
 }
 
-// errNoTerms is a journal whose first line is not whole.
+// errNoTerms is the error of a journal whose first line is cut short.
 var errNoTerms = errors.New("the journal has no first line")
 
-// readTerms reads the first line, and tells how long it is.
+// readTerms reads the first line and returns its length.
 func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	head, err := r.ReadSlice('\n')
 	if err != nil {
@@ -218,7 +224,7 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	return t, length, nil
 }
 
-// openJournal opens a journal to go on with it, and cuts off what a kill left torn.
+// openJournal opens a journal to continue it, and cuts off a torn frame.
 func openJournal(path string, want terms, total int) (j *journal, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -276,7 +282,7 @@ func (j *journal) add(f *frame) error {
 	return nil
 }
 
-// sync waits until what was added would last over a power cut.
+// sync waits until a power cut would no longer lose what was added.
 func (j *journal) sync() error {
 	if j.file == nil {
 		return nil
@@ -290,7 +296,7 @@ func (j *journal) close() {
 	}
 }
 
-// frames goes through what was added, from the beginning.
+// frames reads the journal from the beginning.
 func (j *journal) frames() (*frames, error) {
 	end, err := j.file.Seek(0, io.SeekCurrent)
 	if err != nil {

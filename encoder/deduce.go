@@ -11,11 +11,11 @@ import (
 	"moco/tensor"
 )
 
-// stage takes a block's name apart.
+// stage splits a block's name.
 var stage = regexp.MustCompile(`^layer([1-4])\.(\d{1,3})\.conv1\.weight$`)
 
-// deduce reads the configuration from the shapes of tensors under torchvision's names, with notes
-// on what they cannot tell. first is place.first.
+// deduce finds the configuration from the shapes of tensors under torchvision's names, with notes
+// on what the shapes cannot tell. first is place.first.
 func deduce(t map[string]*tensor.Tensor, first int) (nn.Config, []string, error) {
 	stem := t["conv1.weight"].Shape
 	c := nn.Config{Width: float64(stem[0]) / 64, Head: "none"}
@@ -45,7 +45,7 @@ func deduce(t map[string]*tensor.Tensor, first int) (nn.Config, []string, error)
 	return c, notes, err
 }
 
-// archOf finds the architecture that has the blocks of t.
+// archOf finds the architecture with the same blocks as t.
 func archOf(t map[string]*tensor.Tensor) (string, error) {
 	blocks := make([]int, 4)
 	for name := range t {
@@ -74,8 +74,8 @@ func archOf(t map[string]*tensor.Tensor) (string, error) {
 	return arch, nil
 }
 
-// deduceHead sets the head and the dimension of its features, with a note where the head is left
-// out.
+// deduceHead sets the head and the dimension of its features. If it leaves the head out, it returns
+// a note.
 func deduceHead(t map[string]*tensor.Tensor, c *nn.Config) (note string, err error) {
 	head, last := headOf(t), ""
 	switch head {
@@ -98,7 +98,7 @@ func deduceHead(t map[string]*tensor.Tensor, c *nn.Config) (note string, err err
 	return "", nil
 }
 
-// headOf lists what stands below fc.
+// headOf lists the tensors below fc.
 func headOf(t map[string]*tensor.Tensor) string {
 	var names []string
 	for name := range t {

@@ -1,8 +1,8 @@
-// Package encoder is the trained encoder, and all that most programs need: Open what training wrote,
-// or weights that PyTorch has saved, and Embed images.
+// Package encoder is the trained encoder, and all that most programs need: Open a file that
+// training wrote, or weights that PyTorch has saved, and Embed images.
 //
-// Export and Metadata say what an encoder's file holds, Import makes one of foreign checkpoints, and a
-// Probe is a linear classifier on its features.
+// Export and Metadata define the content of an encoder's file, Import makes such a file from
+// foreign checkpoints, and a Probe is a linear classifier on an encoder's features.
 package encoder
 
 import (
@@ -25,34 +25,38 @@ import (
 	"moco/weights"
 )
 
-// Layer names what an encoder gives as features.
+// Layer names a layer whose output is taken as features.
 type Layer string
 
-// The layers: what the head makes, as the contrastive loss saw it, or the pooled features before it, which transfer better.
+// The layers: the head's output, as the contrastive loss sees it, or the pooled features before the
+// head. The latter transfer better.
 const (
 	Head     Layer = "head"
 	Backbone Layer = "backbone"
 )
 
-// Options say how an encoder computes; the zero value is what Open takes.
+// Options say how an encoder computes. Open uses the zero value.
 type Options struct {
-	Layer     Layer         // what Embed gives; empty: Backbone
-	Engine    engine.Engine // what computes; nil: the CPU, on all processors that Go may use
-	Batch     int           // the most images encoded at once; 0: 64. Memory grows with it
-	Precision string        // of activations, fp32 or bf16; empty: that of the encoder's training
+	Layer Layer // the layer of Embed; empty: Backbone
+	// Engine computes. Nil takes the CPU, with all processors that Go may use.
+	Engine engine.Engine
+	// Batch is the largest number of images encoded at once. 0 is 64. Memory grows with it.
+	Batch int
+	// Precision of activations, fp32 or bf16. Empty takes that of the encoder's training.
+	Precision string
 }
 
-// Encoder is a trained encoder: its weights, as they lie in its file, and the features that it makes.
-// It is safe for concurrent use; calls take turns at the engine, which uses all its processors for
-// each. The exported fields are not to be changed.
+// Encoder is a trained encoder: its weights, as they lie in its file, and its features. It is safe
+// for concurrent use. Calls take turns, and each uses all of the engine's processors. Do not change
+// the exported fields.
 type Encoder struct {
-	Recipe   moco.Recipe   // its Encoder, Views and Precision are what counts
-	SHA256   string        // of the file that it was opened from; empty if there was none
-	Classes  []string      // of a classifier: what each of its head's features stands for
-	Imported *ImportReport // what was made of foreign weights; nil for an encoder of moco's own
+	Recipe   moco.Recipe   // only its Encoder, Views and Precision count
+	SHA256   string        // of the file it was opened from; empty if there was none
+	Classes  []string      // a classifier's classes, one for each output of its head
+	Imported *ImportReport // how foreign weights were understood; nil for moco's own
 
-	// Weights has the metadata and the tensors as torchvision's state_dict() has them: its names and
-	// order, with num_batches_tracked. It is nil for an encoder that follows a training.
+	// Weights has the metadata and the tensors, named and ordered as in torchvision's state_dict(),
+	// with num_batches_tracked. It is nil for an encoder that follows a training.
 	Weights *weights.File
 
 	layer  Layer
@@ -66,11 +70,11 @@ type Encoder struct {
 	programs map[int]*moco.Inference // by size of batch; nil once closed
 }
 
-// Open opens a trained encoder: an encoder.safetensors, or the folder of a run, which holds one; or
-// the weights of a ResNet that PyTorch has saved, as Import understands them.
+// Open opens a trained encoder: an encoder.safetensors, the folder of a run with one in it, or the
+// weights of a ResNet that PyTorch has saved and Import understands.
 func Open(path string) (*Encoder, error) { return OpenWith(path, Options{}) }
 
-// OpenWith is Open with another engine, batch, precision or layer.
+// OpenWith is Open with options.
 func OpenWith(path string, o Options) (*Encoder, error) {
 	e, err := load(path)
 	if err != nil {
@@ -82,8 +86,8 @@ func OpenWith(path string, o Options) (*Encoder, error) {
 	return e, nil
 }
 
-// FromFile is OpenWith on weights that are in memory already: under torchvision's names and with the
-// metadata that Export writes, or what Import makes such from.
+// FromFile is OpenWith for weights in memory. They are an encoder's, with torchvision's names and
+// the metadata that Export writes, or foreign weights that Import understands.
 func FromFile(f *weights.File, o Options) (*Encoder, error) {
 	e, err := fromFile(f)
 	if err != nil {
@@ -92,8 +96,8 @@ func FromFile(f *weights.File, o Options) (*Encoder, error) {
 	return e, e.prepare(o)
 }
 
-// Following returns the query encoder of a training whose variables live in s, a state of o.Engine.
-// It changes as the training goes on.
+// Following returns the query encoder of a training. Its variables live in s, a state of o.Engine.
+// The encoder changes as the training goes on.
 func Following(r moco.Recipe, s engine.State, o Options) (*Encoder, error) {
 	e := &Encoder{Recipe: r, state: s, loaded: true}
 	if err := e.prepare(o); err != nil {
@@ -103,8 +107,8 @@ func Following(r moco.Recipe, s engine.State, o Options) (*Encoder, error) {
 	return e, err
 }
 
-// Untrained returns an encoder with random weights, by torchvision's rule and the recipe's seed. Those of
-// trained, which may be nil, stand in their place under their names.
+// Untrained returns an encoder with random weights, by torchvision's rule and the recipe's seed.
+// Tensors in trained, which may be nil, replace those with their names.
 func Untrained(r moco.Recipe, trained map[string]*tensor.Tensor, o Options) (*Encoder, error) {
 	e := &Encoder{Recipe: r, loaded: true}
 	if err := e.prepare(o); err != nil {
@@ -116,8 +120,8 @@ func Untrained(r moco.Recipe, trained map[string]*tensor.Tensor, o Options) (*En
 	return e, moco.InitialiseQuery(&e.Recipe, e.state, trained)
 }
 
-// prepare settles how the encoder computes. Nothing is compiled before the first features are asked
-// for, so that opening an encoder only to pass it on is cheap.
+// prepare settles how the encoder computes. It compiles nothing before the first features are
+// needed, so opening an encoder only to pass it on is cheap.
 func (e *Encoder) prepare(o Options) error {
 	if o.Precision != "" {
 		e.Recipe.Precision = o.Precision
@@ -148,8 +152,8 @@ func (e *Encoder) prepare(o Options) error {
 	return nil
 }
 
-// program returns the encoder compiled for batches of n. The caller holds mu, or nobody else has e
-// yet.
+// program returns the encoder compiled for batches of n. The caller must hold mu, or be the only
+// one that has e.
 func (e *Encoder) program(n int) (*moco.Inference, error) {
 	if e.programs == nil {
 		return nil, errors.New("this encoder is closed")
@@ -165,13 +169,14 @@ func (e *Encoder) program(n int) (*moco.Inference, error) {
 	return p, e.load()
 }
 
-// load writes the weights to the state, once a program has declared its variables.
+// load writes the weights to the state, after a program has declared its variables.
 func (e *Encoder) load() error {
 	if e.loaded {
 		return nil
 	}
 	for _, n := range e.Weights.Tensors {
-		if n.Tensor.Type != tensor.Float32 { // the number of batches seen is for PyTorch
+		// Only PyTorch uses the number of batches seen.
+		if n.Tensor.Type != tensor.Float32 {
 			continue
 		}
 		if err := moco.WriteQuery(e.state, n.Name, n.Tensor); err != nil {
@@ -182,10 +187,10 @@ func (e *Encoder) load() error {
 	return nil
 }
 
-// Layer is what Embed gives.
+// Layer is the layer that Embed returns.
 func (e *Encoder) Layer() Layer { return e.layer }
 
-// Dim is the length of the rows that Embed gives.
+// Dim is the length of Embed's rows.
 func (e *Encoder) Dim() int {
 	dim, _ := e.DimOf(e.layer)
 	return dim
@@ -202,13 +207,13 @@ func (e *Encoder) DimOf(layer Layer) (int, error) {
 	return 0, fmt.Errorf("features: %q is not known; there are head and backbone", layer)
 }
 
-// Engine is the name of what computes, such as "cpu/avx512": another one rounds in another way.
+// Engine is the engine's name, such as "cpu/avx512". Engines differ in rounding.
 func (e *Encoder) Engine() string { return e.engine.Name() }
 
-// Batch is the most images that are encoded at once.
+// Batch is the largest number of images that are encoded at once.
 func (e *Encoder) Batch() int { return e.batch }
 
-// Cost is what the features of one whole batch take.
+// Cost is the cost of the features of one whole batch.
 func (e *Encoder) Cost() (engine.Cost, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -219,7 +224,7 @@ func (e *Encoder) Cost() (engine.Cost, error) {
 	return p.Cost(), nil
 }
 
-// Close frees the encoder's programs; later calls fail.
+// Close frees the encoder's programs. Later calls fail.
 func (e *Encoder) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -231,12 +236,12 @@ func (e *Encoder) Close() error {
 	return errors.Join(errs...)
 }
 
-// Embed returns the features of images, a row of Dim numbers and length one for each, so that the dot product of two rows is their cosine
-// similarity. What the encoder sees of an image is its middle, as in evaluation. data.DecodeFile reads image files upright, which
-// image.Decode does not.
+// Embed returns the features of images: for each a row of Dim numbers and length one, so that the
+// dot product of two rows is their cosine similarity. The encoder sees the middle of an image, as
+// in evaluation. data.DecodeFile reads image files upright; image.Decode does not.
 //
-// The same images in the same call give the same bits. Alone or among others, an image's row may differ by rounding: small batches are
-// computed in another way than large ones.
+// The same images in the same call give the same bits. An image's row may differ by rounding
+// between calls, alone or among others: small batches are computed differently from large ones.
 func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32, error) {
 	each, dim := e.viewLen(), e.Dim()
 	out := make([]float32, len(images)*dim)
@@ -260,7 +265,8 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 		for size < n {
 			size *= 2
 		}
-		if err := e.run(x[:n*each], n, min(size, e.batch), []Layer{e.layer}, [][]float32{out[lo*dim : (lo+n)*dim]}); err != nil {
+		if err := e.run(x[:n*each], n, min(size, e.batch), []Layer{e.layer},
+			[][]float32{out[lo*dim : (lo+n)*dim]}); err != nil {
 			return nil, fmt.Errorf("embed: %w", err)
 		}
 	}
@@ -273,11 +279,13 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 // viewLen is the number of values of a view.
 func (e *Encoder) viewLen() int { return 3 * e.policy.Size * e.policy.Size }
 
-// EncodeViews makes the features of n views, at most Batch, that are drawn and normalised already, as augment's View does it: x is [n,S,S,3] with S the
-// recipe's Views.Size, and out takes n rows of length one for each of the layers. The encoder stays as it is: batch norm uses its running statistics.
+// EncodeViews makes the features of n views, at most Batch. x holds the views [n,S,S,3], drawn and
+// normalised as by augment's View, where S is the recipe's Views.Size. out gets n rows of length
+// one for each of the layers. The encoder does not change: batch norm uses its running statistics.
 func (e *Encoder) EncodeViews(x []float32, n int, layers []Layer, out [][]float32) error {
 	if n < 1 || n > e.batch || len(x) != n*e.viewLen() || len(out) != len(layers) {
-		return fmt.Errorf("encode views: %d views in %d numbers for %d of %d layers; want 1 to %d views of %d numbers", n, len(x), len(out), len(layers), e.batch, e.viewLen())
+		return fmt.Errorf("encode views: %d views in %d numbers for %d of %d layers; want 1 to %d views of %d numbers",
+			n, len(x), len(out), len(layers), e.batch, e.viewLen())
 	}
 	for i, layer := range layers {
 		if dim, err := e.DimOf(layer); err != nil {
@@ -289,7 +297,8 @@ func (e *Encoder) EncodeViews(x []float32, n int, layers []Layer, out [][]float3
 	return e.run(x, n, e.batch, layers, out)
 }
 
-// run encodes n views with the program of a size and writes the normalised features of each layer to its out.
+// run encodes n views with the program for batches of the given size. It writes the normalised
+// features of each layer to the layer's out.
 func (e *Encoder) run(x []float32, n, size int, layers []Layer, out [][]float32) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -297,7 +306,7 @@ func (e *Encoder) run(x []float32, n, size int, layers []Layer, out [][]float32)
 	if err != nil {
 		return err
 	}
-	// Denormal numbers left from an earlier batch would slow this one down.
+	// Denormal numbers from an earlier batch would slow this one down.
 	clear(p.Views[copy(p.Views, x):])
 	if err := p.Run(); err != nil {
 		return err
@@ -313,7 +322,7 @@ func (e *Encoder) run(x []float32, n, size int, layers []Layer, out [][]float32)
 	return nil
 }
 
-// features is what a run of p left of a layer.
+// features is a layer's output of the last run of p.
 func features(p *moco.Inference, layer Layer) []float32 {
 	if layer == Head {
 		return p.Head
@@ -338,12 +347,13 @@ func Normalise(row []float32) []float32 {
 
 // Walk says how EmbedSet goes through a set.
 type Walk struct {
-	Layer Layer   // empty: the one that the encoder was opened with
-	More  []Layer // further layers, which cost next to nothing besides
-	// From is the first image. To go on with a walk that was stopped, give the Next of its last Embedding: the rows are then the same, bit for
-	// bit, as if it had not been stopped.
+	Layer Layer   // empty: the encoder's own
+	More  []Layer // further layers, at almost no cost
+	// From is the first image. To continue a walk that was stopped, give the Next of its last
+	// Embedding. The rows are then the same bits as without the stop.
 	From int
-	// Skipped is told of each image that cannot be read, in the set's order; those are left out. An error ends the walk. May be nil.
+	// Skipped is told of each unreadable image, in the set's order. The walk leaves the image out.
+	// An error ends the walk. Skipped may be nil.
 	Skipped func(image int, err error) error
 }
 
@@ -352,12 +362,13 @@ type Embedding struct {
 	Images []int       // their places in the set
 	Rows   []float32   // [len(Images), dim of the layer], each row of length one
 	More   [][]float32 // the rows of each of the Walk's further layers
-	Next   int         // the first image that was not looked at yet
+	Next   int         // the first image that was not read yet
 }
 
-// EmbedSet makes the features of all images of a set, in its order and a batch at a time, and calls f with each batch. What f gets is valid until
-// it returns; memory does not grow with the set. After the last image f is called once more, without images, if any stood at the end that could not be
-// read: Next is then the set's length.
+// EmbedSet makes the features of all images of a set, in the set's order and a batch at a time, and
+// calls f with each batch. The batch is valid until f returns. Memory does not grow with the set.
+// If unreadable images end the set, f is called once more, without images and with the set's length
+// as Next.
 func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Embedding) error) error {
 	layers := append([]Layer{cmp.Or(w.Layer, e.layer)}, w.More...)
 	dims, rows, have := make([]int, len(layers)), make([][]float32, len(layers)), make([][]float32, len(layers))

@@ -35,7 +35,7 @@ func encoderOf(t *testing.T, o encoder.Options) *encoder.Encoder {
 	return e
 }
 
-// drawn is a set from a path, and its images.
+// drawn is the set of a path, and its images.
 func drawn(t *testing.T, path string) (*data.Set, []image.Image) {
 	t.Helper()
 	set, err := data.Open(context.Background(), path, data.Options{})
@@ -57,7 +57,8 @@ func TestEmbed(t *testing.T) {
 	ctx := context.Background()
 	e := encoderOf(t, encoder.Options{Batch: 8})
 	_, images := drawn(t, "builtin:test?n=19&size=24")
-	images[4] = image.NewRGBA(image.Rect(-3, 5, 40, 90)) // any image.Image will do
+	// Every kind of image.Image will do.
+	images[4] = image.NewRGBA(image.Rect(-3, 5, 40, 90))
 	all, err := e.Embed(ctx, images)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,8 @@ func TestEmbed(t *testing.T) {
 	if rows, err := e.Embed(ctx, nil); err != nil || len(rows) != 0 {
 		t.Errorf("no images give %v, %v", rows, err)
 	}
-	for name, bad := range map[string]image.Image{"nil": nil, "a nil pointer": (*image.RGBA)(nil), "no pixels": image.NewRGBA(image.Rect(0, 0, 0, 4)), "endless": image.Black} {
+	for name, bad := range map[string]image.Image{"nil": nil, "a nil pointer": (*image.RGBA)(nil),
+		"no pixels": image.NewRGBA(image.Rect(0, 0, 0, 4)), "endless": image.Black} {
 		if _, err := e.Embed(ctx, []image.Image{images[0], bad}); err == nil || !strings.Contains(err.Error(), "image 1 of 2") {
 			t.Errorf("%s: the error is %v, want one that names image 1", name, err)
 		}
@@ -102,7 +104,7 @@ func TestEmbed(t *testing.T) {
 	}
 }
 
-// TestEmbedAtOnce: calls at the same time, of several sizes, give what each gives alone.
+// TestEmbedAtOnce: concurrent calls, of several sizes, give what each gives alone.
 func TestEmbedAtOnce(t *testing.T) {
 	ctx := context.Background()
 	e := encoderOf(t, encoder.Options{Batch: 4, Layer: encoder.Head})
@@ -133,7 +135,8 @@ func TestEmbedAtOnce(t *testing.T) {
 	}
 }
 
-// TestEmbedSet: a walk names what it cannot read, gives Embed's rows, and goes on with the same bits after every batch.
+// TestEmbedSet: a walk names the unreadable images, gives Embed's rows, and continues with the same
+// bits after every batch.
 func TestEmbedSet(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -170,7 +173,8 @@ func TestEmbedSet(t *testing.T) {
 		return
 	}
 	rows, places, nexts, bad := walk(encoder.Walk{})
-	if !slices.Equal(places, []int{0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12}) || !slices.Equal(bad, []int{3, 4, 13}) || nexts[len(nexts)-1] != 14 {
+	if !slices.Equal(places, []int{0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12}) || !slices.Equal(bad, []int{3, 4, 13}) ||
+		nexts[len(nexts)-1] != 14 {
 		t.Fatalf("images %v, unreadable %v, positions %v", places, bad, nexts)
 	}
 	want, err := e.Embed(ctx, ours)
@@ -190,7 +194,8 @@ func TestEmbedSet(t *testing.T) {
 		}
 	}
 	enough := errors.New("enough")
-	if err := e.EmbedSet(ctx, set, encoder.Walk{Skipped: func(int, error) error { return enough }}, func(encoder.Embedding) error { return nil }); !errors.Is(err, enough) {
+	ending := encoder.Walk{Skipped: func(int, error) error { return enough }}
+	if err := e.EmbedSet(ctx, set, ending, func(encoder.Embedding) error { return nil }); !errors.Is(err, enough) {
 		t.Errorf("the walk ends with %v, want what Skipped said", err)
 	}
 	if err := e.EmbedSet(ctx, set, encoder.Walk{Layer: "neck"}, nil); err == nil {

@@ -16,8 +16,8 @@ import (
 	"moco/weights"
 )
 
-// Open an encoder and compare pictures by their features. A trained one is the folder that `moco train --out` wrote; here an untrained one
-// stands in for it, so that the example runs anywhere.
+// Open an encoder and compare pictures by their features. A trained encoder is the folder that
+// `moco train --out` wrote. Here an untrained one replaces it, so that the example runs anywhere.
 func Example() {
 	run, err := untrained()
 	if err != nil {
@@ -32,7 +32,8 @@ func Example() {
 	defer enc.Close()
 
 	ctx := context.Background()
-	set, err := data.Open(ctx, "builtin:test?n=3", data.Options{}) // or: img, err := data.DecodeFile("photo.jpg")
+	// For a single file: img, err := data.DecodeFile("photo.jpg").
+	set, err := data.Open(ctx, "builtin:test?n=3", data.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func Example() {
 		}
 		images = append(images, img)
 	}
-	images = append(images, images[0]) // the first once more
+	images = append(images, images[0]) // the first one once more
 
 	rows, err := enc.Embed(ctx, images)
 	if err != nil {

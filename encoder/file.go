@@ -21,7 +21,7 @@ import (
 // File is the name of the trained encoder in a run's folder.
 const File = "encoder.safetensors"
 
-// load reads the file of an encoder, which path names or holds in it as the folder of a run.
+// load reads the file of an encoder. path is the file, or the folder of a run.
 func load(path string) (*Encoder, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
@@ -45,8 +45,8 @@ func load(path string) (*Encoder, error) {
 	return e, nil
 }
 
-// fromFile is the encoder in a file, imported first if it is foreign. Shapes are held to what the
-// metadata claim before anything of that size is made.
+// fromFile is the encoder in a file. If the file is foreign, it is imported first. Shapes are
+// compared with the metadata before anything of their size is allocated.
 func fromFile(f *weights.File) (*Encoder, error) {
 	e := &Encoder{}
 	var err error
@@ -64,7 +64,7 @@ func fromFile(f *weights.File) (*Encoder, error) {
 		n := f.Get(entry.name)
 		switch {
 		case entry.fits(n):
-		case entry.counts(): // a file of other origin may lack it
+		case entry.counts(): // a foreign file may lack it
 			n = tensor.New(tensor.Int64)
 		case n == nil:
 			return nil, fmt.Errorf("it lacks the tensor %q of a %s", entry.name, c.Arch)
@@ -85,12 +85,13 @@ func fromFile(f *weights.File) (*Encoder, error) {
 	return e, nil
 }
 
-// ErrNotFinite says that an encoder holds NaN or infinite weights. Its features would be NaN for
-// every image, which searching and scoring cannot tell from an answer, so it is not opened.
+// ErrNotFinite is the error of an encoder with NaN or infinite weights. Its features would be NaN
+// for every image, and searching and scoring could not tell them from an answer, so the encoder is
+// not opened.
 var ErrNotFinite = errors.New("weights that are not finite")
 
-// finite refuses weights that are not finite. names are those to tell of instead of f's own, if
-// any.
+// finite refuses weights that are not finite. names, if any, are the names for the error in place
+// of f's own.
 func finite(f *weights.File, names map[string]string) error {
 	for _, n := range f.Tensors {
 		if n.Tensor.Type != tensor.Float32 {
@@ -114,16 +115,16 @@ type entry struct {
 	shape  tensor.Shape
 }
 
-// counts tells whether it is batch norm's num_batches_tracked, which only PyTorch uses.
+// counts tells whether the tensor is batch norm's num_batches_tracked. Only PyTorch uses it.
 func (e entry) counts() bool { return e.typeOf == tensor.Int64 }
 
-// fits tells whether t, which may be nil, is such a tensor.
+// fits tells whether t, which may be nil, has the entry's type and shape.
 func (e entry) fits(t *tensor.Tensor) bool {
 	return t != nil && t.Type == e.typeOf && t.Shape.Equal(e.shape)
 }
 
-// stateDict lists the tensors of an encoder as torchvision's state_dict() does: its names, in its
-// order.
+// stateDict lists the tensors of an encoder as torchvision's state_dict() does, with the same names
+// in the same order.
 func stateDict(c nn.Config) []entry {
 	channels := map[string]int{}
 	for _, b := range c.Buffers() {
@@ -143,21 +144,23 @@ func stateDict(c nn.Config) []entry {
 	return all
 }
 
-// Metadata describes an encoder well enough to build it again and to give it what it was trained
-// on: "mean" and "std" are those that a pixel of 0 to 1 is normalised by, for red, green and blue.
+// Metadata describes an encoder well enough to build it again and to give it images like those it
+// was trained on. "mean" and "std" normalise a pixel of 0 to 1, for red, green and blue.
 func Metadata(r *moco.Recipe) map[string]string {
 	c := r.Encoder
 	m := map[string]string{
-		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64), "dim": strconv.Itoa(c.Dim),
+		"format": "pt", "arch": c.Arch, "stem": c.Stem, "width": strconv.FormatFloat(c.Width, 'g', -1, 64),
+		"dim":  strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
 	}
 	if r.Start != "" {
 		m["start"] = r.Start
 	}
 	if mechanism, err := r.Mechanism(); err == nil && mechanism.Classifier() {
-		m["objective"] = mechanism.String() // the head is a classifier
+		m["objective"] = mechanism.String() // tells that the head is a classifier
 	}
-	if p, err := r.Views.Drawn(); err == nil { // for readers that know nothing of policies
+	// For readers that know nothing of policies.
+	if p, err := r.Views.Drawn(); err == nil {
 		m["mean"], m["std"] = triple(p.Mean), triple(p.Std)
 	}
 	return m
@@ -169,7 +172,7 @@ func triple(v [3]float32) string {
 }
 
 // Export returns the query encoder of a training's state under torchvision's names, with steps as
-// batch norm's num_batches_tracked. Open reads what weights.Save makes of it.
+// batch norm's num_batches_tracked. weights.Save makes a file of it that Open reads.
 func Export(r *moco.Recipe, s engine.State, steps int) (*weights.File, error) {
 	f := &weights.File{Metadata: Metadata(r)}
 	for _, entry := range stateDict(r.Encoder) {
@@ -208,7 +211,7 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := r.Check(); err != nil { // the rest is the default's
+	if err := r.Check(); err != nil { // all other keys are the default's
 		return r, fmt.Errorf("its metadata say what cannot be: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return r, nil

@@ -15,28 +15,28 @@ import (
 	"moco/weights"
 )
 
-// ImportOptions say how foreign weights are understood; the zero value is what Open takes.
+// ImportOptions say how foreign weights are read. Open uses the zero value.
 type ImportOptions struct {
-	// Side is query or key, of a pair with a momentum encoder; empty: query.
+	// Side is query or key, for a pair with a momentum encoder. Empty is query.
 	Side string
-	// Strip is what stands before conv1.weight (or, in an nn.Sequential, 0.weight), all of it or
-	// its end; "." is nothing at all. Empty: it is found. It decides over Side.
+	// Strip is the prefix of conv1.weight (or, in an nn.Sequential, of 0.weight), or the end of
+	// that prefix. "." is the empty prefix. Empty finds the prefix. Strip overrides Side.
 	Strip  string
 	Policy string // of the views; empty: v1 with ImageNet's stem, cifar with CIFAR's
 	Size   int    // of the views, pixels a side; 0: 224 with ImageNet's stem, 32 with CIFAR's
 }
 
-// ImportReport says what was made of foreign weights. Every tensor of the file is in Used or in
-// LeftOut.
+// ImportReport is an account of how foreign weights were read. Every tensor of the file is in Used
+// or in LeftOut.
 type ImportReport struct {
-	Kind    string     `json:"kind"` // whose names these are: MoCo, lightly, solo-learn, or torchvision
+	Kind    string     `json:"kind"` // origin of the names: MoCo, lightly, solo-learn, or torchvision
 	Prefix  string     `json:"prefix"`
 	Side    string     `json:"side"` // query or key
 	Encoder nn.Config  `json:"encoder"`
 	Views   moco.Views `json:"views"`
-	Used    []string   `json:"used"`     // under their foreign names, in the order of the file
-	LeftOut []string   `json:"left_out"` // likewise
-	Notes   []string   `json:"notes"`    // what the weights alone cannot tell, and what was taken instead
+	Used    []string   `json:"used"`     // by their foreign names, in the order of the file
+	LeftOut []string   `json:"left_out"` // by the same names
+	Notes   []string   `json:"notes"`    // what the weights alone do not tell, and what was assumed
 }
 
 // String is the report in one sentence.
@@ -50,17 +50,17 @@ func (r *ImportReport) String() string {
 		len(r.Used), len(r.LeftOut))
 }
 
-// Foreign tells whether moco has written the weights neither as an encoder nor as a checkpoint.
+// Foreign tells whether the weights are neither an encoder nor a checkpoint that moco wrote.
 func Foreign(f *weights.File) bool { return !own(f) && !checkpoint(f) }
 
-// own tells whether f is an encoder that moco has written, whole or damaged. One key that such a
-// file has may stand in any file (an arch, a width); all of its own words together do not.
+// own tells whether f is an encoder that moco wrote, whole or damaged. Any file may have one of the
+// keys of such a file, such as arch or width. Only moco's have all of these keys.
 func own(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
 
 // checkpoint tells whether f is a checkpoint of a run.
 func checkpoint(f *weights.File) bool { return hasAll(f, "format", "recipe", "step", "data") }
 
-// hasAll tells whether the metadata have all of the keys.
+// hasAll tells whether the metadata have all keys.
 func hasAll(f *weights.File, keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool {
 		_, ok := f.Metadata[key]
@@ -68,16 +68,15 @@ func hasAll(f *weights.File, keys ...string) bool {
 	})
 }
 
-// Import finds a ResNet in foreign weights and returns it as Export would write it: torchvision's
-// names, and the metadata that OpenWith needs.
+// Import finds a ResNet in foreign weights and returns it as Export would write it: with
+// torchvision's names, and the metadata that OpenWith needs.
 //
-// It knows a ResNet by its stem and first block, so what stands before these names
-// (module.encoder_q., backbone., nothing) need not be known, and it deduces architecture, width,
-// stem and head from shapes. Tensors of the encoder that are missing, have another shape or should
-// not be there are an error; what belongs to no encoder (queue, projectors, optimizer, the other
-// side) is listed in the report. The error is a *ChoiceError if there are other encoders than what
-// was asked for, a *weights.KindError if all there is is a whole module, and ErrNotFinite for
-// weights that are not finite.
+// It recognises a ResNet by its stem and first block, whatever their prefix is (module.encoder_q.,
+// backbone., nothing), and deduces architecture, width, stem and head from shapes. It is an error
+// if the encoder lacks a tensor, or has one of another shape or one too many. The report lists the
+// tensors that belong to no encoder: queue, projectors, optimizer, the other side. The error is a
+// *ChoiceError if there are encoders but not exactly one as asked for, a *weights.KindError if the
+// file is only a whole module, and ErrNotFinite for weights that are not finite.
 func Import(f *weights.File, o ImportOptions) (*weights.File, *ImportReport, error) {
 	out, report, err := importFile(f, o)
 	if err != nil {
@@ -113,7 +112,8 @@ func importFile(f *weights.File, o ImportOptions) (*weights.File, *ImportReport,
 	}
 	report := &ImportReport{
 		Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Encoder: r.Encoder, Views: r.Views,
-		Used: []string{}, LeftOut: []string{}, Notes: append(notes, warnings(f)...), // no null in JSON
+		// Empty lists, so that JSON has no null.
+		Used: []string{}, LeftOut: []string{}, Notes: append(notes, warnings(f)...),
 	}
 	report.sort(f, out, named)
 	out.Metadata = Metadata(r)
@@ -121,7 +121,7 @@ func importFile(f *weights.File, o ImportOptions) (*weights.File, *ImportReport,
 	return out, report, nil
 }
 
-// warnings tell of what a file holds beside its weights that its owner should know.
+// warnings lists what a file holds beside its weights and its owner should know.
 func warnings(f *weights.File) []string {
 	commands := f.Commands()
 	if len(commands) == 0 {
@@ -131,7 +131,7 @@ func warnings(f *weights.File) []string {
 		"nothing of it was run here, but do not load the file in Python", few(commands))}
 }
 
-// sort tells the tensors that were used from the others.
+// sort divides the tensors into used ones and others.
 func (r *ImportReport) sort(f, out *weights.File, named *foreign) {
 	used := map[string]bool{}
 	for _, n := range out.Tensors {
@@ -149,10 +149,10 @@ func (r *ImportReport) sort(f, out *weights.File, named *foreign) {
 	}
 }
 
-// foreign are the tensors of an encoder in a foreign file, by torchvision's names.
+// foreign is the tensors of an encoder in a foreign file, by torchvision's names.
 type foreign struct {
 	tensor map[string]*tensor.Tensor
-	name   map[string]string // the foreign ones
+	name   map[string]string // their foreign names
 }
 
 // recipe deduces the encoder's configuration, and chooses its views.
@@ -173,7 +173,7 @@ func (t *foreign) recipe(found place, o ImportOptions) (*moco.Recipe, []string, 
 	return &r, notes, nil
 }
 
-// take makes the encoder's file, but for its metadata, and holds every tensor to the shape that the
+// take makes the encoder's file without its metadata. Every tensor must have the shape that the
 // configuration gives it.
 func (t *foreign) take(c nn.Config) (*weights.File, error) {
 	out := &weights.File{}
@@ -214,8 +214,8 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 	return out, finite(out, t.name)
 }
 
-// counter is a num_batches_tracked as moco keeps it. Nothing computes with it, so any type and
-// shape will do: PyTorch before 0.4.1 had none, model.half() makes it float16, averaging makes it
+// counter is a num_batches_tracked in moco's form. Nothing computes with it, so any type and shape
+// will do: PyTorch before 0.4.1 had none, model.half() makes it float16, averaging makes it
 // float32.
 func counter(t *tensor.Tensor) *tensor.Tensor {
 	out := tensor.New(tensor.Int64)
@@ -238,7 +238,7 @@ func counter(t *tensor.Tensor) *tensor.Tensor {
 	return out
 }
 
-// few lists names, the first ten of them.
+// few lists the first ten names.
 func few(names []string) string {
 	if more := len(names) - 10; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:10], ", "), more)

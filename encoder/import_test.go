@@ -19,7 +19,8 @@ import (
 	"moco/weights"
 )
 
-// checkpoint is a case of testdata/import/features.json, which make_import.py there has made with PyTorch.
+// checkpoint is a case of testdata/import/features.json. make_import.py in that folder made it with
+// PyTorch.
 type checkpoint struct {
 	File, Policy, Kind, Arch, Stem, Head string
 	Size                                 int
@@ -64,7 +65,8 @@ func formula(size int) []image.Image {
 	return out
 }
 
-// TestImport: what PyTorch saved gives PyTorch's features, from either side, and every tensor is accounted for.
+// TestImport: a file from PyTorch gives PyTorch's features, from either side, and every tensor is
+// accounted for.
 func TestImport(t *testing.T) {
 	for _, c := range checkpoints(t) {
 		for side, layers := range c.Sides {
@@ -79,10 +81,13 @@ func TestImport(t *testing.T) {
 					t.Errorf("taken for %v", report)
 				}
 				if len(report.Used)+len(report.LeftOut) != len(f.Tensors) || len(report.Used) != len(out.Tensors) {
-					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used), len(report.LeftOut), len(f.Tensors), len(out.Tensors))
+					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used),
+						len(report.LeftOut), len(f.Tensors), len(out.Tensors))
 				}
-				_, report, err = encoder.Import(&weights.File{Tensors: out.Tensors}, encoder.ImportOptions{}) // nothing to leave out
-				if told, _ := json.Marshal(report); err != nil || !strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
+				// Here every tensor is used.
+				_, report, err = encoder.Import(&weights.File{Tensors: out.Tensors}, encoder.ImportOptions{})
+				if told, _ := json.Marshal(report); err != nil ||
+					!strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
 					t.Errorf("a bare state dict: %s, %v", told, err)
 				}
 				path := filepath.Join(t.TempDir(), "encoder.safetensors")
@@ -112,24 +117,27 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// TestOpenForeign: a checkpoint opens as it is, as the query side and with the views that its stem suggests.
+// TestOpenForeign: a checkpoint opens directly, as the query side and with the views that its stem
+// suggests.
 func TestOpenForeign(t *testing.T) {
 	e, err := encoder.Open("testdata/import/moco_v2_legacy.pth.tar")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if e.Imported == nil || e.Imported.Side != "query" || e.Imported.Prefix != "state_dict.module.encoder_q." || e.Recipe.Views.Size != 224 || len(e.SHA256) != 64 {
+	if e.Imported == nil || e.Imported.Side != "query" || e.Imported.Prefix != "state_dict.module.encoder_q." ||
+		e.Recipe.Views.Size != 224 || len(e.SHA256) != 64 {
 		t.Errorf("opened as %v", e.Imported)
 	}
-	for _, name := range []string{"state_dict.module.queue", "state_dict.module.encoder_k.conv1.weight", "optimizer.state.0.momentum_buffer"} {
+	for _, name := range []string{"state_dict.module.queue", "state_dict.module.encoder_k.conv1.weight",
+		"optimizer.state.0.momentum_buffer"} {
 		if !slices.Contains(e.Imported.LeftOut, name) {
 			t.Errorf("%s is not listed as left out", name)
 		}
 	}
 }
 
-// TestImportNames: names that have no checkpoint of their own here.
+// TestImportNames: kinds of names without a checkpoint of their own here.
 func TestImportNames(t *testing.T) {
 	plain := func() *weights.File { f := loaded(t, "old.tar"); return f }
 	for name, c := range map[string]struct {
@@ -138,12 +146,18 @@ func TestImportNames(t *testing.T) {
 		prefix  string
 		side    string
 	}{
-		"DistributedDataParallel":     {func(n string) string { return "module." + n }, encoder.ImportOptions{}, "module.", "query"},
-		"key side by name":            {func(n string) string { return "momentum_backbone." + n }, encoder.ImportOptions{Side: "key"}, "momentum_backbone.", "key"},
-		"strip":                       {func(n string) string { return "a.b." + n }, encoder.ImportOptions{Strip: "b"}, "a.b.", "query"},
-		"strip of the key side":       {func(n string) string { return "teacher." + n }, encoder.ImportOptions{Strip: "teacher."}, "teacher.", "key"},
-		"shortcut and linear":         {strings.NewReplacer("downsample", "shortcut", "fc.", "linear.").Replace, encoder.ImportOptions{}, "", "query"},
-		"a Sequential without a pool": {strings.NewReplacer("conv1.", "conv1.", "layer1.", "3.", "layer2.", "4.", "layer3.", "5.", "layer4.", "6.").Replace, encoder.ImportOptions{}, "", "query"},
+		"DistributedDataParallel": {func(n string) string { return "module." + n }, encoder.ImportOptions{},
+			"module.", "query"},
+		"key side by name": {func(n string) string { return "momentum_backbone." + n },
+			encoder.ImportOptions{Side: "key"}, "momentum_backbone.", "key"},
+		"strip": {func(n string) string { return "a.b." + n },
+			encoder.ImportOptions{Strip: "b"}, "a.b.", "query"},
+		"strip of the key side": {func(n string) string { return "teacher." + n },
+			encoder.ImportOptions{Strip: "teacher."}, "teacher.", "key"},
+		"shortcut and linear": {strings.NewReplacer("downsample", "shortcut", "fc.", "linear.").Replace,
+			encoder.ImportOptions{}, "", "query"},
+		"a Sequential without a pool": {strings.NewReplacer("conv1.", "conv1.", "layer1.", "3.", "layer2.", "4.",
+			"layer3.", "5.", "layer4.", "6.").Replace, encoder.ImportOptions{}, "", "query"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := plain()
@@ -161,7 +175,8 @@ func TestImportNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Prefix != c.prefix || report.Side != c.side || report.Encoder.Arch != "resnet18" || report.Encoder.Stem != "cifar" || len(report.Notes) != 1 {
+			if report.Prefix != c.prefix || report.Side != c.side || report.Encoder.Arch != "resnet18" ||
+				report.Encoder.Stem != "cifar" || len(report.Notes) != 1 {
 				t.Errorf("taken for %v, %v", report, report.Notes)
 			}
 		})
@@ -193,8 +208,10 @@ func TestImportRefuses(t *testing.T) {
 		options encoder.ImportOptions
 		want    string
 	}{
-		"a shape":        {reshape("layer2.0.conv1.weight", 2, 2, 3, 3), encoder.ImportOptions{}, "layer2.0.conv1.weight is float32 2x2x3x3 and should be float32 2x1x3x3"},
-		"a type":         {func(f *weights.File) { f.Get("bn1.bias").Type = tensor.Int32 }, encoder.ImportOptions{}, "bn1.bias is int32 1"},
+		"a shape": {reshape("layer2.0.conv1.weight", 2, 2, 3, 3), encoder.ImportOptions{},
+			"layer2.0.conv1.weight is float32 2x2x3x3 and should be float32 2x1x3x3"},
+		"a type": {func(f *weights.File) { f.Get("bn1.bias").Type = tensor.Int32 }, encoder.ImportOptions{},
+			"bn1.bias is int32 1"},
 		"a scalar":       {reshape("layer1.0.conv1.weight"), encoder.ImportOptions{}, "scalar"},
 		"a head's axes":  {reshape("fc.weight", 6), encoder.ImportOptions{}, "where a head has two axes"},
 		"an empty head":  {reshape("fc.weight", 0, 8), encoder.ImportOptions{}, "encoder.dim"},
@@ -203,30 +220,37 @@ func TestImportRefuses(t *testing.T) {
 		"a missing bias": {without("layer3.1.bn2.bias"), encoder.ImportOptions{}, "it lacks layer3.1.bn2.bias"},
 		"no block":       {without("layer3.1"), encoder.ImportOptions{}, "stages of [2 2 1 2] blocks"},
 		"many missing":   {without("running"), encoder.ImportOptions{}, "and 30 more"},
-		"something more": {add("layer1.0.se.fc1.weight", 1), encoder.ImportOptions{}, "that encoder has no layer1.0.se.fc1.weight"},
-		"a bias":         {add("conv1.bias", 1), encoder.ImportOptions{}, "that encoder has no conv1.bias"},
-		"another stem":   {reshape("conv1.weight", 1, 3, 5, 5), encoder.ImportOptions{}, "neither ImageNet's"},
-		"no ResNet":      {without("layer"), encoder.ImportOptions{}, "no ResNet is found"},
-		"no tensors":     {without(""), encoder.ImportOptions{}, "no ResNet is found"},
-		"two encoders":   {func(f *weights.File) { add("b.conv1.weight", 1, 3, 3, 3)(f); add("b.layer1.0.conv1.weight", 1)(f) }, encoder.ImportOptions{}, `several encoders, after "", "b."`},
-		"no key side":    {add("x", 1), encoder.ImportOptions{Side: "key"}, "no encoder of the key side"},
-		"a side":         {add("x", 1), encoder.ImportOptions{Side: "left"}, `side "left" is not known`},
-		"a prefix":       {add("x", 1), encoder.ImportOptions{Strip: "b"}, `no ResNet after "b" is found, but there is one after ""`},
-		"a policy":       {add("x", 1), encoder.ImportOptions{Policy: "v7"}, "v7"},
-		"a size":         {add("x", 1), encoder.ImportOptions{Size: -4}, "size"},
+		"something more": {add("layer1.0.se.fc1.weight", 1), encoder.ImportOptions{},
+			"that encoder has no layer1.0.se.fc1.weight"},
+		"a bias":       {add("conv1.bias", 1), encoder.ImportOptions{}, "that encoder has no conv1.bias"},
+		"another stem": {reshape("conv1.weight", 1, 3, 5, 5), encoder.ImportOptions{}, "neither ImageNet's"},
+		"no ResNet":    {without("layer"), encoder.ImportOptions{}, "no ResNet is found"},
+		"no tensors":   {without(""), encoder.ImportOptions{}, "no ResNet is found"},
+		"two encoders": {func(f *weights.File) {
+			add("b.conv1.weight", 1, 3, 3, 3)(f)
+			add("b.layer1.0.conv1.weight", 1)(f)
+		}, encoder.ImportOptions{}, `several encoders, after "", "b."`},
+		"no key side": {add("x", 1), encoder.ImportOptions{Side: "key"}, "no encoder of the key side"},
+		"a side":      {add("x", 1), encoder.ImportOptions{Side: "left"}, `side "left" is not known`},
+		"a prefix": {add("x", 1), encoder.ImportOptions{Strip: "b"},
+			`no ResNet after "b" is found, but there is one after ""`},
+		"a policy": {add("x", 1), encoder.ImportOptions{Policy: "v7"}, "v7"},
+		"a size":   {add("x", 1), encoder.ImportOptions{Size: -4}, "size"},
 		"a ResNeXt": {func(f *weights.File) {
 			add("layer1.0.conv3.weight", 4, 1, 1, 1)(f)
 			add("layer1.2.conv1.weight", 1)(f)
 			stages(f)
 		}, encoder.ImportOptions{}, "wide ResNet or a ResNeXt"},
-		"moco's own": {func(f *weights.File) { r := moco.Default(); f.Metadata = encoder.Metadata(&r) }, encoder.ImportOptions{}, "moco's own"},
+		"moco's own": {func(f *weights.File) { r := moco.Default(); f.Metadata = encoder.Metadata(&r) },
+			encoder.ImportOptions{}, "moco's own"},
 		"a checkpoint": {func(f *weights.File) {
 			f.Metadata = map[string]string{"format": "x", "recipe": "x", "step": "1", "data": "x"}
 		}, encoder.ImportOptions{}, "encoder.safetensors"},
 		"twice": {add("linear.weight", 6, 8), encoder.ImportOptions{}, "are both fc.weight"},
 		"a taken-apart one": {func(f *weights.File) {
 			for i, n := range f.Tensors {
-				for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1.", "layer1.": "2.", "layer2.": "3.", "layer3.": "4.", "layer4.": "5."} {
+				for from, to := range map[string]string{"conv1.": "0.", "bn1.": "1.", "layer1.": "2.",
+					"layer2.": "3.", "layer3.": "4.", "layer4.": "5."} {
 					if last, ok := strings.CutPrefix(n.Name, from); ok {
 						f.Tensors[i].Name = to + last
 					}
@@ -237,24 +261,26 @@ func TestImportRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := loaded(t, "old.tar")
 			c.change(f)
-			if _, _, err := encoder.Import(f, c.options); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if _, _, err := encoder.Import(f, c.options); err == nil || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "\n") {
 				t.Errorf("the error is %v, want one that says %q", err, c.want)
 			}
 		})
 	}
 }
 
-// stages gives a file the first convolutions of ResNet-50's blocks, wide ones.
+// stages gives a file the first convolutions of ResNet-50's blocks, made wide.
 func stages(f *weights.File) {
 	f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.HasSuffix(n.Name, ".conv1.weight") })
 	for i, blocks := range []int{3, 4, 6, 3} {
 		for block := range blocks {
-			f.Tensors = append(f.Tensors, weights.Named{Name: fmt.Sprintf("layer%d.%d.conv1.weight", i+1, block), Tensor: tensor.New(tensor.Float32, 2, 1, 1, 1)})
+			f.Tensors = append(f.Tensors, weights.Named{Name: fmt.Sprintf("layer%d.%d.conv1.weight", i+1, block),
+				Tensor: tensor.New(tensor.Float32, 2, 1, 1, 1)})
 		}
 	}
 }
 
-// TestImportHeads: a head that is not moco's is left out, and said.
+// TestImportHeads: a head that moco does not have is left out, and the report says so.
 func TestImportHeads(t *testing.T) {
 	f := loaded(t, "old.tar")
 	f.Tensors = append(f.Tensors, weights.Named{Name: "fc.3.weight", Tensor: tensor.New(tensor.Float32, 2)})
@@ -262,7 +288,8 @@ func TestImportHeads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Encoder.Head != "none" || report.Encoder.Dim != 8 || !slices.Contains(report.LeftOut, "fc.weight") || len(report.Notes) != 2 {
+	if report.Encoder.Head != "none" || report.Encoder.Dim != 8 || !slices.Contains(report.LeftOut, "fc.weight") ||
+		len(report.Notes) != 2 {
 		t.Errorf("taken for %v, left out %v, notes %v", report, report.LeftOut, report.Notes)
 	}
 }

@@ -14,20 +14,20 @@ import (
 
 // place is a ResNet's place in a file.
 type place struct {
-	// prefix is what stands before its names.
+	// prefix is the part of a tensor's name before the network's own names.
 	prefix string
-	// first is 0 where the names are torchvision's. In an nn.Sequential names are places, and first
-	// is that of the first stage.
+	// first is 0 where the names are torchvision's. In an nn.Sequential, names are indices, and
+	// first is the index of the first stage.
 	first int
-	// colours is the number of channels that its stem sees.
+	// colours is the number of the stem's input channels.
 	colours int
 }
 
-// ChoiceError says that a file holds encoders, but not just one of those that were asked for.
+// ChoiceError is the error of a file that holds encoders, but not exactly one as asked for.
 type ChoiceError struct {
 	Asked    string   // what was asked for, such as "encoder of the key side"
-	Prefixes []string // what stands before the names of each encoder
-	Several  bool     // whether several fit; else none does
+	Prefixes []string // the prefix of each encoder's names
+	Several  bool     // several fit; else none does
 }
 
 // Error names the prefixes.
@@ -42,7 +42,7 @@ func (e *ChoiceError) Error() string {
 	return fmt.Sprintf("no %s is found, but there is one after %s", e.Asked, strings.Join(quoted, ", "))
 }
 
-// find finds the one encoder that is meant.
+// find finds the one encoder that the options mean.
 func find(f *weights.File, o ImportOptions) (place, error) {
 	var all []place
 	gray := place{}
@@ -92,7 +92,7 @@ func places(f *weights.File) []place {
 	return all
 }
 
-// choose takes the one of several places that is asked for.
+// choose picks the one place that the options ask for.
 func choose(all []place, o ImportOptions) (place, error) {
 	var fit []place
 	e := &ChoiceError{Asked: fmt.Sprintf("encoder of the %s side", cmp.Or(o.Side, "query"))}
@@ -109,7 +109,8 @@ func choose(all []place, o ImportOptions) (place, error) {
 			strip += "."
 		}
 		for _, p := range all {
-			if p.prefix == strip { // exactly this one, whatever else ends so
+			// An exact match wins over prefixes that only end in strip.
+			if p.prefix == strip {
 				return p, nil
 			}
 			if strip != "" && strings.HasSuffix(p.prefix, "."+strip) {
@@ -124,17 +125,18 @@ func choose(all []place, o ImportOptions) (place, error) {
 	return place{}, e
 }
 
-// colourError says why a ResNet that does not see three colours is not taken.
+// colourError explains why a ResNet without three input colours is refused.
 func (p place) colourError() error {
 	if p.colours == 1 {
 		return fmt.Errorf("the ResNet after %q has a stem of one channel, for gray pictures, "+
-			"and an encoder here sees red, green and blue; in PyTorch, weight.repeat(1, 3, 1, 1) / 3 makes a stem of it that sees gray pictures as before", p.prefix)
+			"and an encoder here sees red, green and blue; in PyTorch, "+
+			"weight.repeat(1, 3, 1, 1) / 3 makes a stem of it that sees gray pictures as before", p.prefix)
 	}
 	return fmt.Errorf("the ResNet after %q has a stem of %d channels, and an encoder here sees three: red, green and blue",
 		p.prefix, p.colours)
 }
 
-// tensors are those of the ResNet, by torchvision's names.
+// tensors are the ResNet's tensors by torchvision's names.
 func (p place) tensors(f *weights.File) (*foreign, error) {
 	t := &foreign{map[string]*tensor.Tensor{}, map[string]string{}}
 	for _, n := range f.Tensors {
@@ -149,7 +151,7 @@ func (p place) tensors(f *weights.File) (*foreign, error) {
 	return t, nil
 }
 
-// cutName takes a name from the end of a longer one, from which a dot parts it.
+// cutName cuts a name off the end of a longer one. A dot must separate the two.
 func cutName(name, end string) (prefix string, ok bool) {
 	prefix, ok = strings.CutSuffix(name, end)
 	return prefix, ok && (prefix == "" || strings.HasSuffix(prefix, "."))
@@ -164,7 +166,7 @@ func sample(f *weights.File) string {
 	return strings.Join(names, ", ")
 }
 
-// keySide is what the momentum encoder is called: MoCo's encoder_k, lightly's backbone_momentum,
+// keySide matches names of the momentum encoder: MoCo's encoder_k, lightly's backbone_momentum,
 // solo-learn's momentum_backbone, and others' ema, teacher, target.
 var keySide = regexp.MustCompile(`(^|[._])(k|key|momentum|ema|teacher|target)([._]|$)`)
 
@@ -175,7 +177,7 @@ func (p place) side() string {
 	return "query"
 }
 
-// kind is whose names these are.
+// kind is the origin of the names.
 func (p place) kind(f *weights.File) string {
 	under := func(part string) bool { return strings.Contains("."+p.prefix, "."+part+".") }
 	has := func(part string) bool {
@@ -196,7 +198,7 @@ func (p place) kind(f *weights.File) string {
 	return "torchvision"
 }
 
-// translate gives the torchvision name of what follows the prefix.
+// translate gives the torchvision name of the part after the prefix.
 func (p place) translate(rest string) string {
 	if p.first > 0 {
 		place, inner, ok := strings.Cut(rest, ".")
@@ -214,7 +216,8 @@ func (p place) translate(rest string) string {
 			return rest
 		}
 	}
-	if last, ok := strings.CutPrefix(rest, "linear."); ok { // lightly's own ResNets call two things by other names
+	// lightly's own ResNets have other names for two parts.
+	if last, ok := strings.CutPrefix(rest, "linear."); ok {
 		return "fc." + last
 	}
 	return strings.Replace(rest, ".shortcut.", ".downsample.", 1)

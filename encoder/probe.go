@@ -13,12 +13,12 @@ import (
 	"moco/weights"
 )
 
-// Probe is a linear classifier on the features of a frozen encoder (He et al. 2020, Sec. 4.1): the
+// Probe is a linear classifier on the features of a frozen encoder (He et al. 2020, Sec. 4.1). The
 // logits of features x of length one are Weight*(Scale*x) + Bias.
 type Probe struct {
 	Weight, Bias *tensor.Tensor // float32 [classes, dim], [classes]
 	Scale        float32
-	Features     Layer // that it takes
+	Features     Layer // the layer that it takes
 	Classes      []string
 	Encoder      string // SHA-256 of the encoder's file
 }
@@ -26,11 +26,11 @@ type Probe struct {
 // ErrNoProbe is the error of a file that holds no linear probe.
 var ErrNoProbe = errors.New("it is no linear probe")
 
-// probeKind is what the metadata of a probe's file says it is.
+// probeKind marks a probe's file in its metadata.
 const probeKind = "linear probe"
 
 // Save writes the probe as safetensors: the tensors "weight" and "bias", and in the metadata all
-// that makes logits of an encoder's features. A probe that has diverged is refused.
+// that computing logits from features needs. It refuses a probe that has diverged.
 func (p *Probe) Save(path string) error {
 	for _, v := range slices.Concat(p.Weight.Float32s(), p.Bias.Float32s()) {
 		if v-v != 0 {
@@ -49,7 +49,7 @@ func (p *Probe) Save(path string) error {
 	return err
 }
 
-// LoadProbe reads the file that Save writes. The error is ErrNoProbe for another file of weights.
+// LoadProbe reads a file that Save wrote. The error is ErrNoProbe for another file of weights.
 func LoadProbe(path string) (*Probe, error) {
 	f, err := weights.Load(context.Background(), path)
 	if err != nil {
@@ -83,7 +83,8 @@ func probeOf(f *weights.File) (*Probe, error) {
 			return nil, errors.New("it lacks the float32 tensors weight and bias")
 		}
 	}
-	if n := len(p.Classes); n == 0 || len(p.Weight.Shape) != 2 || p.Weight.Shape[0] != n || !p.Bias.Shape.Equal(tensor.Shape{n}) {
+	if n := len(p.Classes); n == 0 || len(p.Weight.Shape) != 2 || p.Weight.Shape[0] != n ||
+		!p.Bias.Shape.Equal(tensor.Shape{n}) {
 		return nil, fmt.Errorf("weight is %v and bias %v, which do not fit %d classes", p.Weight.Shape, p.Bias.Shape, n)
 	}
 	return p, nil

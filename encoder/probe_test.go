@@ -12,12 +12,13 @@ import (
 )
 
 func testProbe() *Probe {
-	p := &Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854, Features: Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: "abc"}
+	p := &Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854,
+		Features: Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: "abc"}
 	p.Weight.Float32s()[5] = 0.1
 	return p
 }
 
-// TestProbe: a probe comes back from its file, and what is no probe is refused.
+// TestProbe: a probe comes back from its file, and another file is refused.
 func TestProbe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "probe.safetensors")
 	want := testProbe()
@@ -25,7 +26,8 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := LoadProbe(path)
-	if err != nil || string(got.Weight.Bytes()) != string(want.Weight.Bytes()) || !reflect.DeepEqual(got.Classes, want.Classes) ||
+	if err != nil || string(got.Weight.Bytes()) != string(want.Weight.Bytes()) ||
+		!reflect.DeepEqual(got.Classes, want.Classes) ||
 		got.Scale != want.Scale || got.Features != want.Features || got.Encoder != want.Encoder {
 		t.Fatalf("%+v, %v; want %+v", got, err, want)
 	}

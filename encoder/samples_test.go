@@ -13,8 +13,8 @@ import (
 	"moco/weights"
 )
 
-// samples are the files of weights/testdata: what is made of each, by the prefix of its encoder or
-// by what the error says.
+// samples are the files of weights/testdata. Each has the prefix of its encoder, or a part of the
+// error.
 var samples = map[string]struct{ prefix, refused string }{
 	"allhalf.pth":            {prefix: ""},                   // num_batches_tracked as float16
 	"ema_float.pth":          {prefix: ""},                   // as float32
@@ -28,7 +28,7 @@ var samples = map[string]struct{ prefix, refused string }{
 	"whole.pth":              {refused: `torch.save(torch.load(`},
 }
 
-// TestSamples: every sample is opened, or refused with the sentence that helps.
+// TestSamples: every sample is opened, or refused with a helpful sentence.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir("../weights/testdata")
@@ -57,7 +57,8 @@ func TestSamples(t *testing.T) {
 			}
 			defer e.Close()
 			r := e.Imported
-			if r == nil || r.Prefix != want.prefix || r.Encoder.Arch != "resnet18" || len(r.Used) != 120 || len(r.LeftOut) > 0 || len(r.Notes) > 0 {
+			if r == nil || r.Prefix != want.prefix || r.Encoder.Arch != "resnet18" || len(r.Used) != 120 ||
+				len(r.LeftOut) > 0 || len(r.Notes) > 0 {
 				t.Errorf("opened as %v", r)
 			}
 			if c := e.Weights.Get("bn1.num_batches_tracked"); c == nil || c.Type != tensor.Int64 || len(c.Shape) != 0 {
@@ -72,7 +73,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestNotFinite: no way leads to an encoder with weights that are not finite.
+// TestNotFinite: no function returns an encoder with weights that are not finite.
 func TestNotFinite(t *testing.T) {
 	t.Parallel()
 	zero := float32(0)
@@ -84,17 +85,19 @@ func TestNotFinite(t *testing.T) {
 				t.Fatal(err)
 			}
 			good.Get(tensor).Float32s()[0] = value
-			if _, err := encoder.FromFile(good, encoder.Options{}); !errors.Is(err, encoder.ErrNotFinite) || !strings.Contains(err.Error(), tensor) {
+			if _, err := encoder.FromFile(good, encoder.Options{}); !errors.Is(err, encoder.ErrNotFinite) ||
+				!strings.Contains(err.Error(), tensor) {
 				t.Errorf("%s in %s of moco's own: %v", name, tensor, err)
 			}
-			if _, _, err := encoder.Import(f, encoder.ImportOptions{}); !errors.Is(err, encoder.ErrNotFinite) { // Import takes tensors, not copies
+			// Import takes tensors without a copy.
+			if _, _, err := encoder.Import(f, encoder.ImportOptions{}); !errors.Is(err, encoder.ErrNotFinite) {
 				t.Errorf("%s in %s of foreign weights: %v", name, tensor, err)
 			}
 		}
 	}
 }
 
-// TestCounters: what nothing computes with may be anything.
+// TestCounters: nothing computes with a counter, so it may have any type and value.
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	const name = "layer2.0.bn1.num_batches_tracked"
@@ -131,7 +134,7 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// TestStripExactly: a prefix that is given whole wins over others that end so, and over guesses.
+// TestStripExactly: an exact prefix wins over prefixes that end in it, and over guesses.
 func TestStripExactly(t *testing.T) {
 	t.Parallel()
 	three := func() *weights.File {
@@ -144,7 +147,8 @@ func TestStripExactly(t *testing.T) {
 		return f
 	}
 	for strip, want := range map[string]string{
-		"backbone": "backbone.", "backbone.": "backbone.", "student.backbone": "student.backbone.", "student.backbone.": "student.backbone.", ".": "",
+		"backbone": "backbone.", "backbone.": "backbone.", "student.backbone": "student.backbone.",
+		"student.backbone.": "student.backbone.", ".": "",
 	} {
 		_, report, err := encoder.Import(three(), encoder.ImportOptions{Strip: strip})
 		if err != nil || report.Prefix != want {
@@ -162,8 +166,8 @@ func TestStripExactly(t *testing.T) {
 	}
 }
 
-// TestCommands: a file that asks Python to run something opens, since nothing is run, but not
-// silently.
+// TestCommands: a file that asks Python to run something opens, because nothing is run, but with a
+// warning.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	f := loaded(t, "old.tar")
@@ -179,7 +183,8 @@ func TestCommands(t *testing.T) {
 	if !slices.Contains(report.LeftOut, "freqs") {
 		t.Errorf("left out are %v", report.LeftOut)
 	}
-	f = &weights.File{Tensors: []weights.Named{{Name: "x", Tensor: tensor.New(tensor.Float32, 1)}}, Module: &weights.KindError{Kind: weights.KindModule}}
+	f = &weights.File{Tensors: []weights.Named{{Name: "x", Tensor: tensor.New(tensor.Float32, 1)}},
+		Module: &weights.KindError{Kind: weights.KindModule}}
 	var kind *weights.KindError
 	if _, _, err := encoder.Import(f, encoder.ImportOptions{}); !errors.As(err, &kind) || kind.Kind != weights.KindModule {
 		t.Errorf("other tensors beside a whole module: %v", err)

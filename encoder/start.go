@@ -10,9 +10,9 @@ import (
 	"moco/tensor"
 )
 
-// Start returns the tensors with which training by r starts from this encoder (moco.Initialise): the
-// backbone with its running statistics and, where training is contrastive and the two heads have one
-// shape, the head. A classifier's head is always new.
+// Start returns the tensors with which training by r starts from this encoder (moco.Initialise):
+// the backbone with its running statistics, and the head if training is contrastive and the two
+// heads have one shape. A classifier's head is always new.
 func (e *Encoder) Start(r *moco.Recipe) (map[string]*tensor.Tensor, error) {
 	if err := e.CheckStart(r); err != nil {
 		return nil, err
@@ -32,15 +32,16 @@ func (e *Encoder) Start(r *moco.Recipe) (map[string]*tensor.Tensor, error) {
 	return start, nil
 }
 
-// CheckStart says whether training by r can start from this encoder: it must be the one that the
-// recipe was begun with, if it names one, and have its backbone.
+// CheckStart returns an error if training by r cannot start from this encoder. The encoder must
+// have the recipe's backbone and, if the recipe names the encoder that it began with, be that one.
 func (e *Encoder) CheckStart(r *moco.Recipe) error {
 	a, b := r.Encoder, e.Recipe.Encoder
 	switch {
 	case e.SHA256 == "":
 		return errors.New("start: an encoder that was not opened from a file cannot be named in the recipe; save it first")
 	case r.Start != "" && r.Start != e.SHA256:
-		return fmt.Errorf("start: the recipe starts from an encoder with the SHA-256 %s, and this one has %s", r.Start, e.SHA256)
+		return fmt.Errorf("start: the recipe starts from an encoder with the SHA-256 %s, and this one has %s",
+			r.Start, e.SHA256)
 	case a.Arch != b.Arch || a.Stem != b.Stem || a.Width != b.Width || !slices.Equal(a.Layers, b.Layers):
 		return fmt.Errorf("start: the encoder to start from is a %s with %s stem and width %v, and the recipe has %s, %s, %v; "+
 			"set encoder.arch, encoder.stem and encoder.width to the former",

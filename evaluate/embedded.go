@@ -8,11 +8,13 @@ import (
 // Embedded is the features of a set of images.
 type Embedded struct {
 	Features []float32 // [N,Dim], each row of length one
-	Labels   []int     // [N]; -1: none
-	Images   []int     // [N]; each row's place in the set that it was made from; nil where there is no such set
-	Dim      int
-	Classes  []string
-	Bad      int // images that could not be read; they are not among the rows
+	Labels   []int     // [N]; -1: no label
+	// Images [N] gives each row's place in the set that it was made from. It is nil if there is no
+	// such set.
+	Images  []int
+	Dim     int
+	Classes []string
+	Bad     int // unreadable images; they have no row
 }
 
 // Len is the number of images.
@@ -21,7 +23,7 @@ func (e *Embedded) Len() int { return len(e.Labels) }
 // Row is the features of image i.
 func (e *Embedded) Row(i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
 
-// Part is the rows first up to last, without a copy.
+// Part is the rows from first up to last, without a copy.
 func (e *Embedded) Part(first, last int) *Embedded {
 	p := &Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
 	if e.Images != nil {
@@ -30,7 +32,7 @@ func (e *Embedded) Part(first, last int) *Embedded {
 	return p
 }
 
-// labelsAs returns the images' labels as places in another list of classes: two sets may number the
+// labelsAs returns the images' labels as places in another list of classes. Two sets may number the
 // same names differently.
 func (e *Embedded) labelsAs(classes []string) ([]int, error) {
 	if e.Classes == nil || slices.Equal(classes, e.Classes) {

@@ -12,8 +12,8 @@ import (
 	"moco/internal/loader"
 )
 
-// Features makes a layer's features of all images of a set, in its order; images that cannot be read
-// are left out and counted. progress, if not nil, is told how many are done.
+// Features makes a layer's features of all images of a set, in the set's order. It leaves out
+// unreadable images and counts them. progress, if not nil, is told how many images are done.
 func Features(ctx context.Context, e *encoder.Encoder, set *data.Set, layer encoder.Layer, progress func(done int)) (*Embedded, error) {
 	all, err := FeaturesOf(ctx, e, set, []encoder.Layer{layer}, progress)
 	if err != nil {
@@ -23,7 +23,8 @@ func Features(ctx context.Context, e *encoder.Encoder, set *data.Set, layer enco
 }
 
 // FeaturesOf is Features of several layers, from one pass over the images.
-func FeaturesOf(ctx context.Context, e *encoder.Encoder, set *data.Set, layers []encoder.Layer, progress func(done int)) ([]*Embedded, error) {
+func FeaturesOf(ctx context.Context, e *encoder.Encoder, set *data.Set, layers []encoder.Layer,
+	progress func(done int)) ([]*Embedded, error) {
 	if len(layers) == 0 {
 		return nil, errors.New("features of no layer are asked for; there are head and backbone")
 	}
@@ -33,7 +34,7 @@ func FeaturesOf(ctx context.Context, e *encoder.Encoder, set *data.Set, layers [
 		if err != nil {
 			return nil, err
 		}
-		// made at their full length: growing them would hold them twice for a moment
+		// They get their full length at once: growing them would hold them twice for a moment.
 		all[l] = &Embedded{Dim: dim, Classes: set.Classes(), Features: make([]float32, 0, set.Len()*dim)}
 	}
 	var images, labels []int
@@ -70,8 +71,9 @@ func unreadable(set *data.Set) error {
 	return fmt.Errorf("none of the %d images can be read", set.Len())
 }
 
-// Pixels makes features of the plain views: their pixel values, less the image's mean of each channel, as a row of length one. It is
-// what a classifier can do without an encoder; with the mean left in, it would do worse.
+// Pixels takes pixel values of the plain views as features: each channel has the image's mean
+// subtracted, and each row has length one. A classifier on them shows what is possible without an
+// encoder. With the mean left in, it would do worse.
 func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error) {
 	e := &Embedded{Dim: 3 * v.Size * v.Size, Features: make([]float32, 0, 3*v.Size*v.Size*set.Len())}
 	err := eachBatch(ctx, set, v, 64, e, func(x []float32, n int) error {
@@ -90,8 +92,10 @@ func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error)
 	return e, err
 }
 
-// eachBatch makes plain views of a set in its order, collects labels, and calls f for each batch of n.
-func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *Embedded, f func(x []float32, n int) error) error {
+// eachBatch makes plain views of a set in its order, collects the labels, and calls f for each
+// batch of n.
+func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *Embedded,
+	f func(x []float32, n int) error) error {
 	policy, err := v.Drawn()
 	if err != nil {
 		return err

@@ -25,7 +25,8 @@ func small() moco.Recipe {
 	return r
 }
 
-// saved writes an encoder with its starting weights, changed by a function, and returns the file's path.
+// saved writes an encoder with its initial weights, changed by a function, and returns the file's
+// path.
 func saved(t *testing.T, change func(f *weights.File)) string {
 	t.Helper()
 	e := engines(t)[1]
@@ -68,7 +69,8 @@ func TestOpenModelAndEmbed(t *testing.T) {
 	for i, c := range []struct {
 		path  string
 		batch int
-	}{{path, 4}, {filepath.Dir(path), 11}} { // by file and by folder; with a short last batch and without
+		// By file, with a short last batch, and by folder, with one batch.
+	}{{path, 4}, {filepath.Dir(path), 11}} {
 		m, err := encoder.OpenWith(c.path, encoder.Options{Engine: engines(t)[1], Batch: c.batch})
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +83,8 @@ func TestOpenModelAndEmbed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if e.Dim != dim || e.Len() != 11 || len(e.Features) != 11*dim || told != 11 || e.Labels[3] != set.Label(3) {
-				t.Fatalf("%s: %d features of %d, %d labels, told of %d images; want 11 of %d", layer, len(e.Features)/e.Dim, e.Dim, e.Len(), told, dim)
+				t.Fatalf("%s: %d features of %d, %d labels, told of %d images; want 11 of %d", layer,
+					len(e.Features)/e.Dim, e.Dim, e.Len(), told, dim)
 			}
 			for row, x := range chunks(e.Features, dim) {
 				square := 0.0
@@ -100,7 +103,8 @@ func TestOpenModelAndEmbed(t *testing.T) {
 			}
 		}
 		both, err := FeaturesOf(context.Background(), m, set, []encoder.Layer{encoder.Backbone, encoder.Head}, nil)
-		if err != nil || !slices.Equal(both[1].Features, got[i].Features) || both[0].Dim != 32 || len(both[0].Features) != 11*32 {
+		if err != nil || !slices.Equal(both[1].Features, got[i].Features) || both[0].Dim != 32 ||
+			len(both[0].Features) != 11*32 {
 			t.Errorf("both layers at once, %v: the head's features are others than alone", err)
 		}
 		if m.EncodeViews(make([]float32, 5), 1, []encoder.Layer{encoder.Head}, [][]float32{make([]float32, 8)}) == nil {
@@ -122,7 +126,8 @@ func TestOpenModelRefuses(t *testing.T) {
 		change func(f *weights.File)
 		want   string
 	}{
-		"half the metadata":   {func(f *weights.File) { delete(f.Metadata, "width") }, "gives no width"}, // without any they are foreign weights, which open
+		// Weights without any metadata are foreign weights, and those open.
+		"half the metadata":   {func(f *weights.File) { delete(f.Metadata, "width") }, "gives no width"},
 		"an unknown arch":     {func(f *weights.File) { f.Metadata["arch"] = "vit" }, "resnet18"},
 		"another width":       {func(f *weights.File) { f.Metadata["width"] = "16" }, "has float32"},
 		"a width beyond all":  {func(f *weights.File) { f.Metadata["width"] = "1e9" }, "encoder.width"},
@@ -130,7 +135,9 @@ func TestOpenModelRefuses(t *testing.T) {
 		"an unknown policy":   {func(f *weights.File) { f.Metadata["policy"] = "v9" }, "views.policy"},
 		"a lost tensor":       {func(f *weights.File) { f.Tensors = f.Tensors[1:] }, `lacks the tensor "conv1.weight"`},
 		"a tensor of another": {func(f *weights.File) { f.Tensors[0].Tensor = tensor.New(tensor.Float32, 7) }, "conv1.weight"},
-		"a tensor of int":     {func(f *weights.File) { f.Tensors[1].Tensor = tensor.New(tensor.Int32, f.Tensors[1].Tensor.Shape...) }, "bn1.weight"},
+		"a tensor of int": {func(f *weights.File) {
+			f.Tensors[1].Tensor = tensor.New(tensor.Int32, f.Tensors[1].Tensor.Shape...)
+		}, "bn1.weight"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := encoder.OpenWith(saved(t, c.change), encoder.Options{Engine: engines(t)[1], Batch: 4})
@@ -144,7 +151,8 @@ func TestOpenModelRefuses(t *testing.T) {
 		})
 	}
 	empty := t.TempDir()
-	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil || !strings.Contains(err.Error(), "first checkpoint") {
+	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil ||
+		!strings.Contains(err.Error(), "first checkpoint") {
 		t.Errorf("an empty folder gives %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(empty, encoder.File), []byte("not weights"), 0o644); err != nil {
@@ -155,7 +163,7 @@ func TestOpenModelRefuses(t *testing.T) {
 	}
 }
 
-// TestVotesStayFinite: at a small temperature exp overflows, and the nearest neighbour must still win.
+// TestVotesStayFinite: at a small temperature exp overflows. The nearest neighbour must still win.
 func TestVotesStayFinite(t *testing.T) {
 	list := []Neighbour{{1, 0.99}, {0, 0.98}, {2, 0.97}}
 	votes := KNN{3, 1e-4}.Votes(list, []int{0, 1, 0}, 2)

@@ -1,4 +1,4 @@
-// Package evaluate measures what an encoder has learned. The engine is passed in.
+// Package evaluate measures what an encoder has learned. The caller passes the engine.
 package evaluate
 
 import (
@@ -11,14 +11,15 @@ import (
 	"moco/engine"
 )
 
-// KNN is the weighted k-nearest-neighbour classifier of Wu et al. 2018 (Sec. 3.4): of the K images of
-// the bank that are most similar to a query, each votes for its class with weight exp(similarity/T).
+// KNN is the weighted k-nearest-neighbour classifier of Wu et al. 2018 (Sec. 3.4). The K images of
+// the bank that are most similar to a query each vote for their class with weight
+// exp(similarity/T).
 type KNN struct {
 	K int     // 200 in the paper; at most the size of the bank
-	T float64 // 0.07 in the paper, 0.1 here as in the CIFAR demonstration
+	T float64 // 0.07 in the paper; 0.1 here, as in the CIFAR demonstration
 }
 
-// Check says what cannot vote.
+// Check returns an error if the classifier cannot vote.
 func (k KNN) Check() error {
 	if k.K < 1 || !(k.T > 0) || math.IsInf(k.T, 1) {
 		return fmt.Errorf("kNN needs k of at least 1 and t above 0, not %d and %v", k.K, k.T)
@@ -26,19 +27,20 @@ func (k KNN) Check() error {
 	return nil
 }
 
-// Result is how a classifier did.
+// Result is the outcome of a classifier.
 type Result struct {
-	K       int     `json:"k"` // after the bank's size was considered
+	K       int     `json:"k"` // at most the bank's size
 	T       float64 `json:"t"`
 	Queries int     `json:"queries"`
 	Bank    int     `json:"bank"`
 	Score
 }
 
-// votersAtOnce bounds the lists of neighbours that are held at once.
+// votersAtOnce limits the number of neighbour lists in memory.
 const votersAtOnce = 2048
 
-// Classify predicts the class of each query from the bank's. Labels of both must mean the same classes.
+// Classify predicts the class of each query from the bank's labels. Both sets must have the same
+// classes.
 func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embedded) (*Result, error) {
 	all, err := ClassifyAll(ctx, e, []KNN{k}, bank, queries, nil)
 	if err != nil {
@@ -47,13 +49,13 @@ func (k KNN) Classify(ctx context.Context, e engine.Engine, bank, queries *Embed
 	return all[0], nil
 }
 
-// ClassifyAll is Classify with several k and t, from one search for the most neighbours that any of
-// them needs. The results are in the order of the classifiers, and each is what it would be alone.
-// progress, if not nil, is told how many queries are done.
+// ClassifyAll is Classify for several k and t, with one search for the most neighbours that any of
+// them needs. The results are in the order of the classifiers, and each equals the result of that
+// classifier alone. progress, if not nil, is told how many queries are done.
 //
-// Beside the features and the predicted classes, memory does not grow with the bank or the queries:
-// 2,048 queries at a time have lists of the largest K, 16 bytes a neighbour, and similarities are made
-// in tiles of 128 x 4,096.
+// Only the features and the predicted classes grow with the bank or the queries. Beside them, 2,048
+// queries at a time have lists of the largest K, 16 bytes a neighbour, and similarities are made in
+// tiles of 128 x 4,096.
 func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries *Embedded, progress func(done int)) ([]*Result, error) {
 	most, err := checkVote(all, bank, queries)
 	if err != nil {
@@ -65,7 +67,8 @@ func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries 
 	}
 	results := make([]*Result, len(all))
 	for i, k := range all {
-		results[i] = &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(), Score: newScore(bank.Classes)}
+		results[i] = &Result{K: min(k.K, bank.Len()), T: k.T, Queries: queries.Len(), Bank: bank.Len(),
+			Score: newScore(bank.Classes)}
 	}
 	for first := 0; first < queries.Len(); first += votersAtOnce {
 		last := min(first+votersAtOnce, queries.Len())
@@ -88,7 +91,8 @@ func ClassifyAll(ctx context.Context, e engine.Engine, all []KNN, bank, queries 
 	return results, nil
 }
 
-// checkVote says what cannot vote, and how many neighbours the classifiers need at most.
+// checkVote returns the most neighbours that any of the classifiers needs, or an error if one
+// cannot vote.
 func checkVote(all []KNN, bank, queries *Embedded) (most int, err error) {
 	switch {
 	case bank.Len() == 0 || queries.Len() == 0:
@@ -109,9 +113,9 @@ func checkVote(all []KNN, bank, queries *Embedded) (most int, err error) {
 	return most, nil
 }
 
-// Votes adds up the neighbours' weights for each class. The list is ordered, the nearest first; nobody
-// votes where it is empty. Where exp would be infinite (T below 1/700), all weights are divided by the
-// largest.
+// Votes adds up the neighbours' weights for each class. The list is ordered, the nearest first. An
+// empty list gives no votes. Where exp would be infinite (T below 1/700), all weights are divided
+// by the largest.
 func (k KNN) Votes(list []Neighbour, labels []int, classes int) []float64 {
 	votes := make([]float64, classes)
 	if len(list) == 0 {

@@ -15,7 +15,8 @@ import (
 	"moco/engine/enginetest"
 )
 
-// pseudo is the hash of testdata's make_reference.py (see the root package): n numbers between -1 and 1.
+// pseudo is the hash of testdata's make_reference.py (see the root package): n numbers between -1
+// and 1.
 func pseudo(seed, n int) []float64 {
 	x := make([]float64, n)
 	for i := range x {
@@ -49,7 +50,8 @@ func engines(t *testing.T) []engine.Engine {
 	return []engine.Engine{enginetest.New(), e}
 }
 
-// TestKNNReference compares with PyTorch: testdata/knn.json, or the file of that name in MOCO_REFERENCE_DIR.
+// TestKNNReference compares with PyTorch: testdata/knn.json, or the file of that name in
+// MOCO_REFERENCE_DIR.
 func TestKNNReference(t *testing.T) {
 	dir := os.Getenv("MOCO_REFERENCE_DIR")
 	if dir == "" {
@@ -165,7 +167,8 @@ func TestKNNCapsKAndRefusesNonsense(t *testing.T) {
 	}
 }
 
-// TestClassifyAll: several k and t from one search are what each is alone, over several blocks of queries, and are counted right.
+// TestClassifyAll: several k and t from one search give what each gives alone, over several blocks
+// of queries, and the counts are right.
 func TestClassifyAll(t *testing.T) {
 	e := engines(t)[1]
 	bank, queries := rows(1, 300, 6), rows(2, votersAtOnce+5, 6)
@@ -191,7 +194,8 @@ func TestClassifyAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := got[i]
-		if !slices.Equal(alone.Predicted, r.Predicted) || alone.Top1 != r.Top1 || alone.Top5 != r.Top5 || r.K != min(k.K, 300) || r.T != k.T {
+		if !slices.Equal(alone.Predicted, r.Predicted) || alone.Top1 != r.Top1 || alone.Top5 != r.Top5 ||
+			r.K != min(k.K, 300) || r.T != k.T {
 			t.Errorf("%+v among others has %v and %v, alone %v and %v", k, r.Top1, r.Top5, alone.Top1, alone.Top5)
 		}
 		right, counted := 0, 0
@@ -207,7 +211,8 @@ func TestClassifyAll(t *testing.T) {
 			}
 		}
 		if right != 0 || counted != queries.Len() || r.Top5 <= r.Top1 || r.Top5 > 100 {
-			t.Errorf("%+v: the confusion matrix and the predictions differ by %d, it counts %d queries; top 1 %v, top 5 %v", k, right, counted, r.Top1, r.Top5)
+			t.Errorf("%+v: the confusion matrix and the predictions differ by %d, it counts %d queries; top 1 %v, top 5 %v",
+				k, right, counted, r.Top1, r.Top5)
 		}
 	}
 	if _, err := ClassifyAll(context.Background(), e, nil, bank, queries, nil); err == nil {

@@ -10,33 +10,37 @@ import (
 	"moco/internal/rng"
 )
 
-// Linear is the linear classification protocol (He et al. 2020, Sec. 4.1): SGD with momentum 0.9, no
-// weight decay, the rate divided by ten at the milestones, on the features of a frozen encoder. The
-// right rate differs by orders of magnitude between encoders (30 in the paper). So classifiers with
-// all Rates are trained side by side, in one pass over the features, and a held-out part of the
-// training set chooses among them. In the same pass, one set of classifiers never sees that part, and
-// another learns from everything.
+// Linear is the linear classification protocol (He et al. 2020, Sec. 4.1) on the features of a
+// frozen encoder: SGD with momentum 0.9, no weight decay, the rate divided by ten at the
+// milestones.
 //
-// Features have length one here. They are multiplied by the root of their dimension, so that a value is
-// about 1, as it is in the paper.
+// The right rate differs by orders of magnitude between encoders (30 in the paper). So classifiers
+// with all Rates are trained side by side, in one pass over the features. A held-out part of the
+// training set chooses among them. One set of classifiers never sees that part; another set learns
+// from everything in the same pass.
+//
+// Features have length one here. They are multiplied by the root of their dimension, so that a
+// value is about 1, as in the paper.
 type Linear struct {
 	Rates      []float64
 	Epochs     int
 	Milestones []int
 	Batch      int
-	HeldOut    float64 // share of each class of the training set that chooses the rate
-	Seed       uint64  // of the held-out part, the order and the views
+	HeldOut    float64 // share of each class of the training set; it chooses the rate
+	Seed       uint64  // for the held-out part, the order and the views
 }
 
 // DefaultLinear is the paper's schedule with a sweep over five orders of magnitude.
 func DefaultLinear() Linear {
-	return Linear{Rates: []float64{0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100}, Epochs: 100, Milestones: []int{60, 80}, Batch: 256, HeldOut: 0.1}
+	return Linear{Rates: []float64{0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100}, Epochs: 100,
+		Milestones: []int{60, 80}, Batch: 256, HeldOut: 0.1}
 }
 
-// Check says with what no classifier can be trained.
+// Check returns an error if the settings cannot train a classifier.
 func (l Linear) Check() error {
 	switch {
-	case len(l.Rates) == 0 || slices.Min(l.Rates) <= 0 || math.IsInf(slices.Max(l.Rates), 1) || slices.ContainsFunc(l.Rates, math.IsNaN):
+	case len(l.Rates) == 0 || slices.Min(l.Rates) <= 0 || math.IsInf(slices.Max(l.Rates), 1) ||
+		slices.ContainsFunc(l.Rates, math.IsNaN):
 		return fmt.Errorf("rates: give positive learning rates, not %v", l.Rates)
 	case l.Epochs < 1:
 		return fmt.Errorf("epochs: must be at least 1, is %d", l.Epochs)
@@ -48,43 +52,48 @@ func (l Linear) Check() error {
 	return nil
 }
 
-// Rate is how one learning rate did, in percent. A classifier that diverged has 0.
+// Rate is the outcome of one learning rate, in percent. A classifier that diverged has 0.
 type Rate struct {
-	Rate    float64 `json:"rate"`
-	HeldOut float64 `json:"held_out"` // trained without the held-out part, on it
-	Test    float64 `json:"test"`     // trained on everything, on the test set
+	Rate float64 `json:"rate"`
+	// HeldOut is the accuracy on the held-out part, trained without it.
+	HeldOut float64 `json:"held_out"`
+	// Test is the accuracy on the test set, trained on everything.
+	Test float64 `json:"test"`
 }
 
-// LinearResult is how a linear classifier did.
+// LinearResult is the outcome of a linear classifier.
 type LinearResult struct {
-	Rate    float64  `json:"rate"`           // chosen by the held-out part
-	Top1    float64  `json:"top1"`           // percent of the test set, with that rate
+	Rate    float64  `json:"rate"`           // the best on the held-out part
+	Top1    float64  `json:"top1"`           // percent of the test set, at that rate
 	Top5    float64  `json:"top5,omitempty"` // percent; where there are more than five classes
 	Rates   []Rate   `json:"rates"`
 	Train   int      `json:"train"`
 	Test    int      `json:"test"`
 	Classes []string `json:"classes"`
-	Views   bool     `json:"views"` // trained on random views, not on plain ones
-	Bad     int      `json:"-"`     // with views: training images that could not be read; each gave its place to another
+	Views   bool     `json:"views"` // trained on random views
+	// Bad counts, with views, the training images that could not be read. Each was replaced by
+	// another.
+	Bad int `json:"-"`
 
-	// Probe is the classifier of the chosen rate; which layer of which encoder it takes, the caller knows.
+	// Probe is the classifier of the chosen rate. The caller knows which layer of which encoder it
+	// takes.
 	Probe encoder.Probe `json:"-"`
 }
 
-// Progress is how far the training of linear classifiers has come.
+// Progress tells how far the training of linear classifiers has come.
 type Progress struct {
-	Epoch int     // epochs that are done
+	Epoch int     // epochs done
 	Share float64 // of all the work, 0 to 1
 }
 
-// Purposes of random streams.
+// Each purpose has its own random stream.
 const (
 	heldOutStream = 400 + iota
 	linearStream
 )
 
-// split divides the training images into those to train on and those that choose the rate: the same
-// share of each class.
+// split divides the training images into those to train on and those that choose the rate. It takes
+// the same share of each class.
 func (l Linear) split(labels []int, classes []string) (rest, heldOut []int, err error) {
 	if err := l.Check(); err != nil {
 		return nil, nil, err

@@ -15,7 +15,8 @@ import (
 	"moco/weights"
 )
 
-// clouds is n points of some classes around directions of their own; the closer spread is to 0, the easier.
+// clouds is n points of some classes around a direction for each class. The closer spread is to 0,
+// the easier the task.
 func clouds(n, dim, classes int, spread float64, seed uint64) *Embedded {
 	e := &Embedded{Dim: dim}
 	for c := range classes {
@@ -46,7 +47,7 @@ func TestLinear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The test set's own nearest centre is what can be had at best.
+	// No classifier can do better than the nearest true centre.
 	best := 0.0
 	for i, label := range test.Labels {
 		nearest, at := math.Inf(-1), -1
@@ -86,7 +87,7 @@ func TestLinear(t *testing.T) {
 	if err != nil || again.Rates[2] != r.Rates[2] {
 		t.Errorf("on one worker: %+v, %v; want %+v", again.Rates, err, r.Rates)
 	}
-	// One rate alone is what it is among others.
+	// A single rate must give the same as among others.
 	l.Rates = []float64{0.3}
 	if alone, err := l.Classify(context.Background(), e, train, test, nil); err != nil || alone.Rates[0] != r.Rates[2] {
 		t.Errorf("alone: %+v, %v; want %+v", alone.Rates, err, r.Rates[2])
@@ -126,7 +127,8 @@ func TestLinearRefuses(t *testing.T) {
 	}
 }
 
-// TestLinearViews: training on views follows from the seed alone, leaves the encoder as it is, and gives a classifier that does what is said of it.
+// TestLinearViews: training on views follows from the seed alone, leaves the encoder unchanged, and
+// the returned classifier has the accuracy that is reported.
 func TestLinearViews(t *testing.T) {
 	ctx := context.Background()
 	path := saved(t, func(*weights.File) {})
@@ -162,7 +164,8 @@ func TestLinearViews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 18 || told[5].Epoch != 1 || told[4].Epoch != 0 || told[17].Share != 1 || !r.Views || r.Train != 40 || r.Test != 30 {
+	if len(told) != 18 || told[5].Epoch != 1 || told[4].Epoch != 0 || told[17].Share != 1 || !r.Views ||
+		r.Train != 40 || r.Test != 30 {
 		t.Errorf("told %v; %+v", told, r)
 	}
 	right := 0
@@ -178,7 +181,8 @@ func TestLinearViews(t *testing.T) {
 			right++
 		}
 	}
-	if math.Abs(100*float64(right)/30-r.Top1) > 3.4 { // rounding may turn one image
+	// Rounding may change one image.
+	if math.Abs(100*float64(right)/30-r.Top1) > 3.4 {
 		t.Errorf("the classifier that is given is right for %d of 30 images, the accuracy is %v", right, r.Top1)
 	}
 	again, _, err := run(ctx, 1, l, nil)
@@ -186,7 +190,8 @@ func TestLinearViews(t *testing.T) {
 		t.Errorf("on one worker: %+v, %v; want %+v", again.Rates, err, r.Rates)
 	}
 	l.Seed++
-	if other, _, err := run(ctx, 2, l, nil); err != nil || slices.Equal(other.Probe.Weight.Float32s(), r.Probe.Weight.Float32s()) {
+	if other, _, err := run(ctx, 2, l, nil); err != nil ||
+		slices.Equal(other.Probe.Weight.Float32s(), r.Probe.Weight.Float32s()) {
 		t.Errorf("another seed: %v, or the same classifier", err)
 	}
 	stopped, cancel := context.WithCancel(ctx)

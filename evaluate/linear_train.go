@@ -12,11 +12,12 @@ import (
 	"moco/optim"
 )
 
-// Classify trains on one set of features, made once, and classifies another. progress, if not nil, is
-// told after each epoch.
+// Classify trains on one set of features, made once, and classifies another. progress, if not nil,
+// is told after each epoch.
 func (l Linear) Classify(ctx context.Context, e engine.Engine, train, test *Embedded, progress func(Progress)) (*LinearResult, error) {
 	if train.Dim != test.Dim {
-		return nil, fmt.Errorf("the training features have %d dimensions, the test features %d; make both with the same encoder and layer",
+		return nil, fmt.Errorf("the training features have %d dimensions, the test features %d; "+
+			"make both with the same encoder and layer",
 			train.Dim, test.Dim)
 	}
 	rest, heldOut, err := l.split(train.Labels, train.Classes)
@@ -48,18 +49,18 @@ type linearRun struct {
 	labels      []int // of the training images
 	classes     []string
 	dim         int
-	rest        []int     // the training images that are not held out
+	rest        []int     // the training images outside the held-out part
 	heldOut     *Embedded // features of the held-out images
-	heldOutRows []int     // the rows of heldOut that are held-out images; nil: all
+	heldOutRows []int     // rows of heldOut that are held-out images; nil: all
 	test        *Embedded
 	progress    func(Progress)
 
 	isRest []bool
-	onRest *probe // learns from the rest, and is measured on the held-out part
-	onAll  *probe // learns from everything, and is measured on the test set
+	onRest *probe // learns from the rest; measured on the held-out part
+	onAll  *probe // learns from everything; measured on the test set
 }
 
-// tell tells the progress: a share of an epoch.
+// tell reports the progress: share is a share of an epoch.
 func (t *linearRun) tell(epoch int, share float64) {
 	if t.progress == nil {
 		return
@@ -119,7 +120,7 @@ func (t *linearRun) learn(x []float32, i int) error {
 	return t.onRest.learn(x, t.labels[i])
 }
 
-// measure chooses a rate by the held-out part, and scores all of them on the test set.
+// measure chooses a rate by the held-out part, and scores all rates on the test set.
 func (t *linearRun) measure(ctx context.Context, testLabels []int) (*LinearResult, error) {
 	heldOut, err := t.onRest.accuracy(ctx, t.heldOut, t.heldOut.Labels, t.heldOutRows, nil)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"moco/internal/loader"
 )
 
-// ClassifyViews is Classify on new random views in every epoch, crops and flips (augment's
-// CropAndFlip), which the frozen encoder encodes as they are drawn. It is the paper's protocol, at the
-// price of a forward pass over the training images for each epoch. The held-out part and the test set
-// are plain views. Afterwards the encoder must be as it was. progress, if not nil, is told after each
-// batch.
+// ClassifyViews is Classify on new random views in every epoch: crops and flips (augment's
+// CropAndFlip). The frozen encoder encodes them as they are drawn. This is the paper's protocol,
+// and costs a forward pass over the training images in each epoch. The held-out part and the test
+// set are plain views. Training must leave the encoder as it was; the end checks that. progress, if
+// not nil, is told after each batch.
 func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *encoder.Encoder, layer encoder.Layer,
 	train *data.Set, test *Embedded, progress func(Progress)) (*LinearResult, error) {
 	v, err := newViewed(m, layer, train, test)
@@ -39,7 +39,8 @@ func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *encoder.E
 	if err != nil {
 		return nil, err
 	}
-	t := &linearRun{Linear: l, labels: v.labels, classes: train.Classes(), dim: v.dim, rest: rest, heldOut: plain, test: test, progress: progress}
+	t := &linearRun{Linear: l, labels: v.labels, classes: train.Classes(), dim: v.dim, rest: rest, heldOut: plain,
+		test: test, progress: progress}
 	views := loader.New(train, v.policy.CropAndFlip(), loader.Options{Batch: m.Batch(), Seed: l.Seed, Workers: runtime.GOMAXPROCS(0), MaxBad: 1})
 	r, err := t.run(ctx, e, func(epoch int) error { return v.epoch(ctx, epoch, views, t) })
 	if err != nil {
@@ -56,7 +57,7 @@ func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *encoder.E
 	return r, nil
 }
 
-// viewed is a training set whose features are made anew in every epoch.
+// viewed is a training set with new features in every epoch.
 type viewed struct {
 	encoder *encoder.Encoder
 	layer   encoder.Layer
@@ -75,7 +76,8 @@ func newViewed(m *encoder.Encoder, layer encoder.Layer, set *data.Set, test *Emb
 		return nil, err
 	}
 	if dim != test.Dim {
-		return nil, fmt.Errorf("the encoder's features have %d dimensions, the test features %d; make both with the same encoder and layer",
+		return nil, fmt.Errorf("the encoder's features have %d dimensions, the test features %d; "+
+			"make both with the same encoder and layer",
 			dim, test.Dim)
 	}
 	policy, err := m.Recipe.Views.Drawn()
@@ -100,7 +102,7 @@ func (v *viewed) plain(ctx context.Context, images []int) (*Embedded, error) {
 	return Features(ctx, v.encoder, some, v.layer, nil)
 }
 
-// epoch shows t a new view of every image.
+// epoch gives t the features of a new view of every image.
 func (v *viewed) epoch(ctx context.Context, epoch int, views *loader.Loader, t *linearRun) error {
 	steps, size := views.StepsPerEpoch(), v.policy.Size
 	for step := range steps {

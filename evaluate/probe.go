@@ -13,7 +13,7 @@ import (
 	"moco/tensor"
 )
 
-// probe is classifiers of all rates, compiled.
+// probe is compiled classifiers, one for each rate.
 type probe struct {
 	l       Linear
 	state   engine.State
@@ -22,11 +22,11 @@ type probe struct {
 	dim     int
 	classes int
 	batch   int
-	scale   float32 // of features of length one
-	filled  int     // rows of the next step's batch that are there
+	scale   float32 // factor for features of length one
+	filled  int     // rows of the next step's batch that are filled
 }
 
-// The variables and output of the classifier of one rate.
+// The variables and the output of one rate's classifier.
 func weightName(rate int) string { return fmt.Sprint("weight", rate) }
 func biasName(rate int) string   { return fmt.Sprint("bias", rate) }
 func logitsName(rate int) string { return fmt.Sprint("logits", rate) }
@@ -39,7 +39,8 @@ func (p *probe) logits(g *graph.Graph, x *graph.Node, rate int) (logits, weights
 }
 
 func (l Linear) probe(e engine.Engine, dim, classes, images int) (_ *probe, err error) {
-	p := &probe{l: l, state: e.NewState(), dim: dim, classes: classes, batch: min(l.Batch, images), scale: float32(math.Sqrt(float64(dim)))}
+	p := &probe{l: l, state: e.NewState(), dim: dim, classes: classes, batch: min(l.Batch, images),
+		scale: float32(math.Sqrt(float64(dim)))}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -91,7 +92,7 @@ func (p *probe) close() {
 	}
 }
 
-// start writes the start of training: zero, momenta too, but weights small and random, as in the
+// start writes the initial values: zero, momenta too, except for small random weights, as in the
 // authors' code. All rates start from the same weights.
 func (p *probe) start() error {
 	for _, variable := range p.state.Names() {
@@ -123,14 +124,14 @@ func (p *probe) fill(x []float32, row int, features []float32) {
 	}
 }
 
-// begin begins an epoch: rows of the last one that filled no batch are dropped. All rates are
+// begin begins an epoch and drops rows of the last one that did not fill a batch. All rates are
 // multiplied by rate.
 func (p *probe) begin(rate float32) {
 	p.filled = 0
 	p.step.Input("lr").Float32s()[0] = rate
 }
 
-// learn adds an image to the batch, and takes a step once that is full.
+// learn adds an image to the batch, and takes a step when the batch is full.
 func (p *probe) learn(features []float32, label int) error {
 	p.fill(p.step.Input("x").Float32s(), p.filled, features)
 	p.step.Input("labels").Int32s()[p.filled] = int32(label)
@@ -141,8 +142,8 @@ func (p *probe) learn(features []float32, label int) error {
 	return p.step.Run()
 }
 
-// accuracy is the share of images (all of them if nil) that each rate's classifier gets right, in
-// percent; top5, if not nil, takes the share of those whose label is among the five largest logits.
+// accuracy is, for each rate's classifier, the share of images (all if nil) that it gets right, in
+// percent. top5, if not nil, gets the share of images whose label is among the five largest logits.
 func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []int, top5 []float64) ([]float64, error) {
 	if images == nil {
 		images = make([]int, set.Len())

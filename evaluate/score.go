@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Score is how often predicted classes are the true ones.
+// Score tells how often predicted classes are the true ones.
 type Score struct {
 	Top1      float64  `json:"top1"`           // percent
 	Top5      float64  `json:"top5,omitempty"` // percent; where there are more than five classes
@@ -17,7 +17,7 @@ type Score struct {
 	Predicted []int `json:"-"` // for each image
 }
 
-// newScore is a score that has counted nothing yet.
+// newScore is an empty score.
 func newScore(classes []string) Score {
 	s := Score{Classes: classes, Confusion: make([][]int, len(classes))}
 	for c := range s.Confusion {
@@ -26,8 +26,8 @@ func newScore(classes []string) Score {
 	return s
 }
 
-// count adds an image of a class, by the votes for each class; ties go to the lower class. Top1 and
-// Top5 are numbers of images until finish.
+// count adds an image of a class, by the votes for each class. Ties go to the lower class. Top1 and
+// Top5 count images until finish makes percentages of them.
 func (s *Score) count(votes []float64, label int) {
 	best := 0
 	for c, v := range votes {
@@ -47,8 +47,8 @@ func (s *Score) count(votes []float64, label int) {
 }
 
 // rank is the number of classes with more votes than the label. Ties go to the lower class. A NaN
-// counts as more than any number, and a label whose votes are NaN comes last: a classifier that has
-// diverged is right about nothing.
+// counts as more than any number, and a label with NaN votes comes last: a classifier that has
+// diverged is never right.
 func rank[F float32 | float64](votes []F, label int) int {
 	if label < 0 || label >= len(votes) || votes[label] != votes[label] {
 		return len(votes)
@@ -62,7 +62,7 @@ func rank[F float32 | float64](votes []F, label int) int {
 	return above
 }
 
-// finish makes percentages of what was counted.
+// finish turns counts into percentages.
 func (s *Score) finish() {
 	percent := 100 / float64(len(s.Predicted))
 	s.Top1 *= percent
@@ -71,12 +71,14 @@ func (s *Score) finish() {
 	}
 }
 
-// Classified scores a classifier whose head's features are logits of classes. That the rows have length
-// one does not matter: the largest stays the largest. Test may have fewer classes, in another order.
+// Classified scores a classifier. The features of test are its head's outputs: a logit for each
+// class. Normalising them to length one changes no order. test may have fewer classes, in another
+// order.
 func Classified(classes []string, test *Embedded) (Score, error) {
 	switch {
 	case test.Dim != len(classes):
-		return Score{}, fmt.Errorf("the encoder's head gives %d features, which cannot be one for each of %d classes", test.Dim, len(classes))
+		return Score{}, fmt.Errorf("the encoder's head gives %d features, which cannot be one for each of %d classes",
+			test.Dim, len(classes))
 	case test.Len() == 0 || slices.Min(test.Labels) < 0:
 		return Score{}, errors.New("a classifier needs labelled test images; give class folders")
 	}
@@ -96,29 +98,30 @@ func Classified(classes []string, test *Embedded) (Score, error) {
 	return s, nil
 }
 
-// Spread is what several seeds make of a figure.
-type Spread struct {
+// Summary is the mean and the range of a figure over several seeds.
+type Summary struct {
 	Mean float64 `json:"mean"`
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 	Runs int     `json:"runs"`
 }
 
-// SpreadOf is the spread of values; of none, zero.
-func SpreadOf(values []float64) Spread {
+// Summarise is the summary of values. Without values it is zero.
+func Summarise(values []float64) Summary {
 	if len(values) == 0 {
-		return Spread{}
+		return Summary{}
 	}
-	s := Spread{Low: slices.Min(values), High: slices.Max(values), Runs: len(values)}
+	s := Summary{Low: slices.Min(values), High: slices.Max(values), Runs: len(values)}
 	for _, v := range values {
 		s.Mean += v / float64(len(values))
 	}
-	s.Mean = math.Max(s.Low, math.Min(s.High, s.Mean)) // rounding must not take it out of its own bounds
+	// Rounding must not take the mean out of the range.
+	s.Mean = math.Max(s.Low, math.Min(s.High, s.Mean))
 	return s
 }
 
 // String is the mean with the lowest and the highest, as percent.
-func (s Spread) String() string {
+func (s Summary) String() string {
 	switch s.Runs {
 	case 0:
 		return "not run"

@@ -18,16 +18,16 @@ type Neighbour struct {
 	Similarity float32
 }
 
-// nearest orders neighbours by falling similarity; ties go to the lower row.
+// nearest orders neighbours by falling similarity. Ties go to the lower row.
 func nearest(a, b Neighbour) int {
 	return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Row, b.Row))
 }
 
-// queriesAtOnce and rowsAtOnce bound the matrix of similarities.
+// queriesAtOnce and rowsAtOnce limit the matrix of similarities.
 const queriesAtOnce, rowsAtOnce = 128, 4096
 
-// Neighbours finds, for each query, the k rows of the bank with the largest dot product, most similar
-// first.
+// Neighbours finds, for each query, the k rows of the bank with the largest dot products, most
+// similar first.
 func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k int) ([][]Neighbour, error) {
 	best := make([][]Neighbour, queries.Len())
 	err := Similarities(ctx, e, bank, queries, func(query, lo int, similarity []float32) {
@@ -42,11 +42,12 @@ func Neighbours(ctx context.Context, e engine.Engine, bank, queries *Embedded, k
 	return best, nil
 }
 
-// Similarities visits the dot products of every query with every row of the bank, a tile at a time, by
-// the engine's matrix product. visit gets those of one query with the rows lo, lo+1, ...; the slice is
-// valid until it returns. The tiles of one query come in the order of their rows; those of different
-// queries come at the same time, from several goroutines.
-func Similarities(ctx context.Context, e engine.Engine, bank, queries *Embedded, visit func(query, lo int, similarity []float32)) error {
+// Similarities computes the dot products of every query with every row of the bank, a tile at a
+// time, by the engine's matrix product. visit gets the products of one query with the rows lo,
+// lo+1, ...; the slice is valid until visit returns. The tiles of one query come in the order of
+// their rows. Several goroutines call visit at the same time for different queries.
+func Similarities(ctx context.Context, e engine.Engine, bank, queries *Embedded,
+	visit func(query, lo int, similarity []float32)) error {
 	if bank.Len() == 0 || queries.Len() == 0 {
 		return nil
 	}
@@ -69,7 +70,7 @@ func Similarities(ctx context.Context, e engine.Engine, bank, queries *Embedded,
 			if err != nil {
 				return err
 			}
-			// Each query has rows of its own, so the order of work changes nothing.
+			// Each query has its own rows, so the order of work changes nothing.
 			err = loader.Parallel(ctx, count, runtime.GOMAXPROCS(0), func(_, i int) error {
 				visit(first+i, lo, similarity[i*m.rows:i*m.rows+part.Len()])
 				return nil
@@ -86,7 +87,7 @@ func Similarities(ctx context.Context, e engine.Engine, bank, queries *Embedded,
 type matcher struct {
 	program engine.Program
 	state   engine.State
-	tile    *tensor.Tensor // of the bank, [rows,dim]
+	tile    *tensor.Tensor // a tile of the bank, [rows,dim]
 	queries []float32      // [queriesAtOnce,dim]
 	rows    int
 }
@@ -101,10 +102,12 @@ func newMatcher(e engine.Engine, rows, dim int) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &matcher{program: p, state: s, tile: tensor.New(tensor.Float32, rows, dim), queries: p.Input("queries").Float32s(), rows: rows}, nil
+	return &matcher{program: p, state: s, tile: tensor.New(tensor.Float32, rows, dim),
+		queries: p.Input("queries").Float32s(), rows: rows}, nil
 }
 
-// load puts a part of the bank into the tile; what stands behind a shorter part is not read.
+// load puts a part of the bank into the tile. A shorter part leaves rows behind it that are not
+// read.
 func (m *matcher) load(part *Embedded) error {
 	copy(m.tile.Float32s(), part.Features)
 	return m.state.Write("bank", m.tile)
@@ -119,9 +122,9 @@ func (m *matcher) match(queries *Embedded) ([]float32, error) {
 	return m.program.Output("similarity").Float32s(), nil
 }
 
-// keepBest merges similarities of rows lo, lo+1, ... into the k best so far, a heap whose first element
-// is the worst. container/heap would call three methods of an interface for each step down, in the
-// inner loop of a search over millions of rows.
+// keepBest merges similarities of rows lo, lo+1, ... into the k best so far: a heap with the worst
+// first. container/heap would call three methods of an interface for each level, in the inner loop
+// of a search over millions of rows.
 func keepBest(heap []Neighbour, similarity []float32, lo, k int) []Neighbour {
 	for i, s := range similarity {
 		n := Neighbour{lo + i, s}

@@ -14,22 +14,26 @@ import (
 	"moco/vectors"
 )
 
-// Match tells how the rows of a file of vectors and the images of a set fit.
+// Match tells how well the rows of a file of vectors fit the images of a set.
 type Match struct {
-	Missing   int    // images without a row
-	Foreign   int    // rows that are of no image of the set
-	Replaced  int    // images that are not the ones that were embedded: other bytes have their name
-	Replacing string // the first of them
-	Unchecked int    // images whose row does not say of what bytes it was made: files of earlier versions and other tools
+	Missing int // images without a row
+	Foreign int // rows without an image in the set
+	// Replaced counts images that were embedded with other bytes under their name.
+	Replaced  int
+	Replacing string // the first replaced image
+	// Unchecked counts images whose row has no digest: in files of earlier versions and of other
+	// tools.
+	Unchecked int
 }
 
-// FromVectors reads the features of a set's images from a file of package vectors instead of
-// encoding the images again. Rows and images are matched by path, and labels are the set's. The
-// rows come in the set's order and are scaled to length one where they are not. Images without a
-// row, and those whose bytes are not the ones that were embedded, are left out and counted in Bad,
-// as unreadable ones are; Match has the numbers. To compare bytes, every image's file is read,
-// though not decoded. A path that is there twice is an error, and so is a file none of whose rows
-// is of an image.
+// FromVectors reads the features of a set's images from a file of package vectors, so that the
+// images need not be encoded again. It matches rows and images by path, and takes labels from the
+// set. The result is in the set's order, and its rows have length one.
+//
+// An image is left out and counted in Bad, as an unreadable one is, if it has no row or if its
+// bytes are not those that were embedded. Match has the numbers. To compare bytes, every image's
+// file is read but not decoded. A path that occurs twice is an error, and so is a file without a
+// row of any image.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
 	e, rows, match, err := readVectors(ctx, path, set)
 	if err != nil {
@@ -38,7 +42,7 @@ func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Ma
 	if err := rows.compare(ctx, set, &match); err != nil {
 		return nil, Match{}, err
 	}
-	for i, r := range rows { // close the gaps
+	for i, r := range rows { // close gaps
 		if !r.there {
 			e.Bad++
 			continue
@@ -58,7 +62,7 @@ func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Ma
 	return e, match, nil
 }
 
-// found is what is known of an image from its row.
+// found is what an image's row tells.
 type found struct {
 	there   bool
 	checked bool // digest is known
@@ -67,7 +71,7 @@ type found struct {
 
 type foundRows []found // by image
 
-// readVectors reads the rows of a set's images to their places.
+// readVectors puts the rows of a set's images at their places.
 func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, foundRows, Match, error) {
 	var match Match
 	r, err := vectors.Open(path)
@@ -106,7 +110,8 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 		rows[i].there = true
 		if row.SHA256 != "" {
 			rows[i].checked, rows[i].digest.Size = true, row.Size
-			hex.Decode(rows[i].digest.SHA256[:], []byte(row.SHA256)) // its form was checked as it was read
+			// The form of the digest was checked when it was read.
+			hex.Decode(rows[i].digest.SHA256[:], []byte(row.SHA256))
 		}
 		to := e.Features[i*dim : (i+1)*dim]
 		copy(to, row.Vector)
@@ -125,8 +130,8 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 	return e, rows, match, nil
 }
 
-// compare drops the rows of images whose bytes are not those that were embedded, and counts. An
-// image that cannot be read now is one of them.
+// compare drops and counts the rows of images whose bytes are not those that were embedded. An
+// image that cannot be read now counts among them.
 func (rows foundRows) compare(ctx context.Context, set *data.Set, match *Match) error {
 	replaced := make([]bool, len(rows))
 	workers, ctx := errgroup.WithContext(ctx)

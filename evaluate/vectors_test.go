@@ -30,14 +30,15 @@ func TestFromVectors(t *testing.T) {
 		rows   []vectors.Row
 		images []int
 		extra  int
-		want   string // of the error
+		want   string // part of the error
 	}{
-		"all, in another order": {[]vectors.Row{row(5), row(1), row(0), row(3), row(2), row(4)}, []int{0, 1, 2, 3, 4, 5}, 0, ""},
-		"some, and another":     {[]vectors.Row{row(4), foreign, row(2)}, []int{2, 4}, 1, ""},
-		"one twice":             {[]vectors.Row{row(4), row(1), row(4)}, nil, 0, "more than one row"},
-		"another twice":         {[]vectors.Row{row(4), foreign, foreign}, nil, 0, "more than one row"},
-		"none":                  {[]vectors.Row{foreign}, nil, 0, "elsewhere.png"},
-		"no rows":               {nil, nil, 0, "none of the 0 rows"},
+		"all, in another order": {[]vectors.Row{row(5), row(1), row(0), row(3), row(2), row(4)},
+			[]int{0, 1, 2, 3, 4, 5}, 0, ""},
+		"some, and another": {[]vectors.Row{row(4), foreign, row(2)}, []int{2, 4}, 1, ""},
+		"one twice":         {[]vectors.Row{row(4), row(1), row(4)}, nil, 0, "more than one row"},
+		"another twice":     {[]vectors.Row{row(4), foreign, foreign}, nil, 0, "more than one row"},
+		"none":              {[]vectors.Row{foreign}, nil, 0, "elsewhere.png"},
+		"no rows":           {nil, nil, 0, "none of the 0 rows"},
 	} {
 		for _, ending := range []string{".npy", ".parquet", ".jsonl"} {
 			path := filepath.Join(t.TempDir(), "x"+ending)
@@ -58,7 +59,9 @@ func TestFromVectors(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || match.Foreign != c.extra || match.Missing != e.Bad || match.Unchecked != len(c.images) || !slices.Equal(e.Images, c.images) || e.Bad != 6-len(c.images) || e.Dim != 2 {
+			if err != nil || match.Foreign != c.extra || match.Missing != e.Bad ||
+				match.Unchecked != len(c.images) || !slices.Equal(e.Images, c.images) || e.Bad != 6-len(c.images) ||
+				e.Dim != 2 {
 				t.Fatalf("%s, %s: %+v, %+v, %v", name, ending, e, match, err)
 			}
 			for at, i := range c.images {
@@ -71,7 +74,8 @@ func TestFromVectors(t *testing.T) {
 	}
 }
 
-// An image that was replaced by another of its name is told, and does not get the other's vector.
+// TestFromVectorsNoticesReplacedImages: an image that was replaced under its name is reported, and
+// does not get the old vector.
 func TestFromVectorsNoticesReplacedImages(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -94,7 +98,8 @@ func TestFromVectorsNoticesReplacedImages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows = append(rows, vectors.Row{Path: set.Name(i), Size: d.Size, SHA256: hex.EncodeToString(d.SHA256[:]), Vector: []float32{float32(i), 1}})
+		rows = append(rows, vectors.Row{Path: set.Name(i), Size: d.Size, SHA256: hex.EncodeToString(d.SHA256[:]),
+			Vector: []float32{float32(i), 1}})
 	}
 	rows[4].Size, rows[4].SHA256 = 0, ""
 	path := filepath.Join(t.TempDir(), "x.parquet")
@@ -113,7 +118,8 @@ func TestFromVectorsNoticesReplacedImages(t *testing.T) {
 	os.Remove(filepath.Join(dir, "3.png"))
 	write("4.png", "nobody knows")
 	e, match, err := FromVectors(ctx, path, set)
-	if want := (Match{Replaced: 3, Replacing: "1.png", Unchecked: 1}); err != nil || match != want || !slices.Equal(e.Images, []int{0, 4}) || e.Bad != 3 {
+	if want := (Match{Replaced: 3, Replacing: "1.png", Unchecked: 1}); err != nil || match != want ||
+		!slices.Equal(e.Images, []int{0, 4}) || e.Bad != 3 {
 		t.Errorf("%+v, %+v, %v; want %+v", e, match, err, want)
 	}
 }

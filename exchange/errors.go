@@ -2,8 +2,8 @@ package exchange
 
 import "fmt"
 
-// HeadError is the error of logits asked of an encoder whose head is no classifier, without a
-// probe.
+// HeadError is the error of asking for logits where the encoder's head is no classifier and no
+// probe is given.
 type HeadError struct{ Head string }
 
 func (e *HeadError) Error() string {
@@ -11,7 +11,9 @@ func (e *HeadError) Error() string {
 }
 
 // OtherProbeError is the error of a linear probe that was trained on another encoder's features.
-type OtherProbeError struct{ Probe, Encoder string } // SHA-256: of the probe's encoder, and of this one
+// Probe and Encoder are SHA-256 sums: of the encoder that the probe belongs to, and of this
+// encoder.
+type OtherProbeError struct{ Probe, Encoder string }
 
 func (e *OtherProbeError) Error() string {
 	return fmt.Sprintf("the probe belongs to another encoder: that has the SHA-256 %s, this one %s", e.Probe, e.Encoder)

@@ -1,6 +1,6 @@
-// Package exchange gives trained encoders to other tools, in the formats that those read:
-// safetensors, PyTorch's state dicts, detectron2's pickles, ONNX. docs/interop.md tells how each is
-// used there, and what was checked.
+// Package exchange writes trained encoders in the formats of other tools: safetensors, PyTorch's
+// state dicts, detectron2's pickles, ONNX. docs/interop.md shows how each tool uses its file, and
+// what was checked.
 package exchange
 
 import (
@@ -29,10 +29,10 @@ const (
 // Formats are all formats.
 var Formats = []Format{Safetensors, Torch, Detectron2, ONNX}
 
-// extensions are what files of a format are called.
+// extensions gives the format for the end of a file's name.
 var extensions = map[string]Format{".safetensors": Safetensors, ".pth": Torch, ".pt": Torch, ".pkl": Detectron2, ".onnx": ONNX}
 
-// ByName is the format that the end of a file's name says.
+// ByName finds the format by the end of a file's name.
 func ByName(path string) (Format, error) {
 	if f, ok := extensions[strings.ToLower(filepath.Ext(path))]; ok {
 		return f, nil
@@ -41,14 +41,14 @@ func ByName(path string) (Format, error) {
 		filepath.Base(path))
 }
 
-// Options say what of an encoder is written; only ONNX, where it is a program and not just its
-// weights, leaves a choice.
+// Options say what is written of an encoder. Only ONNX leaves a choice, because an ONNX file is a
+// program and not just weights.
 type Options struct {
 	Format Format
 	ONNX   ONNXOptions
 }
 
-// Check says what of an encoder cannot be written so, before anything is.
+// Check returns, before anything is written, an error if the format cannot hold the encoder.
 func Check(t *encoder.Encoder, o Options) error {
 	switch o.Format {
 	case Detectron2:
@@ -62,8 +62,8 @@ func Check(t *encoder.Encoder, o Options) error {
 	return nil
 }
 
-// Write writes an encoder and returns the number of tensors that the file holds. The same encoder
-// and options give the same bytes.
+// Write writes an encoder and returns the number of tensors in the file. The same encoder and
+// options give the same bytes.
 func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) {
 	if err := Check(t, o); err != nil {
 		return 0, err
@@ -98,11 +98,12 @@ func checkDetectron2(c nn.Config) error {
 }
 
 // detectron2 gives tensors the names that detectron2's ResNet has for them, as the converter of the
-// MoCo authors does (detection/convert-pretrain-to-detectron2.py), but leaves out the head, for
-// which there is no place.
+// MoCo authors does (detection/convert-pretrain-to-detectron2.py). It leaves out the head, because
+// detectron2 has no place for it.
 func detectron2(tensors []weights.Named) []weights.Named {
 	layers := strings.NewReplacer("layer1.", "res2.", "layer2.", "res3.", "layer3.", "res4.", "layer4.", "res5.",
-		"bn1.", "conv1.norm.", "bn2.", "conv2.norm.", "bn3.", "conv3.norm.", "downsample.0.", "shortcut.", "downsample.1.", "shortcut.norm.")
+		"bn1.", "conv1.norm.", "bn2.", "conv2.norm.", "bn3.", "conv3.norm.", "downsample.0.", "shortcut.",
+		"downsample.1.", "shortcut.norm.")
 	var out []weights.Named
 	for _, n := range tensors {
 		if nn.OfHead(n.Name) {

@@ -15,7 +15,7 @@ import (
 	"moco/weights"
 )
 
-// trained is an encoder as a run leaves it, but for its values: each tensor has its own.
+// trained is an encoder as a run leaves it, with made-up values: each tensor has its own.
 func trained(t *testing.T, c nn.Config) *encoder.Encoder {
 	t.Helper()
 	r := moco.Default()
@@ -47,8 +47,8 @@ func trained(t *testing.T, c nn.Config) *encoder.Encoder {
 
 var small = nn.Config{Arch: "resnet18", Stem: "cifar", Width: 1.0 / 16, Dim: 8, Head: "linear"}
 
-// TestOrder: tensors come as torchvision's state_dict() has them, with a count where the file has
-// none.
+// TestOrder: tensors come in the order of torchvision's state_dict(). A count is added where the
+// file has none.
 func TestOrder(t *testing.T) {
 	e := trained(t, small)
 	var names []string
@@ -59,7 +59,8 @@ func TestOrder(t *testing.T) {
 	if fmt.Sprint(names) != want || len(e.Weights.Tensors) != 122 {
 		t.Errorf("%d tensors, first %v, want 122 and %s", len(e.Weights.Tensors), names, want)
 	}
-	if count := e.Weights.Get("layer4.1.bn2.num_batches_tracked"); count == nil || count.Type != tensor.Int64 || len(count.Shape) != 0 {
+	if count := e.Weights.Get("layer4.1.bn2.num_batches_tracked"); count == nil || count.Type != tensor.Int64 ||
+		len(count.Shape) != 0 {
 		t.Errorf("num_batches_tracked is %v", count)
 	}
 	if e.SHA256 == "" || e.Recipe.Encoder.Dim != 8 {
@@ -70,29 +71,34 @@ func TestOrder(t *testing.T) {
 func TestDetectron2(t *testing.T) {
 	wide := nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 8, Head: "mlp"}
 	narrow := wide
-	narrow.Width = 1.0 / 64 // names are the same
+	narrow.Width = 1.0 / 64 // names do not depend on the width
 	e := trained(t, narrow)
 	got := map[string]string{}
 	for i, n := range detectron2(e.Weights.Tensors) {
-		got[n.Name] = e.Weights.Tensors[i].Name // the head comes last, so places are the same
+		// The head comes last in both, so the order is the same.
+		got[n.Name] = e.Weights.Tensors[i].Name
 	}
 	for ours, theirs := range map[string]string{
-		"conv1.weight": "stem.conv1.weight", "bn1.running_mean": "stem.conv1.norm.running_mean", "bn1.num_batches_tracked": "stem.conv1.norm.num_batches_tracked",
-		"layer1.0.conv1.weight": "res2.0.conv1.weight", "layer1.0.downsample.0.weight": "res2.0.shortcut.weight", "layer4.0.downsample.1.bias": "res5.0.shortcut.norm.bias",
-		"layer2.3.bn3.running_var": "res3.3.conv3.norm.running_var", "layer3.5.conv2.weight": "res4.5.conv2.weight",
+		"conv1.weight": "stem.conv1.weight", "bn1.running_mean": "stem.conv1.norm.running_mean",
+		"bn1.num_batches_tracked": "stem.conv1.norm.num_batches_tracked",
+		"layer1.0.conv1.weight":   "res2.0.conv1.weight", "layer1.0.downsample.0.weight": "res2.0.shortcut.weight",
+		"layer4.0.downsample.1.bias": "res5.0.shortcut.norm.bias",
+		"layer2.3.bn3.running_var":   "res3.3.conv3.norm.running_var", "layer3.5.conv2.weight": "res4.5.conv2.weight",
 	} {
 		if got[theirs] != ours {
 			t.Errorf("%s is %q, want %s", theirs, got[theirs], ours)
 		}
 	}
 	for name := range got {
-		if !strings.HasPrefix(name, "stem.conv1.") && !strings.HasPrefix(name, "res") || strings.Contains(name, "bn") || strings.Contains(name, "layer") {
+		if !strings.HasPrefix(name, "stem.conv1.") && !strings.HasPrefix(name, "res") ||
+			strings.Contains(name, "bn") || strings.Contains(name, "layer") {
 			t.Errorf("%s is no name of detectron2's", name)
 		}
 	}
 	var b bytes.Buffer
 	e.Recipe.Encoder = wide
-	if n, err := Write(&b, e, Options{Format: Detectron2}); err != nil || n != len(got) || !bytes.Contains(b.Bytes(), []byte("res5.2.conv3.norm.bias")) {
+	if n, err := Write(&b, e, Options{Format: Detectron2}); err != nil || n != len(got) ||
+		!bytes.Contains(b.Bytes(), []byte("res5.2.conv3.norm.bias")) {
 		t.Errorf("%d tensors in %d bytes, %v", n, b.Len(), err)
 	}
 	for want, c := range map[string]func(c *nn.Config){
@@ -108,15 +114,16 @@ func TestDetectron2(t *testing.T) {
 	}
 }
 
-// TestLoader looks at the lines for each kind of encoder; scripts/interop/export.py runs them.
+// TestLoader compares the lines for each kind of encoder; scripts/interop/export.py runs them.
 func TestLoader(t *testing.T) {
 	for _, c := range []struct {
 		change func(c *nn.Config)
-		want   string // within the lines
+		want   string // a part of the lines
 		not    string
 	}{
 		{func(c *nn.Config) {}, "resnet18(num_classes=8)\nm.load_state_dict(state); m.eval()", "fc"},
-		{func(c *nn.Config) { c.Head = "mlp" }, "torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 8)", "num_classes"},
+		{func(c *nn.Config) { c.Head = "mlp" },
+			"torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 8)", "num_classes"},
 		{func(c *nn.Config) { c.Head = "none" }, "m.fc = torch.nn.Identity()", "num_classes"},
 		{func(c *nn.Config) { c.Stem = "cifar" }, "torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()", "m.fc"},
 		{func(c *nn.Config) { c.Width = 0.25 }, "t.data = state[name]", "load_state_dict"},
@@ -137,10 +144,11 @@ func TestLoader(t *testing.T) {
 
 // probe is a linear probe on the backbone's features of an encoder.
 func probe(e *encoder.Encoder) *encoder.Probe {
-	return &encoder.Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3), Scale: 5.656854, Features: encoder.Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: e.SHA256}
+	return &encoder.Probe{Weight: tensor.New(tensor.Float32, 3, 32), Bias: tensor.New(tensor.Float32, 3),
+		Scale: 5.656854, Features: encoder.Backbone, Classes: []string{"cat", "dog", "eel"}, Encoder: e.SHA256}
 }
 
-// TestOutputs: which outputs an encoder has, and which probes fit it.
+// TestOutputs: each encoder has the right outputs, and takes the probes that fit it.
 func TestOutputs(t *testing.T) {
 	e := trained(t, small)
 	p := probe(e)
@@ -160,7 +168,8 @@ func TestOutputs(t *testing.T) {
 	headless := small
 	headless.Head = "mlp"
 	for want, o := range map[string]ONNXOptions{
-		"is not known": {Output: "neck"}, "a probe makes logits": {Output: Backbone, Probe: p}, "is no classifier": {Output: Logits},
+		"is not known": {Output: "neck"}, "a probe makes logits": {Output: Backbone, Probe: p},
+		"is no classifier": {Output: Logits},
 	} {
 		if err := o.check(trained(t, headless)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
@@ -168,22 +177,23 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-// TestWrite writes each format twice: the same bytes, and what stands in them where there is a
-// reader.
+// TestWrite writes each format twice. The bytes must be the same, and their content right where
+// there is a reader.
 func TestWrite(t *testing.T) {
 	e := trained(t, small)
 	p := probe(e)
 	for _, c := range []struct {
 		o       Options
 		tensors int
-		want    []string // in the file
+		want    []string // parts of the file
 	}{
 		{Options{Format: Safetensors}, 122, []string{`"arch":"resnet18"`}},
 		{Options{Format: Torch}, 122, []string{"layer1.0.bn1.num_batches_tracked"}},
 		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Backbone}}, 100, []string{"features", "uint8 [N,3,16,16]", e.SHA256}},
 		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Head, Floats: true}}, 102, []string{"float32 [N,3,16,16]", "0.4914"}},
 		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Logits}}, 102, []string{"linear head"}},
-		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Logits, Probe: p}}, 102, []string{`["cat","dog","eel"]`, "probe.weight"}},
+		{Options{Format: ONNX, ONNX: ONNXOptions{Output: Logits, Probe: p}}, 102, []string{`["cat","dog","eel"]`,
+			"probe.weight"}},
 	} {
 		var a, b bytes.Buffer
 		n, err := Write(&a, e, c.o)
@@ -214,7 +224,8 @@ func TestWrite(t *testing.T) {
 }
 
 func TestByName(t *testing.T) {
-	for path, want := range map[string]Format{"a/b.safetensors": Safetensors, "x.PTH": Torch, "x.pt": Torch, "x.pkl": Detectron2, "x.onnx": ONNX} {
+	for path, want := range map[string]Format{"a/b.safetensors": Safetensors, "x.PTH": Torch, "x.pt": Torch,
+		"x.pkl": Detectron2, "x.onnx": ONNX} {
 		if got, err := ByName(path); got != want || err != nil {
 			t.Errorf("%s is %q, %v", path, got, err)
 		}

@@ -6,14 +6,15 @@ import (
 	"moco/nn"
 )
 
-// Loader is the lines of Python that make torchvision's ResNet of a file: m, ready to give what the
-// head gives. It is nil for formats that PyTorch does not read.
+// Loader returns the lines of Python that load a file into torchvision's ResNet: m, which gives
+// what the head gives. It is nil for formats that PyTorch does not read.
 func Loader(c nn.Config, f Format, path string) []string {
 	var lines []string
 	switch f {
 	case Torch:
 		lines = []string{"import torch, torchvision", fmt.Sprintf("state = torch.load(%q)", path)}
-	case Safetensors: // as safetensors.torch.load_file does it, for those who have no such package
+	// As safetensors.torch.load_file does it, for users who lack that package.
+	case Safetensors:
 		lines = []string{
 			"import json, torch, torchvision",
 			fmt.Sprintf("raw = memoryview(bytearray(open(%q, 'rb').read())); start = 8 + int.from_bytes(raw[:8], 'little')", path),
@@ -43,7 +44,8 @@ func Loader(c nn.Config, f Format, path string) []string {
 	if c.Width == 1 {
 		return append(lines, "m.load_state_dict(state); m.eval()")
 	}
-	// torchvision cannot build other widths, but its modules take what channels their tensors have.
+	// torchvision cannot build other widths, but its modules take as many channels as their tensors
+	// have.
 	return append(lines,
 		"for name, t in [*m.named_parameters(), *m.named_buffers()]: t.data = state[name]",
 		"m.eval()")

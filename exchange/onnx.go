@@ -17,25 +17,26 @@ import (
 // Output names what an ONNX model gives for an image.
 type Output string
 
-// The outputs: rows of length one, as moco embed writes them; or the numbers that a classifier
-// takes the largest of.
+// The outputs: rows of length one, as moco embed writes them, or a classifier's logits.
 const (
 	Head     Output = "head"
 	Backbone Output = "backbone"
 	Logits   Output = "logits"
 )
 
-// ONNXOptions choose what an ONNX model takes and gives.
+// ONNXOptions choose the input and output of an ONNX model.
 type ONNXOptions struct {
-	// Floats makes the input float32 [N,3,S,S] that is normalised already, as torchvision's
-	// ToTensor and Normalize do it. Without it, the input is uint8 [N,3,S,S], red, green and blue
-	// from 0 to 255, and the model normalises.
+	// Floats makes the input float32 [N,3,S,S], normalised already by torchvision's ToTensor and
+	// Normalize. Without it, the input is uint8 [N,3,S,S], red, green and blue from 0 to 255, and
+	// the model normalises.
 	Floats bool
 	Output Output
-	Probe  *encoder.Probe // for Logits: a linear classifier on features; nil: the encoder's own head is the classifier
+	// Probe, for Logits, is a linear classifier on features. Nil: the encoder's own head is the
+	// classifier.
+	Probe *encoder.Probe
 }
 
-// check says what cannot be written of an encoder.
+// check returns an error if the options do not fit the encoder.
 func (o ONNXOptions) check(t *encoder.Encoder) error {
 	c := t.Recipe.Encoder
 	switch {
@@ -68,7 +69,8 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 		tensorOf[n.Name] = n.Tensor
 	}
 	g := graph.New()
-	e := nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}} // no splits: running statistics
+	// No splits: batch norm uses its running statistics.
+	e := nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}}
 	for _, p := range r.Encoder.Parameters() {
 		e.Values[p.Name] = g.Variable(p.Name, tensor.Float32, p.Shape...)
 	}
@@ -78,7 +80,7 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 	head, backbone := e.Encode(g, g.Input("images", tensor.Float32, 1, r.Views.Size, r.Views.Size, 3))
 
 	meta := maps.Clone(t.Weights.Metadata)
-	delete(meta, "format") // of the weights
+	delete(meta, "format") // the format of the weights' file
 	meta["encoder"], meta["output"], meta["input"] = t.SHA256, string(o.Output), "uint8"
 	gives := fmt.Sprintf("features: the %s's, a row of length one for each image", o.Output)
 	features := map[Output]*graph.Node{Head: head, Backbone: backbone}
@@ -94,7 +96,7 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 		x := g.WeightedSum(graph.Term{Coefficient: float64(p.Scale), X: g.L2Normalise(features[Output(p.Features)])})
 		product := g.MatMul(x, g.Variable("probe.weight", tensor.Float32, p.Weight.Shape...), false, true)
 		g.Output("logits", g.BiasAdd(product, g.Variable("probe.bias", tensor.Float32, p.Bias.Shape...)))
-		names, _ := json.Marshal(p.Classes) // text always can be
+		names, _ := json.Marshal(p.Classes) // text never fails
 		meta["classes"], meta["features"] = string(names), string(p.Features)
 		gives = fmt.Sprintf("logits: those of a linear classifier on the %s's features, "+
 			"a number for each class in the order of the metadata's classes", p.Features)

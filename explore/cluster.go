@@ -14,36 +14,36 @@ import (
 )
 
 // KMeans is spherical k-means (Dhillon and Modha 2001, Concept decompositions for large sparse text
-// data): rows of length one belong to the centre with the largest cosine, and a centre is the mean
-// of its rows scaled to length one. It starts from k-means++ (Arthur and Vassilvitskii 2007) with
-// several tries a centre, of which the best is kept.
+// data). A row of length one belongs to the centre with the largest cosine, and a centre is the
+// mean of its rows scaled to length one. The start is k-means++ (Arthur and Vassilvitskii 2007): it
+// tries several draws for each centre and keeps the best.
 type KMeans struct {
-	K          int    // clusters; at most as many as images
-	Seed       uint64 // of the start
+	K          int    // number of clusters, at most that of images
+	Seed       uint64 // of the random start
 	Iterations int    // at most; 100 if 0
 }
 
-// Cluster is images that belong together.
+// Cluster is a group of similar images.
 type Cluster struct {
-	Rows       []int     // the most typical first
+	Rows       []int     // most typical first
 	Similarity []float32 // of each row to the centre
 }
 
-// Clustering is all clusters, the largest first; ties go to the one with the lowest row.
+// Clustering is all clusters, the largest first. Ties go to the one with the lowest row.
 type Clustering struct {
 	Clusters   []Cluster
 	Iterations int
-	Converged  bool    // no image changed its cluster any more
-	Similarity float64 // the mean over all images
+	Converged  bool    // the last iteration moved no image
+	Similarity float64 // mean over all images
 }
 
-const clusterTag = 0x6b6d65616e73 // "kmeans": streams of its own
+const clusterTag = 0x6b6d65616e73 // "kmeans": a stream of its own
 
-// alike is a cosine at which rows are taken for copies: rounding cannot tell them apart.
+// alike is the cosine from which rows count as copies: rounding cannot tell them apart.
 const alike = 1 - 1e-6
 
-// Cluster divides the images. Clusters that would be empty, because there are fewer different
-// images than K, are left out.
+// Cluster divides the images into clusters. There are fewer than K if there are fewer different
+// images.
 func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans) (*Clustering, error) {
 	if set.Len() == 0 {
 		return nil, errEmpty
@@ -56,7 +56,7 @@ func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans)
 	if err != nil {
 		return nil, err
 	}
-	k := centres.Len() // fewer, where there are fewer different rows
+	k := centres.Len() // fewer than K if there are fewer different rows
 	result := &Clustering{}
 	own, similarity := make([]int32, n), make([]float32, n)
 	for i := range own {
@@ -88,9 +88,9 @@ func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans)
 	}
 }
 
-// start picks k rows as centres. Each further one is drawn with a probability in proportion to its
-// squared distance to the nearest centre so far, which is 2 - 2 cosine; of 2 + ln k draws, the one
-// that leaves the least distance in all is taken.
+// start picks k rows as centres. The probability of a row is proportional to its squared distance
+// to the nearest centre so far: 2 - 2 cosine. Of 2 + ln k draws, start takes the one that leaves
+// the least total distance.
 func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed uint64) (*evaluate.Embedded, error) {
 	n, tries := set.Len(), 2+int(math.Log(float64(k)))
 	r := rng.New(clusterTag, seed)
@@ -98,14 +98,14 @@ func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed
 	take := func(i int) {
 		centres.Features, centres.Labels = append(centres.Features, row(set, i)...), append(centres.Labels, -1)
 	}
-	distance := make([]float64, n) // to the nearest centre, squared
+	distance := make([]float64, n) // squared, to the nearest centre
 	for i := range distance {
 		distance[i] = math.Inf(1)
 	}
 	first := r.IntN(n)
 	drawn := []int{first}
 	for {
-		// distances with each of the drawn rows as the next centre
+		// The distances with each of the drawn rows as the next centre.
 		candidates := &evaluate.Embedded{Dim: set.Dim, Labels: make([]int, len(drawn))}
 		for _, i := range drawn {
 			candidates.Features = append(candidates.Features, row(set, i)...)
@@ -137,7 +137,8 @@ func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed
 		}
 		take(drawn[best])
 		distance = next[best]
-		if centres.Len() == k || least == 0 { // no row differs from all centres: there are no more clusters to be had
+		// No row differs from all centres, so there are no more clusters.
+		if centres.Len() == k || least == 0 {
 			x.progress("start", k, k)
 			return centres, nil
 		}
@@ -161,11 +162,13 @@ func drawFrom(weights []float64, point float64) int {
 		}
 		point -= w
 	}
-	return last // rounding left a little over
+	return last // rounding left a rest
 }
 
-// assign gives each row its nearest centre, the lower of two equals, and counts those that changed.
-func (x Explorer) assign(ctx context.Context, set, centres *evaluate.Embedded, own []int32, similarity []float32) (changed int, err error) {
+// assign gives each row its nearest centre, the lower one on a tie, and counts the rows that
+// changed centre.
+func (x Explorer) assign(ctx context.Context, set, centres *evaluate.Embedded, own []int32,
+	similarity []float32) (changed int, err error) {
 	next, best := make([]int32, len(own)), make([]float32, len(own))
 	err = evaluate.Similarities(ctx, x.Engine, centres, set, func(q, lo int, s []float32) {
 		if lo == 0 {
@@ -196,8 +199,8 @@ func membersOf(own []int32, k int) [][]int {
 	return members
 }
 
-// refill gives each empty cluster the row that is least like its centre, unless that is alone in
-// its cluster or all rows are like their centres.
+// refill gives each empty cluster the row that is least like its centre. It takes no row that is
+// alone in its cluster, and none if all rows equal their centres.
 func refill(members [][]int, own []int32, similarity []float32) {
 	for c := range members {
 		if len(members[c]) > 0 {
@@ -219,9 +222,8 @@ func refill(members [][]int, own []int32, similarity []float32) {
 	}
 }
 
-// mean sets a centre to its rows' mean, scaled to length one. It stays as it is without rows, or
-// where they cancel out. The rows are added in their order, so that no number of workers changes
-// the sum.
+// mean sets a centre to its rows' mean, scaled to length one. The centre stays if there are no rows
+// or they cancel out. Rows are added in order, so the number of workers does not change the sum.
 func mean(set *evaluate.Embedded, rows []int, centre []float32) {
 	sum := make([]float64, set.Dim)
 	for _, i := range rows {
@@ -241,13 +243,15 @@ func mean(set *evaluate.Embedded, rows []int, centre []float32) {
 	}
 }
 
-// finish orders rows and clusters.
+// finish puts rows and clusters in order.
 func (r *Clustering) finish(members [][]int, similarity []float32) {
 	for _, rows := range members {
 		if len(rows) == 0 {
 			continue
 		}
-		slices.SortFunc(rows, func(a, b int) int { return cmp.Or(cmp.Compare(similarity[b], similarity[a]), cmp.Compare(a, b)) })
+		slices.SortFunc(rows, func(a, b int) int {
+			return cmp.Or(cmp.Compare(similarity[b], similarity[a]), cmp.Compare(a, b))
+		})
 		c := Cluster{Rows: rows}
 		for _, i := range rows {
 			c.Similarity = append(c.Similarity, similarity[i])
@@ -263,7 +267,8 @@ func (r *Clustering) finish(members [][]int, similarity []float32) {
 }
 
 // Purity is the share of images that carry their cluster's most frequent label (Manning et al.
-// 2008, Introduction to information retrieval, Sec. 16.3), and each cluster's label and its share.
+// 2008, Introduction to information retrieval, Sec. 16.3). label and share are each cluster's most
+// frequent label and its share.
 func (r *Clustering) Purity(labels []int, classes int) (purity float64, label []int, share []float64) {
 	all, right := 0, 0
 	for _, c := range r.Clusters {

@@ -8,7 +8,7 @@ import (
 	"moco/evaluate"
 )
 
-// Collection is embedded images with their names, labels and pixels: row i of the features belongs
+// Collection is embedded images with their names, labels and pixels. Row i of the features belongs
 // to image Images[i] of the set.
 type Collection struct {
 	*evaluate.Embedded
@@ -18,7 +18,7 @@ type Collection struct {
 // Close closes the set.
 func (c *Collection) Close() error { return c.Set.Close() }
 
-// Name is that of a row's image.
+// Name is the name of a row's image.
 func (c *Collection) Name(row int) string { return c.Set.Name(c.Images[row]) }
 
 // Label is the class of a row's image, empty without labels.
@@ -32,7 +32,7 @@ func (c *Collection) Label(row int) string {
 // Read reads a row's image.
 func (c *Collection) Read(row int, dst *data.Image) error { return c.Set.Read(c.Images[row], dst) }
 
-// Find is the row of the image with a name.
+// Find is the row of the image with the given name.
 func (c *Collection) Find(name string) (row int, ok bool) {
 	for row := range c.Len() {
 		if c.Name(row) == name {
@@ -42,11 +42,11 @@ func (c *Collection) Find(name string) (row int, ok bool) {
 	return 0, false
 }
 
-// Ref is an image by its name, as events hold it.
+// Ref is an image by its name, as in an event.
 type Ref struct {
 	Image      string   `json:"image"`                // its path within the data
 	Label      string   `json:"label,omitempty"`      // its class, where there are labels
-	Similarity *float32 `json:"similarity,omitempty"` // cosine, to what the event is about
+	Similarity *float32 `json:"similarity,omitempty"` // cosine with the image that the event is about
 }
 
 // Ref is a row's image.
@@ -66,16 +66,17 @@ func (c *Collection) Refs(list []evaluate.Neighbour) []Ref {
 // Encode makes the features of a set's images.
 type Encode func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error)
 
-// sameFeatures is the least cosine of an image's features with those that the same encoder makes
-// again: precision and engine may differ.
+// sameFeatures is the least cosine between two runs of one encoder on one image: precision and
+// engine may differ.
 const sameFeatures = 0.99
 
-// OtherEncoderError is the error of features that another encoder, or another layer of it, has
-// made.
+// OtherEncoderError is the error of features that come from another encoder, or from another layer
+// of it.
 type OtherEncoderError struct {
-	Dim, Makes int     // numbers in a row of the features, and in one that the encoder makes
-	Image      string  // the one that was compared, where these are the same
-	Cosine     float32 // of its features with those that the encoder makes
+	// Dim is the length of the features' rows, Makes that of the encoder's.
+	Dim, Makes int
+	Image      string  // the compared image, if the lengths are equal
+	Cosine     float32 // between the image's row and the encoder's features of it
 }
 
 func (e *OtherEncoderError) Error() string {
@@ -85,8 +86,8 @@ func (e *OtherEncoderError) Error() string {
 	return fmt.Sprintf("the vector of %s has a cosine of %.3f with what the model makes of it", e.Image, e.Cosine)
 }
 
-// CheckEncoder holds an encoder to the features: it must make those of the first image again. Else
-// the error is an *OtherEncoderError.
+// CheckEncoder compares an encoder with the features: it must make the first image's features
+// again. If it does not, the error is an *OtherEncoderError.
 func (c *Collection) CheckEncoder(ctx context.Context, encode Encode) error {
 	one, err := c.Set.Subset(c.Images[:1])
 	if err != nil {

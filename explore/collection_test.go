@@ -10,7 +10,7 @@ import (
 	"moco/evaluate"
 )
 
-// collection is the first images of the drawn set, with features of two numbers.
+// collection is the first images of the built-in set, with features of two numbers.
 func collection(t *testing.T) *Collection {
 	t.Helper()
 	set, err := data.Open(context.Background(), "builtin:test?n=4&size=8", data.Options{})
@@ -18,12 +18,13 @@ func collection(t *testing.T) *Collection {
 		t.Fatal(err)
 	}
 	c := &Collection{Embedded: embedded([]float64{1, 0}, []float64{1, 0.1}, []float64{0, 1}), Set: set}
-	c.Images, c.Labels, c.Classes = []int{0, 2, 3}, []int{0, -1, 1}, []string{"cat", "dog"} // image 1 could not be read
+	// Image 1 could not be read.
+	c.Images, c.Labels, c.Classes = []int{0, 2, 3}, []int{0, -1, 1}, []string{"cat", "dog"}
 	t.Cleanup(func() { c.Close() })
 	return c
 }
 
-// TestCollection: rows are told by the names and labels of their images.
+// TestCollection: a row has the name and label of its image.
 func TestCollection(t *testing.T) {
 	t.Parallel()
 	c := collection(t)
@@ -41,7 +42,8 @@ func TestCollection(t *testing.T) {
 		t.Errorf("the picture of row 2: %d pixels wide, %v", img.Width, err)
 	}
 	refs := c.Refs([]evaluate.Neighbour{{Row: 2, Similarity: 0.5}, {Row: 0, Similarity: 0.25}})
-	if len(refs) != 2 || refs[0].Image != c.Name(2) || *refs[0].Similarity != 0.5 || *refs[1].Similarity != 0.25 || refs[1].Label != "cat" {
+	if len(refs) != 2 || refs[0].Image != c.Name(2) || *refs[0].Similarity != 0.5 || *refs[1].Similarity != 0.25 ||
+		refs[1].Label != "cat" {
 		t.Errorf("the neighbours are %+v", refs)
 	}
 	if r := c.Ref(0); r.Similarity != nil || r.Image != c.Name(0) {
@@ -65,7 +67,7 @@ func TestNear(t *testing.T) {
 	}
 }
 
-// TestCheckEncoder: another encoder is told by what it makes of the first image.
+// TestCheckEncoder: another encoder is found by its features of the first image.
 func TestCheckEncoder(t *testing.T) {
 	t.Parallel()
 	ctx, c := context.Background(), collection(t)

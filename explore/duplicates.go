@@ -15,57 +15,58 @@ import (
 	"moco/internal/loader"
 )
 
-// The thresholds that dedupe takes when none is given, found on CIFAR-10 with planted
-// near-duplicates: docs/use.md. That of the overlay holds for any encoder; that of the cosine
-// depends on the encoder, and separates worse.
+// The default thresholds. They were found on CIFAR-10 with planted near-duplicates: docs/use.md.
+// The overlay's holds for any encoder. The cosine's depends on the encoder, and separates worse.
 const (
 	OverlayThreshold = 0.95
 	CosineThreshold  = 0.999
 )
 
-// Candidates is how many neighbours of each image are compared with it, if nothing else is said.
+// Candidates is the default number of neighbours that are compared with each image.
 const Candidates = 32
 
-// blurredCandidates is how many of the nearest blurred thumbnails are looked at besides: where they
-// are what finds a copy, it is among the very first.
+// blurredCandidates is the number of nearest blurred thumbnails that are compared besides. Where
+// they find a copy, it is among the very first.
 const blurredCandidates = 8
 
-// maxPairs ends a search whose threshold lets through so many pairs that they say nothing.
+// maxPairs ends a search whose threshold passes so many pairs that they mean nothing.
 const maxPairs = 20_000_000
 
-// Duplicates says what a near-duplicate is.
+// Duplicates defines what a near-duplicate is.
 type Duplicates struct {
 	Threshold  float32 // pairs at or above it are near-duplicates
-	Candidates int     // neighbours of each image that are laid over it
-	// Image reads the image of a row; it is called from several goroutines. Nil compares features
-	// alone.
+	Candidates int     // neighbours that are compared with each image
+	// Image reads the image of a row. Several goroutines call it. If it is nil, only features are
+	// compared.
 	Image func(row int, dst *data.Image) error
 }
 
 // Pair is two images that are near-duplicates, A before B.
 type Pair struct {
-	A, B       int
-	Similarity float32 // what was held against the threshold: the overlay's correlation, or the cosine without images
+	A, B int
+	// Similarity is the number that was compared with the threshold: the overlay's correlation or,
+	// without images, the cosine.
+	Similarity float32
 	Cosine     float32 // of the features
 }
 
-// Group is images that are joined by pairs.
+// Group is images that pairs connect.
 type Group struct {
 	Rows  []int  // rising
 	Pairs []Pair // by falling similarity
 }
 
-// Duplicates finds the groups of images that are near-duplicates: larger groups first, then by
-// their first row.
+// Duplicates finds the groups of images that are near-duplicates. Larger groups come first, then
+// those with a lower first row.
 //
-// With images, an image's nearest neighbours are proposed by the encoder's features, which forgive
-// a crop, and by blurred thumbnails, which forgive brightness that the encoder may have learned to
-// see; each proposed pair is then laid over each other as grey thumbnails at the crop of either (up
-// to an eighth of an edge) that fits best, and counts if the normalised cross-correlation reaches
-// the threshold. So precision does not depend on how close the encoder brings different images.
-// Mirrored and turned copies are not found.
+// With images, it first proposes pairs: an image's nearest neighbours by the encoder's features,
+// which tolerate a crop, and by blurred thumbnails, which tolerate a change of brightness that the
+// encoder may have learned to see. Then it overlays the two images of each pair as grey thumbnails,
+// at the best crop of either, up to an eighth of an edge. The pair counts if the normalised
+// cross-correlation reaches the threshold. So precision does not depend on how close the encoder
+// brings different images. Mirrored and rotated copies are not found.
 //
-// Without images, all pairs whose cosine reaches the threshold count.
+// Without images, all pairs count whose cosine reaches the threshold.
 func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Duplicates) ([]Group, error) {
 	if set.Len() == 0 {
 		return nil, errEmpty
@@ -86,7 +87,7 @@ func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Dupl
 	return groups(set.Len(), pairs), nil
 }
 
-// tolerance lets copies of one image reach a threshold of 1, in spite of rounding.
+// tolerance lets copies of one image reach a threshold of 1 in spite of rounding.
 const tolerance = 1e-6
 
 func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, threshold float32) ([]Pair, error) {
@@ -102,7 +103,8 @@ func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, thr
 				if s >= threshold-tolerance && lo+i > first+query {
 					found[query] = append(found[query], Pair{first + query, lo + i, min(s, 1), s})
 					if count.Add(1) > maxPairs {
-						cancel(fmt.Errorf("more than %d million pairs of images have a cosine of %v; give a higher threshold (or have the features collapsed?)", maxPairs/1_000_000, threshold))
+						cancel(fmt.Errorf("more than %d million pairs of images have a cosine of %v; "+
+							"give a higher threshold (or have the features collapsed?)", maxPairs/1_000_000, threshold))
 						return
 					}
 				}
@@ -128,7 +130,8 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 	}
 	workers := runtime.GOMAXPROCS(0)
 	thumbs := make([]thumbnail, set.Len())
-	blurred := &evaluate.Embedded{Dim: blurEdge * blurEdge, Labels: set.Labels, Features: make([]float32, set.Len()*blurEdge*blurEdge)}
+	blurred := &evaluate.Embedded{Dim: blurEdge * blurEdge, Labels: set.Labels,
+		Features: make([]float32, set.Len()*blurEdge*blurEdge)}
 	images := make([]data.Image, workers)
 	for first := 0; first < set.Len(); first += queriesAtOnce {
 		last := min(first+queriesAtOnce, set.Len())
@@ -179,13 +182,13 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 			x.progress("search", last, set.Len())
 		}
 	}
-	// a pair comes up to four times: from either side, by features and by thumbnails
+	// A pair comes up to four times: from either side, by features and by thumbnails.
 	byRows := func(a, b Pair) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
 	slices.SortFunc(pairs, byRows)
 	return slices.CompactFunc(pairs, func(a, b Pair) bool { return byRows(a, b) == 0 }), nil
 }
 
-// groups joins pairs: the connected components of the graph whose edges they are.
+// groups joins pairs. A group is a connected component of the graph with the pairs as edges.
 func groups(n int, pairs []Pair) []Group {
 	root := make([]int, n) // union-find: the lowest row of a component is its root
 	for i := range root {
@@ -232,8 +235,8 @@ func groups(n int, pairs []Pair) []Group {
 	return all
 }
 
-// blur writes the thumbnail's blurred grey values, less their mean, as a row of length one. A flat
-// image gives zeros.
+// blur writes the thumbnail's blurred grey values as a row: their mean subtracted, scaled to length
+// one. A flat image gives zeros.
 func (t thumbnail) blur(out []float32) {
 	const block = thumbEdge / blurEdge
 	clear(out)
@@ -247,7 +250,7 @@ func (t thumbnail) blur(out []float32) {
 		out[i] -= mean
 		square += out[i] * out[i]
 	}
-	if square < blurEdge*blurEdge { // flat but for a level or so
+	if square < blurEdge*blurEdge { // flat, up to about one level
 		clear(out)
 		return
 	}

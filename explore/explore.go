@@ -1,12 +1,13 @@
-// Package explore puts embedded images to use: what lies nearest to an image, which images are
-// near-duplicates of each other, which are unlike all others, which labels disagree with their
-// neighbours, and which images belong together. An Explorer answers; a Collection gives the rows of
-// its answers their names, labels and pictures.
+// Package explore answers questions about embedded images: what lies nearest to an image, which
+// images are near-duplicates of each other, which are unlike all others, which labels disagree with
+// their neighbours, and which images belong together. An Explorer finds the rows. A Collection
+// gives the rows their names, labels and pictures.
 //
-// Everything is exact and rests on the engine's matrix product: an image is a row of length one,
-// and the cosine of two images is a dot product. Time grows with the square of the number of images
-// (for clusters: with images times clusters), memory only with the number of images: a few million
-// are practical. The results are the same for any number of workers. The engine is passed in.
+// Everything is exact and uses the engine's matrix product: an image is a row of length one, and
+// the cosine of two images is a dot product. Time grows with the square of the number of images
+// (for clusters, with images times clusters), memory only with the number of images. A few million
+// images are practical. The results are the same for any number of workers. The caller passes the
+// engine.
 package explore
 
 import (
@@ -21,12 +22,12 @@ import (
 // Explorer answers questions about sets of features.
 type Explorer struct {
 	Engine engine.Engine
-	// Progress, if not nil, is told how far the work has come; stages are a few words such as
+	// Progress, if not nil, is told how far the work has come. A stage is a few words, such as
 	// "search".
 	Progress func(stage string, done, total int)
 }
 
-// errEmpty is the error of all questions about no images.
+// errEmpty is the error of any question about an empty set.
 var errEmpty = errors.New("there are no images to look through")
 
 func (x Explorer) progress(stage string, done, total int) {
@@ -35,12 +36,13 @@ func (x Explorer) progress(stage string, done, total int) {
 	}
 }
 
-// queriesAtOnce bounds the lists of neighbours that are held at once.
+// queriesAtOnce limits the number of neighbour lists in memory.
 const queriesAtOnce = 8192
 
-// Search gives each query's k nearest rows of the bank, most similar first, to f, in the order of
-// the queries. k is cut to what the bank holds.
-func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, k int, f func(query int, list []evaluate.Neighbour) error) error {
+// Search gives f each query's k nearest rows of the bank, most similar first, in the order of the
+// queries. If the bank has fewer than k rows, the list has them all.
+func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, k int,
+	f func(query int, list []evaluate.Neighbour) error) error {
 	if bank.Len() == 0 {
 		return errEmpty
 	}
@@ -60,15 +62,16 @@ func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, 
 	return nil
 }
 
-// Neighbours is Search with every row of one set as a query, among all rows but itself.
-func (x Explorer) Neighbours(ctx context.Context, set *evaluate.Embedded, k int, f func(row int, list []evaluate.Neighbour) error) error {
+// Neighbours is Search with every row of one set as a query, among all other rows.
+func (x Explorer) Neighbours(ctx context.Context, set *evaluate.Embedded, k int,
+	f func(row int, list []evaluate.Neighbour) error) error {
 	k = min(k, set.Len()-1)
 	return x.Search(ctx, set, set, k+1, func(row int, list []evaluate.Neighbour) error {
 		return f(row, without(list, row, k))
 	})
 }
 
-// Near is the k nearest of one row among all others, most similar first.
+// Near is the k nearest other rows of one row, most similar first.
 func (x Explorer) Near(ctx context.Context, set *evaluate.Embedded, of, k int) (near []evaluate.Neighbour, err error) {
 	one := &evaluate.Embedded{Dim: set.Dim, Labels: []int{-1}, Features: row(set, of)}
 	k = min(k, set.Len()-1)
@@ -79,8 +82,8 @@ func (x Explorer) Near(ctx context.Context, set *evaluate.Embedded, of, k int) (
 	return near, err
 }
 
-// without leaves a row out of its own list of neighbours, and keeps at most k. Where more than k
-// copies of it come before it, it is not in the list at all.
+// without removes a row from its own list of neighbours, and keeps at most k. If more than k copies
+// of the row come before it, the list does not have it at all.
 func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
 	if i := slices.IndexFunc(list, func(n evaluate.Neighbour) bool { return n.Row == row }); i >= 0 {
 		list = slices.Delete(list, i, i+1)

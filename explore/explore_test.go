@@ -46,7 +46,7 @@ func embedded(rows ...[]float64) *evaluate.Embedded {
 	return e
 }
 
-// blobs makes groups of rows round directions that are far apart; the label of a row is its group.
+// blobs makes groups of rows around directions that are far apart. The label of a row is its group.
 func blobs(groups, each int, spread float64) *evaluate.Embedded {
 	const dim = 16
 	r := rng.New(7)
@@ -79,8 +79,7 @@ func stacked(sets ...*evaluate.Embedded) *evaluate.Embedded {
 
 func TestNeighboursLeaveTheRowItselfOut(t *testing.T) {
 	x := explorer(t, 0)
-	// rows 0 to 3 are copies of each other: none of them is its own neighbour, though all are
-	// equally near
+	// Rows 0 to 3 are copies of each other and equally near. None of them is its own neighbour.
 	set := embedded([]float64{1, 0}, []float64{1, 0}, []float64{1, 0}, []float64{1, 0}, []float64{1, 1}, []float64{0, 1})
 	for _, k := range []int{1, 3, 5, 100} {
 		seen := 0
@@ -114,13 +113,14 @@ func TestOutliers(t *testing.T) {
 	if err != nil || len(got) != 121 || got[0].Row != 120 || got[0].Distance < 0.8 || got[1].Distance > 0.3 {
 		t.Fatalf("the first outliers are %+v (%v), want row 120 far before all others", got[:2], err)
 	}
-	// there twice, it is still unlike the rest
+	// An outlier that is there twice is still unlike the rest.
 	got, err = x.Outliers(context.Background(), stacked(set, embedded(lone)), 5)
 	if err != nil || got[0].Row != 120 || got[1].Row != 121 || got[1].Distance < 0.6 {
 		t.Errorf("the first outliers are %+v (%v), want the rows 120 and 121", got[:2], err)
 	}
-	// k beyond the set takes what there is
-	if got, err = x.Outliers(context.Background(), embedded([]float64{1, 0}, []float64{0, 1}), 50); err != nil || len(got) != 2 || math.Abs(got[0].Distance-1) > 1e-6 || len(got[0].Nearest) != 1 {
+	// A k larger than the set takes all of it.
+	if got, err = x.Outliers(context.Background(), embedded([]float64{1, 0}, []float64{0, 1}), 50); err != nil ||
+		len(got) != 2 || math.Abs(got[0].Distance-1) > 1e-6 || len(got[0].Nearest) != 1 {
 		t.Errorf("two images at right angles give %+v, %v", got, err)
 	}
 }
@@ -151,25 +151,28 @@ func TestLabelErrors(t *testing.T) {
 
 func TestDuplicatesByCosine(t *testing.T) {
 	x := explorer(t, 0)
-	// 0, 2 and 4 hang together through 2; 1 and 5 are copies; 3 is alone
-	set := embedded([]float64{1, 0, 0}, []float64{0, 0, 1}, []float64{1, 0.1, 0}, []float64{0, -1, 1}, []float64{1, 0.2, 0}, []float64{0, 0, 1})
+	// Rows 0, 2 and 4 connect through 2; 1 and 5 are copies; 3 is alone.
+	set := embedded([]float64{1, 0, 0}, []float64{0, 0, 1}, []float64{1, 0.1, 0}, []float64{0, -1, 1},
+		[]float64{1, 0.2, 0}, []float64{0, 0, 1})
 	got, err := x.Duplicates(context.Background(), set, Duplicates{Threshold: 0.99})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 2 || !slices.Equal(got[0].Rows, []int{0, 2, 4}) || !slices.Equal(got[1].Rows, []int{1, 5}) || len(got[0].Pairs) != 2 || len(got[1].Pairs) != 1 {
+	if len(got) != 2 || !slices.Equal(got[0].Rows, []int{0, 2, 4}) || !slices.Equal(got[1].Rows, []int{1, 5}) ||
+		len(got[0].Pairs) != 2 || len(got[1].Pairs) != 1 {
 		t.Fatalf("groups are %+v, want 0, 2, 4 with two pairs and 1, 5", got)
 	}
 	if p := got[0].Pairs[0]; p.A != 2 || p.B != 4 || math.Abs(float64(p.Similarity)-1.02/math.Sqrt(1.01*1.04)) > 1e-6 {
 		t.Errorf("the most similar pair is %+v, want 2 and 4", p)
 	}
-	if got, err = x.Duplicates(context.Background(), set, Duplicates{Threshold: 1}); err != nil || len(got) != 1 || !slices.Equal(got[0].Rows, []int{1, 5}) {
+	if got, err = x.Duplicates(context.Background(), set, Duplicates{Threshold: 1}); err != nil || len(got) != 1 ||
+		!slices.Equal(got[0].Rows, []int{1, 5}) {
 		t.Errorf("at a threshold of 1 the groups are %+v (%v), want the copies 1, 5", got, err)
 	}
 }
 
-// TestDuplicatesByOverlay plants copies of each kind among drawings, with raw pixels in the place
-// of features.
+// TestDuplicatesByOverlay plants copies of each kind among drawings. Raw pixels take the place of
+// features.
 func TestDuplicatesByOverlay(t *testing.T) {
 	ctx := context.Background()
 	set, err := data.Open(ctx, "builtin:test?n=200&size=48", data.Options{})
@@ -216,7 +219,8 @@ func TestDuplicatesByOverlay(t *testing.T) {
 		if f := change[i]; f != nil {
 			want = append(want, []int{i, len(images)})
 			images = append(images, fromImage(f(toImage(images[i]))))
-			features.Features = append(features.Features, row(features, i)...) // only its own pixels count
+			// Only the image's own pixels count.
+			features.Features = append(features.Features, row(features, i)...)
 			features.Labels = append(features.Labels, features.Labels[i])
 		}
 	}
@@ -224,7 +228,8 @@ func TestDuplicatesByOverlay(t *testing.T) {
 	var first []Group
 	for _, workers := range []int{0, 1} {
 		x := explorer(t, workers)
-		got, err := x.Duplicates(ctx, features, Duplicates{Threshold: 0.965, Candidates: 8, Image: read}) // two drawings of a soft triangle reach 0.96
+		// Two drawings of a soft triangle reach 0.96.
+		got, err := x.Duplicates(ctx, features, Duplicates{Threshold: 0.965, Candidates: 8, Image: read})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +272,7 @@ func scaled(m image.Image, from image.Rectangle, w, h int) *image.RGBA {
 	return out
 }
 
-// TestOddImages: edges of one pixel, long strips and flat colours make thumbnails, and a flat one
+// TestOddImages: edges of one pixel, long strips and flat colours make thumbnails. A flat one
 // matches nothing.
 func TestOddImages(t *testing.T) {
 	for _, size := range [][2]int{{1, 1}, {1, 500}, {500, 1}, {32, 32}, {33, 31}, {700, 2}} {
@@ -298,14 +303,16 @@ func TestClusterFindsBlobs(t *testing.T) {
 	}
 	purity, label, share := first.Purity(set.Labels, 7)
 	if purity != 1 || len(first.Clusters) != 7 || !first.Converged || first.Similarity < 0.8 {
-		t.Errorf("purity %v with %d clusters, converged %v, similarity %v; want the seven blobs", purity, len(first.Clusters), first.Converged, first.Similarity)
+		t.Errorf("purity %v with %d clusters, converged %v, similarity %v; want the seven blobs", purity,
+			len(first.Clusters), first.Converged, first.Similarity)
 	}
 	slices.Sort(label)
 	if !slices.Equal(label, []int{0, 1, 2, 3, 4, 5, 6}) || slices.Min(share) != 1 {
 		t.Errorf("the clusters' labels are %v with shares %v", label, share)
 	}
 	for _, c := range first.Clusters {
-		if len(c.Rows) != 60 || !slices.IsSortedFunc(c.Similarity, func(a, b float32) int { return int(math.Copysign(1, float64(b-a))) }) {
+		falling := func(a, b float32) int { return int(math.Copysign(1, float64(b-a))) }
+		if len(c.Rows) != 60 || !slices.IsSortedFunc(c.Similarity, falling) {
 			t.Errorf("a cluster has %d rows, want 60 with the most typical first", len(c.Rows))
 		}
 	}
@@ -343,7 +350,7 @@ func TestClusterOddSets(t *testing.T) {
 	}
 }
 
-// TestRefused: what cannot be answered gets one sentence that says why.
+// TestRefused: a question that cannot be answered gets one sentence that says why.
 func TestRefused(t *testing.T) {
 	ctx, x := context.Background(), explorer(t, 0)
 	none, one, two := &evaluate.Embedded{Dim: 2}, embedded([]float64{1, 0}), embedded([]float64{1, 0}, []float64{0, 1})

@@ -10,23 +10,24 @@ import (
 	"moco/evaluate"
 )
 
-// LabelError is an image whose neighbours vote for another class than its label's.
+// LabelError is an image whose neighbours vote for another class than its label.
 type LabelError struct {
 	Row       int
-	Suggested int                  // the class that gets most votes
+	Suggested int                  // the class with the most votes
 	Given     float64              // share of the votes for the label
 	Other     float64              // share of the votes for the suggested class
-	Nearest   []evaluate.Neighbour // the first of those who voted
+	Nearest   []evaluate.Neighbour // the first voters
 }
 
-// Margin is by how much the neighbours prefer the suggested class: above 0, at most 1.
+// Margin is the lead of the suggested class over the label in the neighbours' votes: above 0, at
+// most 1.
 func (l LabelError) Margin() float64 { return l.Other - l.Given }
 
-// LabelErrors lists the images whose label gets fewer votes of their neighbours than another class,
-// by falling margin; ties go to the lower row. The vote is evaluate.KNN's (Wu et al. 2018, Sec.
-// 3.4), of the k nearest others: an image has no say about itself. Ranking by the margin between
-// the best other class and the given label is the "normalized margin" of Northcutt et al. 2021
-// (Confident learning, Sec. 3), with the votes in the place of a classifier's probabilities.
+// LabelErrors lists the images whose label gets fewer of their neighbours' votes than another
+// class. The largest margin comes first; ties go to the lower row. The vote is evaluate.KNN's (Wu
+// et al. 2018, Sec. 3.4) among the k nearest other images: an image does not vote for itself. The
+// margin between the best other class and the given label is the "normalized margin" of Northcutt
+// et al. 2021 (Confident learning, Sec. 3), with votes in place of a classifier's probabilities.
 func (x Explorer) LabelErrors(ctx context.Context, set *evaluate.Embedded, vote evaluate.KNN) ([]LabelError, error) {
 	switch {
 	case set.Len() == 0:
@@ -51,7 +52,8 @@ func (x Explorer) LabelErrors(ctx context.Context, set *evaluate.Embedded, vote 
 			}
 		}
 		if label := set.Labels[row]; votes[best] > votes[label] {
-			all = append(all, LabelError{row, best, votes[label] / sum, votes[best] / sum, slices.Clone(list[:min(shownNeighbours, len(list))])})
+			all = append(all, LabelError{row, best, votes[label] / sum, votes[best] / sum,
+				slices.Clone(list[:min(shownNeighbours, len(list))])})
 		}
 		return nil
 	})

@@ -9,20 +9,20 @@ import (
 	"moco/evaluate"
 )
 
-// shownNeighbours is how many neighbours a finding keeps, to be looked at.
+// shownNeighbours is the number of neighbours that a finding keeps for display.
 const shownNeighbours = 8
 
 // Outlier is an image and how far it lies from its neighbours.
 type Outlier struct {
 	Row      int
-	Distance float64              // the mean of 1 - cosine over its k nearest neighbours: 0 to 2
-	Nearest  []evaluate.Neighbour // the first of them
+	Distance float64              // mean of 1 - cosine over the k nearest neighbours: 0 to 2
+	Nearest  []evaluate.Neighbour // the first neighbours
 }
 
-// Outliers ranks all images, those unlike all others first; ties go to the lower row. The score is
-// the mean cosine distance to the k nearest neighbours: the "weight" of Angiulli and Pizzuti 2002
-// (Fast outlier detection in high dimensional spaces), divided by k. The distance to the nearest
-// alone would miss an outlier that is there twice.
+// Outliers ranks all images: the ones most unlike the others come first, ties go to the lower row.
+// The score is the mean cosine distance to the k nearest neighbours: the "weight" of Angiulli and
+// Pizzuti 2002 (Fast outlier detection in high dimensional spaces), divided by k. The distance to
+// the nearest neighbour alone would miss an outlier that is there twice.
 func (x Explorer) Outliers(ctx context.Context, set *evaluate.Embedded, k int) ([]Outlier, error) {
 	switch {
 	case set.Len() == 0:
@@ -41,6 +41,8 @@ func (x Explorer) Outliers(ctx context.Context, set *evaluate.Embedded, k int) (
 		all = append(all, o)
 		return nil
 	})
-	slices.SortFunc(all, func(a, b Outlier) int { return cmp.Or(cmp.Compare(b.Distance, a.Distance), cmp.Compare(a.Row, b.Row)) })
+	slices.SortFunc(all, func(a, b Outlier) int {
+		return cmp.Or(cmp.Compare(b.Distance, a.Distance), cmp.Compare(a.Row, b.Row))
+	})
 	return all, err
 }

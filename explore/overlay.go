@@ -6,23 +6,25 @@ import (
 	"moco/data"
 )
 
-// Features of an encoder forgive changes that no two photographs of different things should be
-// forgiven, and how close two different images come depends on the encoder and its training. So
-// pairs that features propose are laid over each other as pixels.
+// Features tolerate changes that make two photographs different, and how close they bring two
+// different images depends on the encoder and its training. So the pairs that features propose are
+// compared by overlaying their pixels.
 
 const (
-	thumbEdge = 32  // pixels a side of a thumbnail
-	gridEdge  = 16  // points a side where two thumbnails are compared
-	blurEdge  = 8   // pixels a side of the blurred thumbnail that rules most pairs out
-	maxCrop   = 4   // of thumbEdge: how much may be cut off an edge in all, an eighth
-	blurFloor = 0.4 // correlation of the blurred thumbnails below which a pair is not looked at further
+	thumbEdge = 32 // pixels a side of a thumbnail
+	gridEdge  = 16 // points a side where two thumbnails are compared
+	blurEdge  = 8  // pixels a side of the blurred thumbnail that rules most pairs out
+	// maxCrop is, of thumbEdge, how much may be cut off an edge in all: an eighth.
+	maxCrop = 4
+	// Pairs whose blurred thumbnails correlate less than blurFloor are dropped.
+	blurFloor = 0.4
 )
 
-// thumbnail is an image's grey values, small and square whatever its shape.
+// thumbnail is an image's grey values, scaled to a small square whatever the image's shape.
 type thumbnail []uint8
 
-// makeThumbnail averages the pixels that fall on each of the thumbnail's; an edge smaller than the
-// thumbnail's is interpolated.
+// makeThumbnail averages the image's pixels over each of the thumbnail's. It interpolates along an
+// edge that is shorter than the thumbnail's.
 func makeThumbnail(img *data.Image) thumbnail {
 	across, down := weights(img.Width), weights(img.Height)
 	rows := make([]float32, img.Height*thumbEdge)
@@ -55,8 +57,8 @@ type taps struct {
 	w    []float32
 }
 
-// weights are, for each place of the thumbnail's edge, those of an edge of n pixels: a triangle as
-// wide as two of the wider of both kinds of pixel.
+// weights gives, for each place of the thumbnail's edge, the taps on an edge of n pixels. They are
+// a triangle, twice as wide as the larger of the two kinds of pixel.
 func weights(n int) [thumbEdge]taps {
 	var all [thumbEdge]taps
 	scale := float64(n) / thumbEdge
@@ -79,13 +81,15 @@ func weights(n int) [thumbEdge]taps {
 	return all
 }
 
-// crop is where the grid's points fall on a thumbnail when the other is this part of it.
+// crop is where the grid's points lie on a thumbnail, if the other thumbnail shows only this part
+// of it.
 type crop [gridEdge * gridEdge]struct {
-	at         int32 // of the pixel above and left
+	at         int32 // the pixel above and to the left
 	a, b, c, d float32
 }
 
-// crops are all parts with whole pixels cut off, alike in both directions; the first is the whole.
+// crops are all parts that cut off whole pixels, as many in both directions. The first is the
+// whole.
 var crops = func() []crop {
 	var all []crop
 	for cut := range maxCrop + 1 {
@@ -107,8 +111,8 @@ var crops = func() []crop {
 	return all
 }()
 
-// sample reads a thumbnail at a crop's points, less their mean, and returns the root of the sum of
-// squares.
+// sample reads a thumbnail at a crop's points and subtracts their mean. It returns the root of the
+// sum of squares.
 func (c *crop) sample(t thumbnail, out *[gridEdge * gridEdge]float32) float32 {
 	var sum float32
 	for i := range c {
@@ -126,8 +130,8 @@ func (c *crop) sample(t thumbnail, out *[gridEdge * gridEdge]float32) float32 {
 	return float32(math.Sqrt(float64(square)))
 }
 
-// overlay is the correlation of two images' grey values, laid over each other at the crop of either
-// that fits best: 1 for a copy, whatever its size, brightness and contrast.
+// overlay is the correlation of two images' grey values at the best crop of either. It is 1 for a
+// copy of any size, brightness and contrast.
 func overlay(a, b thumbnail) float32 {
 	best := float32(-1)
 	var whole, part [gridEdge * gridEdge]float32
@@ -141,8 +145,8 @@ func overlay(a, b thumbnail) float32 {
 	return best
 }
 
-// flatNorm is the norm of grid points that differ by about one level each: there is nothing to
-// compare below.
+// flatNorm is the norm of grid points that differ by about one level each. Below it there is
+// nothing to compare.
 const flatNorm = gridEdge
 
 func correlation(x, y []float32, nx, ny float32) float32 {

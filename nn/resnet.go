@@ -25,14 +25,14 @@ type Config struct {
 	Width float64 `yaml:"width" json:"width"`
 	// Dim is the number of features (C in the paper).
 	Dim int `yaml:"dim" json:"dim"`
-	// Head is linear (MoCo v1), mlp (two layers, MoCo v2) or none. Without a head the features are
-	// the pooled ones, and Dim is FeatureDim.
+	// Head is linear (MoCo v1), mlp (two layers, MoCo v2) or none. Without a head the pooled
+	// features are the output, and Dim is FeatureDim.
 	Head string `yaml:"head" json:"head"`
-	// Layers is the number of blocks in each of the four stages; nil is the architecture's own.
+	// Layers is the number of blocks in each of the four stages. Nil takes the architecture's own.
 	Layers []int `yaml:"layers,omitempty" json:"layers,omitempty"`
 }
 
-// architecture is what tells one ResNet from another.
+// architecture is what differs between the ResNets.
 type architecture struct {
 	bottleneck bool
 	layers     []int
@@ -47,7 +47,7 @@ var architectures = map[string]architecture{
 }
 
 // Blocks is the number of blocks in each of an architecture's four stages, and whether they are
-// bottlenecks. An unknown architecture has nil.
+// bottlenecks. It is nil for an unknown architecture.
 func Blocks(arch string) (layers []int, bottleneck bool) {
 	a := architectures[arch]
 	return slices.Clone(a.layers), a.bottleneck
@@ -59,7 +59,7 @@ const (
 	momentum = 0.1 // the share that a batch gets in the running statistics
 )
 
-// Check returns what is wrong with c, each error with the key that it concerns.
+// Check returns what is wrong with c. Each error names its key.
 func (c Config) Check() error {
 	var errs []error
 	a, ok := architectures[c.Arch]
@@ -96,12 +96,14 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// Parameter is a tensor that is learned: torchvision's name, the shape, and how it starts.
+// Parameter is a learned tensor: torchvision's name, the shape, and its initialisation.
 type Parameter struct {
 	Name  string
 	Shape tensor.Shape
 	start start
-	fan   int // inputs or outputs of a unit, which the spread of the start follows from
+	// fan is the number of a unit's inputs or outputs. The spread of the initial values follows
+	// from it.
+	fan int
 }
 
 type start uint8
@@ -133,14 +135,14 @@ func (c Config) Buffers() []Buffer {
 	return b.buffers
 }
 
-// describe lists what the network is made of, without building it.
+// describe lists the parameters and buffers of the network without building it.
 func (c Config) describe() *builder {
 	b := &builder{config: c}
 	b.network(nil)
 	return b
 }
 
-// FeatureDim is the number of pooled features, which the head takes.
+// FeatureDim is the number of pooled features, the input of the head.
 func (c Config) FeatureDim() int {
 	if architectures[c.Arch].bottleneck {
 		return 4 * c.planes(512)
@@ -150,8 +152,8 @@ func (c Config) FeatureDim() int {
 
 func (c Config) planes(n int) int { return max(1, int(math.Round(float64(n)*c.Width))) }
 
-// Initialise fills t with the parameter's start, by torchvision's rule. The values follow from the
-// seed and the parameter's name alone.
+// Initialise fills t with the parameter's initial values, by torchvision's rule. They follow from
+// the seed and the parameter's name alone.
 func (p Parameter) Initialise(t *tensor.Tensor, seed uint64) {
 	key := []uint64{seed}
 	for _, b := range []byte(p.Name) {
@@ -174,28 +176,27 @@ func (p Parameter) Initialise(t *tensor.Tensor, seed uint64) {
 	}
 }
 
-// Encoder is an encoder on a graph: its values by torchvision's names, and how it treats batch
-// norm.
+// Encoder is an encoder on a graph: its values by torchvision's names, and how batch norm works.
 type Encoder struct {
 	Config Config
 	// Values maps the name of each parameter and running statistic to a node. A pass in training
-	// replaces the running statistics by those that include its batch, so that a second pass goes
-	// on from them.
+	// replaces the running statistics by ones that include its batch. A second pass continues from
+	// them.
 	Values map[string]*graph.Node
-	// Splits is the number of equal parts of a batch that have statistics of their own in batch
-	// norm, as if each were on its own device. 0 is evaluation: the running statistics are used.
+	// Splits is the number of equal parts of a batch with their own batch-norm statistics, as if
+	// each part were on its own device. 0 is evaluation: batch norm uses the running statistics.
 	Splits int
 }
 
-// Encode appends the encoder's computation for images x [N,H,W,3]. The backbone's value is the
-// pooled output of the last stage, [N,FeatureDim]; the features are what the head makes of it,
-// [N,Dim].
+// Encode appends the encoder's computation for images x [N,H,W,3]. backbone is the pooled output of
+// the last stage, [N,FeatureDim]. features is the head's output, [N,Dim].
 func (e *Encoder) Encode(g *graph.Graph, x *graph.Node) (features, backbone *graph.Node) {
 	b := &builder{config: e.Config, g: g, encoder: e}
 	return b.network(x)
 }
 
-// builder goes through a network. It lists parameters and buffers, and with a graph it builds, too.
+// builder walks through a network. It lists parameters and buffers and, if it has a graph, builds
+// the network on it.
 type builder struct {
 	config     Config
 	g          *graph.Graph
@@ -247,7 +248,7 @@ func (b *builder) network(x *graph.Node) (features, backbone *graph.Node) {
 	return b.linear(x, "fc", channels, c.Dim), backbone
 }
 
-// block is torchvision's BasicBlock, or its Bottleneck, which has the stride on the 3x3
+// block is torchvision's BasicBlock or Bottleneck. Its Bottleneck has the stride on the 3x3
 // convolution.
 func (b *builder) block(x *graph.Node, name string, in, planes, stride int, bottleneck bool) (*graph.Node, int) {
 	out := planes
@@ -295,8 +296,8 @@ func (b *builder) relu(x *graph.Node) *graph.Node {
 	return b.g.ReLU(x)
 }
 
-// norm is batch norm. In training, the running statistics move a tenth of the way to the batch's:
-// the mean over the splits, of the means and of the unbiased variances.
+// norm is batch norm. In training, the running statistics move a tenth of the way to the batch's
+// statistics. Those are the means and the unbiased variances, averaged over the splits.
 func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 	gamma, beta := b.parameter(name+".weight", ones, 0, channels), b.parameter(name+".bias", zeros, 0, channels)
 	b.buffers = append(b.buffers, Buffer{name + ".running_mean", channels, 0}, Buffer{name + ".running_var", channels, 1})
@@ -333,5 +334,5 @@ func (b *builder) parameter(name string, s start, fan int, shape ...int) *graph.
 	return b.encoder.Values[name]
 }
 
-// OfHead tells whether a tensor's name is of the head rather than of the backbone.
+// OfHead tells whether a tensor's name belongs to the head, not to the backbone.
 func OfHead(name string) bool { return strings.HasPrefix(name, "fc.") }

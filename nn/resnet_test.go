@@ -9,8 +9,7 @@ import (
 	"moco/tensor"
 )
 
-// TestNames compares with the names that torchvision gives, at the places where they are easy to
-// get wrong.
+// TestNames compares names with torchvision's, at the places that are easy to get wrong.
 func TestNames(t *testing.T) {
 	names := func(c Config) (out []string) {
 		for _, p := range c.Parameters() {
@@ -56,7 +55,7 @@ func TestShapes(t *testing.T) {
 }
 
 // TestInitialise: convolutions are N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in),
-// batch norm 1 and 0; and all values follow from seed and name.
+// batch norm 1 and 0. All values follow from seed and name.
 func TestInitialise(t *testing.T) {
 	c := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
 	for _, p := range c.Parameters() {
@@ -94,7 +93,7 @@ func TestInitialise(t *testing.T) {
 	}
 }
 
-// TestHeadless: without a head there are no parameters behind the stages.
+// TestHeadless: without a head there are no parameters after the stages.
 func TestHeadless(t *testing.T) {
 	c := Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 2048, Head: "none"}
 	if err := c.Check(); err != nil {
@@ -112,12 +111,13 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 	for want, change := range map[string]func(c *Config){
-		"arch":   func(c *Config) { c.Arch = "vgg" },
-		"stem":   func(c *Config) { c.Stem = "" },
-		"head":   func(c *Config) { c.Head = "two" },
-		"width":  func(c *Config) { c.Width = math.NaN() },
-		"dim":    func(c *Config) { c.Dim = 0 },
-		"dim: ":  func(c *Config) { c.Head = "none" }, // 512 features, not 128
+		"arch":  func(c *Config) { c.Arch = "vgg" },
+		"stem":  func(c *Config) { c.Stem = "" },
+		"head":  func(c *Config) { c.Head = "two" },
+		"width": func(c *Config) { c.Width = math.NaN() },
+		"dim":   func(c *Config) { c.Dim = 0 },
+		// There are 512 features, not 128.
+		"dim: ":  func(c *Config) { c.Head = "none" },
 		"layers": func(c *Config) { c.Layers = []int{1, 1, 0, 1} },
 	} {
 		c := good

@@ -11,19 +11,19 @@ import (
 	"moco/tensor"
 )
 
-// lowering collects what the values of a graph become.
+// lowering collects the parts of the ONNX model while values of the graph are written.
 type lowering struct {
 	options      Options
 	rules        map[graph.Op]func(l *lowering, n *graph.Node)
-	graph        []byte   // the fields of the GraphProto, without the weights
+	graph        []byte   // the fields of the GraphProto except the weights
 	initialisers [][]byte // the weights, in pieces
 	outputs      map[*graph.Node]string
 	names        map[*graph.Node]string // of the values that have been written
-	taken        map[string]bool        // names that values have, or will have
+	taken        map[string]bool        // names of values, written or reserved
 	err          error                  // the first one
 }
 
-// value is the name of n's value, which is written first if it has not been.
+// value is the name of n's value. It writes the value first if that has not happened yet.
 func (l *lowering) value(n *graph.Node) string {
 	if name, ok := l.names[n]; ok {
 		return name
@@ -51,7 +51,7 @@ func (l *lowering) fail(err error) {
 	}
 }
 
-// free takes a name that no value has yet: the wanted one, with a number behind it if need be.
+// free takes a name that no value has yet: the wanted one, with a number appended if it is taken.
 func (l *lowering) free(want string) string {
 	name := want
 	for i := 2; l.taken[name]; i++ {
@@ -61,8 +61,8 @@ func (l *lowering) free(want string) string {
 	return name
 }
 
-// node writes a node whose value is n's. It is named after the output that it is, or the layer
-// whose weights it reads, or its operator.
+// node writes a node that makes n's value. The node is named after its output, or the layer whose
+// weights it reads, or its operator.
 func (l *lowering) node(n *graph.Node, op string, in []string, attributes ...[]byte) {
 	name, ok := l.outputs[n]
 	if !ok {
@@ -78,7 +78,7 @@ func (l *lowering) node(n *graph.Node, op string, in []string, attributes ...[]b
 	l.write(op, in, name, attributes)
 }
 
-// step writes a node whose value the graph does not have, and returns its name.
+// step writes a node whose value does not exist on the graph, and returns the value's name.
 func (l *lowering) step(op string, in []string, attributes ...[]byte) string {
 	name := l.free(op)
 	l.write(op, in, name, attributes)
@@ -114,7 +114,7 @@ func real(name string, v float64) []byte {
 	return number(protowire.AppendFixed32(b, math.Float32bits(float32(v))), attributeType, typeFloat)
 }
 
-// axes are those of a batch in ONNX's order: channels before height and width.
+// axes are the axes of a batch in ONNX's order: channels before height and width.
 func (l *lowering) axes(n *graph.Node) []axis {
 	if len(n.Shape) == 0 {
 		l.fail(fmt.Errorf("%v has no axis for the batch", n))
@@ -131,8 +131,8 @@ func (l *lowering) axes(n *graph.Node) []axis {
 	return out
 }
 
-// input declares an input. Bytes become what the graph takes in the steps of augment's Policy.View,
-// and in their order, so that pixels are the same to the last bit.
+// input declares an input. It turns bytes into the graph's input by the steps of augment's
+// Policy.View, in their order, so that pixels are the same to the last bit.
 func (l *lowering) input(n *graph.Node) {
 	name := l.free(n.Name)
 	p := l.options.Pixels
@@ -162,7 +162,7 @@ func (l *lowering) variable(n *graph.Node) {
 	l.initialiser(l.names[n], t)
 }
 
-// initialiser keeps a constant: its bytes are not copied.
+// initialiser keeps a constant without copying its bytes.
 func (l *lowering) initialiser(name string, t *tensor.Tensor) {
 	var head []byte
 	for _, d := range t.Shape {
@@ -175,14 +175,14 @@ func (l *lowering) initialiser(name string, t *tensor.Tensor) {
 	l.initialisers = append(l.initialisers, append(field, head...), t.Bytes())
 }
 
-// constant is a number.
+// constant declares one number.
 func (l *lowering) constant(v float64) string {
 	name := l.free("constant")
 	l.initialiser(name, tensor.FromFloat32s([]float32{float32(v)}))
 	return name
 }
 
-// channels is a number for each channel of images.
+// channels declares one number for each channel of images.
 func (l *lowering) channels(name string, v [3]float32) string {
 	name = l.free(name)
 	l.initialiser(name, tensor.FromFloat32s(v[:], 3, 1, 1))

@@ -1,8 +1,8 @@
-// Package onnx writes graphs of inference as ONNX models, for runtimes that know nothing of moco.
+// Package onnx writes graphs for inference as ONNX models, for runtimes that know nothing of moco.
 //
-// It is a lowering like an engine's, to nodes of opset 17; rules.go has a line for each kind of
-// node. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution weights
-// are OIHW in both, and no other value that is written has pixels. The first axis of inputs and
+// It lowers a graph as an engine does, but to nodes of opset 17. rules.go has a line for each kind
+// of node. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution
+// weights are OIHW in both, and no other value in the file has pixels. The first axis of inputs and
 // outputs is free and named N, whatever batch the graph was built for.
 package onnx
 
@@ -20,28 +20,28 @@ import (
 	"moco/tensor"
 )
 
-// Opset is the version of ONNX's operators that files ask for.
+// Opset is the version of ONNX's operators that the files require.
 const Opset = 17
 
 // irVersion is the version of the file format that belongs to Opset.
 const irVersion = 8
 
-// Options say what of a model is not in its graph.
+// Options give the parts of a model that are not in its graph.
 type Options struct {
-	// Weights returns the value of a variable of the graph; names are kept.
+	// Weights returns the value of a variable of the graph. The model keeps the variable's name.
 	Weights func(name string) *tensor.Tensor
-	// Pixels, if not nil, makes images come as bytes: each pixel's channel is divided by 255, less
-	// Mean, divided by Std.
+	// Pixels, if not nil, makes the input of images bytes. The model divides each channel by 255,
+	// subtracts Mean and divides by Std.
 	Pixels   *Pixels
-	Doc      string            // what the model is, for people
-	Metadata map[string]string // what it is, for programs
+	Doc      string            // a description for people
+	Metadata map[string]string // the same for programs
 }
 
-// Pixels is how bytes become what the graph takes, for each channel.
+// Pixels has, for each channel, the numbers that turn bytes into the graph's input.
 type Pixels struct{ Mean, Std [3]float32 }
 
-// Write writes the outputs of g, and no more than they need, as an ONNX model. The same graph,
-// weights and options give the same bytes. A node that has no place in inference gives an
+// Write writes the outputs of g, and only what they need, as an ONNX model. The same graph, weights
+// and options give the same bytes. A node that has no place in inference gives an
 // *UnsupportedError.
 func Write(w io.Writer, g *graph.Graph, o Options) error {
 	if err := g.Check(); err != nil {
@@ -75,7 +75,7 @@ func Write(w io.Writer, g *graph.Graph, o Options) error {
 	for _, key := range slices.Sorted(maps.Keys(o.Metadata)) {
 		model = message(model, modelMetadata, text(text(nil, pairKey, key), pairValue, o.Metadata[key]))
 	}
-	// The graph is written in pieces, so that weights are copied nowhere.
+	// The graph is written in pieces, so that no weights are copied.
 	size := len(l.graph)
 	for _, piece := range l.initialisers {
 		size += len(piece)
@@ -92,7 +92,7 @@ func Write(w io.Writer, g *graph.Graph, o Options) error {
 	return nil
 }
 
-// The numbers of the fields that are written, from onnx.proto3 (github.com/onnx/onnx), by message.
+// Numbers of the fields that are written, from onnx.proto3 (github.com/onnx/onnx), by message.
 const (
 	// ModelProto
 	modelIRVersion, modelProducer, modelDoc, modelGraph, modelOpset, modelMetadata = 1, 2, 6, 7, 8, 14
@@ -116,7 +116,7 @@ const (
 	shapeAxis, axisValue, axisName = 1, 1, 2
 )
 
-// elementType is ONNX's number of a tensor's type.
+// elementType is ONNX's number for a tensor's type.
 type elementType uint64
 
 func number(b []byte, field protowire.Number, v uint64) []byte {
@@ -131,7 +131,7 @@ func message(b []byte, field protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), m)
 }
 
-// axis is the extent of an axis; 0 is the free one of the batch.
+// axis is the length of an axis. 0 is the free axis of the batch.
 type axis int
 
 func valueInfo(name string, t elementType, axes []axis) []byte {

@@ -14,8 +14,8 @@ import (
 	"moco/tensor"
 )
 
-// fields is a message without its schema: the values of each field, in order; numbers as uint64,
-// anything else as bytes.
+// fields is a message without its schema: the values of each field, in order. Numbers are uint64,
+// everything else bytes.
 type fields map[protowire.Number][]any
 
 func parse(t *testing.T, raw []byte) fields {
@@ -103,7 +103,7 @@ func info(t *testing.T, value fields) string {
 	return fmt.Sprintf("%s: %v %v", value.text(valueName), typed[tensorElement][0], axes)
 }
 
-// network has every kind of node that inference is made of.
+// network has every kind of node that inference uses.
 func network() *graph.Graph {
 	g := graph.New()
 	v := func(name string, shape ...int) *graph.Node { return g.Variable(name, tensor.Float32, shape...) }
@@ -115,7 +115,8 @@ func network() *graph.Graph {
 	x = g.MaxPool(x, 3, 2, 1)
 	x = g.AveragePool(g.ReLU(g.Add(x, g.Conv(x, v("conv2.weight", 4, 4, 1, 1), 1, 0))))
 	g.Output("unread", g.ReLU(x))
-	g.Outputs = nil // what no output needs is not written
+	// A value that no output needs is not written.
+	g.Outputs = nil
 	x = g.BiasAdd(g.MatMul(x, v("fc.weight", 5, 4), false, true), v("fc.bias", 5))
 	x = g.WeightedSum(graph.Term{Coefficient: 2.5, X: g.L2Normalise(x)})
 	g.Output("features", x)
@@ -135,7 +136,7 @@ func weightsOf(g *graph.Graph) func(string) *tensor.Tensor {
 	return func(name string) *tensor.Tensor { return all[name] }
 }
 
-// TestModel reads a model as a runtime does. scripts/interop/onnx.js runs such models.
+// TestModel reads a model as a runtime does. scripts/interop/onnx.js runs the same kind of model.
 func TestModel(t *testing.T) {
 	g := network()
 	o := Options{
@@ -237,8 +238,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestSums: terms with coefficients, three of them, and a matrix product without a bias or with one
-// behind it.
+// TestSums: terms with coefficients, three terms, and a matrix product without a bias or with one
+// after it.
 func TestSums(t *testing.T) {
 	g := graph.New()
 	x := g.Input("x", tensor.Float32, 2, 3)
@@ -261,8 +262,8 @@ func TestSums(t *testing.T) {
 	}
 }
 
-// TestRefused: what has no place in a model for inference is an error with its name, and nothing is
-// written.
+// TestRefused: a node that has no place in a model for inference is an error with its name, and
+// nothing is written.
 func TestRefused(t *testing.T) {
 	image := func(g *graph.Graph) *graph.Node { return g.Input("x", tensor.Float32, 2, 4, 4, 3) }
 	for want, build := range map[string]func(g *graph.Graph) *graph.Node{
@@ -289,7 +290,8 @@ func TestRefused(t *testing.T) {
 			x := image(g)
 			return g.WeightedSum(graph.Term{Coefficient: 1, Scalar: g.Fill(2), X: x})
 		},
-		"takes 5 operands": func(g *graph.Graph) *graph.Node { // what graph.Check finds
+		// graph.Check finds this one.
+		"takes 5 operands": func(g *graph.Graph) *graph.Node {
 			x := image(g)
 			v := g.Variable("v", tensor.Float32, 3)
 			y := *g.Normalise(graph.BatchNorm{X: x, Mean: v, Variance: v, Gamma: v, Beta: v, Epsilon: 1})

@@ -6,7 +6,7 @@ import (
 	"moco/graph"
 )
 
-// rules has a line for each kind of node that inference is made of: what it becomes in ONNX.
+// rules says for each kind of node in inference what it becomes in ONNX.
 var rules = map[graph.Op]func(l *lowering, n *graph.Node){
 	graph.Input:       (*lowering).input,
 	graph.Variable:    (*lowering).variable,
@@ -19,7 +19,8 @@ var rules = map[graph.Op]func(l *lowering, n *graph.Node){
 	graph.MaxPool: func(l *lowering, n *graph.Node) {
 		l.node(n, "MaxPool", l.values(n.In...), window(n.Attr.(graph.PoolAttr).Window)...)
 	},
-	graph.AveragePool: func(l *lowering, n *graph.Node) { // [N,C,1,1], and that flat
+	// The pooled value is [N,C,1,1], then flattened.
+	graph.AveragePool: func(l *lowering, n *graph.Node) {
 		pooled := l.step("GlobalAveragePool", l.values(n.In...))
 		l.node(n, "Flatten", []string{pooled}, integer("axis", 1))
 	},
@@ -41,7 +42,7 @@ var rules = map[graph.Op]func(l *lowering, n *graph.Node){
 // UnsupportedError says that a node of the graph has no place in a model for inference.
 type UnsupportedError struct {
 	Node   *graph.Node
-	Reason string // empty: there is no rule for nodes of its kind
+	Reason string // empty: no rule for this kind of node
 }
 
 func (e *UnsupportedError) Error() string {
@@ -56,7 +57,7 @@ func (l *lowering) refuse(n *graph.Node, reason string) {
 	l.fail(&UnsupportedError{Node: n, Reason: reason})
 }
 
-// window is the attributes of what moves over an image.
+// window is the attributes of an operation that moves over an image.
 func window(w graph.Window) [][]byte {
 	return [][]byte{
 		ints("kernel_shape", w.Kernel, w.Kernel),
@@ -75,7 +76,7 @@ func (l *lowering) normalise(n *graph.Node) {
 	l.node(n, "BatchNormalization", l.values(x, gamma, beta, mean, variance), real("epsilon", epsilon))
 }
 
-// weightedSum scales the terms that have a coefficient and adds them up, in order.
+// weightedSum scales the terms that have a coefficient, and adds all terms in order.
 func (l *lowering) weightedSum(n *graph.Node) {
 	a := n.Attr.(graph.WeightedSumAttr)
 	if len(n.In) > len(a.Coefficients) {

@@ -11,7 +11,7 @@ import (
 
 // Optimizer turns a gradient into a step of one parameter.
 type Optimizer interface {
-	// Update appends one step: parameter and velocity are variables of one shape, lr is a scalar.
+	// Update appends one step. parameter and velocity are variables of one shape, lr is a scalar.
 	Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node)
 }
 
@@ -20,12 +20,12 @@ type Optimizer interface {
 //	v = Momentum*v + (gradient + WeightDecay*p)
 //	p = p - lr*v
 //
-// Every parameter decays, batch norm's and biases too, as in the MoCo authors' code.
+// Every parameter decays, even batch norm's and biases, as in the MoCo authors' code.
 type SGD struct {
 	Momentum, WeightDecay float64
 }
 
-// Update appends one step: parameter and velocity are the variables p and v, lr is a scalar.
+// Update appends one step. parameter and velocity are the variables p and v, lr is a scalar.
 func (s SGD) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node) {
 	descend(g, parameter, velocity, lr, g.WeightedSum(
 		graph.Term{Coefficient: s.Momentum, X: velocity},
@@ -39,13 +39,13 @@ func (s SGD) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Nod
 //	v = Momentum*v + ratio*(gradient + WeightDecay*p)
 //	p = p - lr*v
 //
-// As in SimCLR, parameters of one axis, which are batch norm's and biases, are trained by plain
-// momentum and do not decay.
+// As in SimCLR, parameters with one axis (batch norm's and biases) are trained by plain momentum
+// and do not decay.
 type LARS struct {
 	Momentum, WeightDecay, Trust float64
 }
 
-// Update appends one step: parameter and velocity are the variables p and v, lr is a scalar.
+// Update appends one step. parameter and velocity are the variables p and v, lr is a scalar.
 func (l LARS) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.Node) {
 	if len(parameter.Shape) < 2 {
 		SGD{Momentum: l.Momentum}.Update(g, parameter, velocity, gradient, lr)
@@ -58,7 +58,7 @@ func (l LARS) Update(g *graph.Graph, parameter, velocity, gradient, lr *graph.No
 		graph.Term{Coefficient: l.WeightDecay, Scalar: ratio, X: parameter}))
 }
 
-// descend gives the velocity its next value, and moves the parameter against it.
+// descend gives the velocity its next value, and subtracts lr times that from the parameter.
 func descend(g *graph.Graph, parameter, velocity, lr, next *graph.Node) {
 	g.Assign(velocity, next)
 	g.Assign(parameter, g.WeightedSum(
@@ -66,7 +66,7 @@ func descend(g *graph.Graph, parameter, velocity, lr, next *graph.Node) {
 		graph.Term{Coefficient: -1, Scalar: lr, X: next}))
 }
 
-// Schedule is how the learning rate goes down over training.
+// Schedule tells how the learning rate falls during training.
 type Schedule struct {
 	Kind       string  // "cosine" or "step"
 	Epochs     float64 // length of training
@@ -78,8 +78,8 @@ type Schedule struct {
 // Kinds are the kinds of schedules.
 var Kinds = []string{"cosine", "step"}
 
-// Rate is the learning rate at a time in epochs, with fractions, so that each step has its own. For
-// "cosine" it is base * (1 + cos(pi * epoch/Epochs)) / 2.
+// Rate is the learning rate at a time in epochs. Times have fractions, so each step has its own
+// rate. For "cosine" it is base * (1 + cos(pi * epoch/Epochs)) / 2.
 func (s Schedule) Rate(base, epoch float64) float64 {
 	if epoch < s.Warmup {
 		return base * epoch / s.Warmup

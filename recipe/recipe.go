@@ -1,5 +1,5 @@
-// Package recipe reads and writes recipes as YAML: the built-in ones by name, files, and single
-// keys changed by settings of the form key=value. What a recipe says is moco.Recipe.
+// Package recipe reads and writes recipes as YAML: built-in ones by name, files, and single keys
+// changed by settings of the form key=value. moco.Recipe is the recipe itself.
 package recipe
 
 import (
@@ -35,7 +35,7 @@ func Names() []string {
 	return names
 }
 
-// Error is the error of a recipe that cannot be used as it is: the user must change it.
+// Error is the error of a recipe that cannot be used as it is. The user must change it.
 type Error struct{ Err error }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -43,15 +43,15 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// SettingError is the error of a setting that is not of the form key=value, or whose value is no
+// SettingError is the error of a setting that is not of the form key=value, or whose value is not
 // YAML.
 type SettingError struct{ Setting, Reason string }
 
 func (e *SettingError) Error() string { return fmt.Sprintf("the setting %q: %s", e.Setting, e.Reason) }
 
 // Load reads a recipe by the name of an embedded one or from a YAML file, changes it by settings of
-// the form key=value ("encoder.width=0.25"), and checks it. What a recipe leaves out is
-// moco.Default's. Errors are of type *Error.
+// the form key=value ("encoder.width=0.25"), and checks it. moco.Default gives the keys that the
+// recipe leaves out. Errors are of type *Error.
 func Load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	r, err := load(nameOrFile, settings)
 	if err != nil {
@@ -65,7 +65,8 @@ func load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		raw, err = os.ReadFile(nameOrFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return moco.Recipe{}, fmt.Errorf("recipe %q is neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))
+			return moco.Recipe{}, fmt.Errorf("recipe %q is neither a file nor one of %s", nameOrFile,
+				strings.Join(Names(), ", "))
 		}
 	}
 	if err != nil {
@@ -75,7 +76,7 @@ func load(nameOrFile string, settings []string) (moco.Recipe, error) {
 	if err != nil {
 		return moco.Recipe{}, fmt.Errorf("recipe %s: %w", nameOrFile, err)
 	}
-	// The file is held to the rules before it is changed, so that a mistake in it is told with its
+	// The file is checked before settings change it, so that a mistake in it is reported with its
 	// line.
 	if _, err := decode(tree); err != nil {
 		var k *keyError
@@ -103,7 +104,7 @@ func Parse(raw string) (moco.Recipe, error) {
 	return fromTree(tree)
 }
 
-// Change changes a recipe by settings as Load does.
+// Change changes a recipe by settings, as Load does.
 func Change(r moco.Recipe, settings []string) (moco.Recipe, error) {
 	tree, err := parse([]byte(Write(r)))
 	for i := 0; i < len(settings) && err == nil; i++ {
@@ -118,7 +119,7 @@ func Change(r moco.Recipe, settings []string) (moco.Recipe, error) {
 	return r, nil
 }
 
-// parse reads one YAML document whose top is a list of keys.
+// parse reads one YAML document that is a list of keys.
 func parse(raw []byte) (map[string]any, error) {
 	file, err := parser.ParseBytes(raw, 0)
 	if err != nil {
@@ -137,7 +138,7 @@ func parse(raw []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// lineOf is the line on which a file sets a key such as "encoder.width", 0 if it is not found.
+// lineOf is the line of a file that sets a key such as "encoder.width", or 0 if there is none.
 func lineOf(raw []byte, key string) int {
 	file, err := parser.ParseBytes(raw, 0)
 	if err != nil || len(file.Docs) == 0 {
@@ -167,7 +168,8 @@ func lineOf(raw []byte, key string) int {
 func Write(r moco.Recipe) string {
 	raw, err := yaml.Marshal(r)
 	if err != nil {
-		panic(err) // a struct of numbers, strings and lists has no reason to fail
+		// A struct of numbers, strings and lists has no reason to fail.
+		panic(err)
 	}
 	return string(raw)
 }
@@ -194,7 +196,7 @@ func Differences(was, is moco.Recipe) []string {
 	return keys
 }
 
-// fromTree is a recipe from its keys, checked.
+// fromTree makes a recipe from its keys and checks it.
 func fromTree(tree map[string]any) (moco.Recipe, error) {
 	r, err := decode(tree)
 	if err != nil {
@@ -206,15 +208,15 @@ func fromTree(tree map[string]any) (moco.Recipe, error) {
 	return r, nil
 }
 
-// decode is a recipe from its keys: known ones only, with values of the right type. It is stricter
-// than the YAML library, which would cut the fraction off a whole number and take a key without a
-// value for one that is left out.
+// decode makes a recipe from its keys. It takes only known keys with values of the right type. It
+// is stricter than the YAML library: the library cuts the fraction off a whole number, and takes a
+// key without a value as left out.
 func decode(tree map[string]any) (moco.Recipe, error) {
 	r := moco.Default()
 	return r, assign(reflect.ValueOf(&r).Elem(), tree, "", keysOf(reflect.TypeFor[moco.Recipe](), ""))
 }
 
-// keyError is what is wrong with one key of a recipe.
+// keyError tells what is wrong with one key of a recipe.
 type keyError struct{ key, text string }
 
 func (e *keyError) Error() string { return fmt.Sprintf("recipe key %q %s", e.key, e.text) }
@@ -242,7 +244,7 @@ func set(tree map[string]any, setting string) error {
 	return nil
 }
 
-// keysOf lists the keys of a struct, with those of its structs behind a dot.
+// keysOf lists the keys of a struct. Those of structs inside it come with a dot.
 func keysOf(t reflect.Type, prefix string) []string {
 	var keys []string
 	for i := range t.NumField() {
@@ -256,7 +258,7 @@ func keysOf(t reflect.Type, prefix string) []string {
 	return keys
 }
 
-// assign sets the fields of a struct from the tree's keys, all of which must be known.
+// assign sets the fields of a struct from the tree's keys. All of them must be known.
 func assign(to reflect.Value, tree map[string]any, prefix string, known []string) error {
 	fields := map[string]reflect.Value{}
 	for i := range to.NumField() {
@@ -286,7 +288,8 @@ func assign(to reflect.Value, tree map[string]any, prefix string, known []string
 	return nil
 }
 
-// value sets a field from a YAML value, or says in words what it should have been.
+// value sets a field from a YAML value. If it cannot, it returns in words what the value should
+// have been.
 func value(field reflect.Value, v any) (want string) {
 	switch field.Kind() {
 	case reflect.String:
@@ -335,8 +338,8 @@ func value(field reflect.Value, v any) (want string) {
 	return ""
 }
 
-// number is a YAML number that is finite. The library takes 5e-4, a number in YAML 1.2, for text:
-// it wants 5.0e-4.
+// number reads a finite YAML number. The library takes 5e-4 for text and wants 5.0e-4, though YAML
+// 1.2 has it as a number.
 func number(v any) (float64, bool) {
 	var f float64
 	switch v := v.(type) {
@@ -357,7 +360,7 @@ func number(v any) (float64, bool) {
 	return f, !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
-// shown is a value for an error.
+// shown is a value in the form that errors show.
 func shown(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -374,14 +377,14 @@ func first(known []string, prefix string) string {
 	return known[slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(k, prefix) })]
 }
 
-// suggestion names the known key that is nearest, if one is near.
+// suggestion names the nearest known key, if one is near.
 func suggestion(key string, known []string) string {
 	best, least := "", min(len(key)-1, 1+len(key)/3)
 	for _, k := range known {
 		if d := distance(key, k); d <= least {
 			best, least = k, d-1
 		}
-		if strings.HasSuffix(k, "."+key) { // the group left out
+		if strings.HasSuffix(k, "."+key) { // the group was left out
 			return fmt.Sprintf("; did you mean %q?", k)
 		}
 	}
@@ -412,7 +415,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// firstLine is the sentence of a YAML error, without the picture of the place below it.
+// firstLine is the sentence of a YAML error, without the excerpt of the file below it.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line

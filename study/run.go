@@ -15,16 +15,16 @@ import (
 	"moco/recipe"
 )
 
-// Options say what a study is run on.
+// Options say what a study works on.
 type Options struct {
 	Study    *Study
-	Settings []string // change every run's recipe
+	Settings []string // applied to every run's recipe
 	Data     *data.Set
 	DataPath string
-	Out      string // holds runs/NAME/ with a folder for each run, and the tables and plots
+	Out      string // gets runs/NAME/ for each run, and the tables and plots
 
-	MonitorTrain, MonitorTest *data.Set // labelled: the kNN accuracy is what is compared
-	MonitorEvery              int       // epochs; the last always is
+	MonitorTrain, MonitorTest *data.Set // labelled: the study compares the kNN accuracy on them
+	MonitorEvery              int       // epochs; the last epoch always counts
 
 	Engine  engine.Engine
 	Workers int
@@ -32,41 +32,42 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Watch is told how the runs of a study go.
+// Watch is told about the runs of a study.
 type Watch = job.Watch[Run, Result]
 
-// Place is where among the runs of a study one stands.
+// Place is a run's place among the runs of a study.
 type Place = job.Place
 
-// SetError is the error of a setting that the study makes itself.
+// SetError is the error of a setting of a key that the study itself sets.
 type SetError = job.SetError
 
-// Result is what became of one run. It lies in the run's folder, and a run that has it is not done
-// again.
+// Result is the outcome of one run. It lies in the run's folder. A run that has one is not
+// repeated.
 type Result struct {
 	Series          string    `json:"series"`
 	X               float64   `json:"x"`
 	Label           string    `json:"label"`
 	Seed            uint64    `json:"seed"`
-	Failed          string    `json:"failed,omitempty"` // why there is no accuracy
+	Failed          string    `json:"failed,omitempty"` // the reason if there is no accuracy
 	KNNTop1         float64   `json:"knn_top1"`         // percent, after the last epoch
 	Loss            float64   `json:"loss"`
 	ImagesPerSecond float64   `json:"images_per_second"`
 	Seconds         float64   `json:"seconds"`
 	Steps           int       `json:"steps"`
-	Epochs          []float64 `json:"epochs"`   // at which the accuracy was taken
+	Epochs          []float64 `json:"epochs"`   // epochs at which the accuracy was measured
 	Accuracy        []float64 `json:"accuracy"` // percent
-	// Consistency of the dictionary in the middle of training: the cosine of stored keys with the
-	// same views encoded then, by age in steps.
+	// Consistency of the dictionary in the middle of training: the cosine of stored keys with keys
+	// of the same views made at that time, by age in steps.
 	Age    []int     `json:"age,omitempty"`
 	Cosine []float64 `json:"cosine,omitempty"`
 	Others float64   `json:"others,omitempty"` // the cosine of different images
 
-	Recipe  string `json:"recipe"`            // what the result holds for, with the two below
+	// The result holds for this recipe, these data and this monitor.
+	Recipe  string `json:"recipe"`
 	Data    string `json:"data"`              // fingerprint of the images
-	Monitor string `json:"monitor,omitempty"` // fingerprints of those that the accuracy is about
+	Monitor string `json:"monitor,omitempty"` // fingerprints of the images that the accuracy is about
 
-	again bool // it failed in a way that may go better another time
+	again bool // it failed in a way that may succeed another time
 }
 
 // Identity is the recipe and the images that the result holds for.
@@ -77,12 +78,14 @@ func (r Result) Identity() job.Identity {
 	}
 }
 
-// Execute runs what of the study is not done yet and returns all results in the order of
-// Study.Runs; after each run it writes the tables and plots anew. A run that diverges or fails is a
-// result with its reason; one that failed for another reason than its numbers is tried again the
-// next time. When the context ends, the run in progress is saved, and the same call goes on with
-// it; the results so far are returned with the error. A folder with another study's run in it is a
-// *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
+// Execute does the runs of the study that are not done yet and returns all results in the order of
+// Study.Runs. After each run it writes the tables and plots anew.
+//
+// A run that diverges or fails gives a result with its reason. If the reason was not in its
+// numbers, the run is tried again the next time. When the context ends, Execute saves the run in
+// progress and returns the results so far with the error. The same call then continues. A folder
+// with another study's run is a *pretrain.OtherError, one in which another process works a
+// *pretrain.LockedError.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {
@@ -106,7 +109,7 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 	return list.Do(ctx)
 }
 
-// job is a cell of the grid as a job, whose result completes a blank one.
+// job makes a job of a cell of the grid. It completes a blank result.
 func (o Options) job(run Run, blank Result) job.Job[Result] {
 	folder := filepath.Join(o.Out, "runs", run.Name)
 	return job.Job[Result]{
@@ -121,7 +124,7 @@ func (o Options) job(run Run, blank Result) job.Job[Result] {
 	}
 }
 
-// run runs a cell of the grid, or goes on with it, and completes its result.
+// run runs a cell of the grid, or continues it, and completes its result.
 func (o Options) run(ctx context.Context, run Run, folder string, resume bool, r *Result) error {
 	began := time.Now()
 	done, err := pretrain.Run(ctx, pretrain.Options{
@@ -141,12 +144,13 @@ func (o Options) run(ctx context.Context, run Run, folder string, resume bool, r
 	return r.readLog(folder, int(math.Ceil(float64(run.Recipe.Epochs))))
 }
 
-// refused tells whether a run was not done because its folder is another's.
+// refused tells whether a run was not done because its folder holds something else.
 func refused(err error) bool {
 	return errors.As(err, new(*pretrain.OtherError)) || errors.As(err, new(*pretrain.LockedError))
 }
 
-// readLog takes the learning curve and the consistency in the middle of training from a run's log.
+// readLog reads the learning curve, and the consistency in the middle of training, from a run's
+// log.
 func (r *Result) readLog(folder string, epochs int) error {
 	accuracy, measured := map[int]float64{}, r.ImagesPerSecond
 	for e, err := range pretrain.ReadLog(pretrain.LogPath(folder)) {
@@ -161,7 +165,8 @@ func (r *Result) readLog(folder string, epochs int) error {
 				r.Age, r.Cosine, r.Others = e.Age, e.Cosine, e.Others
 			}
 		case *pretrain.Epoch:
-			if measured == 0 && e.ImagesPerSecond > 0 { // a run that only had its last monitor to do measured none
+			// A run that had only its last monitor left to do measured no rate.
+			if measured == 0 && e.ImagesPerSecond > 0 {
 				r.ImagesPerSecond = e.ImagesPerSecond
 			}
 		}

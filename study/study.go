@@ -1,5 +1,4 @@
-// Package study runs grids of recipes and sets their results side by side: the comparison that the
-// paper argues with.
+// Package study runs grids of recipes and compares their results, as the paper does.
 package study
 
 import (
@@ -33,18 +32,19 @@ func Names() []string {
 	return names
 }
 
-// Study is a grid of runs: series of points, each a recipe, each with several seeds.
+// Study is a grid of runs. It has series of points. A point is a recipe, run with several seeds.
 type Study struct {
-	Name   string   `yaml:"-"`
-	Title  string   `yaml:"title"`
-	Recipe string   `yaml:"recipe"` // what all runs start from: the name of an embedded recipe, or a file
-	Set    []string `yaml:"set"`    // settings of all runs: key=value
+	Name  string `yaml:"-"`
+	Title string `yaml:"title"`
+	// Recipe is the start of all runs: the name of an embedded recipe, or a file.
+	Recipe string   `yaml:"recipe"`
+	Set    []string `yaml:"set"` // settings of all runs, key=value
 	Seeds  int      `yaml:"seeds"`
 	X      X        `yaml:"x"`
 	Series []Series `yaml:"series"`
 }
 
-// X is what varies along a series.
+// X describes what varies along a series.
 type X struct {
 	Label string `yaml:"label"`
 	Axis  string `yaml:"axis"` // linear, log or categories
@@ -52,9 +52,10 @@ type X struct {
 
 // Series is one line of a study's plot.
 type Series struct {
-	Name   string    `yaml:"name"`
-	Set    []string  `yaml:"set"`
-	Vary   string    `yaml:"vary"` // a recipe key, with Values; or Points are given one by one
+	Name string   `yaml:"name"`
+	Set  []string `yaml:"set"`
+	// Vary is a recipe key that takes Values. Without it, Points lists the points.
+	Vary   string    `yaml:"vary"`
 	Values []float64 `yaml:"values"`
 	Points []Point   `yaml:"points"`
 }
@@ -62,14 +63,14 @@ type Series struct {
 // Point is one recipe of a series.
 type Point struct {
 	X     float64  `yaml:"x"`
-	Label string   `yaml:"label"` // for categories; X as text if empty
+	Label string   `yaml:"label"` // for categories; empty: X as text
 	Set   []string `yaml:"set"`
 }
 
 // Run is one cell of the grid.
 type Run struct {
-	Name   string // of its folder
-	Series int    // index
+	Name   string // the name of its folder
+	Series int    // index of the series
 	Point  int    // index within the series
 	X      float64
 	Label  string
@@ -84,7 +85,8 @@ func Load(nameOrFile string) (*Study, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		raw, err = os.ReadFile(nameOrFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &recipe.Error{Err: fmt.Errorf("study %q is neither a file nor one of %s", nameOrFile, strings.Join(Names(), ", "))}
+			return nil, &recipe.Error{Err: fmt.Errorf("study %q is neither a file nor one of %s", nameOrFile,
+				strings.Join(Names(), ", "))}
 		}
 		name = "study"
 	}
@@ -139,9 +141,9 @@ func (s *Study) check() error {
 	return nil
 }
 
-// Runs is the grid, seed by seed, so that a study that is stopped early has the first seed of
-// everything. settings change all runs. The error of a setting that the study makes itself is a
-// *SetError in a *recipe.Error: its points would then be alike under different names.
+// Runs lists the grid seed by seed, so that a study that stops early has the first seed of every
+// point. settings change all runs. A setting of a key that the study itself sets is an error, a
+// *SetError in a *recipe.Error: it would make different points alike.
 func (s *Study) Runs(settings []string) ([]Run, error) {
 	for _, setting := range settings {
 		if err := s.checkSetting(setting); err != nil {

@@ -22,7 +22,7 @@ import (
 	"moco/recipe"
 )
 
-// write makes a study's file.
+// write writes a study's file.
 func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "study.yaml")
@@ -64,7 +64,8 @@ func TestEmbeddedStudies(t *testing.T) {
 		names := map[string]bool{}
 		for _, r := range runs {
 			if names[r.Name] || r.Recipe.Seed != r.Seed || r.Recipe.Precision != "bf16" {
-				t.Errorf("%s: run %s is there twice, or its recipe has seed %d and precision %s", name, r.Name, r.Recipe.Seed, r.Recipe.Precision)
+				t.Errorf("%s: run %s is there twice, or its recipe has seed %d and precision %s", name, r.Name,
+					r.Recipe.Seed, r.Recipe.Precision)
 			}
 			names[r.Name] = true
 		}
@@ -86,7 +87,8 @@ func TestRuns(t *testing.T) {
 	}
 	var got []string
 	for _, r := range runs {
-		got = append(got, fmt.Sprintf("%s %s K=%d batch=%d lr=%v x=%v", r.Name, r.Recipe.Dictionary, r.Recipe.Queue, r.Recipe.Batch, r.Recipe.LR, r.X))
+		got = append(got, fmt.Sprintf("%s %s K=%d batch=%d lr=%v x=%v", r.Name, r.Recipe.Dictionary, r.Recipe.Queue,
+			r.Recipe.Batch, r.Recipe.LR, r.X))
 	}
 	want := []string{
 		"queue-8-seed0 queue K=8 batch=4 lr=0.5 x=8", "queue-16-seed0 queue K=16 batch=4 lr=0.5 x=16",
@@ -109,11 +111,12 @@ func TestRefusals(t *testing.T) {
 		"two series of one name":       {text: tiny + "  - {name: queue, vary: m, values: [0]}\n", want: "stands twice"},
 		"no seeds":                     {text: strings.Replace(tiny, "seeds: 1", "seeds: 0", 1), want: "at least 1"},
 		"an unknown axis":              {text: strings.Replace(tiny, "axis: log", "axis: lgo", 1), want: "lgo"},
-		"zero on a log axis":           {text: strings.Replace(tiny, "values: [8, 16]", "values: [0, 16]", 1), want: "logarithmic"},
-		"a point that makes no sense":  {text: strings.Replace(tiny, "batch=8", "batch=0", 1), want: `"end to end", point 7`},
-		"a setting that is varied":     {text: tiny, set: "queue=9", want: `itself sets queue to what series "queue" compares`},
-		"a seed":                       {text: tiny, set: "seed=9", want: "to 0, 1, ..."},
-		"an unknown setting":           {text: tiny, set: "tt=9", want: "tt"},
+		"zero on a log axis": {text: strings.Replace(tiny, "values: [8, 16]", "values: [0, 16]", 1),
+			want: "logarithmic"},
+		"a point that makes no sense": {text: strings.Replace(tiny, "batch=8", "batch=0", 1), want: `"end to end", point 7`},
+		"a setting that is varied":    {text: tiny, set: "queue=9", want: `itself sets queue to what series "queue" compares`},
+		"a seed":                      {text: tiny, set: "seed=9", want: "to 0, 1, ..."},
+		"an unknown setting":          {text: tiny, set: "tt=9", want: "tt"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Load(write(t, c.text))
@@ -125,7 +128,8 @@ func TestRefusals(t *testing.T) {
 				_, err = s.Runs(settings)
 			}
 			var recipe *recipe.Error
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || !errors.As(err, &recipe) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") ||
+				!errors.As(err, &recipe) {
 				t.Errorf("the error is %v, which should say %q in one line", err, c.want)
 			}
 		})
@@ -154,10 +158,11 @@ func options(t *testing.T, text string) Options {
 		return set
 	}
 	train := open("builtin:train?n=20&size=8")
-	return Options{Study: s, Data: train, DataPath: "builtin", MonitorTrain: train, MonitorTest: open("builtin:test?n=10&size=8"), Out: t.TempDir(), Engine: e, Workers: 2}
+	return Options{Study: s, Data: train, DataPath: "builtin", MonitorTrain: train,
+		MonitorTest: open("builtin:test?n=10&size=8"), Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
-// other tells whether an error is that of a folder with another run, and says what is different.
+// other tells whether an error is about a folder with another run, and names the change.
 func other(err error, change string) bool {
 	var e *pretrain.OtherError
 	return errors.As(err, &e) && strings.Contains(err.Error(), change)
@@ -183,7 +188,8 @@ func TestExecute(t *testing.T) {
 		t.Fatalf("%d runs began, %d results, %v", *began, len(want), err)
 	}
 	for _, r := range want {
-		if r.Failed != "" || r.Steps == 0 || r.ImagesPerSecond == 0 || len(r.Epochs) != 2 || r.KNNTop1 != r.Accuracy[1] || len(r.Age) == 0 {
+		if r.Failed != "" || r.Steps == 0 || r.ImagesPerSecond == 0 || len(r.Epochs) != 2 ||
+			r.KNNTop1 != r.Accuracy[1] || len(r.Age) == 0 {
 			t.Errorf("a result is %+v", r)
 		}
 	}
@@ -217,8 +223,8 @@ func TestExecute(t *testing.T) {
 	}
 }
 
-// TestLocked: a folder in which another process works is an error, of the study and of a run in it, and
-// no row of the table.
+// TestLocked: a folder in which another process works is an error, for the study and for a run in
+// it. It is not a row of the table.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -243,8 +249,8 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// TestOldResult: a result.json from before the images of the monitor were kept still holds; its fields
-// have the names that they had.
+// TestOldResult: a result.json from before the images of the monitor were stored still holds. Its
+// fields keep their names.
 func TestOldResult(t *testing.T) {
 	t.Parallel()
 	o := options(t, tiny)
@@ -253,8 +259,10 @@ func TestOldResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw, err := json.Marshal(map[string]any{
-		"series": "queue", "x": 8, "label": "8", "seed": 0, "knn_top1": 40.5, "loss": 1.5, "images_per_second": 100, "seconds": 2,
-		"steps": 10, "epochs": []int{1, 2}, "accuracy": []float64{30, 40.5}, "age": []int{0, 7}, "cosine": []float64{1, 0.9}, "others": 0.3,
+		"series": "queue", "x": 8, "label": "8", "seed": 0, "knn_top1": 40.5, "loss": 1.5, "images_per_second": 100,
+		"seconds": 2,
+		"steps":   10, "epochs": []int{1, 2}, "accuracy": []float64{30, 40.5}, "age": []int{0, 7},
+		"cosine": []float64{1, 0.9}, "others": 0.3,
 		"recipe": recipe.Write(runs[0].Recipe), "data": o.Data.Fingerprint(),
 	})
 	if err != nil {
@@ -264,7 +272,8 @@ func TestOldResult(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, job.File), raw, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	state, got, err := o.job(runs[0], Result{Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint(), Monitor: "m"}).State()
+	state, got, err := o.job(runs[0], Result{Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint(),
+		Monitor: "m"}).State()
 	want := Result{Series: "queue", X: 8, Label: "8", KNNTop1: 40.5, Loss: 1.5, ImagesPerSecond: 100, Seconds: 2, Steps: 10,
 		Epochs: []float64{1, 2}, Accuracy: []float64{30, 40.5}, Age: []int{0, 7}, Cosine: []float64{1, 0.9}, Others: 0.3,
 		Recipe: recipe.Write(runs[0].Recipe), Data: o.Data.Fingerprint()}
@@ -273,8 +282,8 @@ func TestOldResult(t *testing.T) {
 	}
 }
 
-// TestInterrupted: a study that is stopped in its second run keeps the first, has tables, and ends
-// as if nothing had happened.
+// TestInterrupted: a study that is stopped in its second run keeps the first and has tables.
+// Continued, it ends as if nothing had happened.
 func TestInterrupted(t *testing.T) {
 	whole := options(t, tiny)
 	want, err := Execute(context.Background(), whole)
@@ -292,7 +301,8 @@ func TestInterrupted(t *testing.T) {
 	if have, err := Execute(ctx, o); !errors.Is(err, pretrain.ErrInterrupted) || len(have) != 1 {
 		t.Fatalf("the interruption gives %v and %d results", err, len(have))
 	}
-	if raw, err := os.ReadFile(filepath.Join(o.Out, "table.md")); err != nil || !strings.Contains(string(raw), "| queue | 16 | not run |") {
+	if raw, err := os.ReadFile(filepath.Join(o.Out, "table.md")); err != nil ||
+		!strings.Contains(string(raw), "| queue | 16 | not run |") {
 		t.Errorf("the table of the study so far is %s, %v", raw, err)
 	}
 	o.Settings = []string{"epochs=3"}
@@ -306,17 +316,19 @@ func TestInterrupted(t *testing.T) {
 	o.Watch.Events = nil
 	began := count(&o)
 	got, err := Execute(context.Background(), o)
-	if err != nil || *began != 4 { // one was taken away, one was in the middle
+	// One run was removed, one was stopped in the middle.
+	if err != nil || *began != 4 {
 		t.Fatalf("going on begins %d runs, want 4: %v", *began, err)
 	}
 	for i := range want {
-		if got[i].KNNTop1 != want[i].KNNTop1 || got[i].Loss != want[i].Loss || fmt.Sprint(got[i].Accuracy) != fmt.Sprint(want[i].Accuracy) {
+		if got[i].KNNTop1 != want[i].KNNTop1 || got[i].Loss != want[i].Loss ||
+			fmt.Sprint(got[i].Accuracy) != fmt.Sprint(want[i].Accuracy) {
 			t.Errorf("run %d ends as %+v, uninterrupted as %+v", i, got[i], want[i])
 		}
 	}
 }
 
-// TestFailures: a run that diverges is a result for good; one that fails otherwise is a row, and
+// TestFailures: a run that diverges has a final result. One that fails otherwise is a row, and is
 // tried again.
 func TestFailures(t *testing.T) {
 	o := options(t, `
@@ -347,13 +359,15 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	result := func(series, label string, x float64, seed uint64, accuracy float64) Result {
-		return Result{Series: series, Label: label, X: x, Seed: seed, KNNTop1: accuracy, Loss: 1.5, ImagesPerSecond: 100, Seconds: 2, Steps: 10}
+		return Result{Series: series, Label: label, X: x, Seed: seed, KNNTop1: accuracy, Loss: 1.5,
+			ImagesPerSecond: 100, Seconds: 2, Steps: 10}
 	}
 	failed := result("queue", "16", 16, 1, 0)
 	failed.Failed = "the loss is NaN | at step 3"
 	lost := result("end to end", "3", 3, 0, 0)
 	lost.Failed = "the disk is full"
-	results := []Result{result("queue", "8", 8, 0, 40), result("queue", "16", 16, 0, 45.5), lost, result("end to end", "7", 7, 0, 41), result("queue", "8", 8, 1, 41), failed}
+	results := []Result{result("queue", "8", 8, 0, 40), result("queue", "16", 16, 0, 45.5), lost,
+		result("end to end", "7", 7, 0, 41), result("queue", "8", 8, 1, 41), failed}
 	for i, cosine := range map[int]float64{0: 0.9, 4: 0.8} {
 		results[i].Age, results[i].Cosine, results[i].Others = []int{0, 7}, []float64{1, cosine}, cosine-0.6
 	}
@@ -381,12 +395,14 @@ end to end at 3 failed, seed 0: the disk is full.
 	if err := CSV(&rows, results[1:3]); err != nil {
 		t.Fatal(err)
 	}
-	if want := "series,label,x,seed,knn_top1,loss,steps,images_per_second,seconds,failed\nqueue,16,16,0,45.5,1.5,10,100,2,\nend to end,3,3,0,,,10,100,2,the disk is full\n"; rows.String() != want {
+	if want := "series,label,x,seed,knn_top1,loss,steps,images_per_second,seconds,failed\n" +
+		"queue,16,16,0,45.5,1.5,10,100,2,\nend to end,3,3,0,,,10,100,2,the disk is full\n"; rows.String() != want {
 		t.Errorf("the rows are\n%s\nwant\n%s", rows.String(), want)
 	}
 }
 
-// TestManyPoints: of many points each series shows its best, or the one with the oldest keys.
+// TestManyPoints: if there are many points, each series shows only its best one, or the one with
+// the oldest keys.
 func TestManyPoints(t *testing.T) {
 	s, err := Load("mechanisms")
 	if err != nil {
@@ -395,7 +411,8 @@ func TestManyPoints(t *testing.T) {
 	var results []Result
 	for i, one := range s.Series {
 		for j, p := range one.Points {
-			r := Result{Series: one.Name, Label: p.label(), X: p.X, Epochs: []float64{1, 2}, Accuracy: []float64{10, float64(10 + (j+i)%3)}}
+			r := Result{Series: one.Name, Label: p.label(), X: p.X, Epochs: []float64{1, 2},
+				Accuracy: []float64{10, float64(10 + (j+i)%3)}}
 			for age := range j + 2 {
 				r.Age, r.Cosine = append(r.Age, age), append(r.Cosine, 1-0.1*float64(age))
 			}
@@ -409,7 +426,8 @@ func TestManyPoints(t *testing.T) {
 		t.Fatalf("%d and %d curves, want one a series", len(learning), len(consistency))
 	}
 	for i, c := range learning {
-		if best := s.Series[i].Points[2-i].label(); !strings.HasSuffix(c.Name, ", "+best) || c.Y[1] != 13 || c.Low[1] != 12 || c.High[1] != 14 {
+		if best := s.Series[i].Points[2-i].label(); !strings.HasSuffix(c.Name, ", "+best) || c.Y[1] != 13 ||
+			c.Low[1] != 12 || c.High[1] != 14 {
 			t.Errorf("the curve of series %d is %+v, want that of %s", i, c, best)
 		}
 		if len(consistency[i].X) != 4 {

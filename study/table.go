@@ -17,22 +17,22 @@ import (
 	"moco/internal/report"
 )
 
-// Cell is a point of the grid over its seeds.
+// Cell is a point of the grid with all its seeds.
 type Cell struct {
-	Series, Label   string
-	X               float64
-	evaluate.Spread          // kNN accuracy, percent, of the runs that gave one
-	Failed          []string // why others did not
-	Loss            float64  // mean
-	ImagesPerSecond float64  // mean
-	// The dictionary in the middle of training, means: the cosine of its oldest keys with the same
-	// views encoded then, and that of different images.
+	Series, Label    string
+	X                float64
+	evaluate.Summary          // kNN accuracy in percent, of the runs that have one
+	Failed           []string // reasons of the other runs
+	Loss             float64  // mean
+	ImagesPerSecond  float64  // mean
+	// The dictionary in the middle of training, averaged over the runs: the cosine of its oldest
+	// keys with keys of the same views made at that time, and the cosine of different images.
 	OldestAge               int
 	OldestCosine, Strangers float64
 }
 
 // Summarise joins the seeds of each point, in the order of the grid. results are those of Execute,
-// or a part of them.
+// or some of them.
 func (s *Study) Summarise(results []Result) []Cell {
 	var cells []Cell
 	for _, one := range s.Series {
@@ -55,7 +55,7 @@ func (s *Study) Summarise(results []Result) []Cell {
 					}
 				}
 			}
-			c.Spread = evaluate.SpreadOf(accuracy)
+			c.Summary = evaluate.Summarise(accuracy)
 			if n := float64(c.Runs); n > 0 {
 				c.Loss, c.ImagesPerSecond = c.Loss/n, c.ImagesPerSecond/n
 				c.OldestCosine, c.Strangers = c.OldestCosine/n, c.Strangers/n
@@ -66,8 +66,8 @@ func (s *Study) Summarise(results []Result) []Cell {
 	return cells
 }
 
-// Markdown writes the table (oldest keys and different images: cosines, see Cell), the order of the
-// points, best first, and why runs failed.
+// Markdown writes the table, the ranking of the points, and the reasons of failed runs. The columns
+// "oldest keys" and "different images" are cosines, see Cell.
 func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| series | %s | kNN accuracy, %% | lowest to highest | runs | loss | oldest keys | different images | images/s |\n",
@@ -88,7 +88,7 @@ func (s *Study) Markdown(w io.Writer, cells []Cell) error {
 	return err
 }
 
-// plain is a text that does not break a row of a table.
+// plain removes what would break a row of a table from a text.
 func plain(text string) string { return strings.NewReplacer("|", "/", "\n", "; ").Replace(text) }
 
 // row is the point's row of the table.
@@ -125,14 +125,14 @@ func ranking(cells []Cell) string {
 	return strings.Join(order, ", ")
 }
 
-// CSV writes one row a run.
+// CSV writes a row for each run.
 func CSV(w io.Writer, results []Result) error {
 	c := csv.NewWriter(w)
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	c.Write([]string{"series", "label", "x", "seed", "knn_top1", "loss", "steps", "images_per_second", "seconds", "failed"})
 	for _, r := range results {
 		accuracy, loss := number(r.KNNTop1), number(r.Loss)
-		if r.Failed != "" { // it has none
+		if r.Failed != "" { // no accuracy
 			accuracy, loss = "", ""
 		}
 		c.Write([]string{r.Series, r.Label, number(r.X), fmt.Sprint(r.Seed), accuracy, loss, strconv.Itoa(r.Steps),
@@ -142,8 +142,8 @@ func CSV(w io.Writer, results []Result) error {
 	return c.Error()
 }
 
-// Write puts results.csv, table.md, accuracy, curves and, where it was measured, consistency as PNG
-// and SVG into a folder, and returns their names.
+// Write writes results.csv, table.md and the plots accuracy, curves and, where it was measured,
+// consistency into a folder. The plots are PNG and SVG. It returns the names of the files.
 func (s *Study) Write(dir string, results []Result) ([]string, error) {
 	cells := s.Summarise(results)
 	var written []string
@@ -183,7 +183,7 @@ func (s *Study) Write(dir string, results []Result) ([]string, error) {
 
 const accuracyLabel = "kNN accuracy, %"
 
-// accuracy is the mean over seeds along each series.
+// accuracy plots the mean over seeds along each series.
 func (s *Study) accuracy(cells []Cell) *report.Plot {
 	p := &report.Plot{Title: s.Title, XLabel: s.X.Label, YLabel: accuracyLabel, LogX: s.X.Axis == "log"}
 	var categories []string
@@ -212,8 +212,8 @@ func (s *Study) accuracy(cells []Cell) *report.Plot {
 	return p
 }
 
-// curves is the accuracy by epoch, mean over seeds: of each point, or of the best one of each
-// series if there are many.
+// curves plots the accuracy by epoch, averaged over seeds, of each point. If there are many points,
+// it takes the best one of each series.
 func (s *Study) curves(results []Result) *report.Plot {
 	p := &report.Plot{Title: s.Title + ": learning", XLabel: "epoch", YLabel: accuracyLabel}
 	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) { return r.Epochs, r.Accuracy },
@@ -221,11 +221,12 @@ func (s *Study) curves(results []Result) *report.Plot {
 	return p
 }
 
-// consistency is the cosine by age of each point's dictionary, mean over seeds; if there are many
-// points, of the one with the oldest keys of each series. A dictionary without old keys has no
-// curve.
+// consistency plots the cosine by age of each point's dictionary, averaged over seeds. If there are
+// many points, it takes the one with the oldest keys of each series. A dictionary without old keys
+// has no curve.
 func (s *Study) consistency(results []Result) *report.Plot {
-	p := &report.Plot{Title: s.Title + ": consistency", XLabel: "age of a key, steps", YLabel: "cosine with the same view encoded now"}
+	p := &report.Plot{Title: s.Title + ": consistency", XLabel: "age of a key, steps",
+		YLabel: "cosine with the same view encoded now"}
 	p.Curves = s.pointCurves(results, func(r Result) (x, y []float64) {
 		for _, age := range r.Age {
 			x = append(x, float64(age))
@@ -235,11 +236,11 @@ func (s *Study) consistency(results []Result) *report.Plot {
 	return p
 }
 
-// manyCurves cannot be told apart any more.
+// manyCurves is the number of curves from which a plot is hard to read.
 const manyCurves = 7
 
-// pointCurves are the curves of the points, each the mean of its runs that did not fail; of
-// manyCurves or more, the one of each series with the highest rank stays.
+// pointCurves are the curves of the points, each averaged over its runs that did not fail. If there
+// are manyCurves or more, the curve with the highest rank of each series stays.
 func (s *Study) pointCurves(
 	results []Result, of func(Result) (x, y []float64), rank func(report.Curve) float64,
 ) []report.Curve {
@@ -275,7 +276,8 @@ func (s *Study) pointCurves(
 	return all
 }
 
-// mean is the curve of means over the runs that have a value at x, with the lowest and the highest.
+// mean is the curve of means, over the runs that have a value at x, with the lowest and the highest
+// value.
 func mean(runs []Result, of func(Result) (x, y []float64)) report.Curve {
 	values := map[float64][]float64{}
 	for _, r := range runs {

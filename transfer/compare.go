@@ -17,11 +17,11 @@ import (
 	"moco/tensor"
 )
 
-// Compare does what of the comparison is not done yet, seed by seed, so that one that is stopped
-// early has the first seed of everything; after each arm it writes results.json and table.md anew.
-// When the context ends, the run in progress is saved, and what there is is returned with
-// pretrain.ErrInterrupted. A folder with another comparison's part in it is a *pretrain.OtherError,
-// one in which another process works a *pretrain.LockedError.
+// Compare does the parts of the comparison that are not done yet, seed by seed, so that a
+// comparison that stops early has the first seed of every arm. After each arm it writes
+// results.json and table.md anew. When the context ends, Compare saves the run in progress and
+// returns the outcomes so far with pretrain.ErrInterrupted. A folder with another comparison's part
+// is a *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
 func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ type comparing struct {
 	number, of int // parts
 }
 
-// begin tells that a part begins.
+// begin reports that a part begins.
 func (c *comparing) begin(p Part, before bool) job.Place {
 	c.number++
 	at := job.Place{Number: c.number, Of: c.of, Before: before}
@@ -68,7 +68,7 @@ func (c *comparing) begin(p Part, before bool) job.Place {
 	return at
 }
 
-// do does a part that is a job, or takes its result from its folder.
+// do runs a part's job, or takes the result from its folder.
 func do[T job.Result](ctx context.Context, c *comparing, p Part, j job.Job[T], top1 func(T) float64) (T, error) {
 	state, result, err := j.State()
 	if err == nil {
@@ -114,7 +114,7 @@ func (c *comparing) arm(ctx context.Context, arm string, seed int) (*Outcome, er
 	return one, nil
 }
 
-// tuning is how an arm is fine-tuned with one of the shares, from an encoder or, if that is nil,
+// tuning is the fine-tuning of an arm with one of the shares, from an encoder or, if that is nil,
 // from scratch.
 func (c *Comparison) tuning(arm string, share data.Share, start *encoder.Encoder) *Tuning {
 	return &Tuning{
@@ -128,12 +128,12 @@ func (c *Comparison) folder(p Part) string {
 	return filepath.Join(c.Out, p.Arm, p.What, fmt.Sprint("seed-", p.Seed))
 }
 
-// pretrains tells whether an arm's encoder has to be trained.
+// pretrains tells whether an arm needs pretraining.
 func (c *Comparison) pretrains(arm string) bool {
 	return arm == Supervised || arm == MoCo && c.Model == nil
 }
 
-// encoder is what an arm starts from: the model that is given, one that is pretrained now, or nil.
+// encoder is the start of an arm: the model that is given, a new pretrained one, or nil.
 func (c *comparing) encoder(ctx context.Context, arm string, seed int) (*encoder.Encoder, error) {
 	switch {
 	case c.pretrains(arm):
@@ -149,8 +149,8 @@ func (c *comparing) encoder(ctx context.Context, arm string, seed int) (*encoder
 	return nil, nil
 }
 
-// pretrain runs an arm's pretraining, or goes on with it, and opens the encoder. A run that is done
-// takes no step.
+// pretrain runs an arm's pretraining, or continues it, and opens the encoder. If the run is done,
+// it takes no step.
 func (c *comparing) pretrain(ctx context.Context, p Part) (*encoder.Encoder, error) {
 	r, err := c.recipe(p.Arm, p.Seed)
 	if err != nil {
@@ -171,11 +171,11 @@ func (c *comparing) pretrain(ctx context.Context, p Part) (*encoder.Encoder, err
 	return encoder.OpenWith(done.Encoder, encoder.Options{Engine: c.Engine, Batch: 1})
 }
 
-// embeddingBatch is how many images are encoded at once for classifiers.
+// embeddingBatch is the number of images that are encoded at once for classifiers.
 const embeddingBatch = 256
 
-// linear is the training of linear classifiers on the features of an encoder, or of random weights
-// if that is nil, as a job.
+// linear makes a job of training linear classifiers on features, of an encoder or, if that is nil,
+// of random weights.
 func (c *Comparison) linear(p Part, start *encoder.Encoder) (j job.Job[Linear], err error) {
 	learned, err := c.recipe(p.Arm, p.Seed)
 	if err != nil {
@@ -213,7 +213,8 @@ func (c *Comparison) linear(p Part, start *encoder.Encoder) (j job.Job[Linear], 
 	}, nil
 }
 
-// features are those of the training and the test images, by an encoder like start, which may be nil.
+// features are those of the training and the test images, by an encoder like start or, if that is
+// nil, by random weights.
 func (c *Comparison) features(
 	ctx context.Context, learned moco.Recipe, start *encoder.Encoder,
 ) (train, test *evaluate.Embedded, err error) {

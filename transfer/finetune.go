@@ -1,5 +1,6 @@
-// Package transfer asks what an encoder is worth where it was not trained: it trains on from it
-// with labels, and sets the ways to come by an encoder side by side (He et al. 2020, Sec. 4).
+// Package transfer measures what an encoder is worth on images that it was not trained on. It
+// fine-tunes the encoder with labels, and compares encoders from different kinds of training (He et
+// al. 2020, Sec. 4).
 package transfer
 
 import (
@@ -21,20 +22,21 @@ import (
 	"moco/recipe"
 )
 
-// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, from where
-// they are, below a new classifier.
+// Tuning says how an encoder is fine-tuned: all its weights are trained with labels, below a new
+// classifier.
 type Tuning struct {
-	Start    *encoder.Encoder // nil: from scratch, random weights
-	Like     moco.Recipe      // its Encoder, Views and Precision are what is trained; those of Start if there is one
-	Settings []string         // change the recipe (TuningRecipe): key=value
-	Labels   data.Share       // of the training images
-	// Seeds is the number of runs. Each draws its own share of the labels, head, order and views,
-	// and from scratch its own weights.
+	Start *encoder.Encoder // nil: from scratch, random weights
+	// Like gives Encoder, Views and Precision of what is trained. With Start, they are Start's.
+	Like     moco.Recipe
+	Settings []string   // applied to the recipe (TuningRecipe), key=value
+	Labels   data.Share // of the training images
+	// Seeds is the number of runs. Each run draws its own share of the labels, head, order and
+	// views. From scratch it draws its own weights too.
 	Seeds int
 
 	Train, Test *data.Set // labelled
 	TrainPath   string
-	Out         string // gets a run's folder seed-N for each seed
+	Out         string // gets the folder seed-N of each run
 
 	Engine  engine.Engine
 	Workers int
@@ -42,15 +44,15 @@ type Tuning struct {
 	Log     *slog.Logger
 }
 
-// TuningWatch is told how fine-tuning goes. A part has no arm.
+// TuningWatch is told about the seeds of a fine-tuning. Its parts have no arm.
 type TuningWatch = job.Watch[Part, Tuned]
 
-// Tuned is what became of one seed. It lies in the run's folder, and a seed that has it is not done
-// again.
+// Tuned is the outcome of one seed. It lies in the seed's folder. A seed that has one is not
+// repeated.
 type Tuned struct {
 	Seed   int    `json:"seed"`
 	Labels string `json:"labels"` // the share
-	Images int    `json:"images"` // that were learned from
+	Images int    `json:"images"` // training images
 	Epochs int    `json:"epochs"`
 	Steps  int    `json:"steps"`
 	evaluate.Score
@@ -61,7 +63,8 @@ type Tuned struct {
 	ImagesPerSecond float64 `json:"images_per_second"`
 	Seconds         float64 `json:"seconds"`
 
-	Recipe string `json:"recipe"` // and the fingerprints of the images: what the result holds for
+	// The result holds for this recipe and for images with these fingerprints.
+	Recipe string `json:"recipe"`
 	Data   string `json:"data"`
 	Test   string `json:"test"`
 }
@@ -73,13 +76,13 @@ func (t Tuned) Identity() job.Identity {
 	}
 }
 
-// TuningRecipe is how a number of labelled images is learned from, by an encoder as that of like.
+// TuningRecipe is the recipe for learning from a number of labelled images, by an encoder like the
+// one of like.
 //
-// Labels are learned with crops and flips only. The batch is small, because few labels make few
-// steps. The number of epochs falls with the root of the number of images, so that fewer labels are
-// seen more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are
-// the same from an encoder and from scratch, and both did best with them, or within a point of it
-// (docs/design.md).
+// Views are crops and flips only. The batch is small, because few labels make few steps. The number
+// of epochs falls with the root of the number of images, so fewer labels are seen more often in
+// less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from an
+// encoder and from scratch: with them, both did best or within a point of it (docs/design.md).
 func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
 	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
@@ -91,10 +94,10 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	return r
 }
 
-// Finetune fine-tunes with each seed, from where an earlier call stopped, and classifies the test
-// images with the result. When the context ends, the run in progress is saved, and the seeds that
-// are done are returned with pretrain.ErrInterrupted. A seed's folder with another run in it is a
-// *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
+// Finetune fine-tunes with each seed that is not done yet, and classifies the test images with the
+// result. When the context ends, Finetune saves the run in progress and returns the finished seeds
+// with pretrain.ErrInterrupted. A seed's folder with another run is a *pretrain.OtherError, one in
+// which another process works a *pretrain.LockedError.
 func Finetune(ctx context.Context, t Tuning) ([]Tuned, error) {
 	list := job.List[Part, Tuned]{Watch: t.Watch}
 	for seed := range t.Seeds {
@@ -109,7 +112,7 @@ func Finetune(ctx context.Context, t Tuning) ([]Tuned, error) {
 	return all, stopped(ctx, err)
 }
 
-// stopped is the error of something that the end of its context stopped.
+// stopped is the error of work that the end of its context stopped.
 func stopped(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return pretrain.ErrInterrupted
@@ -117,7 +120,7 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// share is the labelled images of a seed. The same seed gives the same, whatever is trained.
+// share is the labelled images of a seed. The same seed gives the same images, whatever is trained.
 func (t *Tuning) share(seed int) (*data.Set, error) {
 	classes := t.Train.Classes()
 	if len(classes) < 2 {
@@ -138,7 +141,7 @@ func (t *Tuning) share(seed int) (*data.Set, error) {
 	return t.Train.Subset(in)
 }
 
-// recipe is that of a seed on so many images.
+// recipe is the recipe of a seed on a number of images.
 func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	like := t.Like
 	if t.Start != nil {
@@ -163,7 +166,7 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	return r, err
 }
 
-// checkSetting refuses a setting of a key that fine-tuning sets.
+// checkSetting refuses a setting of a key that fine-tuning itself sets.
 func checkSetting(setting string) error {
 	values := map[string]string{"seed": "0, 1, ...", "objective": "that of labels", "start": "the encoder"}
 	key, _, _ := strings.Cut(setting, "=")
@@ -173,7 +176,7 @@ func checkSetting(setting string) error {
 	return nil
 }
 
-// Check says before anything is trained what cannot be.
+// Check returns, before any training, an error if something cannot work.
 func (t *Tuning) Check() error {
 	set, err := t.share(0)
 	if err != nil {
@@ -183,7 +186,7 @@ func (t *Tuning) Check() error {
 	return err
 }
 
-// job is the fine-tuning of a part's seed as a job.
+// job makes a job of the fine-tuning of a part's seed.
 func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
 	set, err := t.share(p.Seed)
 	if err != nil {
@@ -214,11 +217,11 @@ func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
 	}, nil
 }
 
-// stepsASave is about how many steps lie between two checkpoints: epochs of few images are over in
-// no time.
+// stepsASave is about the number of steps between two checkpoints. Epochs of few images are too
+// short for a checkpoint each.
 const stepsASave = 300
 
-// score completes a result by what the run was like, and how its classifier does on the test
+// score completes a result with figures of the run, and with its classifier's accuracy on the test
 // images.
 func (t *Tuning) score(ctx context.Context, done *pretrain.Done, r *Tuned) error {
 	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: embeddingBatch})
@@ -238,11 +241,11 @@ func (t *Tuning) score(ctx context.Context, done *pretrain.Done, r *Tuned) error
 	return nil
 }
 
-// Accuracy is the spread of the top-1 accuracy over seeds, in percent.
-func Accuracy(runs []Tuned) evaluate.Spread {
+// Accuracy summarises the top-1 accuracy over seeds, in percent.
+func Accuracy(runs []Tuned) evaluate.Summary {
 	var values []float64
 	for _, r := range runs {
 		values = append(values, r.Top1)
 	}
-	return evaluate.SpreadOf(values)
+	return evaluate.Summarise(values)
 }

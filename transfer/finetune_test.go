@@ -20,7 +20,7 @@ import (
 	"moco/recipe"
 )
 
-// quick makes training take no time.
+// quick holds settings that make training fast.
 var quick = []string{"encoder.width=0.0625", "views.size=8"}
 
 func newEngine(t *testing.T) engine.Engine {
@@ -42,14 +42,16 @@ func images(t *testing.T, path string) *data.Set {
 	return set
 }
 
-// testEncoder is one that MoCo has trained for a moment.
+// testEncoder is an encoder that MoCo has trained for three steps.
 func testEncoder(t *testing.T, e engine.Engine) *encoder.Encoder {
 	t.Helper()
 	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4"}, quick...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := pretrain.Run(context.Background(), pretrain.Options{Recipe: r, Data: images(t, "builtin:train?n=20&size=8"), Out: filepath.Join(t.TempDir(), "run"), Steps: 3, Engine: e, Workers: 2})
+	done, err := pretrain.Run(context.Background(),
+		pretrain.Options{Recipe: r, Data: images(t, "builtin:train?n=20&size=8"),
+			Out: filepath.Join(t.TempDir(), "run"), Steps: 3, Engine: e, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,17 +66,19 @@ func testEncoder(t *testing.T, e engine.Engine) *encoder.Encoder {
 func tuning(t *testing.T) Tuning {
 	t.Helper()
 	e := newEngine(t)
-	return Tuning{Start: testEncoder(t, e), Settings: []string{"epochs=2", "batch=4"}, Labels: data.Share{PerClass: 1}, Seeds: 2,
-		Train: images(t, "builtin:train?n=40&size=8"), Test: images(t, "builtin:test?n=20&size=8"), TrainPath: "builtin", Out: t.TempDir(), Engine: e, Workers: 2}
+	return Tuning{Start: testEncoder(t, e), Settings: []string{"epochs=2", "batch=4"},
+		Labels: data.Share{PerClass: 1}, Seeds: 2,
+		Train: images(t, "builtin:train?n=40&size=8"), Test: images(t, "builtin:test?n=20&size=8"),
+		TrainPath: "builtin", Out: t.TempDir(), Engine: e, Workers: 2}
 }
 
-// other tells whether an error is that of a folder with another run, and says what is different.
+// other tells whether an error is about a folder with another run, and names the change.
 func other(err error, change string) bool {
 	var e *pretrain.OtherError
 	return errors.As(err, &e) && strings.Contains(err.Error(), change)
 }
 
-// facts are what of the results does not depend on the clock.
+// facts is the part of the results that does not depend on the clock.
 func facts(runs []Tuned) string {
 	var b strings.Builder
 	for _, r := range runs {
@@ -105,7 +109,8 @@ func TestFinetune(t *testing.T) {
 	}
 	classes := len(o.Train.Classes())
 	for seed, r := range want {
-		if r.Seed != seed || r.Images != classes || r.Steps != 2*(classes/4) || r.TestImages != 20 || len(r.Confusion) != classes {
+		if r.Seed != seed || r.Images != classes || r.Steps != 2*(classes/4) || r.TestImages != 20 ||
+			len(r.Confusion) != classes {
 			t.Errorf("seed %d ends as %+v", seed, r)
 		}
 	}
@@ -175,9 +180,10 @@ func TestRefusals(t *testing.T) {
 		change func(*Tuning)
 		want   string
 	}{
-		"more labels than there are": {func(o *Tuning) { o.Labels = data.Share{PerClass: 50} }, "50 images of each class are asked for"},
-		"an unknown key":             {func(o *Tuning) { o.Settings = []string{"bacth=3"} }, "bacth"},
-		"a rate below 0":             {func(o *Tuning) { o.Settings = []string{"lr=-1"} }, "lr"},
+		"more labels than there are": {func(o *Tuning) { o.Labels = data.Share{PerClass: 50} },
+			"50 images of each class are asked for"},
+		"an unknown key": {func(o *Tuning) { o.Settings = []string{"bacth=3"} }, "bacth"},
+		"a rate below 0": {func(o *Tuning) { o.Settings = []string{"lr=-1"} }, "lr"},
 	} {
 		o := o
 		c.change(&o)

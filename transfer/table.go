@@ -12,11 +12,11 @@ import (
 	"moco/internal/atomicfile"
 )
 
-// Row is an arm over its seeds.
+// Row is an arm with all its seeds.
 type Row struct {
-	Arm       string            `json:"arm"`
-	Linear    evaluate.Spread   `json:"linear_top1"`   // percent
-	Finetuned []evaluate.Spread `json:"finetune_top1"` // for each share of the labels
+	Arm       string             `json:"arm"`
+	Linear    evaluate.Summary   `json:"linear_top1"`   // percent
+	Finetuned []evaluate.Summary `json:"finetune_top1"` // for each share of the labels
 }
 
 // Table joins the seeds of each arm.
@@ -34,9 +34,9 @@ func (c *Comparison) Table(outcomes []Outcome) []Row {
 				tuned[i] = append(tuned[i], t.Top1)
 			}
 		}
-		row := Row{Arm: arm, Linear: evaluate.SpreadOf(linear)}
+		row := Row{Arm: arm, Linear: evaluate.Summarise(linear)}
 		for _, values := range tuned {
-			row.Finetuned = append(row.Finetuned, evaluate.SpreadOf(values))
+			row.Finetuned = append(row.Finetuned, evaluate.Summarise(values))
 		}
 		rows = append(rows, row)
 	}
@@ -62,7 +62,7 @@ func (c *Comparison) Markdown(w io.Writer, rows []Row) error {
 	return err
 }
 
-// Files are what Compare writes beside the runs.
+// Files are the files that Compare writes beside the runs.
 var Files = []string{"results.json", "table.md"}
 
 // write puts the results and the table into the folder.

@@ -15,66 +15,70 @@ import (
 	"moco/recipe"
 )
 
-// The arms of a comparison: how an encoder was come by.
+// The arms of a comparison: the kinds of training of an encoder.
 const (
 	MoCo       = "moco"       // pretrained without labels
 	Supervised = "supervised" // pretrained with the labels of the same images
-	Scratch    = "scratch"    // not at all: random weights
+	Scratch    = "scratch"    // random weights, not pretrained
 )
 
 // Arms lists them in the order of the table.
 func Arms() []string { return []string{MoCo, Supervised, Scratch} }
 
-// Comparison is the paper's question: encoders are pretrained on some images, and linear
-// classifiers and fine-tuning on others tell what that was worth.
+// Comparison asks the paper's question. Encoders are pretrained on some images. Linear classifiers
+// and fine-tuning on other images tell what the pretraining was worth.
 type Comparison struct {
-	Arms  []string // some of Arms, in its order
-	Seeds int      // each pretrains, draws labels and trains anew
+	Arms []string // some of the list Arms, in its order
+	// Seeds is the number of runs of each arm. Each pretrains, draws labels and trains anew.
+	Seeds int
 
-	// Recipe is MoCo's pretraining, seed apart. Its encoder, views and precision are those of all
-	// arms.
+	// Recipe is MoCo's pretraining; each run sets its seed. All arms share its encoder, views and
+	// precision.
 	Recipe moco.Recipe
-	// Model stands for MoCo's pretraining with every seed; may be nil. Recipe's encoder must be
-	// its.
+	// Model replaces MoCo's pretraining for every seed. It may be nil. Recipe's encoder must be the
+	// model's.
 	Model *encoder.Encoder
-	// SupervisedSettings change the recipe of supervised pretraining, which is TuningRecipe's with
-	// as many epochs as Recipe.
+	// SupervisedSettings change the recipe of supervised pretraining: TuningRecipe with as many
+	// epochs as Recipe.
 	SupervisedSettings []string
 	Linear             evaluate.Linear
-	Labels             []data.Share // with which each arm is fine-tuned
-	TuningSettings     []string     // change the recipe of fine-tuning
+	Labels             []data.Share // each arm is fine-tuned with each of them
+	TuningSettings     []string     // applied to the recipe of fine-tuning
 
 	Pretraining     *data.Set // labelled, for the supervised arm
 	PretrainingPath string
 	Train, Test     *data.Set // labelled
 	TrainPath       string
-	Out             string // gets ARM/WHAT/seed-N/ for each part, results.json and table.md
+	// Out gets ARM/WHAT/seed-N/ for each part, results.json and table.md.
+	Out string
 
 	Engine  engine.Engine
 	Workers int
 	Watch   Watch
-	Probing func(p Part, at evaluate.Progress) // of the linear classifiers; may be nil
+	// Probing is told about the linear classifiers' training; may be nil.
+	Probing func(p Part, at evaluate.Progress)
 	Log     *slog.Logger
 }
 
-// Watch is told how the parts of a comparison go. The result of one is the accuracy of its
-// classifier, in percent; pretraining has none, and its end is not told.
+// Watch is told about the parts of a comparison. A part's result is the accuracy of its classifier,
+// in percent. Pretraining has none, and its end is not reported.
 type Watch = job.Watch[Part, float64]
 
-// Place is where among the parts of a comparison, or the seeds of fine-tuning, one stands.
+// Place is a part's place in a comparison, or a seed's place in a fine-tuning.
 type Place = job.Place
 
-// SetError is the error of a setting that fine-tuning makes itself.
+// SetError is the error of a setting of a key that fine-tuning itself sets.
 type SetError = job.SetError
 
-// Part is one thing to do in a comparison.
+// Part is one piece of work in a comparison.
 type Part struct {
 	Arm  string `json:"arm"`
 	Seed int    `json:"seed"`
-	What string `json:"what"` // pretrain, linear, or labels-1% and so on: fine-tuning with that share
+	// What is pretrain, linear, or the share of the labels for fine-tuning: labels-1% and so on.
+	What string `json:"what"`
 }
 
-// What is done with an arm: pretrain, linear, or labels-1% and so on.
+// The values of Part.What. Fine-tuning adds labels-1% and so on.
 const (
 	pretraining = "pretrain"
 	linear      = "linear"
@@ -82,10 +86,10 @@ const (
 
 func labelled(share data.Share) string { return "labels-" + share.String() }
 
-// String is the part for people.
+// String is the part as text for people.
 func (p Part) String() string { return fmt.Sprintf("%s, %s, seed %d", p.Arm, p.What, p.Seed) }
 
-// Outcome is what came of one arm with one seed.
+// Outcome is the result of one arm with one seed.
 type Outcome struct {
 	Arm    string  `json:"arm"`
 	Seed   int     `json:"seed"`
@@ -93,10 +97,10 @@ type Outcome struct {
 	Tuned  []Tuned `json:"finetuned"` // in the order of Comparison.Labels
 }
 
-// Linear is how a linear classifier on an arm's frozen features did.
+// Linear is the result of a linear classifier on an arm's frozen features.
 type Linear struct {
 	evaluate.LinearResult
-	Holds string `json:"holds"` // what the result holds for: encoder, settings and images
+	Holds string `json:"holds"` // encoder, settings and images that the result holds for
 }
 
 // Identity is the encoder, the settings and the images that the result holds for.
@@ -104,7 +108,7 @@ func (l Linear) Identity() job.Identity {
 	return job.Identity{{Name: "the classifier", Value: l.Holds}}
 }
 
-// Check says before anything is trained what cannot be.
+// Check returns, before any training, an error if something cannot work.
 func (c *Comparison) Check() error {
 	if len(c.Arms) == 0 || c.Seeds < 1 || len(c.Labels) == 0 {
 		return fmt.Errorf("a comparison needs arms, seeds and shares of labels, not %v, %d and %v", c.Arms, c.Seeds, c.Labels)
@@ -134,7 +138,7 @@ func (c *Comparison) Check() error {
 	return c.Linear.Check()
 }
 
-// recipe is how an arm is pretrained with a seed; from scratch, that it is not.
+// recipe is the pretraining of an arm with a seed. From scratch there is none.
 func (c *Comparison) recipe(arm string, seed int) (moco.Recipe, error) {
 	r := c.Recipe
 	if arm != MoCo {

@@ -19,8 +19,8 @@ import (
 	"moco/recipe"
 )
 
-// small is a comparison whose runs take a moment each: A and B are the built-in set's classes, with
-// other images.
+// small is a comparison of runs that take a moment each. A and B are the classes of the built-in
+// set, with different images.
 func small(t *testing.T) Comparison {
 	t.Helper()
 	r, err := recipe.Load("cifar", append([]string{"encoder.dim=8", "queue=8", "bn_splits=1", "batch=4", "epochs=1"}, quick...))
@@ -29,12 +29,15 @@ func small(t *testing.T) Comparison {
 	}
 	l := evaluate.DefaultLinear()
 	l.Epochs, l.Milestones, l.Batch, l.HeldOut, l.Rates = 2, []int{1}, 8, 0.3, []float64{0.1, 1}
-	return Comparison{Arms: Arms(), Seeds: 2, Recipe: r, SupervisedSettings: []string{"batch=5"}, Linear: l, Labels: []data.Share{{PerClass: 1}, data.All}, TuningSettings: []string{"epochs=1", "batch=4"},
-		Pretraining: images(t, "builtin:train?n=20&size=8"), PretrainingPath: "A", Train: images(t, "builtin:train?n=40&size=8&seed=2"), Test: images(t, "builtin:test?n=20&size=8&seed=2"), TrainPath: "B",
+	return Comparison{Arms: Arms(), Seeds: 2, Recipe: r, SupervisedSettings: []string{"batch=5"}, Linear: l,
+		Labels: []data.Share{{PerClass: 1}, data.All}, TuningSettings: []string{"epochs=1", "batch=4"},
+		Pretraining: images(t, "builtin:train?n=20&size=8"), PretrainingPath: "A",
+		Train: images(t, "builtin:train?n=40&size=8&seed=2"),
+		Test:  images(t, "builtin:test?n=20&size=8&seed=2"), TrainPath: "B",
 		Out: t.TempDir(), Engine: newEngine(t), Workers: 2}
 }
 
-// table is what of the outcomes does not depend on the clock.
+// table is the part of the outcomes that does not depend on the clock.
 func table(t *testing.T, c *Comparison, outcomes []Outcome) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -61,7 +64,9 @@ func TestCompare(t *testing.T) {
 		t.Fatalf("%d outcomes of %d parts, %v", len(outcomes), parts, err)
 	}
 	want := table(t, &c, outcomes)
-	if raw, err := os.ReadFile(filepath.Join(c.Out, "table.md")); err != nil || !strings.HasPrefix(want, string(raw)) || strings.Count(string(raw), " 2 |\n") != 3 || !strings.Contains(string(raw), "| fine-tuned, labels: 1 | fine-tuned, labels: all |") {
+	if raw, err := os.ReadFile(filepath.Join(c.Out, "table.md")); err != nil ||
+		!strings.HasPrefix(want, string(raw)) || strings.Count(string(raw), " 2 |\n") != 3 ||
+		!strings.Contains(string(raw), "| fine-tuned, labels: 1 | fine-tuned, labels: all |") {
 		t.Errorf("table.md is %s, %v", raw, err)
 	}
 	for _, o := range outcomes {
@@ -107,7 +112,8 @@ func TestCompare(t *testing.T) {
 	t.Run("an encoder that is there", func(t *testing.T) {
 		given := c
 		var err error
-		if given.Model, err = encoder.OpenWith(filepath.Join(c.Out, MoCo, "pretrain", "seed-0"), encoder.Options{Engine: c.Engine, Batch: 1}); err != nil {
+		if given.Model, err = encoder.OpenWith(filepath.Join(c.Out, MoCo, "pretrain", "seed-0"),
+			encoder.Options{Engine: c.Engine, Batch: 1}); err != nil {
 			t.Fatal(err)
 		}
 		defer given.Model.Close()
@@ -118,7 +124,8 @@ func TestCompare(t *testing.T) {
 		}
 		for i, o := range []Outcome{outcomes[0], outcomes[2]} {
 			if fmt.Sprint(got[i].Linear.Rates) != fmt.Sprint(o.Linear.Rates) || facts(got[i].Tuned) != facts(o.Tuned) {
-				t.Errorf("%s comes to\n%v\n%swith the same encoder trained anew\n%v\n%s", o.Arm, got[i].Linear.Rates, facts(got[i].Tuned), o.Linear.Rates, facts(o.Tuned))
+				t.Errorf("%s comes to\n%v\n%swith the same encoder trained anew\n%v\n%s", o.Arm,
+					got[i].Linear.Rates, facts(got[i].Tuned), o.Linear.Rates, facts(o.Tuned))
 			}
 		}
 	})
@@ -126,7 +133,8 @@ func TestCompare(t *testing.T) {
 
 func TestComparisonRefusals(t *testing.T) {
 	flat := t.TempDir()
-	if err := os.WriteFile(filepath.Join(flat, "a.gif"), []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"), 0o644); err != nil {
+	gif := []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
+	if err := os.WriteFile(filepath.Join(flat, "a.gif"), gif, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c := small(t)

@@ -80,13 +80,14 @@ func openPostgres(ctx context.Context, u *url.URL, dim int) (d Database, err err
 func (p *postgres) Put(ctx context.Context, rows []vectors.Row) error {
 	batch := &pgx.Batch{}
 	for _, r := range rows {
-		var label *string // null without one
+		var label *string // null without a label
 		if r.Label != "" {
 			label = &r.Label
 		}
 		batch.Queue(p.insert, r.Path, label, pgvector.NewVector(r.Vector))
 	}
-	if err := p.conn.SendBatch(ctx, batch).Close(); err != nil { // without BEGIN a batch is one implicit transaction
+	// Without BEGIN, a batch is one implicit transaction.
+	if err := p.conn.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("write %d rows to PostgreSQL: %w", len(rows), err)
 	}
 	return nil
@@ -94,7 +95,7 @@ func (p *postgres) Put(ctx context.Context, rows []vectors.Row) error {
 
 func (p *postgres) Close() error { return closePostgres(p.conn) }
 
-// closePostgres says goodbye, also after the caller's context has ended.
+// closePostgres ends the connection properly, even after the caller's context has ended.
 func closePostgres(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

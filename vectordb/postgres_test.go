@@ -22,9 +22,8 @@ import (
 	"moco/vectors"
 )
 
-// server starts PostgreSQL on the loopback address, in a folder of its own, and returns its
-// address. It never runs as root, which PostgreSQL refuses. Without PostgreSQL or pgvector the test
-// is skipped.
+// server starts PostgreSQL on the loopback address, in its own folder, and returns its address.
+// PostgreSQL refuses to run as root. The test is skipped without PostgreSQL or pgvector.
 func server(t *testing.T) string {
 	t.Helper()
 	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
@@ -56,7 +55,7 @@ func server(t *testing.T) string {
 	run := func(name string, args ...string) error {
 		c := exec.Command(filepath.Join(bin, name), args...)
 		c.SysProcAttr, c.Dir = attr, dir
-		if name == "pg_ctl" { // the server holds its output open
+		if name == "pg_ctl" { // the server keeps its output open
 			return c.Run()
 		}
 		out, err := c.CombinedOutput()
@@ -76,7 +75,9 @@ func server(t *testing.T) string {
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "log")
-	if err := run("pg_ctl", "-D", files, "-w", "-l", log, "-o", fmt.Sprintf("-F -p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories=", port), "start"); err != nil {
+	if err := run("pg_ctl", "-D", files, "-w", "-l", log, "-o",
+		fmt.Sprintf("-F -p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories=", port),
+		"start"); err != nil {
 		raw, _ := os.ReadFile(log)
 		t.Fatalf("start PostgreSQL: %v: %s", err, raw)
 	}
@@ -114,9 +115,12 @@ func TestPostgres(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(3, vectors.Row{Path: "a'b/é.png", Label: "cat", Vector: []float32{1, 0, 0}}, vectors.Row{Path: "c", Vector: []float32{0, 1, 0}})
-	put(3, vectors.Row{Path: "c", Label: "dog", Vector: []float32{0, 0.6, 0.8}}, vectors.Row{Path: "d", Vector: []float32{0, 0, 1}}) // c again
-	rows, err := conn.Query(ctx, `SELECT path || '|' || coalesce(label, 'none') || '|' || embedding::text FROM "my ""vectors""" ORDER BY embedding <=> $1`, pgvector.NewVector([]float32{0, 0.5, 0.9}))
+	put(3, vectors.Row{Path: "a'b/é.png", Label: "cat", Vector: []float32{1, 0, 0}},
+		vectors.Row{Path: "c", Vector: []float32{0, 1, 0}})
+	put(3, vectors.Row{Path: "c", Label: "dog", Vector: []float32{0, 0.6, 0.8}}, // c again
+		vectors.Row{Path: "d", Vector: []float32{0, 0, 1}})
+	rows, err := conn.Query(ctx, `SELECT path || '|' || coalesce(label, 'none') || '|' || embedding::text
+		FROM "my ""vectors""" ORDER BY embedding <=> $1`, pgvector.NewVector([]float32{0, 0.5, 0.9}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +131,8 @@ func TestPostgres(t *testing.T) {
 	if want := []string{"c|dog|[0,0.6,0.8]", "d|none|[0,0,1]", "a'b/é.png|cat|[1,0,0]"}; !slices.Equal(got, want) {
 		t.Errorf("nearest first, the table holds %q, want %q", got, want)
 	}
-	if _, err := Open(ctx, address+"&table=my+\"vectors\"", 4); err == nil || !strings.Contains(err.Error(), "vectors of 3 numbers") {
+	if _, err := Open(ctx, address+"&table=my+\"vectors\"", 4); err == nil || !strings.Contains(err.Error(),
+		"vectors of 3 numbers") {
 		t.Errorf("vectors of another length: %v", err)
 	}
 	if _, err := conn.Exec(ctx, "CREATE TABLE other (path text)"); err != nil {

@@ -18,12 +18,12 @@ import (
 	"moco/vectors"
 )
 
-// collection is one of Qdrant, spoken to by its REST interface: four requests, for which its client
-// with gRPC would be a fifth of the binary.
+// collection is a collection of Qdrant. It takes four requests of the REST interface; Qdrant's
+// client with gRPC would be a fifth of the binary.
 type collection struct {
 	client http.Client
 	url    string // of the collection
-	key    string // "" where the server asks for none
+	key    string // empty: the server asks for none
 	name   string
 }
 
@@ -32,7 +32,7 @@ const (
 	portGRPC = "6334"
 )
 
-// most is how long Qdrant may take for one batch.
+// most is the longest that Qdrant may take for one batch.
 const most = 5 * time.Minute
 
 func openQdrant(ctx context.Context, u *url.URL, dim int) (Database, error) {
@@ -65,13 +65,13 @@ func openQdrant(ctx context.Context, u *url.URL, dim int) (Database, error) {
 	return c, nil
 }
 
-// vectorParams is what a collection says of its vectors.
+// vectorParams is what a collection tells about its vectors.
 type vectorParams struct {
 	Size     int    `json:"size"`
 	Distance string `json:"distance"`
 }
 
-// prepare makes the collection, or holds the one that is there to the vectors' length.
+// prepare makes the collection, or checks the length of the vectors in the one that exists.
 func (c *collection) prepare(ctx context.Context, dim int) error {
 	var there struct{ Exists bool }
 	if err := c.call(ctx, http.MethodGet, "/exists", nil, &there); err != nil {
@@ -95,14 +95,14 @@ func (c *collection) prepare(ctx context.Context, dim int) error {
 	return nil
 }
 
-// point is a row as Qdrant takes it.
+// point is a row in the form that Qdrant takes.
 type point struct {
 	ID      string            `json:"id"`
 	Vector  []float32         `json:"vector"`
 	Payload map[string]string `json:"payload"`
 }
 
-// numbersAtOnce keeps a request to some 12 MB: Qdrant refuses those above 32 MB.
+// numbersAtOnce keeps a request to about 12 MB: Qdrant refuses requests above 32 MB.
 const numbersAtOnce = 1 << 20
 
 // Put writes rows and waits until they are stored.
@@ -135,7 +135,8 @@ func (c *collection) Close() error {
 	return nil
 }
 
-// call makes a request of the collection and reads the answer's "result" into result, if not nil.
+// call sends a request for the collection, and decodes the answer's "result" into result, if that
+// is not nil.
 func (c *collection) call(ctx context.Context, method, path string, body, result any) error {
 	var send io.Reader
 	if body != nil {
@@ -161,7 +162,7 @@ func (c *collection) call(ctx context.Context, method, path string, body, result
 	return answer(response, result)
 }
 
-// longestAnswer bounds what is read of an answer: each is a few hundred bytes.
+// longestAnswer limits how much of an answer is read. Answers are a few hundred bytes long.
 const longestAnswer = 1 << 20
 
 // answer reads a response. Qdrant's errors have their reason under "status".
@@ -198,15 +199,15 @@ func answer(response *http.Response, result any) error {
 // urlSpace is RFC 9562's name space of URLs, 6ba7b811-9dad-11d1-80b4-00c04fd430c8.
 var urlSpace = [16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
 
-// pointID makes a point's ID of its path: Qdrant's are numbers or UUIDs. The same path has the same
-// ID in every run, so that a row replaces itself.
+// pointID makes a point's ID from its path. Qdrant's IDs are numbers or UUIDs. The same path has
+// the same ID in every run, so a row replaces itself.
 func pointID(path string) string {
 	id := uuid5(uuid5(urlSpace, "moco/vectordb"), path)
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
-// uuid5 is the UUID of a name in a space (RFC 9562, section 5.5): SHA-1, cut, with the version and
-// the variant in their bits.
+// uuid5 is the UUID of a name in a name space (RFC 9562, section 5.5): a SHA-1 sum, cut, with
+// version and variant in their bits.
 func uuid5(space [16]byte, name string) (id [16]byte) {
 	sum := sha1.Sum(append(space[:], name...))
 	copy(id[:], sum[:])

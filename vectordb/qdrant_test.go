@@ -13,15 +13,15 @@ import (
 	"moco/vectors"
 )
 
-// stand is what of Qdrant's REST interface a transfer uses, in memory: one collection with its
-// points by ID. Its requests and answers are those of Qdrant's documentation.
+// stand is a stand-in for the part of Qdrant's REST interface that a transfer uses. It holds one
+// collection in memory, its points by ID. Requests and answers follow Qdrant's documentation.
 type stand struct {
 	mu     sync.Mutex
-	key    string // that it asks for
+	key    string // the key that it asks for
 	size   int    // 0: there is no collection
 	points map[string]point
 	broken bool // refuses points
-	puts   int  // requests that wrote points
+	puts   int  // number of requests that wrote points
 }
 
 func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +75,8 @@ func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestQdrant holds the client to a stand-in that speaks the protocol. It has not met a real server.
+// TestQdrant runs the client against a stand-in that speaks the protocol, not against a real
+// server.
 func TestQdrant(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -84,7 +85,7 @@ func TestQdrant(t *testing.T) {
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	address := "qdrant://:se%20cret@" + host + "/my%20pictures"
-	for range 2 { // the second time over what is there
+	for range 2 { // the second time replaces the rows
 		d, err := Open(ctx, address, 2)
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +103,8 @@ func TestQdrant(t *testing.T) {
 	}
 	for _, p := range s.points {
 		label, labelled := p.Payload["label"]
-		if path := p.Payload["path"]; labelled != (path == "a") || label != map[string]string{"a": "cat"}[path] || len(p.Vector) != 2 {
+		if path := p.Payload["path"]; labelled != (path == "a") || label != map[string]string{"a": "cat"}[path] ||
+			len(p.Vector) != 2 {
 			t.Errorf("the point %s is %+v", path, p)
 		}
 	}
@@ -120,7 +122,8 @@ func TestQdrant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := []vectors.Row{{Path: "d", Vector: make([]float32, numbersAtOnce)}, {Path: "e", Vector: make([]float32, numbersAtOnce)}}
+	long := []vectors.Row{{Path: "d", Vector: make([]float32, numbersAtOnce)},
+		{Path: "e", Vector: make([]float32, numbersAtOnce)}}
 	s.mu.Lock()
 	size, before := s.size, s.puts
 	s.size = numbersAtOnce
@@ -131,17 +134,19 @@ func TestQdrant(t *testing.T) {
 	s.mu.Lock()
 	s.broken, s.size = true, size
 	s.mu.Unlock()
-	if err := d.Put(ctx, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil || !strings.Contains(err.Error(), "Vector dimension error") {
+	if err := d.Put(ctx, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil ||
+		!strings.Contains(err.Error(), "Vector dimension error") {
 		t.Errorf("a refused point: %v", err)
 	}
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := d.Put(stopped, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil || !strings.Contains(err.Error(), context.Canceled.Error()) {
+	if err := d.Put(stopped, []vectors.Row{{Path: "c", Vector: []float32{1, 0}}}); err == nil ||
+		!strings.Contains(err.Error(), context.Canceled.Error()) {
 		t.Errorf("a stopped transfer: %v", err)
 	}
 }
 
-// TestNoQdrant: what answers may be another server.
+// TestNoQdrant: the server that answers may not be Qdrant.
 func TestNoQdrant(t *testing.T) {
 	t.Parallel()
 	for want, h := range map[string]http.HandlerFunc{
@@ -161,8 +166,7 @@ func TestNoQdrant(t *testing.T) {
 	}
 }
 
-// TestPointID: the IDs of the points that earlier versions wrote; Python's uuid module gives them
-// too.
+// TestPointID: the IDs are those of earlier versions, and of Python's uuid module.
 func TestPointID(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{

@@ -1,8 +1,8 @@
 // Package vectordb puts embeddings into vector databases: PostgreSQL with the pgvector extension,
 // and Qdrant.
 //
-// A row is written by its path: written again, it replaces itself, so that a transfer that was
-// stopped can simply be made again.
+// A row is identified by its path. A row that is written again replaces itself, so a transfer that
+// was stopped can simply start over.
 package vectordb
 
 import (
@@ -17,26 +17,26 @@ import (
 
 // Database takes rows.
 type Database interface {
-	// Put writes rows, each in the place of the one with its path, if there is one. After an error,
-	// PostgreSQL has none of them; Qdrant may have some.
+	// Put writes rows. A row replaces the one with the same path. After an error, PostgreSQL has
+	// none of the rows; Qdrant may have some.
 	Put(ctx context.Context, rows []vectors.Row) error
 	// Close ends the connection.
 	Close() error
 }
 
-// Check says whether an address is one that Open understands, without a connection.
+// Check returns an error if Open would not understand the address. It makes no connection.
 func Check(address string) error {
 	_, _, err := parse(address)
 	return err
 }
 
-// Open connects to a database and makes what it needs for vectors of dim numbers, if it is not
-// there:
+// Open connects to a database. If there is no table or collection for vectors of dim numbers yet,
+// Open makes it:
 //
-//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns path
-//     (the primary key), label and embedding, a vector(dim) of pgvector; the extension is created where
-//     the user may. Other parameters are PostgreSQL's own, such as sslmode; what is left out comes from
-//     the environment, as for psql.
+//   - postgres://user:password@host:port/database?table=moco_embeddings: a table with the columns
+//     path (the primary key), label and embedding, a vector(dim) of pgvector. Open creates the
+//     extension if the user may. Other parameters are PostgreSQL's own, such as sslmode. The
+//     environment gives the missing parts, as for psql.
 //   - qdrant://:apikey@host:6333/collection?tls=true: a collection with cosine distance; each point's
 //     payload has path and label. The key and tls may be left out. The port is that of REST.
 //
@@ -57,7 +57,8 @@ type opener func(ctx context.Context, u *url.URL, dim int) (Database, error)
 
 func parse(address string) (*url.URL, opener, error) {
 	u, err := url.Parse(address)
-	if err != nil { // its text would repeat the address, password and all
+	// The error's text would repeat the address with its password.
+	if err != nil {
 		return nil, nil, errors.New("the address of a database cannot be read; write postgres://... or " +
 			"qdrant://HOST:PORT/COLLECTION, with special characters in a password as %XX")
 	}

@@ -15,12 +15,12 @@ import (
 type line struct {
 	Path   *string         `json:"path"`
 	Label  string          `json:"label,omitempty"`
-	Size   json.RawMessage `json:"size,omitempty"`   // a number, but in files of other tools
-	SHA256 json.RawMessage `json:"sha256,omitempty"` // a string, but in files of other tools
+	Size   json.RawMessage `json:"size,omitempty"`   // a number; in other tools' files anything
+	SHA256 json.RawMessage `json:"sha256,omitempty"` // a string; in other tools' files anything
 	Vector floats          `json:"vector,omitempty"`
 }
 
-// row is the row of a line that has a path, with a vector from wherever it is.
+// row makes a row of a line that has a path. The caller gives the vector, wherever it comes from.
 func (l *line) row(vector []float32) Row {
 	r := Row{Path: *l.Path, Label: l.Label, Vector: vector}
 	var size int64
@@ -31,7 +31,7 @@ func (l *line) row(vector []float32) Row {
 	return r
 }
 
-// floats are read strictly: encoding/json would take null for zero.
+// floats are read strictly: encoding/json would read null as zero.
 type floats []float32
 
 // UnmarshalJSON reads an array of numbers.
@@ -78,7 +78,7 @@ func saveLines(path string, rows iter.Seq2[Row, error], vectors bool) error {
 	})
 }
 
-// maxLine is the longest line that is read: a million numbers.
+// maxLine is the length of the longest line that is read: about a million numbers.
 const maxLine = 16 << 20
 
 // lines reads rows of JSON.
@@ -121,7 +121,7 @@ func (l *lines) next() error {
 type jsonLines struct {
 	*lines
 	dim    int
-	peeked bool // line holds the first row
+	peeked bool // line already holds the first row
 }
 
 func newJSONLines(r io.Reader) (decoder, error) {

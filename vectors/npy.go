@@ -14,17 +14,18 @@ import (
 	"strings"
 )
 
-// manifest is the name of the file that names the rows of an array.
+// manifest is the path of the file with the names of an array's rows.
 func manifest(path string) string { return path + ".jsonl" }
 
-// saveNPY writes the manifest first: where an array stands, its manifest does too.
+// saveNPY writes the manifest first, so that an array is never without its manifest.
 func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 	if err := saveLines(manifest(path), rows, false); err != nil {
 		return err
 	}
 	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
 		out := bufio.NewWriterSize(w, 1<<16)
-		out.Write(npyHeader(h)) // a bufio.Writer keeps its first error and returns it to the end
+		// A bufio.Writer keeps its first error and returns it at the end.
+		out.Write(npyHeader(h))
 		var raw []byte
 		return func(r Row) error {
 			raw = raw[:0]
@@ -39,8 +40,8 @@ func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 
 const npyMagic = "\x93NUMPY"
 
-// npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, a Python
-// dictionary padded with blanks so that the numbers begin at a multiple of 64.
+// npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, and a Python
+// dictionary. Blanks pad it so that the numbers begin at a multiple of 64.
 func npyHeader(h Head) []byte {
 	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", h.Rows, h.Dim)
 	const before = len(npyMagic) + 4
@@ -57,7 +58,7 @@ type npy struct {
 	array *bufio.Reader
 	raw   []byte
 	names *lines
-	file  io.Closer // of names; may be nil
+	file  io.Closer // of the manifest; may be nil
 }
 
 func openNPY(f *os.File, size int64) (decoder, error) {

@@ -11,8 +11,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Files from before rows had a size and a sum are read, and those of other tools that have other
-// things in columns of these names.
+// TestFilesWithoutDigests reads files from before rows had a size and a sum, and files of other
+// tools whose columns of these names hold something else.
 func TestFilesWithoutDigests(t *testing.T) {
 	t.Parallel()
 	parquetOf := func(write func(b *bytes.Buffer) error) string {
@@ -52,7 +52,8 @@ func TestFilesWithoutDigests(t *testing.T) {
 			}
 		}
 		_, rows, err := read(main)
-		if err != nil || len(rows) != 1 || rows[0].Path != "a" || rows[0].Label != "c" || rows[0].SHA256 != "" || !slices.Equal(rows[0].Vector, vector) {
+		if err != nil || len(rows) != 1 || rows[0].Path != "a" || rows[0].Label != "c" || rows[0].SHA256 != "" ||
+			!slices.Equal(rows[0].Vector, vector) {
 			t.Errorf("%s: %+v, %v", name, rows, err)
 		}
 	}

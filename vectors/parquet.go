@@ -22,13 +22,14 @@ type parquetRow struct {
 	Vector []float32 `parquet:"vector,list"` // numbers hardly compress
 }
 
-// groupBytes is how much of the vectors a row group holds: what the writer keeps in memory, and a
-// reader may read at once.
+// groupBytes is how much of the vectors a row group holds. The writer keeps one group in memory,
+// and a reader may read one at once.
 const groupBytes = 16 << 20
 
 func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
-		p := parquet.NewGenericWriter[parquetRow](w, parquet.CreatedBy("moco", "1", ""), parquet.KeyValueMetadata("ARROW:schema", arrowSchema(h.Dim)),
+		p := parquet.NewGenericWriter[parquetRow](w, parquet.CreatedBy("moco", "1", ""),
+			parquet.KeyValueMetadata("ARROW:schema", arrowSchema(h.Dim)),
 			parquet.PageBufferSize(1<<20))
 		group, n := max(1, groupBytes/4/h.Dim), 0
 		one := make([]parquetRow, 1)
@@ -51,9 +52,9 @@ func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
-// arrowSchema is what Arrow's own writers leave under "ARROW:schema": the schema as an IPC message,
-// in base64. Parquet knows only lists; this says that the vector's have a fixed size. Numbers of
-// fields are those of Arrow's Schema.fbs and Message.fbs.
+// arrowSchema is the value that Arrow's own writers store under "ARROW:schema": the schema as an
+// IPC message, in base64. Parquet has only lists; this tells that the vector's lists have a fixed
+// size. Field numbers are those of Arrow's Schema.fbs and Message.fbs.
 func arrowSchema(dim int) string {
 	b := flatbuffers.NewBuilder(512)
 	vector := func(items ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
@@ -63,8 +64,9 @@ func arrowSchema(dim int) string {
 		}
 		return b.EndVector(len(items))
 	}
-	const integer, floatingPoint, utf8, fixedSizeList = 2, 3, 5, 16 // of the union Type
-	field := func(name string, nullable bool, kind byte, of flatbuffers.UOffsetT, children ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+	const integer, floatingPoint, utf8, fixedSizeList = 2, 3, 5, 16 // members of the union Type
+	field := func(name string, nullable bool, kind byte, of flatbuffers.UOffsetT,
+		children ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
 		n, c := b.CreateString(name), vector(children...)
 		b.StartObject(7)
 		b.PrependUOffsetTSlot(0, n, 0)
@@ -110,20 +112,20 @@ func arrowSchema(dim int) string {
 type parquetFile struct {
 	what   Head
 	reader rowReader
-	rows   []parquetRow // read and not yet given, from at to have
+	rows   []parquetRow // rows read; those from at to have are not returned yet
 	at     int
 	have   int
 	end    bool
 }
 
-// rowReader gives rows of the schema.
+// rowReader reads rows of the schema.
 type rowReader interface {
 	Read(rows []parquetRow) (int, error)
 	Close() error
 }
 
-// digested tells whether a file has the columns that Save writes beside path, label and vector.
-// Other tools' files may have other things under these names.
+// digested tells whether a file has the columns size and sha256 as Save writes them. Other tools'
+// files may have something else under these names.
 func digested(schema *parquet.Schema) bool {
 	for name, kind := range map[string]parquet.Kind{"size": parquet.Int64, "sha256": parquet.ByteArray} {
 		if leaf, ok := schema.Lookup(name); !ok || leaf.Node.Type().Kind() != kind {
@@ -133,14 +135,14 @@ func digested(schema *parquet.Schema) bool {
 	return true
 }
 
-// plainRow is the schema without them.
+// plainRow is the schema without size and sha256.
 type plainRow struct {
 	Path   string    `parquet:"path"`
 	Label  *string   `parquet:"label,optional"`
 	Vector []float32 `parquet:"vector,list"`
 }
 
-// plainReader reads rows without them.
+// plainReader reads rows of a file without size and sha256.
 type plainReader struct {
 	*parquet.GenericReader[plainRow]
 }
@@ -157,10 +159,10 @@ func (r plainReader) Read(rows []parquetRow) (int, error) {
 	return n, err
 }
 
-// rowsAtOnce is how many rows are read in one go.
+// rowsAtOnce is the number of rows that one call reads.
 const rowsAtOnce = 64
 
-// refused turns a panic of the Parquet library, which some damaged files cause, into an error.
+// refused turns a panic of the Parquet library into an error. Some damaged files cause one.
 func refused(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("it is damaged, or of a kind of Parquet that is not read (%v)", p)

@@ -1,6 +1,6 @@
-// Package vectors writes and reads embeddings as files: rows of a path, a label and a vector,
-// streamed, so that memory does not grow with their number. The name's ending says which format a
-// file has:
+// Package vectors writes and reads embeddings as files: rows of a path, a label and a vector. It
+// streams them, so memory does not grow with their number. The ending of a file's name tells its
+// format:
 //
 //   - .parquet: columns path and label (strings; label null where there is none), size and sha256
 //     (of the image's bytes; null where they are not known) and vector, a list of float32 of fixed
@@ -31,20 +31,21 @@ import (
 
 // Row is an embedded image.
 type Row struct {
-	Path   string // of the image within its set, with slashes; UTF-8
+	// Path is the image's path within its set, with slashes, in UTF-8.
+	Path   string
 	Label  string // the name of its class; empty: none
 	Vector []float32
-	// Size and SHA256 are of the bytes that the image was made of when it was embedded, the latter
-	// as 64 lower-case hexadecimal digits. They tell an image from another of the same name. In
-	// files from before there were these, and from other tools, SHA256 is empty.
+	// Size and SHA256 are of the bytes that the image was made of when it was embedded. SHA256 is
+	// 64 lower-case hexadecimal digits. They tell an image from another one of the same name.
+	// SHA256 is empty in files of earlier versions and of other tools.
 	Size   int64
 	SHA256 string
 }
 
-// Head says what comes.
+// Head describes the rows of a file.
 type Head struct {
-	Rows int // -1 where a reader cannot know before the end
-	Dim  int // numbers in each vector
+	Rows int // -1 where a reader learns it only at the end
+	Dim  int // length of each vector
 }
 
 // format is one kind of file.
@@ -54,14 +55,14 @@ type format struct {
 	open   func(f *os.File, size int64) (decoder, error)
 }
 
-// formats are those that there are.
+// formats are all formats.
 var formats = []format{
 	{".parquet", saveParquet, openParquet},
 	{".npy", saveNPY, openNPY},
 	{".jsonl", saveJSONLines, func(f *os.File, _ int64) (decoder, error) { return newJSONLines(f) }},
 }
 
-// formatOf finds a format by the name of a file.
+// formatOf finds the format by the ending of a file's name.
 func formatOf(path string) (*format, error) {
 	var endings []string
 	for i, f := range formats {
@@ -73,15 +74,16 @@ func formatOf(path string) (*format, error) {
 	return nil, fmt.Errorf("%s: the name of a file of vectors ends in %s", path, strings.Join(endings, ", "))
 }
 
-// Check says whether the name of a file has the ending of a format that Save writes.
+// Check returns an error if Save has no format for the ending of a file's name.
 func Check(path string) error {
 	_, err := formatOf(path)
 	return err
 }
 
-// Save writes rows to path, in the format of its ending. The file appears whole or not at all: it
-// is written aside, synced and renamed, and what stood there stays if anything fails. rows is gone
-// through once or twice, and must give h.Rows rows of h.Dim finite numbers each time.
+// Save writes rows to path, in the format of the path's ending. The file appears whole or not at
+// all: it is written under another name, synced and renamed, and an older file stays if anything
+// fails. Save iterates over rows once or twice. Each time they must be h.Rows rows of h.Dim finite
+// numbers.
 func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	f, err := formatOf(path)
 	if err != nil {
@@ -110,7 +112,7 @@ func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
-// check holds a row to what every format can hold.
+// check returns an error if not every format can hold the row.
 func (r *Row) check(n, dim int) error {
 	if len(r.Vector) != dim {
 		return fmt.Errorf("row %d (%s) has %d numbers where the others have %d", n, r.Path, len(r.Vector), dim)
@@ -130,12 +132,12 @@ func (r *Row) check(n, dim int) error {
 	return nil
 }
 
-// isDigest tells whether size and sum can be those of an image's bytes.
+// isDigest tells whether size and sum have the form of a digest.
 func isDigest(size int64, sum string) bool {
 	return size >= 0 && len(sum) == 2*sha256.Size && strings.Trim(sum, "0123456789abcdef") == ""
 }
 
-// each saves a file whose content one pass over the rows makes.
+// each saves a file whose content follows from one pass over the rows.
 func each(path string, rows iter.Seq2[Row, error], begin func(w io.Writer) (write func(Row) error, end func() error, err error)) error {
 	_, err := atomicfile.Save(path, func(w io.Writer) error {
 		write, end, err := begin(w)
@@ -170,7 +172,8 @@ type Reader struct {
 	used    bool
 }
 
-// Open opens a file that Save wrote, or another tool in the same form. Close it after use.
+// Open opens a file that Save wrote, or that another tool wrote in the same form. Close it after
+// use.
 func Open(path string) (r *Reader, err error) {
 	f, err := formatOf(path)
 	if err != nil {
@@ -196,12 +199,12 @@ func Open(path string) (r *Reader, err error) {
 	return &Reader{path: path, file: file, decoder: d}, nil
 }
 
-// Head tells the number of rows, -1 for JSON lines, and the length of the vectors, 0 if there are
-// no rows.
+// Head is the number of rows, -1 for JSON lines, and the length of the vectors, 0 if there are no
+// rows.
 func (r *Reader) Head() Head { return r.decoder.head() }
 
-// All goes through the rows, once. A row's Vector is valid until the next one; copy what you keep.
-// An error ends it.
+// All iterates over the rows, once. A row's Vector is valid until the next row; copy it to keep it.
+// An error ends the iteration.
 func (r *Reader) All() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if r.used {
@@ -232,7 +235,7 @@ func (r *Reader) All() iter.Seq2[Row, error] {
 // Close closes the file.
 func (r *Reader) Close() error { return errors.Join(r.decoder.close(), r.file.Close()) }
 
-// fits says whether a count and a size can be those of an array in memory or in a file.
+// fits tells whether an array of this size can exist in memory or in a file.
 func fits(rows, dim int64) bool {
 	return rows >= 0 && dim >= 0 && (dim == 0 || rows <= math.MaxInt64/8/dim)
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// some is n rows of odd values.
+// some is n rows with unusual values.
 func some(n, dim int) []Row {
 	rows := make([]Row, n)
 	for i := range rows {
@@ -44,7 +44,7 @@ func all(rows []Row) iter.Seq2[Row, error] {
 	}
 }
 
-// read reads a file back, copying.
+// read reads a whole file and copies its rows.
 func read(path string) (h Head, rows []Row, err error) {
 	r, err := Open(path)
 	if err != nil {
@@ -62,7 +62,8 @@ func read(path string) (h Head, rows []Row, err error) {
 }
 
 func same(a, b Row) bool {
-	return a.Path == b.Path && a.Label == b.Label && a.Size == b.Size && a.SHA256 == b.SHA256 && slices.Equal(a.Vector, b.Vector)
+	return a.Path == b.Path && a.Label == b.Label && a.Size == b.Size && a.SHA256 == b.SHA256 &&
+		slices.Equal(a.Vector, b.Vector)
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -97,13 +98,13 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestRowGroups: more rows than one group of Parquet holds.
+// TestRowGroups: a file has more rows than one row group of Parquet.
 func TestRowGroups(t *testing.T) {
 	const dim = groupBytes / 4 / 4 // four rows a group
 	path, row := filepath.Join(t.TempDir(), "x.parquet"), Row{Vector: make([]float32, dim)}
 	err := Save(path, Head{9, dim}, func(yield func(Row, error) bool) {
 		for i := range 9 {
-			row.Path, row.Vector[i] = fmt.Sprint(i), float32(i) // one vector, used again
+			row.Path, row.Vector[i] = fmt.Sprint(i), float32(i) // the same vector every time
 			if !yield(row, nil) {
 				return
 			}
@@ -177,7 +178,7 @@ func TestSaveRefuses(t *testing.T) {
 	}
 }
 
-// files are the bytes of a saved file, with the manifest if it has one.
+// files are the bytes of a saved file and of its manifest, if it has one.
 func files(t *testing.T, ending string) (content, names []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x"+ending)
@@ -204,14 +205,16 @@ func TestOpenRefuses(t *testing.T) {
 		content, names []byte
 		want           string
 	}{
-		"an array cut short":       {".npy", array[:len(array)-1], names, "cut short"},
-		"a longer array":           {".npy", append(slices.Clone(array), 0), names, "takes"},
-		"an array of doubles":      {".npy", swap(array, "<f4", "<f8"), names, "float32"},
-		"Fortran's order":          {".npy", swap(array, "False", "True "), names, "ascontiguousarray"},
-		"another shape":            {".npy", swap(array, "(5, 3)", "(5,99)"), names, "cut short"},
-		"one dimension":            {".npy", swap(array, "(5, 3)", "(15, )"), names, "two-dimensional"},
-		"a shape beyond all":       {".npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 9999999), }"), names, "believable"},
-		"rows of nothing":          {".npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 0), }"), names, "believable"},
+		"an array cut short":  {".npy", array[:len(array)-1], names, "cut short"},
+		"a longer array":      {".npy", append(slices.Clone(array), 0), names, "takes"},
+		"an array of doubles": {".npy", swap(array, "<f4", "<f8"), names, "float32"},
+		"Fortran's order":     {".npy", swap(array, "False", "True "), names, "ascontiguousarray"},
+		"another shape":       {".npy", swap(array, "(5, 3)", "(5,99)"), names, "cut short"},
+		"one dimension":       {".npy", swap(array, "(5, 3)", "(15, )"), names, "two-dimensional"},
+		"a shape beyond all": {".npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 9999999), }"),
+			names, "believable"},
+		"rows of nothing": {".npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 0), }"),
+			names, "believable"},
 		"a header beyond all":      {".npy", append([]byte(npyMagic), 2, 0, 255, 255, 255, 255), names, "believable"},
 		"a manifest cut short":     {".npy", array, names[:bytes.IndexByte(names, '\n')+1], "1 lines for 5 rows"},
 		"a manifest with more":     {".npy", array, append(slices.Clone(names), "{\"path\":\"z\"}\n"...), "more lines"},
@@ -221,12 +224,13 @@ func TestOpenRefuses(t *testing.T) {
 		"a table without its head": {".parquet", table[9:], nil, ""},
 		"text":                     {".jsonl", []byte("hello\n"), nil, "line 1"},
 		"a line cut short":         {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1]}\n{\"path\":\"b\",\"vec"), nil, "line 2"},
-		"a vector of another":      {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1]}\n{\"path\":\"b\",\"vector\":[1,2]}"), nil, "row 1"},
-		"no vector":                {".jsonl", []byte("{\"path\":\"a\"}\n"), nil, `no "vector"`},
-		"no path":                  {".jsonl", []byte("{\"vector\":[1]}\n"), nil, `no "path"`},
-		"null in a vector":         {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1,null]}\n"), nil, "no float32"},
-		"too large a number":       {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1e39]}\n"), nil, "no float32"},
-		"text for a vector":        {".jsonl", []byte("{\"path\":\"a\",\"vector\":\"[1]\"}\n"), nil, "array"},
+		"a vector of another": {".jsonl",
+			[]byte("{\"path\":\"a\",\"vector\":[1]}\n{\"path\":\"b\",\"vector\":[1,2]}"), nil, "row 1"},
+		"no vector":          {".jsonl", []byte("{\"path\":\"a\"}\n"), nil, `no "vector"`},
+		"no path":            {".jsonl", []byte("{\"vector\":[1]}\n"), nil, `no "path"`},
+		"null in a vector":   {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1,null]}\n"), nil, "no float32"},
+		"too large a number": {".jsonl", []byte("{\"path\":\"a\",\"vector\":[1e39]}\n"), nil, "no float32"},
+		"text for a vector":  {".jsonl", []byte("{\"path\":\"a\",\"vector\":\"[1]\"}\n"), nil, "array"},
 	} {
 		path := filepath.Join(t.TempDir(), "x"+c.ending)
 		if err := os.WriteFile(path, c.content, 0o644); err != nil {
@@ -237,7 +241,8 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := read(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+		if _, _, err := read(path); err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: the error is %v, want one with the path that says %q", name, err, c.want)
 		}
 	}
@@ -246,11 +251,12 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestForeignTable: a table of other columns is refused; damage anywhere is an error or other rows,
-// never a crash.
+// TestForeignTable: a table with other columns is refused. Damage anywhere gives an error or other
+// rows, never a crash.
 func TestForeignTable(t *testing.T) {
 	table, _ := files(t, ".parquet")
-	if _, err := newParquet(bytes.NewReader(bytes.ReplaceAll(table, []byte("vector"), []byte("wector"))), int64(len(table))); err == nil || !strings.Contains(err.Error(), "column") {
+	if _, err := newParquet(bytes.NewReader(bytes.ReplaceAll(table, []byte("vector"), []byte("wector"))),
+		int64(len(table))); err == nil || !strings.Contains(err.Error(), "column") {
 		t.Errorf("a table without vectors gives %v", err)
 	}
 	for i := range table {
@@ -263,7 +269,7 @@ func TestForeignTable(t *testing.T) {
 	}
 }
 
-// readAll goes through a decoder, and holds what it gives to what was promised.
+// readAll reads all rows of a decoder and checks them against its head.
 func readAll(t *testing.T, d decoder, err error) {
 	if err != nil {
 		return

@@ -21,8 +21,8 @@ var storages = map[tensor.Type]string{tensor.Float32: "FloatStorage", tensor.Int
 // weights_only=True. The same tensors give the same bytes.
 //
 // The file is a zip without compression. data.pkl describes the tensors, data/N holds the elements
-// of the Nth, at a multiple of 64 bytes so that it can be mapped into memory, and byteorder and version
-// hold what their names say.
+// of the Nth, at a multiple of 64 bytes so that it can be mapped into memory, and byteorder and
+// version hold what their names say.
 func WriteTorch(w io.Writer, tensors []Named) error {
 	if err := checkTensors(tensors, storages); err != nil {
 		return fmt.Errorf("PyTorch: %w", err)

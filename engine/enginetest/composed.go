@@ -102,8 +102,8 @@ func bottlenecks(g *graph.Graph, batch, splits int, frozen bool) {
 	}
 }
 
-// composedCases has the patterns on which an engine's fusion, reuse of memory and order of assignments
-// could go wrong.
+// composedCases has the patterns on which an engine's fusion, reuse of memory and order of
+// assignments could go wrong.
 func composedCases() []Case {
 	return slices.Concat(networkCases(), fusionCases(), assignmentCases())
 }

@@ -306,8 +306,8 @@ func testNoAllocation(t *testing.T, e engine.Engine) {
 		}
 	}
 	run()
-	// The counter is that of the whole process: when the collector ends the workers of engines of earlier
-	// tests, that is counted too. A run that allocates does so every time.
+	// The counter is that of the whole process: when the collector ends the workers of engines of
+	// earlier tests, that is counted too. A run that allocates does so every time.
 	least := math.Inf(1)
 	for range 5 {
 		least = min(least, testing.AllocsPerRun(3, run))

@@ -59,7 +59,7 @@ type finetuneSeed struct{ transfer.Tuned }
 type finetuneDone struct {
 	Model  string           `json:"model"`
 	Labels string           `json:"labels"` // the share
-	Top1   evaluate.Spread  `json:"finetune_top1"`
+	Top1   evaluate.Summary `json:"finetune_top1"`
 	Runs   []transfer.Tuned `json:"runs"`
 }
 

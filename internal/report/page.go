@@ -2,9 +2,9 @@
 // else.
 //
 // A page is a title, a small table, curves, and images beside their nearest neighbours. It loads
-// nothing, from disk or from the network, and runs no script: images are inside it as data URIs and
-// plots as inline drawings, so that it can be mailed, archived and printed. The same page gives the
-// same bytes.
+// nothing from disk or network and runs no script. Images are data URIs inside the page and plots
+// are inline drawings, so a page can be mailed, archived and printed. The same page gives the same
+// bytes.
 package report
 
 import (
@@ -26,69 +26,69 @@ import (
 	"moco/data"
 )
 
-// Picture is an image with its caption. Good marks a neighbour of its query's class; it is not used
-// for a query. Images above 128 pixels are shown, and kept in the page, as thumbnails of that size.
+// Picture is an image with its caption. Good marks a neighbour with the class of its query; a query
+// does not use it. The page shows and keeps images above 128 pixels as thumbnails of that size.
 type Picture struct {
 	Image   *data.Image
 	Caption string
 	Good    bool
 }
 
-// GalleryRow is an image and the images found nearest to it, nearest first.
+// GalleryRow is an image with its nearest images, nearest first.
 type GalleryRow struct {
 	Query      Picture
 	Neighbours []Picture
 }
 
-// Gallery is rows of neighbours that one way of comparing images has found. Galleries stand side by
-// side where the screen is wide enough, so those with the same queries in the same order can be
-// compared along a line.
+// Gallery is rows of neighbours by one way to compare images. Galleries stand side by side where
+// the screen is wide enough. If they have the same queries in the same order, a line compares them.
 type Gallery struct {
 	Title, Note string
 	Rows        []GalleryRow
 }
 
-// Strip is pictures that belong together, with a line or two about them.
+// Strip is pictures that belong together, with a line or two of text about them.
 type Strip struct {
 	Title, Note string
 	Pictures    []Picture
-	Query       bool // the first picture is what the others were found for
-	Marked      bool // show which of the pictures, but for a query, are Good
+	Query       bool // the first picture is the query of the others
+	Marked      bool // show which pictures, except a query, are Good
 }
 
-// Sheet is strips under one heading. Short ones share a line.
+// Sheet is strips under one heading. Short strips share a line.
 type Sheet struct {
 	Title, Note string
 	Strips      []Strip
 }
 
-// Table is a header and rows of as many cells; the first column names its row, and the last row is
-// the one to look at.
+// Table is a header and rows of as many cells. The first column names the row. The last row is the
+// emphasised one.
 type Table struct {
 	Header []string
 	Rows   [][]string
 }
 
-// Page is a report. Whatever is empty is left out. All text is plain and is escaped.
+// Page is a report. Empty parts are left out. All text is plain and is escaped.
 type Page struct {
 	Title     string
-	Lead      string // one or two sentences: what was done, what came out
+	Lead      string // one or two sentences: what was done and what came out
 	Facts     [][2]string
 	Table     Table
 	Plots     []Plot
 	Galleries []Gallery
 	Sheets    []Sheet
-	Command   string // repeats the run
+	Command   string // the command that repeats the run
 	Notes     []string
 }
 
 //go:embed page.html
 var pageHTML string
 
-// WriteHTML writes the page. It returns an error if a curve's X and Y differ in length or a picture
-// holds no image, before anything is written, or w's.
+// WriteHTML writes the page. Before it writes anything, it returns an error if a curve's X and Y
+// differ in length or a picture has no image. Later errors are w's.
 func (p *Page) WriteHTML(w io.Writer) error {
-	t, err := template.New("page").Funcs(template.FuncMap{"png": dataURI, "svg": (*Plot).svg, "score": Gallery.score, "hue": hue, "photo": photo}).Parse(pageHTML)
+	t, err := template.New("page").Funcs(template.FuncMap{"png": dataURI, "svg": (*Plot).svg,
+		"score": Gallery.score, "hue": hue, "photo": photo}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -102,14 +102,14 @@ func (p *Page) WriteHTML(w io.Writer) error {
 	return nil
 }
 
-// thumbEdge is how many pixels the longer edge of a picture in a page has at most: enough for the
-// size it is shown at, on fine screens too.
+// thumbEdge is the largest length of a picture's longer edge in a page, in pixels: enough for the
+// size at which it is shown, even on fine screens.
 const thumbEdge = 128
 
-// photo tells pictures whose pixels are too many to be shown as such.
+// photo tells whether a picture is too large to be shown pixel by pixel.
 func photo(m *data.Image) bool { return m != nil && max(m.Width, m.Height) > thumbEdge/2 }
 
-// dataURI is an image as the address of itself: a PNG, or a JPEG of its thumbnail.
+// dataURI is an image as a data URI: a PNG, or a JPEG of its thumbnail.
 func dataURI(m *data.Image) (template.URL, error) {
 	if m == nil || m.Width < 1 || m.Height < 1 || len(m.Pix) != 3*m.Width*m.Height {
 		return "", errNoImage
@@ -137,7 +137,7 @@ func dataURI(m *data.Image) (template.URL, error) {
 // hue is the style sheet's class for curve i.
 func hue(i int) string { return fmt.Sprintf("c%d", i%len(palette)) }
 
-// score counts the neighbours of their query's class: "31 of 40".
+// score counts the neighbours with the class of their query: "31 of 40".
 func (g Gallery) score() string {
 	good, all := 0, 0
 	for _, r := range g.Rows {
@@ -151,8 +151,8 @@ func (g Gallery) score() string {
 	return fmt.Sprintf("%d of %d", good, all)
 }
 
-// drawing area of a plot in the page, in its own units; the page scales it to the room there is.
-// Small, so that text stays readable on a phone.
+// The drawing area of a plot in the page, in its own units. The page scales it to the available
+// room. It is small, so that text stays readable on a phone.
 const (
 	svgWidth, svgHeight                          = 440, 270
 	svgLeft, svgRight, svgTop, svgBottom         = 52, 8, 10, 40
@@ -160,8 +160,8 @@ const (
 	lineHeight                           float64 = 4 // half a line of text
 )
 
-// svg draws the plot without its title and legend, which the page sets as text. Colours and fonts
-// come from the page's style sheet.
+// svg draws the plot without its title and legend, which the page sets as text. The page's style
+// sheet gives colours and fonts.
 func (p *Plot) svg() (template.HTML, error) {
 	f, err := p.frame()
 	if err != nil {
@@ -171,7 +171,8 @@ func (p *Plot) svg() (template.HTML, error) {
 	y := func(v float64) float64 { return svgTop + plotHeight*(f.y.high-v)/(f.y.high-f.y.low) }
 	esc := template.HTMLEscapeString
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, svgWidth, svgHeight, esc(p.Title+": "+p.YLabel+" over "+p.XLabel))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, svgWidth, svgHeight,
+		esc(p.Title+": "+p.YLabel+" over "+p.XLabel))
 	for _, t := range f.x.ticks {
 		fmt.Fprintf(&b, `<path class="grid" d="M%.1f %dv%d"/><text class="tick mid" x="%.1f" y="%d">%s</text>`,
 			x(t.at), svgTop, plotHeight, x(t.at), svgHeight-svgBottom+15, esc(t.label))
@@ -182,7 +183,8 @@ func (p *Plot) svg() (template.HTML, error) {
 	}
 	fmt.Fprintf(&b, `<path class="base" d="M%d %dh%d"/>`, svgLeft, svgHeight-svgBottom, plotWidth)
 	fmt.Fprintf(&b, `<text class="tick mid" x="%d" y="%d">%s</text>`, svgLeft+plotWidth/2, svgHeight-6, esc(p.XLabel))
-	fmt.Fprintf(&b, `<text class="tick mid" transform="translate(12 %d) rotate(-90)">%s</text>`, svgTop+plotHeight/2, esc(p.YLabel))
+	fmt.Fprintf(&b, `<text class="tick mid" transform="translate(12 %d) rotate(-90)">%s</text>`,
+		svgTop+plotHeight/2, esc(p.YLabel))
 	for i, pieces := range f.curves {
 		for _, piece := range pieces {
 			var path, dots strings.Builder
@@ -210,15 +212,16 @@ func (p *Plot) svg() (template.HTML, error) {
 	return template.HTML(b.String()), nil
 }
 
-// Save writes report.html into the folder dir, which it makes if need be, and beside it each plot
-// as a PNG of 1200 x 750 pixels named after its title: "Contrastive loss" becomes
-// contrastive-loss.png, and a second one contrastive-loss-2.png.
+// Save writes report.html into the folder dir, which it makes if there is none. Beside it, Save
+// writes each plot as a PNG of 1200 x 750 pixels, named after the plot's title: "Contrastive loss"
+// becomes contrastive-loss.png, and a second one contrastive-loss-2.png.
 func (p *Page) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	save := func(name string, draw func(io.Writer) error) error {
-		var b bytes.Buffer // so that a page that cannot be drawn leaves an older one as it is
+		// The page is drawn to memory first: if it cannot be drawn, an older file stays as it is.
+		var b bytes.Buffer
 		if err := draw(&b); err != nil {
 			return err
 		}
@@ -244,9 +247,11 @@ func (p *Page) Save(dir string) error {
 	return nil
 }
 
-// slug is a title as a file name: lower-case letters, digits and single dashes, at most 60 of them.
+// slug makes a file name of a title: lower-case letters, digits and single dashes, at most 60.
 func slug(title string) string {
-	words := strings.FieldsFunc(strings.ToLower(title), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	words := strings.FieldsFunc(strings.ToLower(title), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
 	name := strings.Join(words, "-")
 	if name = strings.TrimRight(name[:min(len(name), 60)], "-"); name == "" {
 		return "plot"

@@ -20,48 +20,52 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Curve is a named line through the points (X[i], Y[i]), in the order given. A value that is not
-// finite leaves a gap.
+// Curve is a named line through the points (X[i], Y[i]), in this order. A value that is not finite
+// leaves a gap.
 type Curve struct {
 	Name string
-	X, Y []float64 // of one length
-	// Low and High draw a bar from Low[i] to High[i] where they differ: how far repeated runs
-	// spread. Nil draws none; otherwise both have Y's length.
+	X, Y []float64 // of the same length
+	// Low and High draw a bar from Low[i] to High[i] where the two differ: the range of repeated
+	// runs. Nil draws none; otherwise both have Y's length.
 	Low, High []float64
 }
 
-// Level is a horizontal reference line, such as the loss at chance; its label is written on it.
+// Level is a horizontal reference line, such as the loss at chance. Its label is written on it.
 type Level struct {
 	Name string
 	Y    float64
 }
 
-// Plot is curves over one pair of axes, linear unless said otherwise.
+// Plot is curves over one pair of axes. The axes are linear unless a field says otherwise.
 type Plot struct {
 	Title, XLabel, YLabel string
-	LogX                  bool     // the x axis is logarithmic, with ticks at powers of two; points with x of 0 or less are gaps
-	XNames                []string // x is a place in this list: 0, 1, ...; not together with LogX
-	Curves                []Curve
-	Lines                 []Level
+	// LogX makes the x axis logarithmic, with ticks at powers of two. Points with x of 0 or less
+	// are gaps.
+	LogX bool
+	// XNames makes x a place in this list: 0, 1, ... It excludes LogX.
+	XNames []string
+	Curves []Curve
+	Lines  []Level
 }
 
-// palette follows Okabe and Ito (2008), whose colours stay apart for colour-blind eyes; the light
-// ones are darkened, for thin lines on white. The page's style sheet holds the same, and lighter
-// ones for dark mode.
+// palette follows Okabe and Ito (2008): colour-blind eyes can tell these colours apart. The light
+// ones are darkened, because the lines are thin and on white. The page's style sheet has the same
+// colours, and lighter ones for dark mode.
 var palette = [...]color.RGBA{
-	{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xAA, 0x44, 0x88, 255}, {0xB8, 0x7D, 0x00, 255}, {0x3A, 0x94, 0xCB, 255},
+	{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xAA, 0x44, 0x88, 255},
+	{0xB8, 0x7D, 0x00, 255}, {0x3A, 0x94, 0xCB, 255},
 }
 
 const (
-	fewPoints  = 25   // curves up to this many points show each as a dot
-	manyPoints = 1200 // longer curves are thinned, to what a plot's pixels can show anyway
+	fewPoints  = 25   // curves with at most this many points show each as a dot
+	manyPoints = 1200 // longer curves are thinned: a plot's pixels show no more
 )
 
-// point is a place in a plot, in the units of its axes (log2 of x on a logarithmic one), and the
+// point is a place in a plot, in the units of its axes (log2 of x on a logarithmic one), with the
 // ends of its bar.
 type point struct{ x, y, low, high float64 }
 
-// axis is a range that begins and ends where the data does or at a tick, and its ticks.
+// axis is a range with its ticks. The range begins and ends at the data's or at a tick.
 type axis struct {
 	low, high float64
 	ticks     []tick
@@ -72,8 +76,8 @@ type tick struct {
 	label string
 }
 
-// frame is a plot made ready to draw; the PNG and the page's drawing share it, so that they show
-// the same.
+// frame is a plot that is ready to draw. The PNG and the page's drawing share it, so they show the
+// same.
 type frame struct {
 	x, y   axis
 	curves [][][]point // each curve's unbroken pieces
@@ -86,11 +90,13 @@ func (p *Plot) frame() (*frame, error) {
 	var xs, ys []float64
 	for i, c := range p.Curves {
 		if len(c.X) != len(c.Y) {
-			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d x but %d y values; give each point both", p.Title, i, c.Name, len(c.X), len(c.Y))
+			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d x but %d y values; give each point both", p.Title,
+				i, c.Name, len(c.X), len(c.Y))
 		}
 		bars := c.Low != nil || c.High != nil
 		if bars && (len(c.Low) != len(c.Y) || len(c.High) != len(c.Y)) {
-			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d y but %d low and %d high ends of bars; give each point both", p.Title, i, c.Name, len(c.Y), len(c.Low), len(c.High))
+			return nil, fmt.Errorf("plot %q: curve %d (%q) has %d y but %d low and %d high ends of bars; give each point both",
+				p.Title, i, c.Name, len(c.Y), len(c.Low), len(c.High))
 		}
 		var pieces [][]point
 		open := false
@@ -138,11 +144,11 @@ func (p *Plot) frame() (*frame, error) {
 	return f, nil
 }
 
-// drawable leaves room for differences and ratios of values without overflow.
+// drawable limits values, so that their differences and ratios do not overflow.
 func drawable(v float64) bool { return math.Abs(v) < 1e100 }
 
-// thin keeps the lowest and the highest of each run of neighbours, so that no peak is lost, and
-// about limit points in all.
+// thin keeps about limit points: the lowest and the highest of each run of neighbours, so that no
+// peak is lost.
 func thin(piece []point, limit int) []point {
 	if len(piece) <= limit {
 		return piece
@@ -168,14 +174,14 @@ func thin(piece []point, limit int) []point {
 	return append(out, piece[len(piece)-1])
 }
 
-// newAxis covers values with about five ticks at multiples of 1, 2 or 5 times a power of ten; round
-// widens it to the ticks around it.
+// newAxis covers values with about five ticks, at multiples of 1, 2 or 5 times a power of ten.
+// round widens the range to the nearest ticks.
 func newAxis(values []float64, round bool) axis {
 	low, high := 0.0, 1.0
 	if len(values) > 0 {
 		low, high = slices.Min(values), slices.Max(values)
 	}
-	// a flat curve gets some room, more than float64 needs to tell the ticks apart
+	// A flat curve gets some room: more than float64 needs to tell the ticks apart.
 	if room := max(math.Abs(low), math.Abs(high)) * 1e-9; high-low <= room {
 		room = max(room*1e6, 1e-6)
 		low, high = low-room, high+room
@@ -201,7 +207,7 @@ func newAxis(values []float64, round bool) axis {
 	return a
 }
 
-// powersOfTwo covers values that are base-2 logarithms, with at most about eight ticks, and some
+// powersOfTwo covers values that are base-2 logarithms. It has at most about eight ticks, and some
 // room at the ends.
 func powersOfTwo(values []float64) axis {
 	low, high := 0.0, 1.0
@@ -217,7 +223,8 @@ func powersOfTwo(values []float64) axis {
 	return a
 }
 
-// tickLabel writes v with as many decimals as its neighbours one step away need.
+// tickLabel writes v with as many decimals as it takes to tell it from its neighbours one step
+// away.
 func tickLabel(v, step float64) string {
 	if v == 0 {
 		v = 0 // no "-0"
@@ -228,7 +235,8 @@ func tickLabel(v, step float64) string {
 	return strconv.FormatFloat(v, 'f', max(0, -int(math.Floor(math.Log10(step)+1e-9))), 64)
 }
 
-// sizes of the PNG in points; it is six inches wide whatever its pixels, so text grows with them.
+// Sizes of the PNG in points. It is six inches wide for any number of pixels, so text grows with
+// them.
 const (
 	inches    = 6
 	titleSize = 13
@@ -236,8 +244,8 @@ const (
 	tickSize  = 9
 )
 
-// PNG draws the plot, dark on white, widthPx by heightPx pixels (200 to 10,000 each; 1200 x 750 is
-// good). It returns an error if a curve's X, Y, Low and High differ in length, or w's.
+// PNG draws the plot, dark on white, in widthPx by heightPx pixels: 200 to 10,000 each, 1200 x 750
+// is good. It returns an error if a curve's X, Y, Low and High differ in length, or w's error.
 func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) error {
 	if err := p.checkSize(widthPx, heightPx); err != nil {
 		return err
@@ -252,8 +260,8 @@ func (p *Plot) PNG(w io.Writer, widthPx, heightPx int) error {
 	})
 }
 
-// SVG draws what PNG does as a drawing of the same proportions, six inches wide, with text as text.
-// The same plot gives the same bytes.
+// SVG draws the same as PNG as a vector drawing of the same proportions, six inches wide. Text
+// stays text. The same plot gives the same bytes.
 func (p *Plot) SVG(w io.Writer, widthPx, heightPx int) error {
 	if err := p.checkSize(widthPx, heightPx); err != nil {
 		return err
@@ -268,8 +276,9 @@ func (p *Plot) SVG(w io.Writer, widthPx, heightPx int) error {
 		if _, err := c.Canvas.(*vgsvg.Canvas).WriteTo(&b); err != nil {
 			return err
 		}
-		// viewers without the library's font take one of the same widths
-		_, err := w.Write(bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")))
+		// Viewers without the library's font take one of the same widths.
+		_, err := w.Write(bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
+			[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")))
 		return err
 	})
 }
@@ -281,13 +290,14 @@ func (p *Plot) checkSize(widthPx, heightPx int) error {
 	return nil
 }
 
-// paint makes a canvas, draws the plot on it and hands it over to be written.
+// paint makes a canvas, draws the plot on it and passes it to write.
 func (p *Plot) paint(open func() draw.Canvas, write func(draw.Canvas) error) (err error) {
 	f, err := p.frame()
 	if err != nil {
 		return err
 	}
-	defer func() { // the plotting library reports fonts and sizes it cannot use by panicking
+	// The plotting library panics at fonts and sizes that it cannot use.
+	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("plot %q: %v", p.Title, r)
 		}
@@ -304,7 +314,7 @@ func (p *Plot) paint(open func() draw.Canvas, write func(draw.Canvas) error) (er
 func (p *Plot) draw(page draw.Canvas, f *frame) {
 	ink, grey := color.Gray{0x22}, color.Gray{0x60}
 	style := func(size vg.Length, c color.Color) text.Style {
-		s := plot.New().Title.TextStyle // takes the library's handler
+		s := plot.New().Title.TextStyle // this has the library's text handler
 		s.Font.Variant, s.Font.Size, s.Color = "Sans", size, c
 		s.XAlign, s.YAlign = text.XLeft, text.YTop
 		return s
@@ -356,7 +366,8 @@ func (p *Plot) draw(page draw.Canvas, f *frame) {
 			}
 			g.Add(&plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: hue, Width: 1.6}})
 			if dotted(p.Curves[i], piece) {
-				g.Add(&plotter.Scatter{XYs: xys, GlyphStyle: draw.GlyphStyle{Color: hue, Radius: 2.4, Shape: draw.CircleGlyph{}}})
+				g.Add(&plotter.Scatter{XYs: xys, GlyphStyle: draw.GlyphStyle{Color: hue, Radius: 2.4,
+					Shape: draw.CircleGlyph{}}})
 			}
 		}
 	}
@@ -368,7 +379,8 @@ func (p *Plot) draw(page draw.Canvas, f *frame) {
 		if f.above(l) {
 			s.YAlign = text.YTop
 		}
-		g.Add(&plotter.Labels{XYs: xys[1:], Labels: []string{l.Name}, TextStyle: []text.Style{s}, Offset: vg.Point{X: -2, Y: 3 * (1 + 2*vg.Length(s.YAlign))}})
+		g.Add(&plotter.Labels{XYs: xys[1:], Labels: []string{l.Name}, TextStyle: []text.Style{s},
+			Offset: vg.Point{X: -2, Y: 3 * (1 + 2*vg.Length(s.YAlign))}})
 	}
 	g.Draw(page)
 }
@@ -381,15 +393,14 @@ func (dash) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
 	c.StrokeLine2(draw.LineStyle{Color: s.Color, Width: 1}, at.X-s.Radius, at.Y, at.X+s.Radius, at.Y)
 }
 
-// above reports whether a line lies so near the top that its label goes below it.
+// above tells whether a line lies so near the top that its label must go below it.
 func (f *frame) above(l Level) bool { return (f.y.high-l.Y)/(f.y.high-f.y.low) < 0.08 }
 
-// dotted reports whether a curve's points are few enough to be shown, or a piece too short to be
-// seen as a line.
+// dotted tells whether a curve has so few points, or a piece is so short, that it is drawn as dots.
 func dotted(c Curve, piece []point) bool { return len(c.X) <= fewPoints || len(piece) == 1 }
 
-// legend writes the curves' names in a row at the top left, out of the data's way, and takes that
-// row from the canvas. A single curve needs none: its title and axis name it.
+// legend writes the curves' names in a row at the top left, outside the data's area, and cuts that
+// row off the canvas. A single curve needs no legend: title and axis name it.
 func (p *Plot) legend(c *draw.Canvas, s text.Style) {
 	if len(p.Curves) < 2 {
 		return
@@ -409,5 +420,5 @@ func (p *Plot) legend(c *draw.Canvas, s text.Style) {
 	c.Max.Y = at.Y - row/2
 }
 
-// errNoImage is a picture that holds none.
+// errNoImage is the error of a picture without an image.
 var errNoImage = errors.New("the picture holds no image, or its bytes are not 3 x width x height; read it again")

@@ -18,8 +18,8 @@ import (
 	"moco/data"
 )
 
-// examplePage has everything a page can hold, at the size of the demo: curves of 300 steps and two
-// galleries of real drawings. Its figures are made up.
+// examplePage has everything that a page can hold, at the size of the demo: curves of 300 steps and
+// two galleries of real drawings. Its figures are made up.
 func examplePage(t testing.TB) *Page {
 	t.Helper()
 	set, err := data.Open(context.Background(), "builtin:test", data.Options{})
@@ -46,7 +46,8 @@ func examplePage(t testing.TB) *Page {
 		trained.X, trained.Y = append(trained.X, float64(i)), append(trained.Y, 31+52*(1-math.Exp(-float64(i)/3)))
 		pixels.X, pixels.Y = append(pixels.X, float64(i)), append(pixels.Y, 27.4)
 	}
-	before, after := Gallery{Title: "Before training", Note: "by the features of the untrained encoder"}, Gallery{Title: "After training", Note: "by the features of the trained encoder"}
+	before, after := Gallery{Title: "Before training", Note: "by the features of the untrained encoder"},
+		Gallery{Title: "After training", Note: "by the features of the trained encoder"}
 	for q := range 6 {
 		b, a := GalleryRow{Query: picture(q, q)}, GalleryRow{Query: picture(q, q)}
 		for n := range 6 {
@@ -58,15 +59,22 @@ func examplePage(t testing.TB) *Page {
 	return &Page{
 		Title: "What an encoder learned from 5,000 unlabelled drawings",
 		Lead:  "Momentum contrast, on the CPU, in 2 min 41 s. No label was used to train; labels only measure the result.",
-		Table: Table{[]string{"Images compared by", "kNN accuracy", "times chance"}, [][]string{{"raw pixels", "27.4%", "2.7"}, {"untrained encoder", "31.0%", "3.1"}, {"trained encoder", "81.3%", "8.1"}}},
-		Facts: [][2]string{{"images", "5,000 train, 1,000 test, 32 x 32"}, {"encoder", "ResNet-18, width 0.25, CIFAR stem"}, {"queue", "K = 2,048 keys, m = 0.99, t = 0.1"}, {"steps", "300 of 256 images, 480 images/s"}},
+		Table: Table{[]string{"Images compared by", "kNN accuracy", "times chance"},
+			[][]string{{"raw pixels", "27.4%", "2.7"}, {"untrained encoder", "31.0%", "3.1"},
+				{"trained encoder", "81.3%", "8.1"}}},
+		Facts: [][2]string{{"images", "5,000 train, 1,000 test, 32 x 32"},
+			{"encoder", "ResNet-18, width 0.25, CIFAR stem"}, {"queue", "K = 2,048 keys, m = 0.99, t = 0.1"},
+			{"steps", "300 of 256 images, 480 images/s"}},
 		Plots: []Plot{
-			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []Curve{loss, smooth}, Lines: []Level{{"chance: ln(K+1)", math.Log(2049)}}},
-			{Title: "kNN accuracy", XLabel: "epoch", YLabel: "test images right, %", Curves: []Curve{trained, pixels}, Lines: []Level{{"chance", 10}}},
+			{Title: "Contrastive loss", XLabel: "step", YLabel: "InfoNCE", Curves: []Curve{loss, smooth},
+				Lines: []Level{{"chance: ln(K+1)", math.Log(2049)}}},
+			{Title: "kNN accuracy", XLabel: "epoch", YLabel: "test images right, %",
+				Curves: []Curve{trained, pixels}, Lines: []Level{{"chance", 10}}},
 		},
 		Galleries: []Gallery{before, after},
 		Command:   "moco demo --seed 0 --out demo",
-		Notes:     []string{"The loss rises first, while the queue fills with real keys.", "Accuracy is that of a weighted vote of the 200 nearest training images."},
+		Notes: []string{"The loss rises first, while the queue fills with real keys.",
+			"Accuracy is that of a weighted vote of the 200 nearest training images."},
 	}
 }
 
@@ -79,7 +87,8 @@ func write(t testing.TB, p *Page) string {
 	return b.String()
 }
 
-// TestPage writes the example where MOCO_REPORT_DIR says, to be looked at.
+// TestPage writes the example page to the folder in MOCO_REPORT_DIR, if that is set, for people to
+// look at.
 func TestPage(t *testing.T) {
 	p := examplePage(t)
 	html := write(t, p)
@@ -90,7 +99,7 @@ func TestPage(t *testing.T) {
 	if len(html) > 1<<20 {
 		t.Errorf("the page has %d bytes, more than 1 MB", len(html))
 	}
-	// nothing may be loaded: every address is a data URI, and nothing points anywhere else
+	// The page may load nothing: every address is a data URI, and nothing points elsewhere.
 	for _, m := range regexp.MustCompile(`(?i)(?:src|href|action|poster|srcset)\s*=\s*"([^"]{0,30})`).FindAllStringSubmatch(html, -1) {
 		if !strings.HasPrefix(m[1], "data:image/png;base64,") {
 			t.Errorf("the page refers to %q", m[1])
@@ -102,7 +111,8 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page contains %q", bad)
 		}
 	}
-	for want, times := range map[string]int{"<svg ": 2, `class="picture query"`: 12, `class="level"`: 2, "81.3%": 1, "moco demo --seed 0": 1, "chance: ln(K+1)": 1} {
+	for want, times := range map[string]int{"<svg ": 2, `class="picture query"`: 12, `class="level"`: 2, "81.3%": 1,
+		"moco demo --seed 0": 1, "chance: ln(K+1)": 1} {
 		if got := strings.Count(html, want); got != times {
 			t.Errorf("the page holds %q %d times, want %d", want, got, times)
 		}
@@ -118,8 +128,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// checkMarkup holds HTML to XML's rules of nesting, which the page keeps but for elements that have
-// no end.
+// checkMarkup checks HTML by XML's rules of nesting. The page keeps them, except for elements
+// without an end.
 func checkMarkup(t *testing.T, html string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(regexp.MustCompile(`<((?:meta|img)\b[^>]*)>`).ReplaceAllString(html, "<$1/>")))
@@ -134,7 +144,8 @@ func checkMarkup(t *testing.T, html string) {
 }
 
 func TestScore(t *testing.T) {
-	g := Gallery{Rows: []GalleryRow{{Neighbours: []Picture{{Good: true}, {}, {Good: true}}}, {Query: Picture{Good: true}, Neighbours: []Picture{{}}}}}
+	g := Gallery{Rows: []GalleryRow{{Neighbours: []Picture{{Good: true}, {}, {Good: true}}},
+		{Query: Picture{Good: true}, Neighbours: []Picture{{}}}}}
 	if got := g.score(); got != "2 of 4" {
 		t.Errorf("the score is %q, want 2 of 4: the query does not count", got)
 	}
@@ -146,7 +157,8 @@ func TestTextIsEscaped(t *testing.T) {
 	picture := Picture{Image: img, Caption: evil}
 	html := write(t, &Page{
 		Title: evil, Lead: evil, Facts: [][2]string{{evil, evil}}, Table: Table{[]string{evil}, [][]string{{evil, evil}}},
-		Plots:     []Plot{{Title: evil, XLabel: evil, YLabel: evil, Curves: []Curve{{Name: evil}, {Name: evil}}, Lines: []Level{{evil, 1}}}},
+		Plots: []Plot{{Title: evil, XLabel: evil, YLabel: evil, Curves: []Curve{{Name: evil}, {Name: evil}},
+			Lines: []Level{{evil, 1}}}},
 		Galleries: []Gallery{{evil, evil, []GalleryRow{{picture, []Picture{picture}}}}}, Command: evil, Notes: []string{evil},
 		Sheets: []Sheet{{evil, evil, []Strip{{Title: evil, Note: evil, Pictures: []Picture{picture, picture}, Query: true}}}},
 	})
@@ -159,18 +171,21 @@ func TestTextIsEscaped(t *testing.T) {
 	}
 }
 
-// TestSheets: the query is no neighbour, marks are there only where they are asked for, and a large
-// photograph becomes a small JPEG.
+// TestSheets: the query is not a neighbour, marks are there only where they are asked for, and a
+// large photograph becomes a small JPEG.
 func TestSheets(t *testing.T) {
-	small, large := &data.Image{Width: 3, Height: 2, Pix: make([]uint8, 18)}, &data.Image{Width: 900, Height: 600, Pix: make([]uint8, 3*900*600)}
+	small, large := &data.Image{Width: 3, Height: 2, Pix: make([]uint8, 18)}, &data.Image{Width: 900, Height: 600,
+		Pix: make([]uint8, 3*900*600)}
 	html := write(t, &Page{Title: "sheets", Sheets: []Sheet{{Title: "Groups", Note: "all of them", Strips: []Strip{
-		{Title: "marked", Pictures: []Picture{{Image: small, Caption: "asked for"}, {Image: small, Good: true}, {Image: large}}, Query: true, Marked: true},
+		{Title: "marked", Pictures: []Picture{{Image: small, Caption: "asked for"}, {Image: small, Good: true},
+			{Image: large}}, Query: true, Marked: true},
 		{Title: "unmarked", Pictures: []Picture{{Image: small}, {Image: small, Good: true}}},
 	}}}})
 	checkMarkup(t, html)
 	for what, n := range map[string]int{
 		`class="picture query"`: 1, `class="picture good"`: 1, `class="picture bad"`: 1, `class="picture"`: 2,
-		"data:image/png": 4, `class="photo" src="data:image/jpeg`: 1, `<section class="strip">`: 2, "<h2>Groups</h2>": 1, `alt="query: asked for"`: 1,
+		"data:image/png": 4, `class="photo" src="data:image/jpeg`: 1, `<section class="strip">`: 2,
+		"<h2>Groups</h2>": 1, `alt="query: asked for"`: 1,
 	} {
 		if got := strings.Count(html, what); got != n {
 			t.Errorf("the page holds %s %d times, want %d", what, got, n)
@@ -197,10 +212,13 @@ func TestPageErrors(t *testing.T) {
 		page Page
 		want string
 	}{
-		"no image":          {Page{Galleries: []Gallery{{Rows: []GalleryRow{{}}}}}, "holds no image"},
-		"too few bytes":     {Page{Galleries: []Gallery{{Rows: []GalleryRow{{Query: Picture{Image: short}}}}}}, "holds no image"},
+		"no image": {Page{Galleries: []Gallery{{Rows: []GalleryRow{{}}}}}, "holds no image"},
+		"too few bytes": {Page{Galleries: []Gallery{{Rows: []GalleryRow{{Query: Picture{Image: short}}}}}},
+			"holds no image"},
 		"no image on sheet": {Page{Sheets: []Sheet{{Strips: []Strip{{Pictures: []Picture{{}}}}}}}, "holds no image"},
-		"lengths of curve":  {Page{Plots: []Plot{{Title: "loss", Curves: []Curve{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}}}}, `plot "loss": curve 0 ("a") has 2 x but 1 y`},
+		"lengths of curve": {Page{Plots: []Plot{{Title: "loss",
+			Curves: []Curve{{Name: "a", X: []float64{1, 2}, Y: []float64{1}}}}}},
+			`plot "loss": curve 0 ("a") has 2 x but 1 y`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -282,10 +300,12 @@ func TestPNG(t *testing.T) {
 		if got := img.Bounds().Size(); got.X != size[0] || got.Y != size[1] {
 			t.Errorf("the PNG is %v, want %v", got, size)
 		}
-		hits := 0 // the second curve's own colour: that it is there at all
+		// Pixels of the second curve's own colour show that the curve is there at all.
+		hits := 0
 		for y := range size[1] {
 			for x := range size[0] {
-				if r, g, b, _ := img.At(x, y).RGBA(); uint8(r>>8) == palette[1].R && uint8(g>>8) == palette[1].G && uint8(b>>8) == palette[1].B {
+				if r, g, b, _ := img.At(x, y).RGBA(); uint8(r>>8) == palette[1].R && uint8(g>>8) == palette[1].G &&
+					uint8(b>>8) == palette[1].B {
 					hits++
 				}
 			}
@@ -322,12 +342,13 @@ func TestAxis(t *testing.T) {
 			labels = append(labels, k.label)
 		}
 		if got := strings.Join(labels, " "); got != c.labels || math.Abs(a.low-c.low) > 1e-9 || math.Abs(a.high-c.high) > 1e-9 {
-			t.Errorf("%v: axis from %v to %v with ticks %q, want %v to %v with %q", c.values, a.low, a.high, got, c.low, c.high, c.labels)
+			t.Errorf("%v: axis from %v to %v with ticks %q, want %v to %v with %q", c.values, a.low, a.high, got,
+				c.low, c.high, c.labels)
 		}
 	}
 }
 
-// TestLongCurvesStaySmall thins a curve of a million steps, and keeps its one spike.
+// TestLongCurvesStaySmall thins a curve of a million steps. Its one spike must stay.
 func TestLongCurvesStaySmall(t *testing.T) {
 	long := Curve{X: make([]float64, 1_000_000), Y: make([]float64, 1_000_000)}
 	for i := range long.X {
@@ -386,7 +407,8 @@ func TestSave(t *testing.T) {
 // TestAxes: logarithmic and named axes, bars, and the same plot as PNG and SVG.
 func TestAxes(t *testing.T) {
 	log := Plot{Title: "over K", XLabel: "K", YLabel: "percent", LogX: true, Curves: []Curve{
-		{Name: "queue", X: []float64{0, 256, 1024, 4096}, Y: []float64{1, 40, 44, 46}, Low: []float64{0, 38, 44, 46}, High: []float64{2, 41, 44, 50}},
+		{Name: "queue", X: []float64{0, 256, 1024, 4096}, Y: []float64{1, 40, 44, 46},
+			Low: []float64{0, 38, 44, 46}, High: []float64{2, 41, 44, 50}},
 		{Name: "batch", X: []float64{63, 255}, Y: []float64{35, 39}}}}
 	f, err := log.frame()
 	if err != nil {
@@ -400,9 +422,11 @@ func TestAxes(t *testing.T) {
 		t.Errorf("the ticks are at %s", got)
 	}
 	if piece := f.curves[0][0]; len(piece) != 3 || piece[0] != (point{8, 40, 38, 41}) || f.y.high < 50 {
-		t.Errorf("the queue's points are %v below %v; want K 256 at 8, its bar from 38 to 41, and all of the highest bar", piece, f.y.high)
+		t.Errorf("the queue's points are %v below %v; want K 256 at 8, its bar from 38 to 41, and all of the highest bar",
+			piece, f.y.high)
 	}
-	names := Plot{Title: "over m", XNames: []string{"0", "0.999"}, Curves: []Curve{{Name: "queue", X: []float64{0, 1}, Y: []float64{12, 45}}}}
+	names := Plot{Title: "over m", XNames: []string{"0", "0.999"},
+		Curves: []Curve{{Name: "queue", X: []float64{0, 1}, Y: []float64{12, 45}}}}
 	for _, p := range []Plot{log, names} {
 		var pixels, first, second bytes.Buffer
 		if err := errors.Join(p.PNG(&pixels, 1200, 750), p.SVG(&first, 1200, 750), p.SVG(&second, 1200, 750)); err != nil {

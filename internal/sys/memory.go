@@ -1,8 +1,8 @@
 // Package sys tells what the machine has: memory that is free, and memory that was taken.
 //
-// It reads Linux's own files. gopsutil gives the machine's memory only, and a container may have far
-// less; the libraries that read a control group's limit count cached files as used, which a run that
-// reads images fills up without being short of memory.
+// It reads Linux's own files. gopsutil gives the machine's memory only, and a container may have
+// far less; the libraries that read a control group's limit count cached files as used, which a run
+// that reads images fills up without being short of memory.
 package sys
 
 import (
@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// FreeMemory is the number of bytes that a program may still take: what the machine has available, or
-// less where a control group (a container) allows less. It is 0 where that is not known.
+// FreeMemory is the number of bytes that a program may still take: what the machine has available,
+// or less where a control group (a container) allows less. It is 0 where that is not known.
 func FreeMemory() int64 {
 	free := 1024 * field("/proc/meminfo", "MemAvailable:")
 	for _, group := range []struct{ limit, stat, used string }{
@@ -27,8 +27,8 @@ func FreeMemory() int64 {
 	return free
 }
 
-// field is the number behind a name at the start of a line of a file, or at the start of the file if
-// the name is empty. It is 0 if there is none, as where a limit is "max".
+// field is the number behind a name at the start of a line of a file, or at the start of the file
+// if the name is empty. It is 0 if there is none, as where a limit is "max".
 func field(path, name string) int64 {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -49,6 +49,6 @@ func field(path, name string) int64 {
 	return 0
 }
 
-// ResidentPeak is the largest memory that this process has had, in bytes. It is 0 where the system does
-// not tell.
+// ResidentPeak is the largest memory that this process has had, in bytes. It is 0 where the system
+// does not tell.
 func ResidentPeak() int64 { return residentPeak() }

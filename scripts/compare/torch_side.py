@@ -1,16 +1,20 @@
-"""PyTorch's side of the comparison: one job in one process, its result as one line of JSON on standard output.
+"""PyTorch's side of the comparison: one job in one process.
 
-scripts/compare/run calls this; it can be called alone too (--help). It needs torch and torchvision, 1.13 or later, and nothing of moco.
+The result is one line of JSON on standard output.
+
+scripts/compare/run calls this; it can be called alone too (--help). It needs torch and torchvision, 1.13 or
+later, and nothing of moco.
 
 Jobs:
   train    whole training steps with data loading and views
   step     training steps on random input
   forward  features of random input by a frozen encoder
-  export   write the frozen encoder as ONNX, with an input and what PyTorch makes of it
+  export   write the frozen encoder as ONNX, with an input and PyTorch's features of it
 
 A way (--way) is how PyTorch computes: words joined by "+".
   nchw | nhwc             memory format (nhwc is PyTorch's channels_last)
-  autocast | cast         bfloat16 by autocast, or the whole network in bfloat16 (no float32 weights are kept: faster, not fit for training)
+  autocast | cast         bfloat16 by autocast, or the whole network in bfloat16 (it keeps no float32 weights:
+                          faster, but not fit for training)
   eager | frozen          forward only: plain module, or traced and frozen by torch.jit, batch norm folded into convolutions
 """
 
@@ -38,7 +42,7 @@ IMAGE_NAMES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 class Encoder(ResNet):
-    """torchvision's ResNet with every channel count scaled, with a choice of stem, and a linear head of `dim` features."""
+    """torchvision's ResNet with scaled channel counts, a choice of stem, and a linear head of `dim` features."""
 
     def __init__(self, arch, stem, width, dim=128):
         nn.Module.__init__(self)
@@ -46,7 +50,8 @@ class Encoder(ResNet):
         planes = [max(1, round(64 * 2**i * width)) for i in range(4)]
         self._norm_layer, self.dilation, self.groups, self.base_width = nn.BatchNorm2d, 1, 1, 64
         self.inplanes = planes[0]
-        self.conv1 = nn.Conv2d(3, planes[0], 3, 1, 1, bias=False) if stem == "cifar" else nn.Conv2d(3, planes[0], 7, 2, 3, bias=False)
+        size, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+        self.conv1 = nn.Conv2d(3, planes[0], size, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if stem == "cifar" else nn.MaxPool2d(3, 2, 1)
@@ -71,7 +76,7 @@ class Features(nn.Module):
 
 
 class Moco:
-    """Algorithm 1 of the paper, with the momentum update before the keys are encoded, as in the authors' code and in moco."""
+    """Algorithm 1 of the paper. The momentum update is before the keys, as in the authors' code and in moco."""
 
     def __init__(self, a):
         self.a, self.way = a, set(a.way.split("+"))
@@ -158,13 +163,16 @@ class Views(torch.utils.data.Dataset):
 
 
 def batches(a):
-    """Endless batches of normalised float32 views [N,3,S,S]. Normalising a whole batch at once is faster than doing it image by image."""
+    """Endless batches of normalised float32 views [N,3,S,S].
+
+    To normalise a whole batch at once is faster than image by image."""
     images = read_images(a.data, a.batch * (a.warmup + a.steps))
     if len(images) < a.batch:
         sys.exit(f"{a.data} holds {len(images)} images that can be read, fewer than a batch of {a.batch}: use a smaller --batch")
     views = Views(images, a.size)
     sampler = torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(views), a.batch, drop_last=True)
-    loader = torch.utils.data.DataLoader(views, sampler=sampler, batch_size=None, num_workers=a.workers, persistent_workers=a.workers > 0)
+    loader = torch.utils.data.DataLoader(views, sampler=sampler, batch_size=None, num_workers=a.workers,
+                                         persistent_workers=a.workers > 0)
     mean, scale = torch.tensor(MEAN) * 255, 1 / (torch.tensor(STD) * 255)
     while True:
         for batch in loader:
@@ -226,8 +234,10 @@ def forward(a):
     with torch.no_grad():
         expected = f(x[:8])
     f, x = f.to(memory_format=memory_format).to(dtype), x.to(dtype).contiguous(memory_format=memory_format)
-    # Weights that autocast converts on every call would be constants of a frozen trace, so its cache is off while tracing.
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled="autocast" in way, cache_enabled="frozen" not in way):
+    # The cache of autocast is off while tracing. A frozen trace would keep its converted weights as
+    # constants.
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled="autocast" in way,
+                                         cache_enabled="frozen" not in way):
         if "frozen" in way:
             traced = torch.jit.freeze(torch.jit.trace(f, x))
             f = traced if "autocast" in way else torch.jit.optimize_for_inference(traced)
@@ -240,9 +250,12 @@ def forward(a):
 
 
 def export(a):
-    """Writes the encoder as a.export + ".onnx", an input as ".input" and PyTorch's features of it as ".features", both raw float32."""
+    """Writes the encoder to a.export + ".onnx", an input to ".input", and PyTorch's features of it to ".features".
+
+    Input and features are raw float32."""
     f, x = frozen_encoder(a), torch.rand(a.batch, 3, a.size, a.size) * 4 - 2
-    torch.onnx.export(f, x, a.export + ".onnx", input_names=["x"], output_names=["features"], opset_version=13, do_constant_folding=True)
+    torch.onnx.export(f, x, a.export + ".onnx", input_names=["x"], output_names=["features"],
+                      opset_version=13, do_constant_folding=True)
     with torch.no_grad():
         x.numpy().tofile(a.export + ".input")
         f(x).numpy().tofile(a.export + ".features")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes what `moco eval knn` and `moco eval linear` say, again, with NumPy and PyTorch, from the features that `moco embed` writes.
+"""Repeats `moco eval knn` and `moco eval linear` with NumPy and PyTorch, on the features that `moco embed` writes.
 
   moco embed --model run --data train.tar --out train.npy --features backbone
   moco embed --model run --data test.tar  --out test.npy  --features backbone
@@ -7,10 +7,11 @@
   scripts/evaluate/recompute.py train.npy test.npy --k 200 --k 20 --t 0.1 --rate 0.03 --probe probe.safetensors
   moco eval knn    --model run --train train.tar --test test.tar --features backbone --k 200,20
 
-The classifiers are written here from the papers' definitions: the weighted vote of Wu et al. 2018 with k neighbours and temperature t; and softmax
-regression by torch.optim.SGD (momentum 0.9, no weight decay, the rate divided by ten after 60% and 80% of the epochs), on rows of length one times the root of
-their dimension, as moco does it. The order of images is PyTorch's own, so the linear accuracy agrees within what another order changes. A classifier that --save
-wrote is applied to the test features by its metadata alone.
+The classifiers follow the papers' definitions. kNN is the weighted vote of Wu et al. 2018 with k neighbours and
+temperature t. Linear is softmax regression by torch.optim.SGD: momentum 0.9, no weight decay, the rate divided by
+ten after 60% and 80% of the epochs. Its rows have length one times the root of their dimension, as in moco. The
+order of images is PyTorch's own, so the linear accuracies differ as much as another order changes them. --probe
+applies a classifier that --save wrote to the test features, by its metadata alone.
 """
 import argparse
 import json
@@ -63,7 +64,8 @@ def saved(path, test, test_names):
     with open(path, "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
         data = f.read()
-    array = {n: np.frombuffer(data[slice(*e["data_offsets"])], "<f4").reshape(e["shape"]) for n, e in header.items() if n != "__metadata__"}
+    array = {n: np.frombuffer(data[slice(*e["data_offsets"])], "<f4").reshape(e["shape"])
+             for n, e in header.items() if n != "__metadata__"}
     about = header["__metadata__"]
     logits = float(about["scale"]) * test @ array["weight"].T + array["bias"]
     names = json.loads(about["classes"])
@@ -76,7 +78,8 @@ def main():
     p.add_argument("test", help="features of the test images")
     p.add_argument("--k", type=int, action="append", help="neighbours that vote; 200 if not given (may be given several times)")
     p.add_argument("--t", type=float, action="append", help="temperature; 0.1 if not given (may be given several times)")
-    p.add_argument("--rate", type=float, action="append", help="learning rate of a linear classifier (may be given several times)")
+    p.add_argument("--rate", type=float, action="append",
+                   help="learning rate of a linear classifier (may be given several times)")
     p.add_argument("--probe", help="a classifier that moco eval linear --save wrote")
     p.add_argument("--epochs", type=int, default=100)
     p.add_argument("--batch", type=int, default=256)
@@ -93,7 +96,8 @@ def main():
     if a.probe:
         print(f"saved classifier: {saved(a.probe, test, test_names):.2f}%", flush=True)
     for rate in a.rate or []:
-        print(f"linear, rate {rate}: {linear(train, train_labels, test, labels, rate, a.epochs, a.batch, len(names), a.seed):.2f}%", flush=True)
+        top1 = linear(train, train_labels, test, labels, rate, a.epochs, a.batch, len(names), a.seed)
+        print(f"linear, rate {rate}: {top1:.2f}%", flush=True)
 
 
 if __name__ == "__main__":

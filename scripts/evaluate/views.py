@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Does what `moco eval linear --views` does, again, with PyTorch and torchvision: random crops and flips, a frozen encoder, a linear classifier by SGD.
+"""Repeats `moco eval linear --views` with PyTorch and torchvision.
+
+It trains a linear classifier by SGD on random crops and flips, encoded by a frozen encoder.
 
   moco eval linear --model encoder.safetensors --train train --test test --views --epochs 5
   scripts/evaluate/views.py encoder.safetensors train test --epochs 5 --rate 0.1 --rate 1
 
-train and test are folders with a folder a class. Crops are RandomResizedCrop's (0.08 to 1 of the area, as the policy "cifar" has them), features are the pooled ones in
-float32, scaled to length one times the root of their dimension, as moco does it. Views and order are PyTorch's own, so accuracies agree within what other views change.
+train and test are folders with a folder for each class. Crops are RandomResizedCrop's: 0.08 to 1 of the area, as in
+the policy "cifar". Features are the pooled ones in float32, scaled to length one times the root of their dimension,
+as in moco. Views and order are PyTorch's own, so accuracies differ as much as other views change them.
 """
 import argparse
 import json
@@ -29,7 +32,9 @@ def load(path):
         data = f.read()
     about = header.pop("__metadata__")
     kind = {"F32": "<f4", "I64": "<i8"}
-    tensors = {n: torch.from_numpy(np.frombuffer(data[slice(*e["data_offsets"])], kind[e["dtype"]]).reshape(e["shape"]).copy()) for n, e in header.items()}
+    arrays = {n: np.frombuffer(data[slice(*e["data_offsets"])], kind[e["dtype"]]).reshape(e["shape"])
+              for n, e in header.items()}
+    tensors = {n: torch.from_numpy(array.copy()) for n, array in arrays.items()}
     encoder = Encoder(about["arch"], about["stem"], float(about["width"]), int(about["dim"]))
     encoder.load_state_dict(tensors)
     encoder.fc = nn.Identity()
@@ -52,7 +57,8 @@ def main():
     encoder, about = load(a.encoder)
     size = int(about["size"])
     to_tensor = [transforms.ToTensor(), transforms.Normalize(*[[float(v) for v in about[k].split()] for k in ("mean", "std")])]
-    train = datasets.ImageFolder(a.train, transforms.Compose([transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()] + to_tensor))
+    crop_and_flip = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
+    train = datasets.ImageFolder(a.train, transforms.Compose(crop_and_flip + to_tensor))
     test = datasets.ImageFolder(a.test, transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size)] + to_tensor))
     batches = torch.utils.data.DataLoader(train, a.batch, shuffle=True, drop_last=True)
 

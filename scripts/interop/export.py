@@ -3,11 +3,14 @@
 
   scripts/interop/export.py --moco ./moco --model run --images photos/
 
-Exports the encoder as a PyTorch state dict and as safetensors, runs the lines of Python that `moco export` prints for each, and compares what torchvision's
-ResNet then gives with the rows of `moco embed`, head and backbone, on the same PNG files. They are made here from the first images of a folder, at the size of
-the encoder's views, so that both sides see the same pixels. Rows have length one. For a bottleneck ResNet of width 1 it also exports detectron2's pickle, loads it
-with pickle and NumPy as detectron2 does, and compares names and values with what the official converter (facebookresearch/moco,
-detection/convert-pretrain-to-detectron2.py) would write of the state dict; the others must be refused.
+It exports the encoder as a PyTorch state dict and as safetensors, and runs the lines of Python that `moco export`
+prints for each. Then it compares the features of torchvision's ResNet with the rows of `moco embed`, head and
+backbone, on the same PNG files. Rows have length one. The PNG files are made from the first images of a folder, at the
+size of the encoder's views, so that both sides see the same pixels.
+
+For a bottleneck ResNet of width 1 it also exports detectron2's pickle and loads it with pickle and NumPy, as detectron2
+does. Names and values must be those that the official converter (facebookresearch/moco,
+detection/convert-pretrain-to-detectron2.py) would write of the state dict. Other encoders must be refused.
 
 Prints the largest absolute differences and exits with 1 if one is above --tolerance.
 """
@@ -72,9 +75,11 @@ def official(state):
 
 def detectron2(a, work, config, state):
     path = os.path.join(work, "detectron2.pkl")
-    fits = config["arch"] in ("resnet50", "resnet101", "resnet152") and config["stem"] == "imagenet" and float(config["width"]) == 1
+    bottleneck = config["arch"] in ("resnet50", "resnet101", "resnet152")
+    fits = bottleneck and config["stem"] == "imagenet" and float(config["width"]) == 1
     if not fits:
-        refused = subprocess.run([a.moco, "export", "--model", a.model, "--out", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        refused = subprocess.run([a.moco, "export", "--model", a.model, "--out", path],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert refused.returncode == 1 and not os.path.exists(path), refused.stdout
         print("detectron2: refused, as it should be: " + refused.stdout.decode().strip())
         return 0
@@ -94,7 +99,8 @@ def detectron2(a, work, config, state):
             assert isinstance(got, np.ndarray) and got.shape == tuple(t.shape) and got.dtype == t.numpy().dtype, name
             torch.as_tensor(got)
             worst = max(worst, float(np.abs(got - t.numpy()).max()))
-    print("detectron2: %d arrays, the names of the official converter but for the head, largest difference %g" % (len(model), worst))
+    print("detectron2: %d arrays, the names of the official converter but for the head, largest difference %g"
+          % (len(model), worst))
     return worst
 
 
@@ -111,7 +117,8 @@ def main():
     os.makedirs(work, exist_ok=True)
     config = moco(a.moco, "info", a.model)["metadata"]
     print("PyTorch %s, torchvision %s, NumPy %s; %s, stem %s, width %s, head %s (%s), %s px" % (
-        torch.__version__, torchvision.__version__, np.__version__, *(config[k] for k in ("arch", "stem", "width", "head", "dim", "size"))))
+        torch.__version__, torchvision.__version__, np.__version__,
+        *(config[k] for k in ("arch", "stem", "width", "head", "dim", "size"))))
     pngs = os.path.join(work, "png")
     count = make_pngs(pngs, a.images, a.count, int(config["size"]))
     assert count > 0, "no images in " + a.images

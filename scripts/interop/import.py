@@ -3,12 +3,14 @@
 
     scripts/interop/import.py --moco ./moco --data CIFAR/test.tar
 
-Needs torch, torchvision and Pillow. Makes torchvision's own ResNet-18 and ResNet-50 at full width, with weights and batch norm statistics that
-are random but not trivial, and saves them as MoCo v1 and v2, lightly and solo-learn do: their key names, PyTorch's zip and legacy formats. `moco import` reads
-each file, both sides where there are two, `moco embed` encodes real images, and the rows are compared with what torchvision's modules compute from the
-same pixels. A tensor that moco misplaced would show: no two of the networks have the same weights.
+It needs torch, torchvision and Pillow. It makes torchvision's ResNet-18 and ResNet-50 at full width, with random
+weights and batch norm statistics, and saves them as MoCo v1 and v2, lightly and solo-learn do: with their key names, in
+PyTorch's zip and legacy formats. `moco import` reads each file, both sides where there are two, and `moco embed`
+encodes real images. The rows must be what torchvision's modules compute from the same pixels. A misplaced tensor would
+show, because no two of the networks have the same weights.
 
-The images are cut to the size of a view and stored as PNG, so that both sides see the same pixels. Exit code 1 if any feature differs by more than --within."""
+The images are cut to the size of a view and stored as PNG, so that both sides see the same pixels. The exit code is 1
+if any feature differs by more than --within."""
 
 import argparse
 import collections
@@ -51,8 +53,9 @@ def contents(data):
 def views(data, count, size, folder):
     """Writes count images of size x size to a folder and returns them as PyTorch takes them."""
     rows = []
-    for i, raw in enumerate(itertools.islice(contents(data), 0, 97 * count, 97)):  # not all of one class
-        image = torchvision.transforms.functional.center_crop(Image.open(io.BytesIO(raw)).convert("RGB").resize((size + 8, size + 8), Image.BICUBIC), size)
+    for i, raw in enumerate(itertools.islice(contents(data), 0, 97 * count, 97)):  # so that classes differ
+        image = Image.open(io.BytesIO(raw)).convert("RGB").resize((size + 8, size + 8), Image.BICUBIC)
+        image = torchvision.transforms.functional.center_crop(image, size)
         image.save(os.path.join(folder, "%04d.png" % i))
         rows.append(torchvision.transforms.functional.normalize(torchvision.transforms.functional.to_tensor(image), MEAN, STD))
     if len(rows) < count:
@@ -66,7 +69,8 @@ def network(seed, arch, head, x):
     torch.manual_seed(seed)
     net = getattr(torchvision.models, arch)()
     inside = net.fc.in_features
-    net.fc = {"linear": lambda: nn.Linear(inside, 128), "mlp": lambda: nn.Sequential(nn.Linear(inside, inside), nn.ReLU(), nn.Linear(inside, 128)),
+    net.fc = {"linear": lambda: nn.Linear(inside, 128),
+              "mlp": lambda: nn.Sequential(nn.Linear(inside, inside), nn.ReLU(), nn.Linear(inside, 128)),
               "none": nn.Identity}[head]()
     with torch.no_grad():
         for module in net.modules():
@@ -146,23 +150,29 @@ def main():
     options = parser.parse_args()
     worst = 0
     with tempfile.TemporaryDirectory() as folder:
-        pictures, model, rows = os.path.join(folder, "png"), os.path.join(folder, "encoder.safetensors"), os.path.join(folder, "rows.npy")
+        pictures, rows = os.path.join(folder, "png"), os.path.join(folder, "rows.npy")
+        model = os.path.join(folder, "encoder.safetensors")
         os.mkdir(pictures)
         x = views(options.data, options.images, options.size, pictures)
-        print("PyTorch %s, torchvision %s, %d images of %d pixels\n" % (torch.__version__, torchvision.__version__, len(x), options.size))
-        print("| file | side | used | left out | features | largest difference | largest feature |\n|---|---|---|---|---|---|---|")
+        print("PyTorch %s, torchvision %s, %d images of %d pixels\n"
+              % (torch.__version__, torchvision.__version__, len(x), options.size))
+        print("| file | side | used | left out | features | largest difference | largest feature |\n"
+              "|---|---|---|---|---|---|---|")
         for name, content, legacy, sides in checkpoints(x, options.quick, options.only):
             path = os.path.join(folder, name)
             torch.save(content, path, _use_new_zipfile_serialization=not legacy)
             for side, net in sides.items():
-                told = json.loads(run(options.moco, "import", path, "--out", model, "--side", side, "--size", str(options.size), "--force", "--json").splitlines()[-1])
+                told = json.loads(run(options.moco, "import", path, "--out", model, "--side", side,
+                                      "--size", str(options.size), "--force", "--json").splitlines()[-1])
                 for layer, want in theirs(net, x).items():
                     run(options.moco, "embed", "--model", model, "--data", pictures, "--out", rows, "--features", layer)
                     got = numpy.load(rows)
                     os.remove(rows)
                     difference = float(numpy.abs(got - want).max()) if got.shape == want.shape else float("inf")
                     worst = max(worst, difference)
-                    print("| %s | %s | %d | %d | %s | %.1e | %.2f |" % (name, side, len(told["used"]), len(told["left_out"]), layer, difference, numpy.abs(want).max()), flush=True)
+                    print("| %s | %s | %d | %d | %s | %.1e | %.2f |"
+                          % (name, side, len(told["used"]), len(told["left_out"]), layer, difference,
+                             numpy.abs(want).max()), flush=True)
             os.remove(path)
     print("\nThe largest difference is %.1e, and %.0e was allowed." % (worst, options.within))
     sys.exit(worst > options.within)

@@ -1,9 +1,11 @@
-// Command pan makes small videos of real images: a camera that moves over each image, nearer or farther, while the light changes. It shows what
-// positives: frames learns from (docs/results.md), with classes known.
+// Command pan makes small videos of real images. In a video, a camera moves over an image, nearer
+// or farther, while the light changes. It shows what positives: frames learns (docs/results.md) on
+// images of known classes.
 //
 //	go run ./scripts/pan --data cifar10/train.tar --out pan --images 3000 --frames 8
 //
-// writes pan/CLASS/IMAGE/00.png and so on: each folder of frames is a video. The same seed gives the same camera to an image for any number of frames.
+// writes pan/CLASS/IMAGE/00.png and so on: each folder of frames is a video. The same seed gives an
+// image the same camera for any number of frames.
 package main
 
 import (
@@ -57,7 +59,8 @@ func run(ctx context.Context, o options) error {
 		return errors.New("give --data and --out")
 	case !ok:
 		return fmt.Errorf("--part %q: want train or test", o.part)
-	case o.images < 1 || o.frames < 1 || o.size < 1 || !(o.nearest > 0 && o.nearest <= o.farthest && o.farthest <= 1) || !(o.dim >= 0 && o.dim < 1):
+	case o.images < 1 || o.frames < 1 || o.size < 1 || !(o.nearest > 0 && o.nearest <= o.farthest &&
+		o.farthest <= 1) || !(o.dim >= 0 && o.dim < 1):
 		return errors.New("want at least one image, frame and pixel, 0 < nearest <= farthest <= 1 and 0 <= light < 1")
 	}
 	set, err := data.Open(ctx, o.data, data.Options{Part: part})
@@ -87,7 +90,8 @@ func run(ctx context.Context, o options) error {
 			if o.frames > 1 {
 				time = float64(f) / float64(o.frames-1)
 			}
-			if err := save(filepath.Join(dir, fmt.Sprintf("%02d.png", f)), from.towards(to, time).shoot(&img, o.size)); err != nil {
+			if err := save(filepath.Join(dir, fmt.Sprintf("%02d.png", f)),
+				from.towards(to, time).shoot(&img, o.size)); err != nil {
 				return err
 			}
 		}
@@ -95,9 +99,12 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-// camera is where a camera stands: the part of an image that it sees, and how bright each channel is.
+// camera is the place of a camera: the part of an image that it sees, and the brightness of each
+// channel.
 type camera struct {
-	side, x, y float64 // of the square that it sees, as a share of the shorter side; its corner, 0 to 1 of where it can be
+	// side is the edge of the square that it sees, as a share of the shorter side. x and y are its
+	// corner, 0 to 1 of the places where it fits.
+	side, x, y float64
 	light      [3]float64
 }
 
@@ -119,7 +126,7 @@ func (c camera) towards(to camera, time float64) camera {
 	return m
 }
 
-// shoot is what the camera sees, with pixels interpolated between the four nearest.
+// shoot is the camera's picture. Pixels are interpolated between the four nearest.
 func (c camera) shoot(img *data.Image, size int) image.Image {
 	side := c.side * float64(min(img.Width, img.Height))
 	left, top := c.x*(float64(img.Width)-side), c.y*(float64(img.Height)-side)

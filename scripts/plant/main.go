@@ -1,6 +1,7 @@
-// Plant makes a set of images in which near-duplicates or wrong labels were put on purpose, and scores what `moco dedupe` and
-// `moco label-errors` find in it. docs/use.md holds the figures. The truth is in the file names alone, which no command looks at:
-// "0123~crop30.png" is a copy of "0123.png", and "0123~cat.png" was a cat before its label was changed.
+// Plant makes a set of images with planted near-duplicates or wrong labels, and scores what `moco
+// dedupe` and `moco label-errors` find in it. docs/use.md has the figures. Only the file names hold
+// the truth, and no command looks at them: "0123~crop30.png" is a copy of "0123.png", and
+// "0123~cat.png" was a cat before its label was changed.
 //
 //	go run ./scripts/plant duplicates --data train.tar --out planted
 //	moco dedupe --model run --data planted --json > found.jsonl
@@ -83,13 +84,15 @@ func run(args []string) error {
 	return errors.New(usage)
 }
 
-// kind is a way to make a near-duplicate. It returns the file's bytes, a PNG unless it says otherwise.
+// kind is a way to make a near-duplicate. It returns the file's bytes: a PNG unless its ending is
+// another.
 type kind struct {
 	name, ending string
 	make         func(img image.Image, r *rng.Source) ([]byte, error)
 }
 
-// kinds are of two strengths each, but for the exact copy. Sizes are shares of the image's edges, so that sets of other sizes can be used.
+// kinds come in two strengths each, except the exact copy. Sizes are shares of the image's edges,
+// so sets of any size can be used.
 var kinds = []kind{
 	{"exact", "png", func(img image.Image, _ *rng.Source) ([]byte, error) { return encoded(img) }},
 	{"resized75", "png", func(img image.Image, _ *rng.Source) ([]byte, error) { return resized(img, 0.75) }},
@@ -171,7 +174,7 @@ func write(dir, class, name string, content []byte) error {
 }
 
 const (
-	duplicatesTag = 0x64757073 // "dups": streams of their own
+	duplicatesTag = 0x64757073 // "dups": a stream of its own
 	labelsTag     = 0x666c6970 // "flip"
 )
 
@@ -182,7 +185,8 @@ func plantDuplicates(set *data.Set, out string, n, each int, seed uint64) error 
 	}
 	order := make([]int, n)
 	r := rng.New(duplicatesTag, seed)
-	r.Perm(order) // the first len(kinds)*each places of it get a copy
+	// The first len(kinds)*each places of the order get a copy.
+	r.Perm(order)
 	err := take(set, n, func(place, i int, img image.Image) error {
 		class, stem := set.Classes()[set.Label(i)], fmt.Sprintf("%06d", place)
 		original, err := encoded(img)
@@ -201,7 +205,8 @@ func plantDuplicates(set *data.Set, out string, n, each int, seed uint64) error 
 		return write(out, class, stem+"~"+k.name+"."+k.ending, copied)
 	})
 	if err == nil {
-		fmt.Printf("%s: %d images and %d near-duplicates of them, %d of each of %d kinds\n", out, n, len(kinds)*each, each, len(kinds))
+		fmt.Printf("%s: %d images and %d near-duplicates of them, %d of each of %d kinds\n", out, n,
+			len(kinds)*each, each, len(kinds))
 	}
 	return err
 }
@@ -223,19 +228,21 @@ func plantLabels(set *data.Set, out string, n int, share float64, seed uint64) e
 		return write(out, class, name+".png", raw)
 	})
 	if err == nil {
-		fmt.Printf("%s: %d images, %d of them (%.1f%%) with a wrong label\n", out, min(n, set.Len()), changed, 100*float64(changed)/float64(min(n, set.Len())))
+		fmt.Printf("%s: %d images, %d of them (%.1f%%) with a wrong label\n", out, min(n, set.Len()), changed,
+			100*float64(changed)/float64(min(n, set.Len())))
 	}
 	return err
 }
 
-// stem returns the number of an image, and what was planted: a kind, the true class, or nothing.
+// stem returns the number of an image, and what was planted in it: a kind, the true class, or
+// nothing.
 func stem(name string) (number, planted string) {
 	name = path.Base(name)
 	number, planted, _ = strings.Cut(strings.TrimSuffix(name, path.Ext(name)), "~")
 	return number, planted
 }
 
-// events calls f for each line of what a command wrote.
+// events calls f for each line of a command's output.
 func events(file string, f func(line []byte) error) error {
 	in, err := os.Open(file)
 	if err != nil {
@@ -291,7 +298,8 @@ func scoreDuplicates(set *data.Set, found string) error {
 	var all, hits int
 	fmt.Println("planted    found of   recall")
 	for _, k := range kinds {
-		fmt.Printf("%-10s %5d %4d  %5.1f%%\n", k.name, hit[k.name], planted[k.name], 100*float64(hit[k.name])/float64(max(1, planted[k.name])))
+		fmt.Printf("%-10s %5d %4d  %5.1f%%\n", k.name, hit[k.name], planted[k.name],
+			100*float64(hit[k.name])/float64(max(1, planted[k.name])))
 		all, hits = all+planted[k.name], hits+hit[k.name]
 	}
 	fmt.Printf("%-10s %5d %4d  %5.1f%%\n", "all", hits, all, 100*float64(hits)/float64(max(1, all)))
@@ -331,7 +339,8 @@ func scoreLabels(set *data.Set, found string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d images, %d wrong labels: chance is %.2f%%\n  top  wrong  precision  times chance  recall  true class suggested\n", set.Len(), wrong, 100*chance)
+	fmt.Printf("%d images, %d wrong labels: chance is %.2f%%\n"+
+		"  top  wrong  precision  times chance  recall  true class suggested\n", set.Len(), wrong, 100*chance)
 	for _, top := range []int{wrong / 10, wrong / 4, wrong / 2, wrong, 2 * wrong, len(ranked)} {
 		if top > len(ranked) || top == 0 {
 			continue
@@ -346,7 +355,8 @@ func scoreLabels(set *data.Set, found string) error {
 			}
 		}
 		precision := float64(hits) / float64(top)
-		fmt.Printf("%5d  %5d  %8.1f%%  %12.1f  %5.1f%%  %d\n", top, hits, 100*precision, precision/chance, 100*float64(hits)/float64(wrong), right)
+		fmt.Printf("%5d  %5d  %8.1f%%  %12.1f  %5.1f%%  %d\n", top, hits, 100*precision, precision/chance,
+			100*float64(hits)/float64(wrong), right)
 	}
 	return nil
 }

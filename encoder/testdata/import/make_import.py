@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the checkpoints in this folder with PyTorch, and features.json: what PyTorch computes from them in float64.
+"""Makes the checkpoints in this folder with PyTorch, and features.json: their features in float64.
 
     python3 testdata/import/make_import.py     # needs torch 1.13 or later; writes beside itself
 
-The networks are ResNets of width 1/64 and 1/32 with torchvision's names. Images follow from a formula, so that they need not be stored."""
+The networks are ResNets of width 1/64 and 1/32 with torchvision's names. Images follow from a formula,
+so they need not be stored."""
 
 import argparse
 import collections
@@ -83,7 +84,7 @@ class ResNet(nn.Module):
 
 
 def network(seed, **options):
-    """A network whose batch norms have seen something, and which tells the images apart, as one of so few channels may not."""
+    """A network whose batch norms have seen data. It must tell the images apart: so few channels may not."""
     for attempt in range(100):
         net = attempted(1000 * seed + attempt, **options)
         x = images("v1").float()
@@ -128,12 +129,12 @@ def prefixed(prefix, net):
 
 
 def sequential(prefix, net):
-    """The names of an nn.Sequential of the children but the last, as lightly's examples take a torchvision ResNet apart."""
+    """The names of an nn.Sequential of all children but the last, as lightly's examples make it."""
     return prefixed(prefix, nn.Sequential(*list(net.children())[:-1]))
 
 
 def strided(state):
-    """All weights as views of one storage, a few of them transposed or channels last: what slices of a flat buffer look like."""
+    """All weights as views of one storage, as slices of a flat buffer are. A few are transposed or channels last."""
     flat = torch.zeros(sum(v.numel() for v in state.values() if v.is_floating_point()) + 7, dtype=torch.float64)
     out, at = collections.OrderedDict(), 7
     for k, v in state.items():
@@ -155,7 +156,9 @@ def strided(state):
 
 
 def save_tar(path, state):
-    """The format of the first releases, which torch.load still reads: written here from its description, since nothing writes it any more."""
+    """The format of the first releases. torch.load still reads it, but nothing writes it any more.
+
+    This is written from its description."""
     storages, tensors = io.BytesIO(), io.BytesIO()
     pickle.dump(len(state), storages, 2)
     pickle.dump(len(state), tensors, 2)
@@ -193,7 +196,8 @@ def main():
         sides = {"query": query, "key": key}
         cases.append(dict(file=name, policy=policy, size=SIZE, sides={s: features(n, policy) for s, n in sides.items() if n is not None}, **want))
 
-    # MoCo v2 as main_moco.py saves it: DistributedDataParallel's module., both encoders, the queue, the optimizer; here with the script's arguments too.
+    # MoCo v2 as main_moco.py saves it: DistributedDataParallel's module., both encoders, the queue and
+    # the optimizer; here with the script's arguments too.
     q, k = network(1, head="mlp"), network(2, head="mlp")
     optimizer = torch.optim.SGD(q.parameters(), 0.03, momentum=0.9)
     q.train()
@@ -220,7 +224,8 @@ def main():
     state = collections.OrderedDict((n, v.half() if v.is_floating_point() else v) for n, v in state.items())
     case("lightly_half.ckpt", q, k, "v1", {"epoch": 3, "global_step": 99, "state_dict": state}, True, kind="lightly", arch="resnet18", stem="imagenet", head="none")
 
-    # solo-learn: bottlenecks, a stem for small images, a classifier and a projector beside the backbone.
+    # solo-learn: bottlenecks, a stem for small images, and a classifier and a projector beside the
+    # backbone.
     q = network(7, arch="resnet50", width=1 / 32, cifar=True).half().float()
     state = prefixed("backbone.", q)
     state.update({"classifier.weight": torch.randn(10, 32), "classifier.bias": torch.randn(10), "projector.0.weight": torch.randn(4, 32)})

@@ -25,8 +25,8 @@ var ErrPowerCut = errors.New("the power went (a test's file system)")
 type Damage int
 
 // The kinds of damage: the file ends where it was last synced; half of what followed is there; all
-// of its length is there, but as zeros, which is what a file system leaves that logs sizes alone; or
-// all of it has reached the disk after all.
+// of its length is there, but as zeros, which is what a file system leaves that logs sizes alone;
+// or all of it has reached the disk after all.
 const (
 	Lost Damage = iota
 	Cut
@@ -36,8 +36,8 @@ const (
 
 func (d Damage) String() string { return [...]string{"lost", "cut", "garbled", "kept"}[d] }
 
-// FS is an atomicfile.FS that can append and make folders besides. The zero value never loses anything and counts. It is safe for concurrent
-// use; its fields are set before the first call.
+// FS is an atomicfile.FS that can append and make folders besides. The zero value never loses
+// anything and counts. It is safe for concurrent use; its fields are set before the first call.
 type FS struct {
 	// At is the place at which the power goes: the nth call, from 1, of Sync, Rename or SyncDir.
 	// The call itself does nothing. 0: never.

@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// guard is what tests put round every output; a kernel that writes there shows.
+// guard is the value around every output. A kernel that writes outside its output changes it.
 const guard = 12345.5
 
-// values makes n reproducible numbers between -1 and 1, `offset` floats behind an aligned address.
+// values makes n reproducible numbers between -1 and 1, `offset` floats after an aligned address.
 func values(seed, n, offset int) []float32 {
 	all := make([]float32, n+offset+32)
 	h := uint32(seed)*2654435761 + 1
@@ -26,7 +26,7 @@ func values(seed, n, offset int) []float32 {
 	return all[offset : offset+n : offset+n]
 }
 
-// guarded makes n zeros with guards before and behind; check tells whether they still stand.
+// guarded makes n zeros with guards before and after them. check tests the guards.
 func guarded(n, offset int) (inner []float32, check func(t *testing.T)) {
 	all := make([]float32, n+offset+64)
 	for i := range all {
@@ -44,7 +44,7 @@ func guarded(n, offset int) (inner []float32, check func(t *testing.T)) {
 	}
 }
 
-// eachPath runs f for every path by name; one that this machine lacks is skipped by name.
+// eachPath runs f for every path by name. A path that this machine lacks is skipped by name.
 func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	have := map[string]*Path{}
 	for _, p := range Paths() {
@@ -60,7 +60,7 @@ func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	}
 }
 
-// TestAllPaths: every path that this machine runs is one that the tests go through.
+// TestAllPaths: every path that this machine runs is in the list that the tests go through.
 func TestAllPaths(t *testing.T) {
 	for _, p := range Paths() {
 		if !slices.Contains(AllPaths(), p.Name) {
@@ -91,7 +91,8 @@ func TestTile(t *testing.T) {
 			for _, shape := range []struct{ k, taps, tiles int }{{1, 1, 1}, {2, 3, 2}, {4, 9, 3}, {16, 1, 1}, {5, 49, 2}} {
 				for _, acc := range []int64{0, 1} {
 					for _, offset := range []int{0, 1, 5} {
-						t.Run(fmt.Sprintf("%dx%d k%d taps%d tiles%d acc%d at%d", tile.Rows, tile.Block, 4*shape.k, shape.taps, shape.tiles, acc, offset), func(t *testing.T) {
+						t.Run(fmt.Sprintf("%dx%d k%d taps%d tiles%d acc%d at%d", tile.Rows, tile.Block, 4*shape.k,
+							shape.taps, shape.tiles, acc, offset), func(t *testing.T) {
 							inner, pixels := 4*shape.k, 40
 							x := values(1, pixels*inner, offset)
 							b := values(2, shape.taps*inner*tile.Block, offset+1)
@@ -105,7 +106,8 @@ func TestTile(t *testing.T) {
 								in = append(in, int32(4*inner*(i*7%20)))
 								out = append(out, int32(4*tile.Block*(i%(pixels-1))))
 							}
-							last := len(in) - 1 // a tail that names its last row again
+							// A tail names its last row again.
+							last := len(in) - 1
 							in[last], out[last] = in[last-1], out[last-1]
 							for n := range shape.taps {
 								taps = append(taps, int64(4*inner*(n%20)), int64(4*n*inner*tile.Block))
@@ -113,14 +115,16 @@ func TestTile(t *testing.T) {
 							seen := map[int32]bool{}
 							for i := range in {
 								if seen[out[i]] {
-									continue // written once, from what was there before
+									// The row is written once, from what was there before.
+									continue
 								}
 								seen[out[i]] = true
 								for j := range tile.Block {
 									var s float64
 									for n := range shape.taps {
 										for k := range inner {
-											s += float64(x[int(in[i])/4+int(taps[2*n])/4+k]) * float64(b[int(taps[2*n+1])/4+k*tile.Block+j])
+											xv, bv := x[int(in[i])/4+int(taps[2*n])/4+k], b[int(taps[2*n+1])/4+k*tile.Block+j]
+											s += float64(xv) * float64(bv)
 										}
 									}
 									at := int(out[i])/4 + j
@@ -130,7 +134,8 @@ func TestTile(t *testing.T) {
 									}
 								}
 							}
-							tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: int64(shape.tiles), Taps: &taps[0], NTaps: int64(shape.taps),
+							tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0],
+								Tiles: int64(shape.tiles), Taps: &taps[0], NTaps: int64(shape.taps),
 								K: int64(shape.k), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc})
 							same(t, "y", y, want, float64(shape.taps*inner))
 							check(t)
@@ -171,7 +176,8 @@ func TestGrad(t *testing.T) {
 									want[r*stride+j] = float32(s)
 								}
 							}
-							g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: int64(n), DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]),
+							g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: int64(n),
+								DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]),
 								RowStride: int64(4 * stride), Acc: acc, Tiles: int64(tiles)})
 							same(t, "dw", dw, want, float64(n))
 							check(t)
@@ -194,7 +200,7 @@ func TestChannels(t *testing.T) {
 					x, dy, residual := values(1, n, offset), values(2, n, offset+1), values(3, n, 0)
 					a, b, c := values(4, ch, 1), values(5, ch, 2), values(6, ch, 3)
 					what := fmt.Sprintf("%d rows of %d at %d", rows, ch, offset)
-					// pair runs the routine of both paths on outputs of their own
+					// pair runs the routine of both paths, each on its own output.
 					pair := func(name string, size int, run func(p *Path, out []float32)) {
 						t.Helper()
 						got, check := guarded(size, offset)
@@ -212,25 +218,31 @@ func TestChannels(t *testing.T) {
 							scale, shift = nil, nil
 						}
 						pair("Normalise", n, func(p *Path, out []float32) {
-							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Channels: ch,
+								Affine: Affine{c, a, b}, ReLU: sign})
 						})
 						pair("Normalise+residual", n, func(p *Path, out []float32) {
-							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x), Residual: Float32s(residual), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+							p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(x),
+								Residual: Float32s(residual), Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
 						})
 						pair("GradSums", 2*ch, func(p *Path, out []float32) {
-							p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
+							p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch,
+								Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
 						})
 						pair("GradInput", n, func(p *Path, out []float32) {
-							p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
+							p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(x),
+								Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
 						})
 					}
 					pair("Normalise in place", n, func(p *Path, out []float32) {
 						copy(out, x)
-						p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(out), Channels: ch, Affine: Affine{c, a, b}, ReLU: true})
+						p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(out), Channels: ch,
+							Affine: Affine{c, a, b}, ReLU: true})
 					})
 					pair("GradInput in place", n, func(p *Path, out []float32) {
 						copy(out, dy)
-						p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(out), X: Float32s(x), Channels: ch, Affine: Affine{a, b, c}, A: a, B: b, C: c})
+						p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(out), X: Float32s(x),
+							Channels: ch, Affine: Affine{a, b, c}, A: a, B: b, C: c})
 					})
 				}
 			}
@@ -280,7 +292,7 @@ func TestVectors(t *testing.T) {
 	})
 }
 
-// TestExponential holds ExpSum to 2e-6 of math.Exp over its range, and to its edges.
+// TestExponential: ExpSum is within 2e-6 of math.Exp over its range, and right at the edges.
 func TestExponential(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		var x []float32
@@ -315,7 +327,8 @@ func TestTranspose(t *testing.T) {
 				for r := range rows {
 					for c := range cols {
 						if dst[c*(rows+5)+r] != src[r*(cols+3)+c] {
-							t.Fatalf("%dx%d: row %d, column %d is %v, want %v", rows, cols, r, c, dst[c*(rows+5)+r], src[r*(cols+3)+c])
+							t.Fatalf("%dx%d: row %d, column %d is %v, want %v", rows, cols, r, c, dst[c*(rows+5)+r],
+								src[r*(cols+3)+c])
 						}
 					}
 				}
@@ -325,7 +338,7 @@ func TestTranspose(t *testing.T) {
 	})
 }
 
-// TestNaNs: a NaN must not be lost, wherever it lies, or a run that diverged would look well.
+// TestNaNs: no routine may lose a NaN, wherever it lies. A run that diverged would look well.
 func TestNaNs(t *testing.T) {
 	isNaN := func(v float32) bool { return v != v }
 	eachPath(t, func(t *testing.T, p *Path) {
@@ -338,22 +351,26 @@ func TestNaNs(t *testing.T) {
 			}
 			for name, run := range map[string]func() float32{
 				"Normalise with ReLU": func() float32 {
-					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: 16, Affine: Affine{zeros, one, zeros}, ReLU: true})
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: 16,
+						Affine: Affine{zeros, one, zeros}, ReLU: true})
 					return y[at]
 				},
 				"Normalise of a residual": func() float32 {
-					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(zeros), Residual: Float32s(x), Channels: 16, Affine: Affine{zeros, one, zeros}, ReLU: true})
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(zeros), Residual: Float32s(x),
+						Channels: 16, Affine: Affine{zeros, one, zeros}, ReLU: true})
 					return y[at]
 				},
 				"Sums":    func() float32 { clear(y); p.Sums(Float32s(x), 16, y[:16]); return y[at%16] },
 				"Squares": func() float32 { clear(y); p.Squares(Float32s(x), 16, zeros, y[:16]); return y[at%16] },
 				"GradSums": func() float32 {
 					clear(y)
-					p.GradSums(GradSumsArgs{DY: Float32s(x), X: Float32s(zeros), Channels: 16, Affine: Affine{Mean: zeros}, Sum: y, Dot: y[16:]})
+					p.GradSums(GradSumsArgs{DY: Float32s(x), X: Float32s(zeros), Channels: 16,
+						Affine: Affine{Mean: zeros}, Sum: y, Dot: y[16:]})
 					return y[at%16]
 				},
 				"GradInput": func() float32 {
-					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(x), X: Float32s(zeros), Channels: 16, Affine: Affine{Mean: zeros}, A: one, B: one, C: one})
+					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(x), X: Float32s(zeros), Channels: 16,
+						Affine: Affine{Mean: zeros}, A: one, B: one, C: one})
 					return y[at]
 				},
 				"Larger of a NaN":   func() float32 { clear(y); p.Larger(y, x); return y[at] },
@@ -374,11 +391,11 @@ func TestNaNs(t *testing.T) {
 	})
 }
 
-// everything is the results of all routines, as one list, with operands `offset` floats behind an
-// aligned address; n floats go through the routines that have no rows.
+// everything is the results of all routines, as one list. Operands lie `offset` floats after an
+// aligned address. n floats go through the routines that have no rows.
 func everything(p *Path, n, offset int) []float32 {
 	const ch, pixels, whole = 64, 16, 1024
-	// at is the same values, `by` floats further for each offset
+	// at is the same values, `by` floats further for each offset.
 	at := func(seed, n, by int) []float32 {
 		moved := make([]float32, n+17*by)[offset*by:][:n]
 		copy(moved, values(seed, n, 0))
@@ -399,19 +416,24 @@ func everything(p *Path, n, offset int) []float32 {
 	result(ch, func(out []float32) { p.Sums(Float32s(rows), ch, out) })
 	result(ch, func(out []float32) { p.Squares(Float32s(rows), ch, f, out) })
 	result(whole, func(out []float32) {
-		p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(rows), Residual: Float32s(dy), Channels: ch, Affine: Affine{f, f, f}, ReLU: true})
+		p.Normalise(NormaliseArgs{Y: Float32s(out), X: Float32s(rows), Residual: Float32s(dy), Channels: ch,
+			Affine: Affine{f, f, f}, ReLU: true})
 	})
 	result(2*ch, func(out []float32) {
-		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, Sum: out[:ch], Dot: out[ch:]})
+		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f},
+			Sum: out[:ch], Dot: out[ch:]})
 	})
 	result(2*ch, func(out []float32) {
-		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, Sum: out[:ch], Dot: out[ch:]})
+		p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f},
+			Sum: out[:ch], Dot: out[ch:]})
 	})
 	result(whole, func(out []float32) {
-		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{f, f, f}, A: f, B: f, C: f})
+		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch,
+			Affine: Affine{f, f, f}, A: f, B: f, C: f})
 	})
 	result(whole, func(out []float32) {
-		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch, Affine: Affine{Mean: f}, A: f, B: f, C: f})
+		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch,
+			Affine: Affine{Mean: f}, A: f, B: f, C: f})
 	})
 	for _, tile := range p.Tiles {
 		in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
@@ -430,16 +452,19 @@ func everything(p *Path, n, offset int) []float32 {
 			pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
 		}
 		result(ch*g.Block, func(out []float32) {
-			g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]), DW: unsafe.Pointer(&out[0]),
+			g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]),
+				DW:        unsafe.Pointer(&out[0]),
 				RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
 		})
 	}
 	for _, f := range []struct {
 		in, out int
 		run     func(*Transform)
-	}{{6, 6, p.Winograd.Input}, {6, 4, p.Winograd.Output}, {3, 6, p.Winograd.Weights}, {4, 6, p.Winograd.OutputGrad}, {6, 3, p.Winograd.WeightsGrad}} {
+	}{{6, 6, p.Winograd.Input}, {6, 4, p.Winograd.Output}, {3, 6, p.Winograd.Weights},
+		{4, 6, p.Winograd.OutputGrad}, {6, 3, p.Winograd.WeightsGrad}} {
 		result(16*f.out*f.out, func(out []float32) {
-			f.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&out[0]), SrcRow: int64(64 * f.in), SrcCol: 64, DstRow: int64(64 * f.out), DstCol: 64, N: 1})
+			f.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&out[0]), SrcRow: int64(64 * f.in),
+				SrcCol: 64, DstRow: int64(64 * f.out), DstCol: 64, N: 1})
 		})
 	}
 	return got
@@ -459,9 +484,9 @@ func TestAddressDoesNotMatter(t *testing.T) {
 	})
 }
 
-// TestNEONRoundsLikeAVX2: the two add in the same order, so that they give the same bits. No
-// machine runs both, so each is held to the same checksum. Whoever changes the order of both on
-// purpose puts the new one here.
+// TestNEONRoundsLikeAVX2: the two add in the same order, so they give the same bits. No machine
+// runs both, so each is compared with the same checksum. Whoever changes the order of both on
+// purpose puts the new checksum here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0x99cfeee9266edc5
 	tested := false
@@ -471,7 +496,8 @@ func TestNEONRoundsLikeAVX2(t *testing.T) {
 		}
 		tested = true
 		sum := fnv.New64a()
-		for _, v := range everything(p, 1024, 0) { // whole blocks: the rest is Go's, whose math.Exp is another on each machine
+		// Only whole blocks: Go does the rest, and its math.Exp differs between machines.
+		for _, v := range everything(p, 1024, 0) {
 			binary.Write(sum, binary.LittleEndian, v)
 		}
 		if sum.Sum64() != want {
@@ -488,7 +514,8 @@ func TestNoAllocation(t *testing.T) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
 		if n := testing.AllocsPerRun(10, func() {
 			p.Sums(Float32s(x), 64, f)
-			p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Residual: Float32s(x), Channels: 64, Affine: Affine{f, f, f}, ReLU: true})
+			p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Residual: Float32s(x), Channels: 64,
+				Affine: Affine{f, f, f}, ReLU: true})
 			p.GradSums(GradSumsArgs{DY: Float32s(y), X: Float32s(x), Channels: 64, Affine: Affine{f, f, f}, Sum: f, Dot: f})
 			p.WeightedSum(y, 1, x, 2, y, 0, nil)
 			p.ExpSum(y, x, 1, 0)
@@ -506,7 +533,8 @@ func BenchmarkTile(b *testing.B) {
 		for _, tile := range p.Tiles {
 			b.Run(fmt.Sprintf("%s/%dx%d", p.Name, tile.Rows, tile.Block), func(b *testing.B) {
 				const inner, tiles, taps = 64, 16, 9
-				x, y, w := values(1, 200*inner, 0), make([]float32, tile.Rows*tiles*tile.Block), values(2, taps*inner*tile.Block, 0)
+				x, y, w := values(1, 200*inner, 0), make([]float32, tile.Rows*tiles*tile.Block),
+					values(2, taps*inner*tile.Block, 0)
 				var in, out []int32
 				list := make([]int64, 2*taps)
 				for i := range tile.Rows * tiles {
@@ -515,7 +543,8 @@ func BenchmarkTile(b *testing.B) {
 				for n := range taps {
 					list[2*n], list[2*n+1] = int64(4*inner*n), int64(4*n*inner*tile.Block)
 				}
-				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0], NTaps: taps, K: inner / 4, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
+				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0],
+					NTaps: taps, K: inner / 4, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
 				for b.Loop() {
 					tile.Run(a)
 				}
@@ -536,7 +565,8 @@ func BenchmarkGrad(b *testing.B) {
 				for i := range n {
 					pixels = append(pixels, int32(i*64*4), int32(i*g.Block*4))
 				}
-				a := &GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: n, DY: unsafe.Pointer(&dy[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Acc: 1, Tiles: int64(64 / g.Rows)}
+				a := &GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: n, DY: unsafe.Pointer(&dy[0]),
+					DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Acc: 1, Tiles: int64(64 / g.Rows)}
 				for b.Loop() {
 					g.Run(a)
 				}
@@ -555,13 +585,16 @@ func BenchmarkChannels(b *testing.B) {
 				"Sums":    func() { p.Sums(Float32s(x), ch, f) },
 				"Squares": func() { p.Squares(Float32s(x), ch, f, f) },
 				"Normalise": func() {
-					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, ReLU: true})
+					p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f},
+						ReLU: true})
 				},
 				"GradSums": func() {
-					p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, Sum: f, Dot: f})
+					p.GradSums(GradSumsArgs{DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f},
+						Sum: f, Dot: f})
 				},
 				"GradInput": func() {
-					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(dy), X: Float32s(x), Channels: ch, Affine: Affine{f, f, f}, A: f, B: f, C: f})
+					p.GradInput(GradInputArgs{DX: Float32s(y), DY: Float32s(dy), X: Float32s(x), Channels: ch,
+						Affine: Affine{f, f, f}, A: f, B: f, C: f})
 				},
 			} {
 				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, ch), func(b *testing.B) {
@@ -575,8 +608,8 @@ func BenchmarkChannels(b *testing.B) {
 	}
 }
 
-// A convolution made of the transforms must be the convolution; each transform must agree with its
-// matrix, at any distance between places.
+// TestWinograd: a convolution made of the transforms must be the convolution. Each transform must
+// agree with its matrix, at any distance between places.
 func TestWinograd(t *testing.T) {
 	plain := portableWinograd()
 	eachPath(t, func(t *testing.T, p *Path) {
@@ -585,8 +618,10 @@ func TestWinograd(t *testing.T) {
 			in, out   int
 			got, want func(*Transform)
 		}{
-			{"input", 6, 6, p.Winograd.Input, plain.Input}, {"output", 6, 4, p.Winograd.Output, plain.Output}, {"weights", 3, 6, p.Winograd.Weights, plain.Weights},
-			{"outputGrad", 4, 6, p.Winograd.OutputGrad, plain.OutputGrad}, {"weightsGrad", 6, 3, p.Winograd.WeightsGrad, plain.WeightsGrad},
+			{"input", 6, 6, p.Winograd.Input, plain.Input}, {"output", 6, 4, p.Winograd.Output, plain.Output},
+			{"weights", 3, 6, p.Winograd.Weights, plain.Weights},
+			{"outputGrad", 4, 6, p.Winograd.OutputGrad, plain.OutputGrad},
+			{"weightsGrad", 6, 3, p.Winograd.WeightsGrad, plain.WeightsGrad},
 		} {
 			for _, groups := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s groups%d", f.name, groups), func(t *testing.T) {
@@ -598,7 +633,8 @@ func TestWinograd(t *testing.T) {
 						run func(*Transform)
 						dst []float32
 					}{{f.got, got}, {f.want, want}} {
-						side.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&side.dst[0]), SrcRow: int64(4 * (f.in*ch + 5)), SrcCol: int64(4 * ch), SrcStep: 64,
+						side.run(&Transform{Src: unsafe.Pointer(&x[0]), Dst: unsafe.Pointer(&side.dst[0]),
+							SrcRow: int64(4 * (f.in*ch + 5)), SrcCol: int64(4 * ch), SrcStep: 64,
 							DstRow: 64, DstCol: int64(64 * f.out), DstStep: int64(64 * f.out * f.out), N: int64(groups)})
 					}
 					same(t, "transform", got, want, 50)
@@ -612,7 +648,8 @@ func TestWinograd(t *testing.T) {
 // TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to
 // even.
 func TestBFloat16Conversions(t *testing.T) {
-	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
+	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0,
+		float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
 	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours
 		inputs = append(inputs, math.Float32frombits(bits))
 	}
@@ -632,7 +669,8 @@ func TestBFloat16Conversions(t *testing.T) {
 			widen(plain, want[len(inputs)-n:])
 			for i, w := range want[len(inputs)-n:] {
 				if got[i] != w || math.Float32bits(back[i]) != math.Float32bits(plain[i]) {
-					t.Fatalf("value %d of %d: %v narrows to %04x, want %04x, which widens to %v", i, n, inputs[len(inputs)-n+i], got[i], w, back[i])
+					t.Fatalf("value %d of %d: %v narrows to %04x, want %04x, which widens to %v", i, n,
+						inputs[len(inputs)-n+i], got[i], w, back[i])
 				}
 			}
 			if got[n] != 7 || back[n] != 7 {
@@ -691,13 +729,16 @@ func TestChannelsBFloat16(t *testing.T) {
 						p.Normalise(NormaliseArgs{Y: out, X: x, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
 					})
 					rowwise("Normalise+residual", func(p *Path, out Values) {
-						p.Normalise(NormaliseArgs{Y: out, X: x, Residual: residual, Channels: ch, Affine: Affine{c, a, b}, ReLU: sign})
+						p.Normalise(NormaliseArgs{Y: out, X: x, Residual: residual, Channels: ch,
+							Affine: Affine{c, a, b}, ReLU: sign})
 					})
 					sums("GradSums", func(p *Path, out []float32) {
-						p.GradSums(GradSumsArgs{DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, Sum: out[:ch], Dot: out[ch:]})
+						p.GradSums(GradSumsArgs{DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift},
+							Sum: out[:ch], Dot: out[ch:]})
 					})
 					rowwise("GradInput", func(p *Path, out Values) {
-						p.GradInput(GradInputArgs{DX: out, DY: dy, X: x, Channels: ch, Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
+						p.GradInput(GradInputArgs{DX: out, DY: dy, X: x, Channels: ch,
+							Affine: Affine{a, scale, shift}, A: a, B: b, C: c})
 					})
 				}
 			}
@@ -727,7 +768,9 @@ func TestPairs(t *testing.T) {
 						y[i], yh[i] = 1, 0x3f80
 					}
 					in, out := make([]int32, tile.Rows), make([]int32, tile.Rows)
-					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps, K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc, BF16: bf16}
+					a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, NTaps: taps,
+						K: int64(inner / 8), B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0]), Acc: acc,
+						BF16: bf16}
 					size := int32(4)
 					if bf16 != 0 {
 						a.Y, size = unsafe.Pointer(&yh[0]), 2
@@ -755,7 +798,8 @@ func TestPairs(t *testing.T) {
 								got, tolerance = math.Float32frombits(uint32(yh[r*tile.Block+j])<<16), 0.01*math.Abs(want)+1e-4
 							}
 							if math.Abs(float64(got)-want) > tolerance {
-								t.Fatalf("%dx%d, %d channels, acc %d, bf16 %d: row %d, output %d is %v, want %v", tile.Rows, tile.Block, inner, acc, bf16, r, j, got, want)
+								t.Fatalf("%dx%d, %d channels, acc %d, bf16 %d: row %d, output %d is %v, want %v",
+									tile.Rows, tile.Block, inner, acc, bf16, r, j, got, want)
 							}
 						}
 					}
@@ -770,7 +814,8 @@ func TestPairGrads(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		for i, g := range p.PairGrads {
 			if g.Block != p.Grads[i].Block || g.Rows != p.Grads[i].Rows {
-				t.Errorf("gradient tile %d is %dx%d, and %dx%d for float32", i, g.Rows, g.Block, p.Grads[i].Rows, p.Grads[i].Block)
+				t.Errorf("gradient tile %d is %dx%d, and %dx%d for float32", i, g.Rows, g.Block, p.Grads[i].Rows,
+					p.Grads[i].Block)
 			}
 			const pixels, ch = 20, 48
 			x, dy := make([]uint16, pixels*ch), make([]uint16, pixels*g.Block)
@@ -794,18 +839,25 @@ func TestPairGrads(t *testing.T) {
 					var s float64
 					for i := range pixels {
 						if in[i] >= 0 {
-							s += float64(math.Float32frombits(uint32(x[int(in[i])+r])<<16)) * float64(math.Float32frombits(uint32(dy[int(out[i])+j])<<16))
+							xv := math.Float32frombits(uint32(x[int(in[i])+r]) << 16)
+							dyv := math.Float32frombits(uint32(dy[int(out[i])+j]) << 16)
+							s += float64(xv) * float64(dyv)
 						}
 					}
 					want[r*g.Block+j] = float32(s)
 				}
 			}
-			g.Run(&GradArgs{X: unsafe.Pointer(&inputs[0]), Pixels: &list[0], N: pixels / 2, DY: unsafe.Pointer(&gradients[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+			g.Run(&GradArgs{X: unsafe.Pointer(&inputs[0]), Pixels: &list[0], N: pixels / 2,
+				DY: unsafe.Pointer(&gradients[0]), DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block),
+				Tiles: int64(ch / g.Rows)})
 			same(t, fmt.Sprintf("%dx%d", g.Rows, g.Block), dw, want, pixels)
 			check(t)
 		}
 	})
 }
+
+// gathering is the type of Gather and GatherPairs.
+type gathering = func(dst []float32, pitch int, src Values, offsets []int32, width int)
 
 // TestGather compares with the portable path, bit by bit.
 func TestGather(t *testing.T) {
@@ -821,14 +873,16 @@ func TestGather(t *testing.T) {
 				}
 				offsets[rows/2] = -1
 				pitch := width + 5
-				for name, runs := range map[string][2]func(dst []float32, pitch int, src Values, offsets []int32, width int){"Gather": {p.Gather, plain.Gather}, "GatherPairs": {p.GatherPairs, plain.GatherPairs}} {
+				for name, runs := range map[string][2]gathering{
+					"Gather": {p.Gather, plain.Gather}, "GatherPairs": {p.GatherPairs, plain.GatherPairs}} {
 					dst, check := guarded((rows-1)*pitch+width, 3)
 					want := make([]float32, len(dst))
 					runs[0](dst, pitch, BFloat16s(src), offsets, width)
 					runs[1](want, pitch, BFloat16s(src), offsets, width)
 					for i := range want {
 						if math.Float32bits(dst[i]) != math.Float32bits(want[i]) {
-							t.Fatalf("%s of %d rows of %d: value %d is %x, want %x", name, rows, width, i, math.Float32bits(dst[i]), math.Float32bits(want[i]))
+							t.Fatalf("%s of %d rows of %d: value %d is %x, want %x", name, rows, width, i,
+								math.Float32bits(dst[i]), math.Float32bits(want[i]))
 						}
 					}
 					check(t)
@@ -843,7 +897,8 @@ func BenchmarkPairs(b *testing.B) {
 		for _, tile := range p.Pairs {
 			b.Run(fmt.Sprintf("%s/%dx%d", p.Name, tile.Rows, tile.Block), func(b *testing.B) {
 				const inner, tiles, taps = 64, 16, 9
-				x, w, y := make([]uint16, 200*inner), make([]uint16, taps*inner*tile.Block), make([]float32, tile.Rows*tiles*tile.Block)
+				x, w, y := make([]uint16, 200*inner), make([]uint16, taps*inner*tile.Block),
+					make([]float32, tile.Rows*tiles*tile.Block)
 				narrow(x, values(1, len(x), 0))
 				narrow(w, values(2, len(w), 0))
 				var in, out []int32
@@ -854,7 +909,8 @@ func BenchmarkPairs(b *testing.B) {
 				for n := range taps {
 					list[2*n], list[2*n+1] = int64(2*inner*n), int64(2*n*inner*tile.Block)
 				}
-				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0], NTaps: taps, K: inner / 8, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
+				a := &TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: tiles, Taps: &list[0],
+					NTaps: taps, K: inner / 8, B: unsafe.Pointer(&w[0]), Y: unsafe.Pointer(&y[0])}
 				for b.Loop() {
 					tile.Run(a)
 				}
@@ -870,11 +926,14 @@ func BenchmarkWinograd(b *testing.B) {
 			name    string
 			in, out int
 			run     func(*Transform)
-		}{{"Input", 6, 6, p.Winograd.Input}, {"Output", 6, 4, p.Winograd.Output}, {"Weights", 3, 6, p.Winograd.Weights}, {"OutputGrad", 4, 6, p.Winograd.OutputGrad}, {"WeightsGrad", 6, 3, p.Winograd.WeightsGrad}} {
+		}{{"Input", 6, 6, p.Winograd.Input}, {"Output", 6, 4, p.Winograd.Output},
+			{"Weights", 3, 6, p.Winograd.Weights}, {"OutputGrad", 4, 6, p.Winograd.OutputGrad},
+			{"WeightsGrad", 6, 3, p.Winograd.WeightsGrad}} {
 			b.Run(p.Name+"/"+f.name, func(b *testing.B) {
 				const ch = 64
 				src, dst := values(1, f.in*f.in*ch, 0), make([]float32, f.out*f.out*ch)
-				a := &Transform{Src: unsafe.Pointer(&src[0]), Dst: unsafe.Pointer(&dst[0]), SrcRow: int64(4 * f.in * ch), SrcCol: 4 * ch, SrcStep: 64,
+				a := &Transform{Src: unsafe.Pointer(&src[0]), Dst: unsafe.Pointer(&dst[0]),
+					SrcRow: int64(4 * f.in * ch), SrcCol: 4 * ch, SrcStep: 64,
 					DstRow: int64(4 * f.out * ch), DstCol: 4 * ch, DstStep: 64, N: ch / 16}
 				b.SetBytes(int64(4 * (len(src) + len(dst))))
 				for b.Loop() {
@@ -894,7 +953,7 @@ func BenchmarkGather(b *testing.B) {
 			for i := range rows {
 				offsets = append(offsets, int32(i*stride))
 			}
-			for name, run := range map[string]func(dst []float32, pitch int, src Values, offsets []int32, width int){"Gather": p.Gather, "GatherPairs": p.GatherPairs} {
+			for name, run := range map[string]gathering{"Gather": p.Gather, "GatherPairs": p.GatherPairs} {
 				b.Run(fmt.Sprintf("%s/%s/%d", p.Name, name, stride), func(b *testing.B) {
 					b.SetBytes(2 * rows * width)
 					for b.Loop() {
@@ -910,7 +969,8 @@ func BenchmarkBFloat16(b *testing.B) {
 	for _, p := range Paths() {
 		wide, bf16 := values(1, 1<<13, 0), make([]uint16, 1<<13)
 		for name, run := range map[string]func(){
-			"Widen": func() { p.Widen(wide, bf16) }, "Narrow": func() { p.Narrow(bf16, wide) }, "Pair": func() { p.Pair(bf16, wide[:1<<12], wide[1<<12:]) },
+			"Widen": func() { p.Widen(wide, bf16) }, "Narrow": func() { p.Narrow(bf16, wide) },
+			"Pair": func() { p.Pair(bf16, wide[:1<<12], wide[1<<12:]) },
 		} {
 			b.Run(p.Name+"/"+name, func(b *testing.B) {
 				b.SetBytes(6 << 13)

@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-// This file is what the assembly paths share: how Go calls their routines and puts them together.
+// The assembly paths share this file: how Go calls their routines and puts them together.
 
-// routines are the routines that an instruction set has of its own.
+// routines are what an instruction set has in assembly.
 type routines struct {
 	sums, squares, normalise, normaliseAdd            strips
 	gradSums, gradSumsSign, gradInput, gradInputSign  strips
@@ -18,13 +18,13 @@ type routines struct {
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
-	gather, gatherPairs                               func(*uintptr) // nil where the plain ones serve
+	gather, gatherPairs                               func(*uintptr) // nil: the plain ones serve
 	peak                                              func(loops int)
-	peakFLOPs                                         int // of one loop
+	peakFLOPs                                         int // floating-point operations of one loop
 }
 
-// args is the argument block of the assembly: pointers first, then numbers. Behind them is room for
-// small operands, which pointers of the same block may point to.
+// args is the argument block of the assembly: pointers first, then numbers. The pointers may point
+// to the small operands at the end of the same block.
 type args struct {
 	p       pointers
 	n       [3]int
@@ -36,7 +36,7 @@ type pointers = [9]unsafe.Pointer
 
 // call runs a routine. Escape analysis gives up at a call through a function value, and would put
 // every block on the heap, one for each call. Assembly keeps no pointer, so the block may stay on
-// the stack: a copy of its address hides it from the analysis.
+// the stack. A copy of its address hides it from the analysis.
 //
 //go:nosplit
 func (a *args) call(routine func(*uintptr)) {
@@ -56,12 +56,11 @@ func transform(routine func(*uintptr)) func(*Transform) {
 	return func(a *Transform) { routine((*uintptr)(unsafe.Pointer(a))) }
 }
 
-// strips is a routine that walks down a strip of channels. It is given for rows of float32 and of
-// bfloat16, each for strips of 16 and of 64 channels; the second may be nil.
+// strips is a routine that walks down a strip of channels: first for rows of float32, then of
+// bfloat16, each for strips of 16 and of 64 channels. The one for 64 may be nil.
 type strips [2][2]func(*uintptr)
 
-// operand is where an operand of a strip starts, and how many bytes further it starts a channel
-// later.
+// operand is where an operand of a strip starts, and the bytes from one channel to the next.
 type operand struct {
 	p    unsafe.Pointer
 	size int
@@ -95,7 +94,7 @@ func (s *strips) over(rows Values, ch int, operands ...operand) {
 	}
 }
 
-// blocks calls a routine for the first n/32*32 floats of its operands and returns how many it did.
+// blocks calls a routine for the first n/32*32 floats of its operands, and returns that number.
 func (a *args) blocks(routine func(*uintptr), n int) int {
 	if n < 32 {
 		return 0
@@ -134,7 +133,7 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	return p
 }
 
-// channelRoutines are those with a factor for each channel.
+// channelRoutines sets the routines with a factor for each channel.
 func (p *Path) channelRoutines(r *routines) {
 	p.Sums = func(x Values, ch int, sum []float32) { r.sums.over(x, ch, x.operand(), factors(sum)) }
 	p.Squares = func(x Values, ch int, mean, square []float32) {
@@ -173,7 +172,7 @@ func (p *Path) channelRoutines(r *routines) {
 	}
 }
 
-// elementRoutines work value by value.
+// elementRoutines sets the routines that work value by value.
 func (p *Path) elementRoutines(r *routines) {
 	p.ReLU = func(y, x []float32) {
 		a := args{p: pointers{ptr(y), ptr(x)}}
@@ -220,7 +219,7 @@ func (p *Path) elementRoutines(r *routines) {
 	p.Scale = func(y, x []float32, s float32) { p.WeightedSum(y, s, x, 0, nil, 0, nil) }
 }
 
-// conversions change how values lie or how they are stored.
+// conversions sets the routines that change the order or the type of values.
 func (p *Path) conversions(r *routines) {
 	p.Widen = func(dst []float32, src []uint16) {
 		a := args{p: pointers{ptr(dst), ptr16(src)}}
@@ -259,7 +258,7 @@ func (p *Path) conversions(r *routines) {
 	}
 }
 
-// rowRoutines make one number of a row.
+// rowRoutines sets the routines that make one number of a row.
 func (p *Path) rowRoutines(r *routines) {
 	p.RowMax = func(x []float32) float32 {
 		if len(x) < 32 {

@@ -29,15 +29,18 @@ func machinePaths() []*Path {
 
 func avx512() *Path {
 	return path("avx512", routines{
-		sums:          strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
-		squares:       strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
-		normalise:     strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
-		normaliseAdd:  strips{{normaliseAdd16AVX512, normaliseAdd64AVX512}, {normaliseAddHalf16AVX512, normaliseAddHalf64AVX512}},
-		gradSums:      strips{{gradSums16AVX512, gradSums64AVX512}, {gradSumsHalf16AVX512, gradSumsHalf64AVX512}},
-		gradSumsSign:  strips{{gradSumsSign16AVX512, gradSumsSign64AVX512}, {gradSumsSignHalf16AVX512, gradSumsSignHalf64AVX512}},
-		gradInput:     strips{{gradInput16AVX512, gradInput64AVX512}, {gradInputHalf16AVX512, gradInputHalf64AVX512}},
-		gradInputSign: strips{{gradInputSign16AVX512, gradInputSign64AVX512}, {gradInputSignHalf16AVX512, gradInputSignHalf64AVX512}},
-		relu:          reluAVX512, reluGrad: reluGradAVX512, reluGradBF16: reluGradHalfAVX512, widen: widenAVX512,
+		sums:      strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
+		squares:   strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
+		normalise: strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
+		normaliseAdd: strips{{normaliseAdd16AVX512, normaliseAdd64AVX512},
+			{normaliseAddHalf16AVX512, normaliseAddHalf64AVX512}},
+		gradSums: strips{{gradSums16AVX512, gradSums64AVX512}, {gradSumsHalf16AVX512, gradSumsHalf64AVX512}},
+		gradSumsSign: strips{{gradSumsSign16AVX512, gradSumsSign64AVX512},
+			{gradSumsSignHalf16AVX512, gradSumsSignHalf64AVX512}},
+		gradInput: strips{{gradInput16AVX512, gradInput64AVX512}, {gradInputHalf16AVX512, gradInputHalf64AVX512}},
+		gradInputSign: strips{{gradInputSign16AVX512, gradInputSign64AVX512},
+			{gradInputSignHalf16AVX512, gradInputSignHalf64AVX512}},
+		relu: reluAVX512, reluGrad: reluGradAVX512, reluGradBF16: reluGradHalfAVX512, widen: widenAVX512,
 		narrow: narrowAVX512, pair: pairAVX512, larger: largerAVX512, claim: claimAVX512,
 		weightedSum: [3]func(*uintptr){weightedSum1AVX512, weightedSum2AVX512, weightedSum3AVX512},
 		winograd: Winograd{
@@ -65,7 +68,7 @@ func avx512() *Path {
 		})
 }
 
-// avx512bf16 is avx512 with products of pairs of bfloat16.
+// avx512bf16 is avx512 with instructions that multiply pairs of bfloat16.
 func avx512bf16() *Path {
 	p := avx512()
 	p.Name = "avx512bf16"

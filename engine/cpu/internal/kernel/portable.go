@@ -59,8 +59,8 @@ func (v Values) size() int {
 // from is v without its first n values.
 func (v Values) from(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
 
-// floats is v as float32: v itself, or a copy of bfloat16; nil if v is empty. set writes a copy
-// back.
+// floats is v as float32: v itself, or a copy if v is bfloat16, or nil if v is empty. set writes a
+// copy back.
 func (v Values) floats() []float32 {
 	if !v.bf16 {
 		return unsafe.Slice((*float32)(v.p), v.n)
@@ -89,17 +89,17 @@ func narrow(dst []uint16, src []float32) {
 	}
 }
 
-// fma is x*y + z in one rounding, but for ties: the product of two float32 is exact in float64.
+// fma is x*y + z in one rounding, except for ties: float64 holds the product of two float32
+// exactly.
 func fma(x, y, z float32) float32 { return float32(float64(x)*float64(y) + float64(z)) }
 
-// floats is n float32 that lie `offset` bytes behind p.
+// floats is n float32, `offset` bytes after p.
 func floats(p unsafe.Pointer, offset int64, n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Add(p, offset)), n)
 }
 
-// addProduct is sum += x*w for 16 neighbouring outputs. (A fused multiply-add in Go goes through
-// float64 and is six times slower, so this rounds twice where the processor does not fuse by
-// itself.)
+// addProduct is sum += x*w for 16 neighbouring outputs. It rounds twice where the processor does
+// not fuse by itself: a fused multiply-add in Go goes through float64 and is six times slower.
 func addProduct(sum *[16]float32, x float32, w *[16]float32) {
 	for j := range sum {
 		sum[j] += x * w[j]
@@ -118,7 +118,9 @@ func portableTile() Tile {
 			for r := range sum {
 				row := &sum[r]
 				for t := 0; t < len(taps); t += 2 {
-					var part [16]float32 // one sum a tap: shorter chains round less, and nothing is fused here
+					// Each tap has its own sum: shorter chains round less, and nothing is fused
+					// here.
+					var part [16]float32
 					weights := unsafe.Add(a.B, taps[t+1])
 					for k, x := range floats(a.X, int64(in[i+r])+taps[t], int(4*a.K)) {
 						addProduct(&part, x, (*[16]float32)(unsafe.Add(weights, 64*k)))
@@ -242,7 +244,7 @@ func normalise(y, x, residual []float32, ch int, f Affine, relu bool) {
 	})
 }
 
-// gate is g as GradSumsArgs defines it, given x less the mean.
+// gate is g as GradSumsArgs defines it. x comes with the mean subtracted.
 func (f *Affine) gate(dy, x float32, c int) float32 {
 	if f.Scale != nil && !(fma(x, f.Scale[c], f.Shift[c]) > 0) {
 		return 0
@@ -340,7 +342,7 @@ func expSumInto(dst, x []float32, scale, shift float32) float32 {
 	return sum
 }
 
-// exponential is exp(v) to float32's precision, 0 where that would be a denormal.
+// exponential is exp(v) to float32's precision, and 0 where that would be a denormal.
 func exponential(v float32) float32 {
 	if v < -87 {
 		return 0
@@ -364,13 +366,14 @@ func peak(loops int) float64 {
 			sum[j] += x * x
 		}
 	}
-	if sum[0] < 0 { // never: but the compiler does not know
+	// This is never true, but the compiler does not know that.
+	if sum[0] < 0 {
 		return 0
 	}
 	return float64(8 * loops)
 }
 
-// The matrices of Winograd; a transform is T X T'.
+// Winograd's matrices. A transform is T X T'.
 var (
 	inputMatrix = matrix{
 		{4, 0, -5, 0, 1, 0},

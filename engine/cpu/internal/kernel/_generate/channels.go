@@ -8,24 +8,25 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The routines of batch norm walk down a strip of channels, `vectors` registers wide, over all rows, with the strip's factors in
-// registers. They run at the speed of the cache that holds the rows; a narrow strip (16 floats, one cache line) is unrolled over
-// four rows to have enough additions under way.
+// The routines of batch norm walk down a strip of channels, `vectors` registers wide, over all
+// rows, with the strip's factors in registers. They run at the speed of the cache that holds the
+// rows. A narrow strip (16 floats, one cache line) is unrolled over four rows, to have enough
+// additions under way.
 
 // strip is a walk over rows in progress.
 type strip struct {
 	isa
 	vectors, rows int  // registers wide, rows unrolled
-	half          bool // rows are bfloat16
+	bf16          bool // rows are bfloat16
 	next          int  // first free register
 }
 
-func (s isa) strip(vectors int, half bool) *strip {
-	return &strip{isa: s, vectors: vectors, rows: max(1, 4/vectors), half: half}
+func (s isa) strip(vectors int, bf16 bool) *strip {
+	return &strip{isa: s, vectors: vectors, rows: max(1, 4/vectors), bf16: bf16}
 }
 
 func (p *strip) name(what string) string {
-	if p.half {
+	if p.bf16 {
 		what += "Half"
 	}
 	return fmt.Sprintf("%s%d%s", what, p.vectors*p.lanes, p.isa.name)
@@ -33,16 +34,16 @@ func (p *strip) name(what string) string {
 
 // get loads vector v of a row.
 func (p *strip) get(row reg.GPPhysical, v int, to reg.VecPhysical) {
-	if p.half {
+	if p.bf16 {
 		p.widen(Mem{Base: row, Disp: v * p.bytes() / 2}, to)
 		return
 	}
 	VMOVUPS(Mem{Base: row, Disp: v * p.bytes()}, to)
 }
 
-// put stores vector v of a row; both registers may be overwritten.
+// put stores vector v of a row. It may overwrite both registers.
 func (p *strip) put(from, tmp reg.VecPhysical, row reg.GPPhysical, v int) {
-	if p.half {
+	if p.bf16 {
 		p.narrow(from, tmp, Mem{Base: row, Disp: v * p.bytes() / 2})
 		return
 	}
@@ -75,8 +76,8 @@ func (p *strip) zeros(n int) []reg.VecPhysical {
 	return r
 }
 
-// walk runs body over all rows, first `rows` at a time, then one by one. pointers advance by stride after each row. body is told which of the
-// unrolled rows it makes.
+// walk runs body over all rows, first `rows` at a time, then one by one. pointers advance by stride
+// after each row. body gets the number of the unrolled row that it makes.
 func (p *strip) walk(count, stride reg.GPPhysical, pointers []reg.GPPhysical, body func(unrolled int)) {
 	step := func(unrolled int) {
 		body(unrolled)
@@ -104,7 +105,7 @@ func (p *strip) walk(count, stride reg.GPPhysical, pointers []reg.GPPhysical, bo
 	Label("done")
 }
 
-// addInto adds the unrolled rows' sums, in order, to what `to` holds.
+// addInto adds the sums of the unrolled rows, in order, to the memory at `to`.
 func (p *strip) addInto(to reg.GPPhysical, sums []reg.VecPhysical) {
 	for v := range p.vectors {
 		total := sums[v]
@@ -117,8 +118,8 @@ func (p *strip) addInto(to reg.GPPhysical, sums []reg.VecPhysical) {
 	}
 }
 
-func (s isa) sums(vectors int, half bool) {
-	p := s.strip(vectors, half)
+func (s isa) sums(vectors int, bf16 bool) {
+	p := s.strip(vectors, bf16)
 	x, rows, stride, sum := general[0], general[1], general[2], general[3]
 	routine(p.name("sums"), p.name("sums")+" adds up a strip: x, sum; rows, stride.", []reg.GPPhysical{x, sum}, rows, stride)
 	total, xv := p.zeros(p.vectors*p.rows), p.take(2)
@@ -133,10 +134,11 @@ func (s isa) sums(vectors int, half bool) {
 	finish()
 }
 
-func (s isa) squares(vectors int, half bool) {
-	p := s.strip(vectors, half)
+func (s isa) squares(vectors int, bf16 bool) {
+	p := s.strip(vectors, bf16)
 	x, rows, stride, mean, square := general[0], general[1], general[2], general[3], general[4]
-	routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.", []reg.GPPhysical{x, mean, square}, rows, stride)
+	routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.",
+		[]reg.GPPhysical{x, mean, square}, rows, stride)
 	m, total, d := p.load(mean), p.zeros(p.vectors*p.rows), p.take(2)
 	p.walk(rows, stride, []reg.GPPhysical{x}, func(u int) {
 		for v := range vectors {
@@ -150,14 +152,17 @@ func (s isa) squares(vectors int, half bool) {
 	finish()
 }
 
-func (s isa) normalise(vectors int, residual, half bool) {
-	p := s.strip(vectors, half)
+func (s isa) normalise(vectors int, residual, bf16 bool) {
+	p := s.strip(vectors, bf16)
 	what := "normalise"
 	if residual {
 		what = "normaliseAdd"
 	}
-	y, x, rows, stride, mean, scale, shift, floor, add := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
-	routine(p.name(what), p.name(what)+" normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.", []reg.GPPhysical{y, x, mean, scale, shift, floor, add}, rows, stride)
+	y, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4]
+	scale, shift, floor, add := general[5], general[6], general[7], general[8]
+	routine(p.name(what),
+		p.name(what)+" normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.",
+		[]reg.GPPhysical{y, x, mean, scale, shift, floor, add}, rows, stride)
 	pointers := []reg.GPPhysical{x, y}
 	if residual {
 		pointers = append(pointers, add)
@@ -175,14 +180,16 @@ func (s isa) normalise(vectors int, residual, half bool) {
 				p.get(add, v, other)
 				VADDPS(other, t, t)
 			}
-			VMAXPS(t, low, t) // in this order a NaN stays one
+			// In this order of operands a NaN stays one.
+			VMAXPS(t, low, t)
 			p.put(t, other, y, v)
 		}
 	})
 	finish()
 }
 
-// gate is g = dy, or dy where (x-mean)*scale+shift is positive. The sign is that of the very multiply-add that the forward pass did.
+// gate is g = dy, or g = dy where (x-mean)*scale+shift is positive and 0 elsewhere. The sign is
+// that of the same multiply-add that the forward pass did.
 type gate struct {
 	sign         bool
 	scale, shift []reg.VecPhysical
@@ -199,7 +206,7 @@ func (p *strip) gate(sign bool, scale, shift reg.GPPhysical) gate {
 	return g
 }
 
-// open leaves g in `to`, given x-mean in a register.
+// open leaves g in `to`. x is a register with x-mean.
 func (p *strip) open(g gate, v int, dy reg.GPPhysical, x, to reg.VecPhysical) {
 	p.get(dy, v, to)
 	if !g.sign {
@@ -223,14 +230,17 @@ func signed(what string, sign bool) string {
 	return what
 }
 
-func (s isa) gradSums(vectors int, sign, half bool) {
-	p := s.strip(vectors, half)
+func (s isa) gradSums(vectors int, sign, bf16 bool) {
+	p := s.strip(vectors, bf16)
 	if s.lanes == 8 {
 		p.rows = 1
 	}
 	what := signed("gradSums", sign)
-	dy, x, rows, stride, mean, sum, dot, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
-	routine(p.name(what), p.name(what)+" adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.", []reg.GPPhysical{dy, x, mean, sum, dot, scale, shift}, rows, stride)
+	dy, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4]
+	sum, dot, scale, shift := general[5], general[6], general[7], general[8]
+	routine(p.name(what),
+		p.name(what)+" adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.",
+		[]reg.GPPhysical{dy, x, mean, sum, dot, scale, shift}, rows, stride)
 	m := p.load(mean)
 	totals, dots := p.zeros(p.vectors*p.rows), p.zeros(p.vectors*p.rows)
 	g := p.gate(sign, scale, shift)
@@ -249,14 +259,17 @@ func (s isa) gradSums(vectors int, sign, half bool) {
 	finish()
 }
 
-func (s isa) gradInput(vectors int, sign, half bool) {
-	p := s.strip(vectors, half)
+func (s isa) gradInput(vectors int, sign, bf16 bool) {
+	p := s.strip(vectors, bf16)
 	if s.lanes == 8 {
 		p.rows = 1
 	}
 	what := signed("gradInput", sign)
-	dx, dy, x, rows, stride, mean, fa, fb, fc, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10]
-	routine(p.name(what), p.name(what)+" is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.", []reg.GPPhysical{dx, dy, x, mean, fa, fb, fc, scale, shift}, rows, stride)
+	dx, dy, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4], general[5]
+	fa, fb, fc, scale, shift := general[6], general[7], general[8], general[9], general[10]
+	routine(p.name(what),
+		p.name(what)+" is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.",
+		[]reg.GPPhysical{dx, dy, x, mean, fa, fb, fc, scale, shift}, rows, stride)
 	m, a, b, c := p.load(mean), p.load(fa), p.load(fb), p.load(fc)
 	g := p.gate(sign, scale, shift)
 	gv, xv := p.take(1)[0], p.take(1)[0]

@@ -6,14 +6,15 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// gathering is a way to lay rows of bfloat16 side by side: how many rows make one of the result, and how 16 of its values are made.
+// gathering is a way to lay rows of bfloat16 side by side: the number of rows that make one row of
+// the result, and the step that makes 16 of its values.
 type gathering struct {
 	name string
 	rows int
 	step func(s isa, from []reg.GPPhysical, disp int, to Mem)
 }
 
-// gatherings widen, or put the values of two rows side by side.
+// gatherings widens one row, or interleaves the values of two rows.
 var gatherings = []gathering{
 	{"gather", 1, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
 		s.widen(Mem{Base: from[0], Disp: disp / 2}, s.vec[0])
@@ -27,12 +28,15 @@ var gatherings = []gathering{
 	}},
 }
 
-// gather walks down a list of offsets. A negative one stands for a row of zeros: it is read, without a branch, from a place that has some, in steps of nothing.
+// gather walks down a list of offsets. A negative offset stands for a row of zeros. Its pointer is
+// set, without a branch, to a place with zeros, and its step to 0.
 func (s isa) gather(g gathering) {
-	dst, src, list, count, pitch, width, to, left, zeros, none := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9]
+	dst, src, list, count, pitch := general[0], general[1], general[2], general[3], general[4]
+	width, to, left, zeros, none := general[5], general[6], general[7], general[8], general[9]
 	from, step := general[10:10+g.rows], general[12:12+g.rows]
 	name := g.name + s.name
-	routine(name, name+" lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.", []reg.GPPhysical{dst, src, list}, count, pitch, width)
+	routine(name, name+" lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.",
+		[]reg.GPPhysical{dst, src, list}, count, pitch, width)
 	LEAQ(nothing, zeros)
 	XORQ(none, none)
 	next := each("row", count)

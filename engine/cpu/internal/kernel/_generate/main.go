@@ -1,8 +1,10 @@
-// Command generate writes the assembly of package kernel: every routine is described once and generated for each
-// instruction set that it pays for. Run it through `go generate` in the package's folder.
+// Command generate writes the assembly of package kernel. It describes every routine once, and
+// writes it for each instruction set that gains by it. Run it through `go generate` in the
+// package's folder.
 //
-// Conventions. Routines take one pointer to a block of arguments (TileArgs, GradArgs and args of package kernel), which
-// keeps the Go side simple. Registers are physical: a tile uses all of them, and what lives where is the point.
+// Conventions. Routines take one pointer to a block of arguments (TileArgs, GradArgs and args of
+// package kernel). That keeps the Go side simple. Registers are physical: a tile uses all of them,
+// and the programs say which value lives where.
 package main
 
 import (
@@ -12,7 +14,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// isa is an instruction set as the routines see it: how many floats a register holds, and the registers.
+// isa is an instruction set as the routines see it: how many floats a register holds, and the
+// registers.
 type isa struct {
 	name  string
 	lanes int
@@ -20,16 +23,21 @@ type isa struct {
 }
 
 var avx512 = isa{"AVX512", 16, []reg.VecPhysical{
-	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
-	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
+	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12,
+	reg.Z13, reg.Z14, reg.Z15,
+	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27,
+	reg.Z28, reg.Z29, reg.Z30, reg.Z31,
 }}
 
 var avx2 = isa{"AVX2", 8, []reg.VecPhysical{
-	reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7, reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15,
+	reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7, reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12,
+	reg.Y13, reg.Y14, reg.Y15,
 }}
 
-// general holds every general register but the stack pointer. Assembly functions keep none for Go.
-var general = []reg.GPPhysical{reg.RAX, reg.RCX, reg.RDX, reg.RBX, reg.RSI, reg.RDI, reg.R8, reg.R9, reg.R10, reg.R11, reg.R12, reg.R13, reg.RBP, reg.R14, reg.R15}
+// general holds every general register except the stack pointer. Go keeps nothing in them during an
+// assembly function.
+var general = []reg.GPPhysical{reg.RAX, reg.RCX, reg.RDX, reg.RBX, reg.RSI, reg.RDI, reg.R8, reg.R9, reg.R10, reg.R11,
+	reg.R12, reg.R13, reg.RBP, reg.R14, reg.R15}
 
 // bytes is the size of one register.
 func (s isa) bytes() int { return 4 * s.lanes }
@@ -43,12 +51,14 @@ func (s isa) zero(i int) {
 	VXORPS(s.vec[i], s.vec[i], s.vec[i])
 }
 
-// align starts an inner loop at a cache line: the branch predictor and the micro-op cache like it (2 to 4% on the tile).
+// align starts an inner loop at a cache line. The branch predictor and the micro-op cache gain 2 to
+// 4% on the tile.
 func align() {
 	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
 }
 
-// routine opens a function of one block of arguments (kernel's type args: nine pointers, then three numbers) and loads them.
+// routine opens a function and loads its arguments from their block (kernel's type args: nine
+// pointers, then three numbers).
 func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
 	TEXT(name, NOSPLIT, "func(a *uintptr)")
 	Pragma("noescape")
@@ -63,7 +73,8 @@ func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysi
 	}
 }
 
-// loadArgument loads the only argument. The Go side casts its structs: avo does not know their types.
+// loadArgument loads the only argument. The Go side casts its structs, because avo does not know
+// their types.
 func loadArgument(r reg.GPPhysical) { Load(Param("a"), r) }
 
 func finish() {
@@ -98,23 +109,24 @@ func main() {
 	for _, s := range []isa{avx512, avx2} {
 		strips := []int{1, 4}
 		if s.lanes == 8 {
-			strips = []int{2} // the factors of a wider strip do not fit 16 registers
+			// A wider strip's factors do not fit 16 registers.
+			strips = []int{2}
 		}
 		for _, vectors := range strips {
-			for _, half := range []bool{false, true} {
-				s.sums(vectors, half)
-				s.squares(vectors, half)
+			for _, bf16 := range []bool{false, true} {
+				s.sums(vectors, bf16)
+				s.squares(vectors, bf16)
 				for _, set := range []bool{false, true} {
-					s.normalise(vectors, set, half)
-					s.gradSums(vectors, set, half)
-					s.gradInput(vectors, set, half)
+					s.normalise(vectors, set, bf16)
+					s.gradSums(vectors, set, bf16)
+					s.gradInput(vectors, set, bf16)
 				}
 			}
 		}
 		s.widenRun()
 		s.narrowRun()
 		s.pair()
-		s.reluGradHalf()
+		s.reluGradBF16()
 		s.relu()
 		s.reluGrad()
 		s.larger()
@@ -130,7 +142,7 @@ func main() {
 			s.winograd(f)
 		}
 	}
-	// These are used by both paths: their share of a step is too small for a second version.
+	// Both paths use these: their share of a step is too small for a second version.
 	vendor()
 	transpose()
 	rowMax()

@@ -11,12 +11,15 @@ import (
 
 // tile writes the matrix-product tile: rows pixels times vectors registers of output channels.
 //
-// The tile holds rows x vectors sums in registers. An inner step loads `vectors` registers of weights, broadcasts one input
-// float a row, and issues rows x vectors fused multiply-adds: with 12x2 that is 14 loads for 24 of them, so the multipliers are the
-// limit, not the two load ports. Broadcasting into a register first is 10% faster than a memory operand of the multiply-add, which
-// would broadcast once for each vector. Every row has a pointer of its own, so that a row may lie anywhere.
+// The tile holds rows x vectors sums in registers. An inner step loads `vectors` registers of
+// weights, broadcasts one input float for each row, and issues rows x vectors fused multiply-adds.
+// With 12x2 these are 14 loads for 24 multiply-adds, so the multipliers are the limit, not the two
+// load ports. Broadcasting into a register first is 10% faster than a memory operand of the
+// multiply-add: that would broadcast once for each vector. Every row has its own pointer, so a row
+// may lie anywhere.
 //
-// With bfloat16 inputs and weights it is the same loop: what is broadcast is then a pair of neighbouring inputs, a weight is the pair for the two.
+// With bfloat16 inputs and weights the loop is the same. It broadcasts a pair of neighbouring
+// inputs, and a weight is the pair of weights for the two.
 func (s isa) tile(rows, vectors int, p products) {
 	name := fmt.Sprintf("tile%s%dx%d%s", p.name, rows, vectors*s.lanes, s.name)
 	TEXT(name, 0, "func(a *uintptr)")
@@ -24,7 +27,7 @@ func (s isa) tile(rows, vectors int, p products) {
 	Doc(fmt.Sprintf("%s is Tile.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
 	// words of the argument block, then two counters
 	const (
-		x, in, out, tiles, taps, ntaps, inner, panel, y, acc, half, tap, left = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+		x, in, out, tiles, taps, ntaps, inner, panel, y, acc, bf16, tap, left = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 	)
 	frame := AllocLocal(13 * 8)
 	word := func(i int) Mem { return frame.Offset(8 * i) }
@@ -89,11 +92,12 @@ func (s isa) tile(rows, vectors int, p products) {
 	}
 	at := func(r, disp int) Mem { return Mem{Base: index, Index: row[r], Scale: 1, Disp: disp} }
 	t0, t1 := free[0], free[1]
-	CMPQ(word(half), Imm(0))
+	CMPQ(word(bf16), Imm(0))
 	JNE(LabelRef("half"))
 	CMPQ(word(acc), Imm(0))
 	JE(LabelRef("store"))
-	for r := range rows { // all are read before any is written: see TileArgs.Acc
+	// All rows are read before any is written: see TileArgs.Acc.
+	for r := range rows {
 		for v := range vectors {
 			VADDPS(at(r, v*s.bytes()), sum(r, v), sum(r, v))
 		}
@@ -128,27 +132,30 @@ func (s isa) tile(rows, vectors int, p products) {
 	finish()
 }
 
-// ahead is what to prefetch beside a load of weights: the line 2 KB further. Weights are one stream, often from beyond the second-level cache; without this, Winograd's products are 5 to
-// 15% slower (BenchmarkConvolution of package cpu).
+// ahead is what to prefetch beside a load of weights: the line 2 KB further. Weights are one
+// stream, often from beyond the second-level cache. Without the prefetch, Winograd's products are 5
+// to 15% slower (BenchmarkConvolution of package cpu).
 func ahead(m Mem) Mem {
 	m.Disp += 2048
 	return m
 }
 
-// products is how a tile multiplies: add adds the products of 4 bytes of weights in each lane and 4 bytes of input to a sum.
+// products is how a tile multiplies. add multiplies 4 bytes of weights in each lane by 4 bytes of
+// input, and adds the products to a sum.
 type products struct {
 	name string
 	add  func(weights, input, sum reg.VecPhysical)
 }
 
-// floats multiplies float32; pairs multiplies pairs of bfloat16 in one instruction, which doubles the speed where the processor has as many units for it as for VFMADD231PS.
+// floats multiplies float32. pairs multiplies pairs of bfloat16 in one instruction: twice as fast
+// where the processor has as many units for it as for VFMADD231PS.
 var (
 	floats = products{"", func(weights, input, sum reg.VecPhysical) { VFMADD231PS(weights, input, sum) }}
 	pairs  = products{"Pairs", dotPairs}
 )
 
-// dotPairs is VDPBF16PS, which the Go assembler does not know: sum += a's pair by b's pair. Its EVEX code is that of VFMADD231PS with prefix F3 and
-// opcode 52.
+// dotPairs is VDPBF16PS: it adds the products of a's pair and b's pair to sum. The Go assembler
+// does not know it. Its EVEX code is that of VFMADD231PS with prefix F3 and opcode 52.
 func dotPairs(a, b, sum reg.VecPhysical) {
 	d, x, y := register(sum), register(b), register(a)
 	inverted := func(r, bit int) uint64 { return uint64(^r >> bit & 1) }
@@ -175,15 +182,18 @@ func raw(directive string, bytes uint64) {
 	Instruction(&ir.Instruction{Opcode: directive, Operands: []Op{Imm(bytes)}})
 }
 
-// grad writes the weight-gradient tile: rows input channels times vectors registers of output channels, summed over a list of pixels.
-// It is the same outer product as tile, with pixels as the inner dimension: the rows of one pixel lie side by side,
-// so one pointer serves all of them. With pairs of bfloat16, a pixel of the list is two.
+// grad writes the weight-gradient tile: rows input channels times vectors registers of output
+// channels, summed over a list of pixels. It is the same outer product as tile, with pixels as the
+// inner dimension. The rows of one pixel lie side by side, so one pointer serves all of them. With
+// pairs of bfloat16, an entry of the list is two pixels.
 func (s isa) grad(rows, vectors int, p products) {
 	name := fmt.Sprintf("grad%s%dx%d%s", p.name, rows, vectors*s.lanes, s.name)
 	TEXT(name, 0, "func(a *uintptr)")
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s is Grad.Run for %d rows and blocks of %d.", name, rows, vectors*s.lanes))
-	a, x, pixel, count, dy, dw, stride, acc, tiles, from, to, pixels, n := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10], general[11], general[13]
+	a, x, pixel, count, dy, dw := general[0], general[1], general[2], general[3], general[4], general[5]
+	stride, acc, tiles, from := general[6], general[7], general[8], general[9]
+	to, pixels, n := general[10], general[11], general[13]
 	loadArgument(a)
 	for i, r := range []reg.GPPhysical{x, pixels, n, dy, dw, stride, acc, tiles} {
 		MOVQ(Mem{Base: a, Disp: 8 * i}, r)
@@ -237,7 +247,7 @@ func (s isa) grad(rows, vectors int, p products) {
 	finish()
 }
 
-// peak writes a loop of multiply-adds on registers alone, ten chains long: what no kernel can beat.
+// peak writes a loop of multiply-adds on registers alone, in ten chains. No kernel can be faster.
 func (s isa) peak() {
 	TEXT("peak"+s.name, NOSPLIT, "func(loops int)")
 	Doc("peak" + s.name + " issues 10 fused multiply-adds a loop that do not wait for each other.")

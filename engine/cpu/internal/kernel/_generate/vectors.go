@@ -9,11 +9,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Routines over vectors of 32 floats at a time; package kernel does the rest of a vector in Go.
+// These routines take vectors of 32 floats at a time. Package kernel does the rest of a vector in
+// Go.
 const floatsEach = 32
 
-// run opens a loop over n blocks of 32 floats and advances the pointers; body is given the register's byte offset and a number
-// to pick registers by.
+// run opens a loop over n blocks of 32 floats and advances the pointers. body gets the register's
+// byte offset, and a number to pick registers by.
 func (s isa) run(count reg.GPPhysical, pointers []reg.GPPhysical, body func(i, disp int)) {
 	next := each("block", count)
 	for i := range floatsEach / s.lanes {
@@ -39,7 +40,8 @@ func (s isa) relu() {
 
 func (s isa) reluGrad() {
 	dx, dy, y, n := general[0], general[1], general[2], general[3]
-	routine("reluGrad"+s.name, "reluGrad"+s.name+" is dx = dy where y > 0, else 0: dx, dy, y; blocks.", []reg.GPPhysical{dx, dy, y}, n)
+	routine("reluGrad"+s.name, "reluGrad"+s.name+" is dx = dy where y > 0, else 0: dx, dy, y; blocks.",
+		[]reg.GPPhysical{dx, dy, y}, n)
 	s.zero(0)
 	s.run(n, []reg.GPPhysical{dx, dy, y}, func(i, disp int) {
 		t := s.vec[1+i]
@@ -55,10 +57,12 @@ func (s isa) reluGrad() {
 	finish()
 }
 
-// larger: VMAXPS drops NaNs of its first operand, so a sum, which is a NaN if either is one, takes the place of the result there.
+// larger keeps NaNs. VMAXPS drops a NaN of its first operand, so a result with a NaN on either side
+// is replaced by the sum of both: that is NaN.
 func (s isa) larger() {
 	y, x, n := general[0], general[1], general[2]
-	routine("larger"+s.name, "larger"+s.name+" is y = max(y, x), a NaN in either stays: y, x; blocks.", []reg.GPPhysical{y, x}, n)
+	routine("larger"+s.name, "larger"+s.name+" is y = max(y, x), a NaN in either stays: y, x; blocks.",
+		[]reg.GPPhysical{y, x}, n)
 	s.run(n, []reg.GPPhysical{y, x}, func(i, disp int) {
 		a, b, sum := s.vec[4*i%16], s.vec[4*i%16+1], s.vec[4*i%16+2]
 		VMOVUPS(Mem{Base: y, Disp: disp}, a)
@@ -79,7 +83,9 @@ func (s isa) larger() {
 
 func (s isa) claim() {
 	dx, g, x, best, n := general[0], general[1], general[2], general[3], general[4]
-	routine("claim"+s.name, "claim"+s.name+" is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.", []reg.GPPhysical{dx, g, x, best}, n)
+	routine("claim"+s.name,
+		"claim"+s.name+" is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.",
+		[]reg.GPPhysical{dx, g, x, best}, n)
 	s.run(n, []reg.GPPhysical{dx, g, x, best}, func(i, disp int) {
 		b, to, gv := s.vec[3*i%12], s.vec[3*i%12+1], s.vec[3*i%12+2]
 		VMOVUPS(Mem{Base: x, Disp: disp}, b)
@@ -109,7 +115,8 @@ func (s isa) weightedSum(terms int) {
 	name := fmt.Sprintf("weightedSum%d%s", terms, s.name)
 	y, n, factors := general[0], general[1], general[2]
 	x := general[3 : 3+terms]
-	routine(name, name+" is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.", append([]reg.GPPhysical{y, factors}, x...), n)
+	routine(name, name+" is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.",
+		append([]reg.GPPhysical{y, factors}, x...), n)
 	for i := range terms {
 		VBROADCASTSS(Mem{Base: factors, Disp: 4 * i}, s.vec[i])
 	}
@@ -124,11 +131,16 @@ func (s isa) weightedSum(terms int) {
 	finish()
 }
 
-// transpose writes 8x8 blocks: rows are interleaved in pairs, then in fours, then the halves of the registers change places.
+// transpose writes 8x8 blocks: rows are interleaved in pairs, then in fours, then the halves of the
+// registers change places.
 func transpose() {
 	s := avx2
 	dst, ds, src, ss, n, step, p := general[0], general[1], general[2], general[3], general[4], general[5], general[6]
-	routine("transpose8", "transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.", []reg.GPPhysical{dst, src}, ds, ss, n)
+	routine(
+		"transpose8",
+		"transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the "+
+			"target: dst, src; dst stride, src stride, n.",
+		[]reg.GPPhysical{dst, src}, ds, ss, n)
 	MOVQ(ds, step)
 	SHLQ(Imm(3), step)
 	next := each("block", n)
@@ -162,7 +174,8 @@ func transpose() {
 	finish()
 }
 
-// rowMax keeps NaNs, as Go's max does: VMAXPS drops them, so a mask remembers where one came by, and all its bits set is a NaN too.
+// rowMax keeps NaNs, as Go's max does. VMAXPS drops them, so a mask remembers them; a mask with all
+// bits set is NaN as a float.
 func rowMax() {
 	s := avx2
 	out, x, n := general[0], general[1], general[2]
@@ -206,8 +219,9 @@ func dot() {
 	finish()
 }
 
-// expSum computes exp(v), v = scale*x + shift, as 2^n * exp(r) with n = round(v/ln 2) and |r| <= ln(2)/2: ln 2 is subtracted in two parts, so
-// that r is exact to a few parts in 1e8, and exp(r) is its Taylor polynomial to r^7 (relative error 6e-9).
+// expSum computes exp(v), v = scale*x + shift, as 2^n * exp(r) with n = round(v/ln 2) and |r| <=
+// ln(2)/2. ln 2 is subtracted in two parts, so r is exact to a few parts in 1e8. exp(r) is its
+// Taylor polynomial to r^7 (relative error 6e-9).
 func expSum() {
 	s := avx2
 	constants := GLOBL("exponential", RODATA|NOPTR)
@@ -231,21 +245,26 @@ func expSum() {
 	DATA(offset, U32(127))
 	bias := offset
 	out, dst, x, n, factors := general[0], general[1], general[2], general[3], general[4]
-	routine("expSum", "expSum writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.", []reg.GPPhysical{out, dst, x, factors}, n)
-	scale, shift, total, v, k, r, t, keep := s.vec[0], s.vec[1], s.vec[2], s.vec[3], s.vec[4], s.vec[5], s.vec[6], s.vec[7]
+	routine("expSum",
+		"expSum writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.",
+		[]reg.GPPhysical{out, dst, x, factors}, n)
+	scale, shift, total, v := s.vec[0], s.vec[1], s.vec[2], s.vec[3]
+	k, r, t, keep := s.vec[4], s.vec[5], s.vec[6], s.vec[7]
 	VBROADCASTSS(Mem{Base: factors}, scale)
 	VBROADCASTSS(Mem{Base: factors, Disp: 4}, shift)
 	s.zero(2)
 	c := s.vec[8]
 	load := func(at int, to reg.VecPhysical) { VBROADCASTSS(constants.Offset(at), to) }
-	held := map[int]reg.VecPhysical{log2e: s.vec[9], hiAt: s.vec[10], loAt: s.vec[11], least: s.vec[12], most: s.vec[13], bias: s.vec[14]}
+	held := map[int]reg.VecPhysical{log2e: s.vec[9], hiAt: s.vec[10], loAt: s.vec[11], least: s.vec[12],
+		most: s.vec[13], bias: s.vec[14]}
 	for _, at := range []int{log2e, hiAt, loAt, least, most, bias} {
 		load(at, held[at])
 	}
 	s.run(n, []reg.GPPhysical{dst, x}, func(i, disp int) {
 		VMOVUPS(Mem{Base: x, Disp: disp}, v)
 		VFMADD213PS(shift, scale, v)
-		VCMPPS(Imm(0x15), held[least], v, keep) // not v < least: what is smaller counts as nothing, a NaN stays one
+		// The test is "not v < least": a smaller v counts as nothing, and a NaN stays one.
+		VCMPPS(Imm(0x15), held[least], v, keep)
 		VMAXPS(v, held[least], v)
 		VMINPS(v, held[most], v)
 		VMULPS(held[log2e], v, k)

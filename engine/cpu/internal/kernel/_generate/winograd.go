@@ -8,21 +8,24 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// transform is one of Winograd's five: T X T', where X holds in x in vectors and the result out x out. All five are the same two passes, with
-// another T: along the rows of X, through the stack, then along its columns. A T is a function from `in` registers to `out` results, because its
-// zeros, ones and shared sums are where the speed is; the registers that it may use beside them are its temporaries.
+// transform is one of Winograd's five: T X T'. X holds in x in vectors, the result out x out. All
+// five are the same two passes with another T: along the rows of X, through the stack, then along
+// its columns. A T is a function from `in` registers to `out` results, because its zeros, ones and
+// shared sums make the speed. It may use further registers, its temporaries.
 type transform struct {
 	name, doc string
 	in, out   int
 	constants []float64
-	// apply leaves result i in the register that it gives to store; d and t may be overwritten. k holds the constants.
+	// apply gives result i to store in a register. It may overwrite d and t. k holds the constants.
 	apply func(d, t, k []reg.VecPhysical, store func(i int, r reg.VecPhysical))
 }
 
-// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, CVPR 2016).
+// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray,
+// CVPR 2016).
 var transforms = []transform{
 	{
-		name: "winogradInput", doc: "of 6x6 inputs", in: 6, out: 6, constants: []float64{4, 5, 2},
+		name: "winogradInput", doc: "of 6x6 inputs",
+		in: 6, out: 6, constants: []float64{4, 5, 2},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VMOVAPS(d[4], t[0]) // 4 d0 - 5 d2 + d4
 			VFNMADD231PS(k[1], d[2], t[0])
@@ -50,7 +53,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs", in: 6, out: 4, constants: []float64{4, 2, 8},
+		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs",
+		in: 6, out: 4, constants: []float64{4, 2, 8},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VADDPS(d[2], d[1], t[0])
 			VSUBPS(d[2], d[1], t[1])
@@ -69,7 +73,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeights", doc: "of 3x3 weights", in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeights", doc: "of 3x3 weights",
+		in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VMULPS(k[0], d[0], t[0])
 			store(0, t[0])
@@ -92,7 +97,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4, out: 6, constants: []float64{4, 2, 8},
+		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput",
+		in: 4, out: 6, constants: []float64{4, 2, 8},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			store(0, d[0])
 			store(5, d[3])
@@ -112,7 +118,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights", in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights",
+		in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(d, t, k []reg.VecPhysical, store func(int, reg.VecPhysical)) {
 			VADDPS(d[2], d[1], t[0])
 			VADDPS(d[4], d[3], t[1])
@@ -132,7 +139,8 @@ var transforms = []transform{
 	},
 }
 
-// winograd writes a transform. Where vectors are shorter than the 16 floats of a group, a group is made in pieces.
+// winograd writes a transform. Where a vector is shorter than the 16 floats of a group, a group is
+// made in pieces.
 func (s isa) winograd(f transform) {
 	name := f.name + s.name
 	table := GLOBL(name+"Constants", RODATA|NOPTR)
@@ -142,9 +150,11 @@ func (s isa) winograd(f transform) {
 	TEXT(name, 0, "func(a *uintptr)")
 	Pragma("noescape")
 	Doc(name + " transforms groups of 16 channels " + f.doc + "; see Transform.")
-	src, dst, srcStep, dstStep, n, p, between := general[0], general[1], general[2], general[3], general[4], general[5], general[6]
+	src, dst, srcStep, dstStep := general[0], general[1], general[2], general[3]
+	n, p, between := general[4], general[5], general[6]
 	srcRow, dstCol := general[7], general[8]
-	srcCol, dstRow := stride{1: general[9], 3: general[10], 5: general[11]}, stride{1: general[12], 3: general[13], 5: general[14]}
+	srcCol := stride{1: general[9], 3: general[10], 5: general[11]}
+	dstRow := stride{1: general[12], 3: general[13], 5: general[14]}
 	frame := AllocLocal(f.in*f.out*s.bytes() + 64)
 	loadArgument(p)
 	for i, r := range []reg.GPPhysical{src, dst, srcRow, srcCol[1], srcStep, dstRow[1], dstCol, dstStep, n} {
@@ -152,7 +162,8 @@ func (s isa) winograd(f transform) {
 	}
 	srcCol.multiply()
 	dstRow.multiply()
-	LEAQ(frame, between) // whole cache lines: vectors across two of them cost twice
+	// The frame has whole cache lines: a vector across two of them costs twice.
+	LEAQ(frame, between)
 	ADDQ(Imm(63), between)
 	ANDQ(I32(-64), between)
 	d, t, k := s.vec[:6], s.vec[6:9], s.vec[9:9+len(f.constants)]
@@ -189,7 +200,8 @@ func (s isa) winograd(f transform) {
 	finish()
 }
 
-// stride holds a distance, three times and five times that: with the scales of an address these reach six places.
+// stride holds a distance, three times it and five times it. The scales of an address make six
+// places of them.
 type stride map[int]reg.GPPhysical
 
 func (s stride) multiply() {

@@ -15,7 +15,7 @@ const (
 // register is a general register.
 type register int
 
-// stackPointer is one too, for places in a function's frame.
+// stackPointer is a register too, for places in a function's frame.
 const stackPointer register = 31
 
 func (r register) String() string {
@@ -25,18 +25,21 @@ func (r register) String() string {
 	return fmt.Sprintf("R%d", int(r))
 }
 
-// general holds the registers that are free in a leaf function. The others: R16 and R17 belong to the linker, R18 to the platform, R26
-// to closures, R27 to Go's assembler, R28 is the goroutine, R29 to R31 are frame pointer, link and stack pointer.
+// general holds the registers that are free in a leaf function. Of the others, R16 and R17 belong
+// to the linker, R18 to the platform, R26 to closures and R27 to Go's assembler. R28 is the
+// goroutine, R29 to R31 are frame pointer, link and stack pointer.
 var general = []register{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 21, 22, 23, 24, 25}
 
 // vector is a vector register of four floats.
 type vector int
 
-// String is the register as an operand of Go's vector instructions; arm is the same in ARM's syntax.
+// String is the register as an operand of Go's vector instructions. arm is the same in ARM's
+// syntax.
 func (v vector) String() string { return fmt.Sprintf("V%d.S4", int(v)) }
 func (v vector) arm() string    { return fmt.Sprintf("V%d.4S", int(v)) }
 
-// bytes is the register as 16 bytes, for instructions that do not care, and memory as an operand of loads and stores.
+// bytes is the register as 16 bytes: for instructions that treat all types alike. memory is it as
+// an operand of loads and stores.
 func (v vector) bytes() string  { return fmt.Sprintf("V%d.B16", int(v)) }
 func (v vector) memory() string { return fmt.Sprintf("F%d", int(v)) }
 
@@ -68,7 +71,7 @@ func (p place) String() string {
 	return fmt.Sprintf("%d(%v)", p.offset, p.base)
 }
 
-// number is an immediate operand, label the target of a jump.
+// number is an immediate operand. label is the target of a jump.
 type (
 	number int
 	label  string
@@ -76,7 +79,7 @@ type (
 
 func (n number) String() string { return fmt.Sprintf("$%d", int(n)) }
 
-// assembler collects functions, and the Go declarations that belong to them.
+// assembler collects functions and their Go declarations.
 type assembler struct {
 	code, stubs strings.Builder
 }
@@ -95,17 +98,19 @@ func (a *assembler) function(name, doc, parameter string, to register) {
 	a.functionWithFrame("NOSPLIT", 0, name, doc, parameter, to)
 }
 
-// frameStart is where a function's own part of its frame begins: Go keeps the link register below.
+// frameStart is where a function's own part of its frame begins. Go keeps the link register below.
 const frameStart = 16
 
-// functionWithFrame opens one that has size bytes on the stack, from frameStart on. They are aligned to 16 bytes.
+// functionWithFrame opens a function that has size bytes on the stack, from frameStart on, aligned
+// to 16 bytes.
 func (a *assembler) functionWithFrame(flags string, size int, name, doc, parameter string, to register) {
 	fmt.Fprintf(&a.code, "\n// %s\nTEXT ·%s(SB), %s, $%d-8\n", doc, name, flags, size)
 	fmt.Fprintf(&a.stubs, "\n// %s\n//\n//go:noescape\nfunc %s(%s)\n", doc, name, parameter)
 	a.op("MOVD", strings.Fields(parameter)[0]+"+0(FP)", to)
 }
 
-// routine opens a function of one block of arguments (kernel's type args: nine pointers, then three numbers) and loads them.
+// routine opens a function and loads its arguments from their block (kernel's type args: nine
+// pointers, then three numbers).
 func (a *assembler) routine(name, doc string, pointers []register, numbers ...register) {
 	block := general[len(general)-1]
 	a.function(name, doc, "a *uintptr", block)
@@ -138,7 +143,7 @@ func (a *assembler) op(name string, operands ...any) {
 	fmt.Fprintf(&a.code, "\t%-8s%s\n", name, strings.Join(text, ", "))
 }
 
-// word writes one that it does not know.
+// word writes one instruction that Go's assembler does not know.
 func (a *assembler) word(i instruction) {
 	fmt.Fprintf(&a.code, "\tWORD    $0x%08x // %s\n", i.code, i.text)
 }
@@ -157,7 +162,7 @@ func (a *assembler) each(l label, count register) func() {
 	}
 }
 
-// load and store move consecutive registers, in pairs where they can: a pair takes one instruction.
+// load and store move consecutive registers, in pairs where possible: a pair takes one instruction.
 func (a *assembler) load(from place, to ...vector) {
 	a.pairs(from, to, func(p place, v ...vector) {
 		if len(v) == 2 {
@@ -184,7 +189,7 @@ func (a *assembler) pairs(p place, list []vector, move func(p place, v ...vector
 	}
 }
 
-// spread loads floats that lie one after the other, each into all lanes of a register. It advances the pointer.
+// spread loads neighbouring floats, each into all lanes of one register. It advances the pointer.
 func (a *assembler) spread(from register, to ...vector) {
 	for _, v := range to {
 		a.op("VLD1R.P", place{from, 4}, fmt.Sprintf("[%v]", v))

@@ -2,9 +2,9 @@ package main
 
 import "fmt"
 
-// The routines of batch norm walk down a strip of 16 channels, four registers wide, over all rows, with the strip's factors in
-// registers. Sums are unrolled over two rows, to have enough additions under way; what else there is to do
-// in a row hides the others' latency.
+// The routines of batch norm walk down a strip of 16 channels, four registers wide, over all rows,
+// with the strip's factors in registers. Sums are unrolled over two rows, to have enough additions
+// under way. In the other routines, the rest of a row's work hides their latency.
 
 // wide is the width of a strip in registers.
 const wide = 4
@@ -13,36 +13,36 @@ const wide = 4
 type strip struct {
 	*assembler
 	rows int    // unrolled
-	half bool   // rows are bfloat16
+	bf16 bool   // rows are bfloat16
 	next int    // first free register
 	bias vector // for put
 }
 
-func (a *assembler) strip(rows int, half bool) *strip {
-	return &strip{assembler: a, rows: rows, half: half}
+func (a *assembler) strip(rows int, bf16 bool) *strip {
+	return &strip{assembler: a, rows: rows, bf16: bf16}
 }
 
-// name is the routine's name: of 16 channels.
+// name is the routine's name, with its width of 16 channels.
 func (p *strip) name(what string) string {
-	if p.half {
+	if p.bf16 {
 		what += "Half"
 	}
 	return fmt.Sprintf("%s%dNEON", what, wide*lanes)
 }
 
-// get loads two registers of a row, from register `first` of it on.
+// get loads two registers of a row, starting with register `first` of the row.
 func (p *strip) get(row register, first int, to []vector) {
-	if p.half {
-		p.loadHalf(place{row, first * vectorBytes / 2}, to...)
+	if p.bf16 {
+		p.loadBFloat16(place{row, first * vectorBytes / 2}, to...)
 		return
 	}
 	p.load(place{row, first * vectorBytes}, to...)
 }
 
-// put stores two registers, which may be overwritten, as tmp is.
+// put stores two registers. It overwrites them and tmp.
 func (p *strip) put(row register, first int, tmp vector, from []vector) {
-	if p.half {
-		p.storeHalf(place{row, first * vectorBytes / 2}, p.bias, tmp, from...)
+	if p.bf16 {
+		p.storeBFloat16(place{row, first * vectorBytes / 2}, p.bias, tmp, from...)
 		return
 	}
 	p.store(place{row, first * vectorBytes}, from...)
@@ -50,7 +50,7 @@ func (p *strip) put(row register, first int, tmp vector, from []vector) {
 
 // puts takes the register that put needs.
 func (p *strip) puts() {
-	if p.half {
+	if p.bf16 {
 		p.bias = p.take(1)[0]
 		p.word(moviOnes(p.bias))
 	}
@@ -77,8 +77,8 @@ func (p *strip) zeros(n int) []vector {
 	return r
 }
 
-// walk runs body over all rows, first `rows` at a time, then one by one. pointers advance by stride after each row. body is told which of the
-// unrolled rows it makes.
+// walk runs body over all rows, first `rows` at a time, then one by one. pointers advance by stride
+// after each row. body gets the number of the unrolled row that it makes.
 func (p *strip) walk(count, stride register, pointers []register, body func(unrolled int)) {
 	step := func(unrolled int) {
 		body(unrolled)
@@ -106,14 +106,16 @@ func (p *strip) walk(count, stride register, pointers []register, body func(unro
 	p.label("done")
 }
 
-// twice runs body for both halves of a strip's row: two registers, which is what one load brings. first is the first of these.
+// twice runs body for both halves of a strip's row. A half is two registers, as many as one load
+// brings, and first is the first of them.
 func twice(body func(first int)) {
 	for v := 0; v < wide; v += 2 {
 		body(v)
 	}
 }
 
-// addInto adds the unrolled rows' sums, in order, to what `to` holds; free holds registers to load it into.
+// addInto adds the sums of the unrolled rows, in order, to the memory at `to`. free holds registers
+// to load it into.
 func (p *strip) addInto(to register, sums, free []vector) {
 	total := sums[:wide]
 	for i, s := range sums[wide:] {
@@ -123,8 +125,8 @@ func (p *strip) addInto(to register, sums, free []vector) {
 	p.store(place{to, 0}, total...)
 }
 
-func (a *assembler) sums(half bool) {
-	p := a.strip(2, half)
+func (a *assembler) sums(bf16 bool) {
+	p := a.strip(2, bf16)
 	x, rows, stride, sum := general[0], general[1], general[2], general[3]
 	p.routine(p.name("sums"), p.name("sums")+" adds up a strip: x, sum; rows, stride.", []register{x, sum}, rows, stride)
 	totals, xv := p.zeros(wide*p.rows), p.take(wide)
@@ -140,10 +142,11 @@ func (a *assembler) sums(half bool) {
 	p.finish()
 }
 
-func (a *assembler) squares(half bool) {
-	p := a.strip(2, half)
+func (a *assembler) squares(bf16 bool) {
+	p := a.strip(2, bf16)
 	x, rows, stride, mean, square := general[0], general[1], general[2], general[3], general[4]
-	p.routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.", []register{x, mean, square}, rows, stride)
+	p.routine(p.name("squares"), p.name("squares")+" adds up squares around the mean: x, mean, square; rows, stride.",
+		[]register{x, mean, square}, rows, stride)
 	m, totals, xv := p.factors(mean), p.zeros(wide*p.rows), p.take(wide)
 	p.walk(rows, stride, []register{x}, func(u int) {
 		twice(func(first int) {
@@ -158,14 +161,17 @@ func (a *assembler) squares(half bool) {
 	p.finish()
 }
 
-func (a *assembler) normalise(residual, half bool) {
-	p := a.strip(1, half)
+func (a *assembler) normalise(residual, bf16 bool) {
+	p := a.strip(1, bf16)
 	what := "normalise"
 	if residual {
 		what = "normaliseAdd"
 	}
-	y, x, rows, stride, mean, scale, shift, floor, add := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
-	p.routine(p.name(what), p.name(what)+" normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.", []register{y, x, mean, scale, shift, floor, add}, rows, stride)
+	y, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4]
+	scale, shift, floor, add := general[5], general[6], general[7], general[8]
+	p.routine(p.name(what),
+		p.name(what)+" normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.",
+		[]register{y, x, mean, scale, shift, floor, add}, rows, stride)
 	pointers := []register{x, y}
 	if residual {
 		pointers = append(pointers, add)
@@ -198,7 +204,8 @@ func (a *assembler) normalise(residual, half bool) {
 	p.finish()
 }
 
-// gate is g = dy, or dy where (x-mean)*scale+shift is positive. The sign is that of the very multiply-add that the forward pass did.
+// gate is g = dy, or g = dy where (x-mean)*scale+shift is positive and 0 elsewhere. The sign is
+// that of the same multiply-add that the forward pass did.
 type gate struct {
 	sign         bool
 	scale, shift []vector
@@ -213,7 +220,7 @@ func (p *strip) gate(sign bool, scale, shift register) gate {
 	return g
 }
 
-// open turns dy into g, given x-mean, for the half that starts at register `first` of a row.
+// open turns dy into g for the half of a row that starts at register `first`. x holds x-mean.
 func (p *strip) open(g gate, first int, x, dy []vector) {
 	if !g.sign {
 		return
@@ -233,11 +240,14 @@ func signed(what string, sign bool) string {
 	return what
 }
 
-func (a *assembler) gradSums(sign, half bool) {
-	p := a.strip(1, half)
+func (a *assembler) gradSums(sign, bf16 bool) {
+	p := a.strip(1, bf16)
 	what := signed("gradSums", sign)
-	dy, x, rows, stride, mean, sum, dot, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8]
-	p.routine(p.name(what), p.name(what)+" adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.", []register{dy, x, mean, sum, dot, scale, shift}, rows, stride)
+	dy, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4]
+	sum, dot, scale, shift := general[5], general[6], general[7], general[8]
+	p.routine(p.name(what),
+		p.name(what)+" adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.",
+		[]register{dy, x, mean, sum, dot, scale, shift}, rows, stride)
 	m, totals, dots := p.factors(mean), p.zeros(wide), p.zeros(wide)
 	g := p.gate(sign, scale, shift)
 	xv, gv := p.take(2), p.take(2)
@@ -260,14 +270,18 @@ func (a *assembler) gradSums(sign, half bool) {
 	p.finish()
 }
 
-func (a *assembler) gradInput(sign, half bool) {
-	p := a.strip(1, half)
+func (a *assembler) gradInput(sign, bf16 bool) {
+	p := a.strip(1, bf16)
 	what := signed("gradInput", sign)
-	dx, dy, x, rows, stride, mean, fa, fb, fc, scale, shift := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10]
-	p.routine(p.name(what), p.name(what)+" is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.", []register{dx, dy, x, mean, fa, fb, fc, scale, shift}, rows, stride)
+	dx, dy, x, rows, stride, mean := general[0], general[1], general[2], general[3], general[4], general[5]
+	fa, fb, fc, scale, shift := general[6], general[7], general[8], general[9], general[10]
+	p.routine(p.name(what),
+		p.name(what)+" is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.",
+		[]register{dx, dy, x, mean, fa, fb, fc, scale, shift}, rows, stride)
 	m, av, bv, cv := p.factors(mean), p.factors(fa), p.factors(fb), p.factors(fc)
 	g := p.gate(sign, scale, shift)
-	xv, gv, to := p.take(2), p.take(2), g.mask // which is free when g is known
+	// The result may take the mask's registers: the mask is free once g is known.
+	xv, gv, to := p.take(2), p.take(2), g.mask
 	if !sign {
 		to = p.take(2)
 	}

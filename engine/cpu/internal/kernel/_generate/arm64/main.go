@@ -1,11 +1,13 @@
-// Command arm64 writes the NEON assembly of package kernel. It is to arm64 what the command one folder up is to amd64,
-// routine for routine and name for name; avo knows no arm64, so a small assembler of its own (assembler.go, words.go) writes the text.
+// Command arm64 writes the NEON assembly of package kernel. It has the routines of the command one
+// folder up, which writes amd64, under the same names. avo knows no arm64, so a small assembler
+// here (assembler.go, words.go) writes the text.
 //
-// Conventions are the same: a routine takes one pointer to a block of arguments, registers are physical, and helpers name their
-// operands in the order of Go's assembler, the result last.
+// The conventions are the same: a routine takes one pointer to a block of arguments, registers are
+// physical, and helpers name their operands in the order of Go's assembler, the result last.
 //
-// Two registers here are one of AVX2's, and every routine adds in the order in which AVX2's does. So both paths give the same bits, and what a test
-// on one machine shows of a network's rounding holds on the other.
+// Two registers here are one of AVX2's, and every routine adds in the same order as AVX2's does. So
+// both paths give the same bits, and a test of a network's rounding on one machine holds for the
+// other.
 package main
 
 import (
@@ -32,19 +34,19 @@ func main() {
 func (a *assembler) all() {
 	a.tile(6)
 	a.grad(4, 4)
-	for _, half := range []bool{false, true} {
-		a.sums(half)
-		a.squares(half)
+	for _, bf16 := range []bool{false, true} {
+		a.sums(bf16)
+		a.squares(bf16)
 		for _, set := range []bool{false, true} {
-			a.normalise(set, half)
-			a.gradSums(set, half)
-			a.gradInput(set, half)
+			a.normalise(set, bf16)
+			a.gradSums(set, bf16)
+			a.gradInput(set, bf16)
 		}
 	}
 	a.widen()
 	a.narrow()
 	a.pair()
-	a.reluGradHalf()
+	a.reluGradBF16()
 	a.relu()
 	a.reluGrad()
 	a.larger()

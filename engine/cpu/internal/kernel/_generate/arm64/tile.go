@@ -2,12 +2,13 @@ package main
 
 import "fmt"
 
-// tile writes the matrix-product tile: rows pixels times four registers of output channels. Every row has a pointer of its own, so that a row may
-// lie anywhere.
+// tile writes the matrix-product tile: rows pixels times four registers of output channels. Every
+// row has its own pointer, so a row may lie anywhere.
 func (a *assembler) tile(rows int) {
 	name := fmt.Sprintf("tile%dx%dNEON", rows, wide*lanes)
 	arguments := general[:11]
-	x, in, out, tiles, taps, ntaps, inner, weights, y, acc, half := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7], general[8], general[9], general[10]
+	x, in, out, tiles, taps, ntaps := general[0], general[1], general[2], general[3], general[4], general[5]
+	inner, weights, y, acc, bf16 := general[6], general[7], general[8], general[9], general[10]
 	tap, left, index, b, count := general[11], general[12], general[13], general[14], general[15]
 	row := general[16 : 16+rows]
 	block := general[22]
@@ -40,9 +41,10 @@ func (a *assembler) tile(rows int) {
 		a.op("MOVW", place{out, 4 * r}, row[r])
 		a.op("ADD", y, row[r])
 	}
-	a.op("CBNZ", half, label("half"))
+	a.op("CBNZ", bf16, label("half"))
 	a.op("CBZ", acc, label("store"))
-	for r := range rows { // all are read before any is written: see TileArgs.Acc
+	// All rows are read before any is written: see TileArgs.Acc.
+	for r := range rows {
 		a.addFrom(place{row[r], 0}, of(r), free)
 	}
 	a.label("store")
@@ -53,7 +55,7 @@ func (a *assembler) tile(rows int) {
 	a.label("half") // the same in bfloat16
 	a.op("CBZ", acc, label("storeHalf"))
 	for r := range rows {
-		a.loadHalf(place{row[r], 0}, free[:wide]...)
+		a.loadBFloat16(place{row[r], 0}, free[:wide]...)
 		for v, s := range of(r) {
 			a.add(free[v], s, s)
 		}
@@ -61,7 +63,7 @@ func (a *assembler) tile(rows int) {
 	a.label("storeHalf")
 	a.word(moviOnes(free[0]))
 	for r := range rows {
-		a.storeHalf(place{row[r], 0}, free[0], free[1], of(r)...)
+		a.storeBFloat16(place{row[r], 0}, free[0], free[1], of(r)...)
 	}
 	a.label("stored")
 	a.op("ADD", number(4*rows), in)
@@ -70,9 +72,11 @@ func (a *assembler) tile(rows int) {
 	a.finish()
 }
 
-// inner multiplies 16 bytes of each row's input by the 16 registers of weights for them, and adds the products to the sums of the rows: four neighbouring
-// inputs of each row in one register, of which it multiplies by one at a time, which needs no broadcast. With 24 sums that is 22 loads for 96 multiply-adds, and leaves two registers for
-// weights, which take turns. free are the registers that hold no sums.
+// inner multiplies 16 bytes of each row's input by the 16 registers of weights for them, and adds
+// the products to the sums of the rows. One register holds four neighbouring inputs of a row, and
+// an instruction multiplies by one of them, so nothing is broadcast. With 24 sums these are 22
+// loads for 96 multiply-adds. Two registers are left for weights, and take turns. free are the
+// registers that hold no sums.
 func (a *assembler) inner(row []register, index, b register, free []vector, sums func(r int) []vector) {
 	const steps = 4 * wide // registers of weights
 	input, weight := free[:len(row)], free[len(row):len(row)+2]
@@ -91,7 +95,7 @@ func (a *assembler) inner(row []register, index, b register, free []vector, sums
 	}
 }
 
-// addFrom adds what lies in memory to sums; free holds registers to load it into.
+// addFrom adds the values in memory to sums. free holds registers to load them into.
 func (a *assembler) addFrom(from place, sums, free []vector) {
 	a.load(from, free[:len(sums)]...)
 	for i, s := range sums {
@@ -99,15 +103,17 @@ func (a *assembler) addFrom(from place, sums, free []vector) {
 	}
 }
 
-// grad writes the weight-gradient tile: rows input channels times n registers of output channels, summed over a list of pixels.
-// It is the same outer product as tile, with pixels as the inner dimension: the four rows of one pixel lie side by side and are one register.
+// grad writes the weight-gradient tile: rows input channels times n registers of output channels,
+// summed over a list of pixels. It is the same outer product as tile, with pixels as the inner
+// dimension. The four rows of one pixel lie side by side and are one register.
 func (a *assembler) grad(rows, n int) {
 	if rows != lanes {
 		panic("a pixel's rows fill one register")
 	}
 	name := fmt.Sprintf("grad%dx%dNEON", rows, n*lanes)
 	arguments := general[:8]
-	x, pixels, pairs, dy, dw, stride, acc, tiles := general[0], general[1], general[2], general[3], general[4], general[5], general[6], general[7]
+	x, pixels, pairs, dy := general[0], general[1], general[2], general[3]
+	dw, stride, acc, tiles := general[4], general[5], general[6], general[7]
 	pixel, count, from, to := general[8], general[9], general[10], general[11]
 	block := general[22]
 	sums := vectors(0, rows*n)
@@ -148,13 +154,16 @@ func (a *assembler) grad(rows, n int) {
 	a.finish()
 }
 
-// peakChains is how many multiply-adds are under way at once: four pipes that take four cycles each need 16.
+// peakChains is the number of multiply-adds under way at once. Four pipes of four cycles each need
+// 16.
 const peakChains = 24
 
-// peak writes a loop of multiply-adds on registers alone: what no kernel can beat.
+// peak writes a loop of multiply-adds on registers alone. No kernel can be faster.
 func (a *assembler) peak() {
 	count := general[0]
-	a.function("peakNEON", fmt.Sprintf("peakNEON issues %d fused multiply-adds a loop that do not wait for each other.", peakChains), "loops int", count)
+	a.function("peakNEON",
+		fmt.Sprintf("peakNEON issues %d fused multiply-adds a loop that do not wait for each other.", peakChains),
+		"loops int", count)
 	all := vectors(0, peakChains+2)
 	a.zero(all...)
 	next := a.each("loop", count)

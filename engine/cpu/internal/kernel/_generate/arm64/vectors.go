@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// Routines over vectors of 32 floats at a time; package kernel does the rest of a vector in Go.
+// These routines take vectors of 32 floats at a time. Package kernel does the rest of a vector in
+// Go.
 const (
 	floatsEach   = 32
 	vectorsEach  = floatsEach / lanes
@@ -15,7 +16,7 @@ const (
 	significands = 23 // bits
 )
 
-// run opens a loop over n blocks of 32 floats and advances the pointers behind body.
+// run opens a loop over n blocks of 32 floats and advances the pointers after body.
 func (a *assembler) run(count register, pointers []register, body func()) {
 	next := a.each("block", count)
 	body()
@@ -73,8 +74,10 @@ func (a *assembler) larger() {
 
 func (a *assembler) claim() {
 	dx, g, x, best, n := general[0], general[1], general[2], general[3], general[4]
-	a.routine("claimNEON", "claimNEON is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.", []register{dx, g, x, best}, n)
-	to, gv, xv, bv := vectors(0, vectorsEach), vectors(vectorsEach, vectorsEach), vectors(2*vectorsEach, vectorsEach), vectors(3*vectorsEach, vectorsEach)
+	a.routine("claimNEON", "claimNEON is dx += g and g = 0 where x < best does not hold: dx, g, x, best; blocks.",
+		[]register{dx, g, x, best}, n)
+	to, gv := vectors(0, vectorsEach), vectors(vectorsEach, vectorsEach)
+	xv, bv := vectors(2*vectorsEach, vectorsEach), vectors(3*vectorsEach, vectorsEach)
 	a.run(n, []register{dx, g, x, best}, func() {
 		a.load(place{x, 0}, xv...)
 		a.load(place{best, 0}, bv...)
@@ -96,7 +99,8 @@ func (a *assembler) weightedSum(terms int) {
 	name := fmt.Sprintf("weightedSum%dNEON", terms)
 	y, n, factors := general[0], general[1], general[2]
 	x := general[3 : 3+terms]
-	a.routine(name, name+" is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.", append([]register{y, factors}, x...), n)
+	a.routine(name, name+" is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.",
+		append([]register{y, factors}, x...), n)
 	factor, sum, xv := vectors(0, terms), vectors(3, vectorsEach), vectors(3+vectorsEach, vectorsEach)
 	a.spread(factors, factor...)
 	a.run(n, append([]register{y}, x...), func() {
@@ -115,10 +119,15 @@ func (a *assembler) weightedSum(terms int) {
 	a.finish()
 }
 
-// transpose writes 8x8 blocks as four of 4x4: rows are interleaved, every other one with every other one, then the results again.
+// transpose writes 8x8 blocks as four of 4x4. Rows are interleaved, every other one with every
+// other one, then the results once more.
 func (a *assembler) transpose() {
 	dst, ds, src, ss, n, p := general[0], general[1], general[2], general[3], general[4], general[5]
-	a.routine("transpose8NEON", "transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.", []register{dst, src}, ds, ss, n)
+	a.routine(
+		"transpose8NEON",
+		"transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the "+
+			"target: dst, src; dst stride, src stride, n.",
+		[]register{dst, src}, ds, ss, n)
 	row := func(r int) []vector { return vectors(2*r, 2) }
 	pair := vectors(16, 4)
 	next := a.each("block", n)
@@ -149,7 +158,7 @@ func (a *assembler) transpose() {
 	a.finish()
 }
 
-// rowMax keeps NaNs, as Go's max does: FMAX does so too.
+// rowMax keeps NaNs, as Go's max does: FMAX keeps them too.
 func (a *assembler) rowMax() {
 	out, x, n := general[0], general[1], general[2]
 	a.routine("rowMaxNEON", "rowMaxNEON leaves 8 partial maxima in out: out, x; blocks.", []register{out, x}, n)
@@ -166,7 +175,8 @@ func (a *assembler) rowMax() {
 	a.finish()
 }
 
-// fold joins four partial results of 8 floats, each in two registers, to one, in the first two registers: 0 with 1, 2 with 3, then these.
+// fold joins four partial results of 8 floats, each in two registers, to one in the first two
+// registers: 0 with 1, 2 with 3, then the two results.
 func (a *assembler) fold(list []vector, join func(x, y, to vector)) {
 	for _, pair := range [][2]int{{0, 1}, {2, 3}, {0, 2}} {
 		for i := range partialRegs {
@@ -193,12 +203,14 @@ func (a *assembler) dot() {
 	a.finish()
 }
 
-// expSum computes exp(v), v = scale*x + shift, as 2^n * exp(r) with n = round(v/ln 2) and |r| <= ln(2)/2: ln 2 is subtracted in two parts, so
-// that r is exact to a few parts in 1e8, and exp(r) is its Taylor polynomial to r^7 (relative error 6e-9).
+// expSum computes exp(v), v = scale*x + shift, as 2^n * exp(r) with n = round(v/ln 2) and |r| <=
+// ln(2)/2. ln 2 is subtracted in two parts, so r is exact to a few parts in 1e8. exp(r) is its
+// Taylor polynomial to r^7 (relative error 6e-9).
 func (a *assembler) expSum() {
 	const hi = 0.693359375 // 355/512: n*hi is exact
 	lo := math.Ln2 - hi
-	constants := []float64{float64(math.Float32frombits(127)), math.Log2E, -hi, -lo, -87, 88} // first the exponent's bias, an integer
+	// The first is the exponent's bias, an integer.
+	constants := []float64{float64(math.Float32frombits(127)), math.Log2E, -hi, -lo, -87, 88}
 	for k, factorial := 0, 1.0; k < 8; k++ {
 		factorial *= float64(max(k, 1))
 		constants = append(constants, 1/factorial)
@@ -206,7 +218,9 @@ func (a *assembler) expSum() {
 	a.table("exponentialNEON", constants)
 
 	out, dst, x, n, factors, table := general[0], general[1], general[2], general[3], general[4], general[5]
-	a.routine("expSumNEON", "expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.", []register{out, dst, x, factors}, n)
+	a.routine("expSumNEON",
+		"expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.",
+		[]register{out, dst, x, factors}, n)
 	held := vectors(0, len(constants))
 	bias, log2e, minusHi, minusLo, least, most, poly := held[0], held[1], held[2], held[3], held[4], held[5], held[6:]
 	free := vectors(len(held), 32-len(held))
@@ -223,7 +237,8 @@ func (a *assembler) expSum() {
 			for i := range 2 {
 				a.move(shift, v[i])
 				a.multiplyAdd(t[i], scale, v[i])
-				a.less(v[i], least, below[i]) // what is smaller counts as nothing, a NaN stays one
+				// A smaller v counts as nothing, and a NaN stays one.
+				a.less(v[i], least, below[i])
 				a.max(least, v[i], v[i])
 				a.min(most, v[i], v[i])
 				a.multiply(log2e, v[i], k[i])

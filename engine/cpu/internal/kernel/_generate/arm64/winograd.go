@@ -1,20 +1,23 @@
 package main
 
-// transform is one of Winograd's five: T X T', where X holds in x in vectors and the result out x out. All five are the same two passes, with
-// another T: along the rows of X, through the stack, then along its columns. A T is a function from `in` registers to `out` results, because its
-// zeros, ones and shared sums are where the speed is; the registers that it may use beside them are its temporaries.
+// transform is one of Winograd's five: T X T'. X holds in x in vectors, the result out x out. All
+// five are the same two passes with another T: along the rows of X, through the stack, then along
+// its columns. A T is a function from `in` registers to `out` results, because its zeros, ones and
+// shared sums make the speed. It may use further registers, its temporaries.
 type transform struct {
 	name, doc string
 	in, out   int
 	constants []float64
-	// apply leaves result i in the register that it gives to store; d and t may be overwritten. k holds the constants.
+	// apply gives result i to store in a register. It may overwrite d and t. k holds the constants.
 	apply func(a *assembler, d, t, k []vector, store func(i int, r vector))
 }
 
-// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, CVPR 2016).
+// The matrices are those of F(4x4, 3x3) at the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray,
+// CVPR 2016).
 var transforms = []transform{
 	{
-		name: "winogradInput", doc: "of 6x6 inputs", in: 6, out: 6, constants: []float64{4, 5, 2},
+		name: "winogradInput", doc: "of 6x6 inputs",
+		in: 6, out: 6, constants: []float64{4, 5, 2},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			a.move(d[4], t[0]) // 4 d0 - 5 d2 + d4
 			a.multiplySubtract(k[1], d[2], t[0])
@@ -42,7 +45,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs", in: 6, out: 4, constants: []float64{4, 2, 8},
+		name: "winogradOutput", doc: "of 6x6 products to 4x4 outputs",
+		in: 6, out: 4, constants: []float64{4, 2, 8},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			a.add(d[2], d[1], t[0])
 			a.subtract(d[2], d[1], t[1])
@@ -61,7 +65,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeights", doc: "of 3x3 weights", in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeights", doc: "of 3x3 weights",
+		in: 3, out: 6, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			a.multiply(k[0], d[0], t[0])
 			store(0, t[0])
@@ -84,7 +89,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput", in: 4, out: 6, constants: []float64{4, 2, 8},
+		name: "winogradOutputGrad", doc: "of 4x4 gradients of outputs, the transpose of winogradOutput",
+		in: 4, out: 6, constants: []float64{4, 2, 8},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			store(0, d[0])
 			store(5, d[3])
@@ -104,7 +110,8 @@ var transforms = []transform{
 		},
 	},
 	{
-		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights", in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
+		name: "winogradWeightsGrad", doc: "of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights",
+		in: 6, out: 3, constants: []float64{1. / 4, 1. / 6, 1. / 24, 1. / 12},
 		apply: func(a *assembler, d, t, k []vector, store func(int, vector)) {
 			a.add(d[2], d[1], t[0])
 			a.add(d[4], d[3], t[1])
@@ -124,14 +131,15 @@ var transforms = []transform{
 	},
 }
 
-// winograd writes a transform. A group of 16 floats is made in four pieces.
+// winograd writes a transform. Four pieces make a group of 16 floats.
 func (a *assembler) winograd(f transform) {
 	name := f.name + "NEON"
 	a.table(name+"Constants", f.constants)
 	src, dst, srcStep, dstStep, n, p := general[0], general[1], general[2], general[3], general[4], general[5]
 	srcRow, dstCol, srcCol, dstRow := general[6], general[7], general[8:13], general[13:18]
 	block := general[22]
-	a.functionWithFrame("0", f.in*f.out*vectorBytes+frameStart, name, name+" transforms groups of 16 channels "+f.doc+"; see Transform.", "a *uintptr", block)
+	a.functionWithFrame("0", f.in*f.out*vectorBytes+frameStart, name,
+		name+" transforms groups of 16 channels "+f.doc+"; see Transform.", "a *uintptr", block)
 	a.words(block, 0, []register{src, dst, srcRow, srcCol[0], srcStep, dstRow[0], dstCol, dstStep, n})
 	for i := 1; i < 5; i++ { // srcCol[i] is i+1 times the distance
 		a.op("ADD", srcCol[0], srcCol[i-1], srcCol[i])

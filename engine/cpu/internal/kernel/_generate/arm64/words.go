@@ -2,16 +2,17 @@ package main
 
 import "fmt"
 
-// Instructions that Go's assembler does not know. Each function below is one format of the ARM architecture's manual; the
-// text of an instruction is what other assemblers call it, with ARM's order of operands (the result first).
+// Instructions that Go's assembler does not know. Each function below is one format of the ARM
+// architecture's manual. The text of an instruction is in ARM's syntax, with ARM's order of
+// operands (the result first).
 
-// instruction is 32 bits and what they mean.
+// instruction is 32 bits and their meaning as text.
 type instruction struct {
 	code uint32
 	text string
 }
 
-// opcode is the fixed bits of an instruction and its name.
+// opcode is an instruction's fixed bits and its name.
 type opcode struct {
 	bits uint32
 	name string
@@ -22,8 +23,8 @@ var (
 	fadd  = opcode{0x4e20d400, "FADD"}
 	fsub  = opcode{0x4ea0d400, "FSUB"}
 	fmul  = opcode{0x6e20dc00, "FMUL"}
-	fmax  = opcode{0x4e20f400, "FMAX"} // a NaN if one of the two is one
-	fmin  = opcode{0x4ea0f400, "FMIN"} // likewise
+	fmax  = opcode{0x4e20f400, "FMAX"} // NaN if either is NaN
+	fmin  = opcode{0x4ea0f400, "FMIN"} // NaN if either is NaN
 	fcmgt = opcode{0x6ea0e400, "FCMGT"}
 
 	frintn = opcode{0x4e218800, "FRINTN"} // to the nearest whole number, ties to even
@@ -32,7 +33,8 @@ var (
 
 // three is an instruction on three registers: d = n op m.
 func three(op opcode, d, n, m vector) instruction {
-	return instruction{op.bits | uint32(m)<<16 | uint32(n)<<5 | uint32(d), fmt.Sprintf("%s %s, %s, %s", op.name, d.arm(), n.arm(), m.arm())}
+	return instruction{op.bits | uint32(m)<<16 | uint32(n)<<5 | uint32(d),
+		fmt.Sprintf("%s %s, %s, %s", op.name, d.arm(), n.arm(), m.arm())}
 }
 
 // two is an instruction on two registers: d = op n.
@@ -43,7 +45,8 @@ func two(op opcode, d, n vector) instruction {
 // fmlaElement is d += n*m[i], with float i of m in all lanes.
 func fmlaElement(d, n, m vector, i int) instruction {
 	low, high := uint32(i&1), uint32(i>>1)
-	return instruction{0x4f801000 | low<<21 | uint32(m)<<16 | high<<11 | uint32(n)<<5 | uint32(d), fmt.Sprintf("FMLA %s, %s, V%d.S[%d]", d.arm(), n.arm(), int(m), i)}
+	return instruction{0x4f801000 | low<<21 | uint32(m)<<16 | high<<11 | uint32(n)<<5 | uint32(d),
+		fmt.Sprintf("FMLA %s, %s, V%d.S[%d]", d.arm(), n.arm(), int(m), i)}
 }
 
 // fcmgtZero sets all bits of a lane of d where n > 0, and none elsewhere.
@@ -53,7 +56,8 @@ func fcmgtZero(d, n vector) instruction {
 
 // bic is d = n and not m.
 func bic(d, n, m vector) instruction {
-	return instruction{0x4e601c00 | uint32(m)<<16 | uint32(n)<<5 | uint32(d), fmt.Sprintf("BIC V%d.16B, V%d.16B, V%d.16B", int(d), int(n), int(m))}
+	return instruction{0x4e601c00 | uint32(m)<<16 | uint32(n)<<5 | uint32(d),
+		fmt.Sprintf("BIC V%d.16B, V%d.16B, V%d.16B", int(d), int(n), int(m))}
 }
 
 // cmgtZeroHalves is fcmgtZero on eight int16.
@@ -61,7 +65,8 @@ func cmgtZeroHalves(d, n vector) instruction {
 	return instruction{0x4e608800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("CMGT V%d.8H, V%d.8H, #0", int(d), int(n))}
 }
 
-// shll puts the four lower halfwords of n into the upper halves of d's lanes, with zeros below; shll2 the four upper ones.
+// shll puts the four lower halfwords of n into the upper halves of d's lanes, with zeros below.
+// shll2 takes the four upper halfwords.
 func shll(d, n vector) instruction {
 	return instruction{0x2e613800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("SHLL %s, V%d.4H, #16", d.arm(), int(n))}
 }
@@ -77,7 +82,8 @@ func moviOnes(d vector) instruction {
 
 // indexed is a load or store of d at base+index.
 func indexed(op opcode, d vector, base, index register) instruction {
-	return instruction{op.bits | uint32(index)<<16 | uint32(base)<<5 | uint32(d), fmt.Sprintf("%s Q%d, [X%d, X%d]", op.name, int(d), int(base), int(index))}
+	return instruction{op.bits | uint32(index)<<16 | uint32(base)<<5 | uint32(d),
+		fmt.Sprintf("%s Q%d, [X%d, X%d]", op.name, int(d), int(base), int(index))}
 }
 
 var (
@@ -85,7 +91,8 @@ var (
 	str = opcode{0x3ca06800, "STR"}
 )
 
-// The same in the order of Go's assembler, so that routines read alike: the result last.
+// The same instructions with operands in the order of Go's assembler, the result last, so that all
+// routines read alike.
 
 func (a *assembler) add(x, y, to vector)      { a.word(three(fadd, to, y, x)) }
 func (a *assembler) multiply(x, y, to vector) { a.word(three(fmul, to, y, x)) }

@@ -2,7 +2,8 @@ package main
 
 import "testing"
 
-// TestWords holds each format to words that GNU's assembler made of the same text, at registers that set every bit of every field.
+// TestWords compares each format with words that GNU's assembler made of the same text. The
+// registers set every bit of every field.
 func TestWords(t *testing.T) {
 	for _, c := range []struct {
 		got  instruction

@@ -6,8 +6,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// bfloat16 is the upper half of a float32. To widen it is a shift; to narrow it is to round to nearest, ties to even, on the bits as an integer, which every instruction set
-// can do, with the same result. (A NaN stays one as long as it has not all lower bits set, and those that arithmetic makes have none.)
+// bfloat16 is the upper half of a float32. Widening is a shift. Narrowing rounds the bits as an
+// integer, to nearest, ties to even: every instruction set can do that, with the same result. A NaN
+// stays one unless all its lower bits are set, and arithmetic makes no such NaN.
 
 // rounding holds the two constants of narrow, a register each.
 var rounding Mem
@@ -32,7 +33,7 @@ func (s isa) widen(from Op, to reg.VecPhysical) {
 	VPSLLD(Imm(16), to, to)
 }
 
-// round leaves the rounded value in the upper half of `from`, and rubbish in the lower one.
+// round leaves the rounded value in the upper half of `from`, and garbage in the lower half.
 func (s isa) round(from, tmp reg.VecPhysical) {
 	VPSRLD(Imm(16), from, tmp)
 	if s.lanes == 16 {
@@ -44,7 +45,7 @@ func (s isa) round(from, tmp reg.VecPhysical) {
 	VPADDD(tmp, from, from)
 }
 
-// narrow stores a register; both registers are overwritten.
+// narrow stores a register and overwrites both.
 func (s isa) narrow(from, tmp reg.VecPhysical, to Mem) {
 	s.round(from, tmp)
 	VPSRLD(Imm(16), from, from)
@@ -57,10 +58,12 @@ func (s isa) narrow(from, tmp reg.VecPhysical, to Mem) {
 	VMOVDQU(s.lower(from), to)
 }
 
-// pair is how weights are laid for tiles of bfloat16.
+// pair writes the routine that lays weights for tiles of bfloat16.
 func (s isa) pair() {
 	dst, first, second, n := general[0], general[1], general[2], general[3]
-	routine("pair"+s.name, "pair"+s.name+" rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.", []reg.GPPhysical{dst, first, second}, n)
+	routine("pair"+s.name,
+		"pair"+s.name+" rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.",
+		[]reg.GPPhysical{dst, first, second}, n)
 	next := each("block", n)
 	for i := range floatsEach / s.lanes {
 		a, b, tmp := s.vec[3*i%12], s.vec[3*i%12+1], s.vec[3*i%12+2]
@@ -109,10 +112,12 @@ func (s isa) narrowRun() {
 	finish()
 }
 
-// reluGradHalf keeps dy where y, as a signed integer, is positive: that is the sign of the float too.
-func (s isa) reluGradHalf() {
+// reluGradBF16 keeps dy where y is positive as a signed integer: its sign bit is the float's.
+func (s isa) reluGradBF16() {
 	dx, dy, y, n := general[0], general[1], general[2], general[3]
-	routine("reluGradHalf"+s.name, "reluGradHalf"+s.name+" is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.", []reg.GPPhysical{dx, dy, y}, n)
+	routine("reluGradHalf"+s.name,
+		"reluGradHalf"+s.name+" is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.",
+		[]reg.GPPhysical{dx, dy, y}, n)
 	s.zero(0)
 	next := each("block", n)
 	for disp := 0; disp < 2*floatsEach; disp += s.bytes() {
@@ -136,7 +141,7 @@ func (s isa) reluGradHalf() {
 	finish()
 }
 
-// vendor is CPUID's leaf 0: whether a processor multiplies bfloat16 fast is not among its features.
+// vendor is CPUID's leaf 0. The features do not tell whether a processor multiplies bfloat16 fast.
 func vendor() {
 	TEXT("vendor", NOSPLIT, "func() (name [12]byte)")
 	Doc("vendor is the processor's maker, as CPUID has it.")

@@ -1,10 +1,10 @@
 package main
 
-// bfloat16 is the upper half of a float32. To widen it is a shift; to narrow it is to round to nearest, ties to even, on the bits as an integer, with
-// the same result as on amd64.
+// bfloat16 is the upper half of a float32. Widening is a shift. Narrowing rounds the bits as an
+// integer, to nearest, ties to even, with the same result as on amd64.
 
-// loadHalf loads bfloat16 as float32, into an even number of consecutive registers.
-func (a *assembler) loadHalf(from place, to ...vector) {
+// loadBFloat16 loads bfloat16 as float32, into an even number of consecutive registers.
+func (a *assembler) loadBFloat16(from place, to ...vector) {
 	for i := 0; i < len(to); i += 2 {
 		a.load(place{from.base, from.offset + i*vectorBytes/2}, to[i])
 		a.word(shll2(to[i+1], to[i]))
@@ -12,7 +12,8 @@ func (a *assembler) loadHalf(from place, to ...vector) {
 	}
 }
 
-// round leaves the rounded value in the upper half of each lane, and rubbish in the lower one. bias holds moviOnes.
+// round leaves the rounded value in the upper half of each lane, and garbage in the lower half.
+// bias holds moviOnes.
 func (a *assembler) round(bias, tmp, v vector) {
 	a.op("VSHL", number(15), v, tmp) // the lowest bit that stays
 	a.op("VUSHR", number(31), tmp, tmp)
@@ -20,8 +21,8 @@ func (a *assembler) round(bias, tmp, v vector) {
 	a.op("VADD", tmp, v, v)
 }
 
-// storeHalf stores an even number of registers as bfloat16; they are overwritten.
-func (a *assembler) storeHalf(to place, bias, tmp vector, from ...vector) {
+// storeBFloat16 stores an even number of registers as bfloat16, and overwrites them.
+func (a *assembler) storeBFloat16(to place, bias, tmp vector, from ...vector) {
 	for i := 0; i < len(from); i += 2 {
 		a.round(bias, tmp, from[i])
 		a.round(bias, tmp, from[i+1])
@@ -35,7 +36,7 @@ func (a *assembler) widen() {
 	a.routine("widenNEON", "widenNEON converts bfloat16 to float32: dst, src; blocks.", []register{dst, src}, n)
 	v := vectors(0, vectorsEach)
 	next := a.each("block", n)
-	a.loadHalf(place{src, 0}, v...)
+	a.loadBFloat16(place{src, 0}, v...)
 	a.store(place{dst, 0}, v...)
 	a.op("ADD", number(bytesEach), dst)
 	a.op("ADD", number(bytesEach/2), src)
@@ -50,17 +51,19 @@ func (a *assembler) narrow() {
 	a.word(moviOnes(bias))
 	next := a.each("block", n)
 	a.load(place{src, 0}, v...)
-	a.storeHalf(place{dst, 0}, bias, tmp, v...)
+	a.storeBFloat16(place{dst, 0}, bias, tmp, v...)
 	a.op("ADD", number(bytesEach/2), dst)
 	a.op("ADD", number(bytesEach), src)
 	next()
 	a.finish()
 }
 
-// pair is how weights are laid for tiles of bfloat16.
+// pair writes the routine that lays weights for tiles of bfloat16.
 func (a *assembler) pair() {
 	dst, first, second, n := general[0], general[1], general[2], general[3]
-	a.routine("pairNEON", "pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.", []register{dst, first, second}, n)
+	a.routine("pairNEON",
+		"pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.",
+		[]register{dst, first, second}, n)
 	v, w, bias, tmp := vectors(0, vectorsEach), vectors(8, vectorsEach), vectors(16, 1)[0], vectors(17, 1)[0]
 	a.word(moviOnes(bias))
 	a.run(n, []register{dst, first, second}, func() {
@@ -76,10 +79,11 @@ func (a *assembler) pair() {
 	a.finish()
 }
 
-// reluGradHalf keeps dy where y, as a signed integer, is positive: that is the sign of the float too.
-func (a *assembler) reluGradHalf() {
+// reluGradBF16 keeps dy where y is positive as a signed integer: its sign bit is the float's.
+func (a *assembler) reluGradBF16() {
 	dx, dy, y, n := general[0], general[1], general[2], general[3]
-	a.routine("reluGradHalfNEON", "reluGradHalfNEON is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.", []register{dx, dy, y}, n)
+	a.routine("reluGradHalfNEON", "reluGradHalfNEON is dx = dy where y > 0, else 0, of bfloat16: dx, dy, y; blocks.",
+		[]register{dx, dy, y}, n)
 	yv, gv := vectors(0, vectorsEach/2), vectors(8, vectorsEach/2)
 	next := a.each("block", n)
 	a.load(place{y, 0}, yv...)
