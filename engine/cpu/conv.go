@@ -156,7 +156,7 @@ func convOperandForms(c *compiler, s *step) {
 	switch {
 	case s.conv.laysOut():
 		c.stored(s, convX)
-	case s.in[convX].element == bfloat16s && c.engine.path.Pairs == nil, s.in[convX].layout == inTileOrder:
+	case s.in[convX].element == bfloat16s && !c.engine.pairsFit(s.conv, bfloat16s), s.in[convX].layout == inTileOrder:
 		c.want(s, convX, inRows, float32s)
 	case s.conv.turned:
 		c.stored(s, convX)
@@ -165,6 +165,16 @@ func convOperandForms(c *compiler, s *step) {
 		c.want(s, convOther, inTileOrder, float32s)
 	}
 	c.want(s, convAdd, inRows, s.out[0].element)
+}
+
+// narrow tells whether a convolution's weights have rows of four values: they do where it reads up to
+// four channels, be it an image or what another operation has made.
+func (v *convolution) narrow() bool { return v.packing.inPad < lanes }
+
+// pairsFit tells whether tiles multiply a convolution's input in pairs, if it is of type x. They take
+// 16 bytes of a row at a time.
+func (e *Engine) pairsFit(v *convolution, x element) bool {
+	return x == bfloat16s && e.path.Pairs != nil && (v.turned || !v.narrow())
 }
 
 // bind gives a convolution its buffers.

@@ -26,7 +26,11 @@ var weightGradient = &operation{
 		return "ConvGradWeight"
 	},
 	operands: func(c *compiler, s *step) {
-		if s.in[convX].layout != inImages {
+		switch {
+		case s.in[convX].layout == inImages:
+		case s.conv.narrow(): // pixels are laid out 16 values at a time
+			c.want(s, convX, inRows, float32s)
+		default:
 			c.stored(s, convX)
 		}
 		c.stored(s, convOther)

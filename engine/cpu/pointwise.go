@@ -25,19 +25,16 @@ type pointwise struct {
 // cache. More pixels read the weights less often.
 const pointwiseCache = 512 << 10
 
-// pairsFor reports whether inputs of a type are multiplied in pairs.
-func (e *Engine) pairsFor(x element) bool { return x == bfloat16s && e.path.Pairs != nil }
-
 // pointwisePixels cuts the pixels of a 1x1 convolution that reads and writes values of these types.
 func (e *Engine) pointwisePixels(v *convolution, splits int, x, y element) split {
-	rows := e.tileFor(v.out, e.pairsFor(x)).Rows
+	rows := e.tileFor(v.out, e.pairsFit(v, x)).Rows
 	each := pointwiseCache / (v.in*x.size() + v.out*y.size()) / rows
 	return evenSplit(v.images*v.outH*v.outW, splits, max(4, each)*rows)
 }
 
 // newPointwise plans the products.
 func (e *Engine) newPointwise(v *convolution, o *op) *pointwise {
-	p := &pointwise{convolution: v, path: e.path, pairs: e.pairsFor(v.x.element), size: 4}
+	p := &pointwise{convolution: v, path: e.path, pairs: e.pairsFit(v, v.x.element), size: 4}
 	p.tile = e.tileFor(v.out, p.pairs)
 	if p.pairs {
 		p.size = 2

@@ -57,5 +57,21 @@ func convCases() (cases []Case) {
 			}})
 		}
 	}
+	return append(cases, narrowCases()...)
+}
+
+// narrowCases convolve what a convolution has made with few channels. Such values are no images given
+// as inputs, whose pixels engines pad less.
+func narrowCases() (cases []Case) {
+	for _, s := range []struct{ c, k, stride int }{{1, 3, 1}, {4, 3, 1}, {4, 1, 1}, {4, 3, 2}, {7, 3, 1}, {8, 1, 2}} {
+		cases = append(cases, Case{Name: fmt.Sprintf("Convs through %d channels, kernel %d, stride %d", s.c, s.k, s.stride),
+			Build: func(g *graph.Graph) {
+				w1, w2 := g.Variable("w1", f32, s.c, 3, 3, 3), g.Variable("w2", f32, 6, s.c, s.k, s.k)
+				x := g.Input("x", f32, 2, 6, 5, 3)
+				y := g.Conv(g.Conv(x, w1, 1, 1), w2, s.stride, s.k/2)
+				g.Output("y", y)
+				outputGradients(g, y, w1, w2)
+			}})
+	}
 	return cases
 }
