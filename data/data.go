@@ -24,7 +24,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"moco/picture"
 )
@@ -58,11 +57,11 @@ type Options struct {
 	// MaxPixels refuses larger images by their header, before anything is allocated; see
 	// [picture.Options]. 0 means 100 million.
 	MaxPixels int
-	// Ground is what transparent pixels are laid on. The zero value is white.
+	// Ground is what transparent pixels are laid on by [Set.Read]. The zero value is white.
 	Ground picture.Ground
-	// CacheBytes is how much memory decoded images may take once they have been read: the first
-	// ones read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any
-	// case.
+	// CacheBytes is how much memory images may take once they have been read: the first ones read
+	// are kept, as they were asked for, until it is spent. 0 keeps none. CIFAR and IDX files are in
+	// memory in any case.
 	CacheBytes int64
 
 	// Frames takes the path for videos and the set for their frames: each folder that holds images
@@ -105,13 +104,14 @@ type Set struct {
 	groupOf []int32 // by image; nil without groups
 	place   []int32 // of an image among its group's members
 
-	cache  []atomic.Pointer[Image] // nil without a cache; an entry never changes once it is set
-	budget atomic.Int64            // bytes that the cache may still take
+	options picture.Options // of Read
+	cache   *cache          // nil: none
 }
 
 // backend is what differs between the kinds of sets.
 type backend interface {
-	read(i int, dst *Image) error
+	// read decodes image i as the options say, but may leave reducing it to its caller.
+	read(i int, how picture.Options, dst *Image) error
 	header(i int) (format string, width, height int, err error) // without decoding the pixels
 	size(i int) int64                                           // bytes as stored
 	// stored returns the bytes that an image is made of, in buf if they fit, and whether they are
@@ -182,11 +182,11 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 		}
 		s = paired
 	}
+	s.options = opts.picture()
 	if opts.CacheBytes > 0 && !s.inMemory() {
-		s.cache = make([]atomic.Pointer[Image], s.Len())
-		s.budget.Store(opts.CacheBytes)
+		s.cache = newCache(s.Len(), opts.CacheBytes)
 		if filler, ok := s.backend.(cacheFiller); ok {
-			filler.lend(func(i int) bool { return s.cache[i].Load() == nil }, s.keep)
+			filler.lend(s.cache.spare())
 		}
 	}
 	return s, nil
@@ -195,7 +195,13 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 // cacheFiller is a backend that comes by images which were not asked for, and gives away those that
 // are wanted.
 type cacheFiller interface {
-	lend(wanted func(i int) bool, keep func(i int, m *Image))
+	lend(s spare)
+}
+
+// spare is where such images go.
+type spare struct {
+	wanted func(i int, r Reading) bool
+	keep   func(i int, r Reading, m *Image)
 }
 
 // place is where a set, or a part of it, lies on the disk.
@@ -385,7 +391,7 @@ func (s *Set) setNames(files []string, common int) {
 
 // take returns a set of the images at these places, with names and labels and without a backend.
 func (s *Set) take(keep []int) *Set {
-	some := &Set{classes: s.classes, left: s.left, common: s.common}
+	some := &Set{classes: s.classes, left: s.left, common: s.common, options: s.options}
 	for _, i := range keep {
 		some.names = append(some.names, s.names[i])
 		if s.files != nil {
@@ -428,50 +434,6 @@ func (s *Set) inMemory() bool {
 	held, ok := s.backend.(interface{ inMemory() bool })
 	return ok && held.inMemory()
 }
-
-// Read decodes image i into dst, reusing dst.Pix where it is large enough. An image that is in the
-// cache is copied: dst is the caller's own. An image that cannot be read gives a *[BadImage], and
-// dst is then undefined.
-func (s *Set) Read(i int, dst *Image) error {
-	if i < 0 || i >= len(s.names) {
-		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
-	}
-	if s.cache != nil {
-		if hit := s.cache[i].Load(); hit != nil {
-			dst.Resize(hit.Width, hit.Height)
-			copy(dst.Pix, hit.Pix)
-			return nil
-		}
-	}
-	if err := s.backend.read(i, dst); err != nil {
-		return &BadImage{Name: s.names[i], Err: err}
-	}
-	if s.cache != nil {
-		s.keep(i, dst)
-	}
-	return nil
-}
-
-// keep puts a copy of img into the cache if the budget allows. Two readers of the same image may
-// both come here: one copy wins and the other's bytes go back to the budget.
-func (s *Set) keep(i int, img *Image) {
-	const overhead = 64 // the Image and its allocation
-	cost := int64(len(img.Pix)) + overhead
-	if s.budget.Load() < cost { // most calls once the cache is full: no write to the shared line
-		return
-	}
-	if s.budget.Add(-cost) < 0 {
-		s.budget.Add(cost)
-		return
-	}
-	kept := &Image{Width: img.Width, Height: img.Height, Pix: append([]uint8(nil), img.Pix...)}
-	if !s.cache[i].CompareAndSwap(nil, kept) {
-		s.budget.Add(cost)
-	}
-}
-
-// CacheLeft returns how many bytes of decoded images may still be kept.
-func (s *Set) CacheLeft() int64 { return max(0, s.budget.Load()) }
 
 // Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and
 // IDX, over some of the pixels too). A set and its tar have the same. A run records it, so that a

@@ -1,0 +1,58 @@
+package data
+
+import (
+	"fmt"
+
+	"moco/picture"
+)
+
+// Reading says how images are read: which of several pictures a file becomes. Two readings are equal
+// by ==.
+type Reading struct {
+	// Side is the shorter side, in pixels, that larger images are reduced to; see [picture.Reduced].
+	// 0 reduces none.
+	Side int
+	// Ground is what transparent pixels are laid on.
+	Ground picture.Ground
+}
+
+// Read decodes image i into dst, whole and on the ground of the set's [Options], reusing dst.Pix
+// where it is large enough. An image that is in the cache is copied: dst is the caller's own. An
+// image that cannot be read gives a *[BadImage], and dst is then undefined.
+func (s *Set) Read(i int, dst *Image) error {
+	return s.ReadAs(i, Reading{Ground: s.options.Ground}, dst)
+}
+
+// ReadAs is [Set.Read] in another way of reading.
+func (s *Set) ReadAs(i int, r Reading, dst *Image) error {
+	if i < 0 || i >= len(s.names) {
+		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	if s.cache.get(i, r, dst) {
+		return nil
+	}
+	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side}
+	if err := s.backend.read(i, how, dst); err != nil {
+		return &BadImage{Name: s.names[i], Err: err}
+	}
+	reduce(dst, r.Side)
+	s.cache.keep(i, r, dst)
+	return nil
+}
+
+// reduce reduces an image that was not decoded from a file of its own: a drawn one, or a frame.
+func reduce(m *Image, side int) {
+	if w, _ := picture.Reduced(m.Width, m.Height, side); w != m.Width {
+		whole := *m
+		*m = Image{}
+		new(picture.Resizer).Reduce(m, &whole, side)
+	}
+}
+
+// CacheLeft returns how many bytes of images may still be kept in memory.
+func (s *Set) CacheLeft() int64 {
+	if s.cache == nil {
+		return 0
+	}
+	return max(0, s.cache.budget.Load())
+}
