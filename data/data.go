@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,6 +64,15 @@ type Options struct {
 	// are kept, as they were asked for, until it is spent. 0 keeps none. CIFAR and IDX files are in
 	// memory in any case.
 	CacheBytes int64
+	// CacheDir is a folder that keeps images once they have been read, those that there is no memory for
+	// and those of the next run; see package internal/picturecache. Only images that are files of their
+	// own, in a folder or an archive, are kept there: as long as the file's name, size and time are the
+	// same. Empty keeps none.
+	CacheDir string
+	// CacheLimit is the most bytes that all of CacheDir may take. 0 means DefaultCacheLimit.
+	CacheLimit int64
+	// Log, if not nil, is told when CacheDir is full or cannot be used.
+	Log *slog.Logger
 
 	// Frames takes the path for videos and the set for their frames: each folder that holds images
 	// is a video, its frames in order of their names (with numbers counted, so that 9 comes before
@@ -81,6 +91,9 @@ type Options struct {
 func (o Options) picture() picture.Options {
 	return picture.Options{MaxPixels: o.MaxPixels, Ground: o.Ground}
 }
+
+// DefaultCacheLimit is what a cache on the disk may take.
+const DefaultCacheLimit = 10 << 30
 
 // The largest single file or unpacked archive that is read into memory.
 const (
@@ -120,6 +133,21 @@ type backend interface {
 	stored(i int, buf []byte) (content []byte, file bool, err error)
 	fingerprint(h hash.Hash) // whatever tells two sets with the same names apart
 	close() error
+}
+
+// identified is a backend that can tell whether an image is still the one that was read before.
+type identified interface {
+	// identity appends what names image i and changes whenever its file does. It is false if nothing
+	// does.
+	identity(b []byte, i int) ([]byte, bool)
+}
+
+// identity appends the identity of image i of a backend, if it has one.
+func identity(of backend, b []byte, i int) ([]byte, bool) {
+	if of, ok := of.(identified); ok {
+		return of.identity(b, i)
+	}
+	return b, false
 }
 
 // BadImage is the error of an image that cannot be read; the set's other images are not affected.
@@ -183,8 +211,11 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 		s = paired
 	}
 	s.options = opts.picture()
-	if opts.CacheBytes > 0 && !s.inMemory() {
-		s.cache = newCache(s.Len(), opts.CacheBytes)
+	if (opts.CacheBytes > 0 || opts.CacheDir != "") && !s.inMemory() {
+		if s.cache, err = newCache(s, patterns, opts); err != nil {
+			s.Close()
+			return nil, err
+		}
 		if filler, ok := s.backend.(cacheFiller); ok {
 			filler.lend(s.cache.spare())
 		}
@@ -219,7 +250,7 @@ func (o *Options) check() error {
 		o.FPS = DefaultFPS
 	}
 	switch {
-	case o.MaxPixels < 0 || o.CacheBytes < 0 || o.Part < Any || o.Part > Test:
+	case o.MaxPixels < 0 || o.CacheBytes < 0 || o.CacheLimit < 0 || o.Part < Any || o.Part > Test:
 		return fmt.Errorf("data options %+v: Part must be one of Any, Train, Test, the rest not negative", *o)
 	case !(o.FPS > 0 && o.FPS <= 1000):
 		return fmt.Errorf("%v frames a second: must be above 0 and at most 1000", o.FPS)
@@ -509,4 +540,4 @@ func (s *Set) Stored(i int, buf []byte) (content []byte, format string, err erro
 }
 
 // Close releases the files behind the set. Reads after it fail.
-func (s *Set) Close() error { return s.backend.close() }
+func (s *Set) Close() error { return errors.Join(s.backend.close(), s.cache.close()) }

@@ -323,6 +323,10 @@ func (e *encodedImages) read(i int, how picture.Options, dst *Image) error {
 	return e.with(i, func(content []byte, d *desk) error { return d.Decode(content, how, dst) })
 }
 
+func (e *encodedImages) identity(b []byte, i int) ([]byte, bool) {
+	return e.box.identity(b, e.entries[i])
+}
+
 func (e *encodedImages) header(i int) (format string, width, height int, err error) {
 	err = e.with(i, func(content []byte, _ *desk) error {
 		h, err := picture.ReadHeader(content, e.options)

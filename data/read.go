@@ -31,12 +31,16 @@ func (s *Set) ReadAs(i int, r Reading, dst *Image) error {
 	if s.cache.get(i, r, dst) {
 		return nil
 	}
+	if s.cache.stored(i, r, dst) {
+		return nil
+	}
 	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side}
 	if err := s.backend.read(i, how, dst); err != nil {
 		return &BadImage{Name: s.names[i], Err: err}
 	}
 	reduce(dst, r.Side)
 	s.cache.keep(i, r, dst)
+	s.cache.store(i, r, dst)
 	return nil
 }
 

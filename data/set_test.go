@@ -308,7 +308,7 @@ func TestCache(t *testing.T) {
 				t.Errorf("image %d is %v with a cache, %v without", i, m, want)
 			}
 		}
-		if got := s.cache.has(i, Reading{}); got != (i < 2) {
+		if got := s.cache.held(i, Reading{}) != nil; got != (i < 2) {
 			t.Errorf("image %d in the cache: %v; the budget is enough for the two that were read first", i, got)
 		}
 	}

@@ -165,6 +165,11 @@ func (b *joined) read(i int, how picture.Options, dst *Image) error {
 	return m.read(at, how, dst)
 }
 
+func (b *joined) identity(to []byte, i int) ([]byte, bool) {
+	m, at := b.of(i)
+	return identity(m, to, at)
+}
+
 func (b *joined) header(i int) (string, int, int, error) {
 	m, at := b.of(i)
 	return m.header(at)
