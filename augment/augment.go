@@ -91,10 +91,11 @@ func (p Policy) CropAndFlip() Policy {
 // Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is
 // ready.
 type Scratch struct {
-	pixels, other []uint8
-	resize        picture.Resizer
-	normal        [3][256]float32
-	of            *Policy
+	pixels []uint8
+	resize picture.Resizer
+	blur   blurrer
+	normal [3][256]float32
+	of     *Policy
 }
 
 // View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
@@ -162,8 +163,7 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 		gray(dst)
 	}
 	if r.Float64() < p.Blur {
-		s.other = slices.Grow(s.other[:0], len(dst))[:len(dst)]
-		gaussianBlur(dst, s.other, p.Size, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
+		s.blur.run(dst, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
 	}
 	return r.Float64() < p.Flip
 }

@@ -75,7 +75,7 @@ func TestColour(t *testing.T) {
 			case "flip":
 				mirror(got, img.Width)
 			case "gaussian":
-				gaussianBlur(got, make([]uint8, len(got)), img.Width, img.Height, x)
+				new(blurrer).run(got, img.Width, x)
 			case "crop":
 				var top, left, h, w, size int
 				if _, err := fmt.Sscanf(argument, "%d_%d_%d_%d_to_%d", &top, &left, &h, &w, &size); err != nil {
