@@ -44,6 +44,17 @@ func (s *Set) ReadAs(i int, r Reading, dst *Image) error {
 	return nil
 }
 
+// Size returns the size of image i in pixels, as its header gives it: it may have to be turned upright.
+func (s *Set) Size(i int) (width, height int, err error) {
+	if i < 0 || i >= len(s.names) {
+		return 0, 0, fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	if _, width, height, err = s.backend.header(i); err != nil {
+		err = &BadImage{Name: s.names[i], Err: err}
+	}
+	return width, height, err
+}
+
 // reduce reduces an image that was not decoded from a file of its own: a drawn one, or a frame.
 func reduce(m *Image, side int) {
 	if w, _ := picture.Reduced(m.Width, m.Height, side); w != m.Width {
