@@ -39,7 +39,7 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	err := loader.Parallel(ctx, n, len(images), func(worker, i int) error {
 		img, s := &images[worker], &all[i]
 		if s.width, s.height, s.err = set.Size(place(i, n, set.Len())); s.err == nil {
-			s.err = set.ReadAs(place(i, n, set.Len()), data.Reading{Side: lookSide}, img)
+			s.err = set.ReadOnce(place(i, n, set.Len()), data.Reading{Side: lookSide}, img)
 			s.gray = gray(img)
 		}
 		return nil

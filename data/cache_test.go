@@ -58,6 +58,9 @@ func TestReadAs(t *testing.T) {
 						if !same(&got, &again) {
 							t.Errorf("image %d read as %v depends on the cache: %v and %v", i, r, again, got)
 						}
+						if err := cached.ReadOnce(i, r, &again); err != nil || !same(&got, &again) {
+							t.Errorf("image %d read once as %v is %v, %v, want %v", i, r, again, err, got)
+						}
 					}
 				}
 			}

@@ -25,29 +25,51 @@ func (s *Set) Read(i int, dst *Image) error {
 
 // ReadAs is [Set.Read] in another way of reading.
 func (s *Set) ReadAs(i int, r Reading, dst *Image) error {
-	if i < 0 || i >= len(s.names) {
-		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	if err := s.check(i); err != nil {
+		return err
 	}
-	if s.cache.get(i, r, dst) {
+	if s.cache.get(i, r, dst) || s.cache.stored(i, r, dst) {
 		return nil
 	}
-	if s.cache.stored(i, r, dst) {
-		return nil
+	if err := s.decode(i, r, dst); err != nil {
+		return err
 	}
-	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side}
-	if err := s.backend.read(i, how, dst); err != nil {
-		return &BadImage{Name: s.names[i], Err: err}
-	}
-	reduce(dst, r.Side)
 	s.cache.keep(i, r, dst)
 	s.cache.store(i, r, dst)
 	return nil
 }
 
+// ReadOnce is ReadAs of an image that nobody will ask for again in this way: no cache is looked at,
+// and none keeps it.
+func (s *Set) ReadOnce(i int, r Reading, dst *Image) error {
+	if err := s.check(i); err != nil {
+		return err
+	}
+	return s.decode(i, r, dst)
+}
+
+// check refuses an image that the set does not have.
+func (s *Set) check(i int) error {
+	if i < 0 || i >= len(s.names) {
+		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	}
+	return nil
+}
+
+// decode reads an image from where it lies.
+func (s *Set) decode(i int, r Reading, dst *Image) error {
+	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side}
+	if err := s.backend.read(i, how, dst); err != nil {
+		return &BadImage{Name: s.names[i], Err: err}
+	}
+	reduce(dst, r.Side)
+	return nil
+}
+
 // Size returns the size of image i in pixels, as its header gives it: it may have to be turned upright.
 func (s *Set) Size(i int) (width, height int, err error) {
-	if i < 0 || i >= len(s.names) {
-		return 0, 0, fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
+	if err := s.check(i); err != nil {
+		return 0, 0, err
 	}
 	if _, width, height, err = s.backend.header(i); err != nil {
 		err = &BadImage{Name: s.names[i], Err: err}
