@@ -7,8 +7,10 @@ import (
 	"strconv"
 
 	"moco/augment"
+	"moco/data"
 	"moco/nn"
 	"moco/optim"
+	"moco/picture"
 )
 
 // Recipe is everything that decides what a run learns, except for the images. Its keys in YAML are
@@ -76,6 +78,28 @@ type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
 	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
+	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
+	// 0 is the rule: two and a quarter times Size.
+	From int `yaml:"from,omitempty" json:"from,omitempty"`
+	// Ground is what transparent pixels are laid on: white, black, #rrggbb, or drop, which leaves
+	// transparency out. Empty is white.
+	Ground string `yaml:"ground,omitempty" json:"ground,omitempty"`
+}
+
+// Reading is how pictures are read before views are drawn: reduced, and on a ground.
+func (v Views) Reading() (data.Reading, error) {
+	r := data.Reading{Side: v.From}
+	if r.Side == 0 {
+		r.Side = (9*v.Size + 2) / 4 // rounded, a half up
+	}
+	if v.Ground == "" {
+		return r, nil
+	}
+	var err error
+	if r.Ground, err = picture.ParseGround(v.Ground); err != nil {
+		return r, fmt.Errorf("views.ground: %w", err)
+	}
+	return r, nil
 }
 
 // Drawn is the policy by which views are drawn: the named one at the size, or only its crop and flip.
@@ -183,6 +207,11 @@ func (r *Recipe) Check() error {
 		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
 	if _, err := r.Views.Drawn(); err != nil {
+		errs = append(errs, err)
+	}
+	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,
+		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", r.Views.Size, r.Views.From)
+	if _, err := r.Views.Reading(); err != nil {
 		errs = append(errs, err)
 	}
 	wrong(!(r.Epochs > 0 && r.Epochs <= math.MaxInt32), "epochs: must be above 0 and at most %d, is %v", math.MaxInt32, r.Epochs)

@@ -5,12 +5,14 @@ package augment
 
 import (
 	"fmt"
+	"image"
 	"math"
 	"slices"
 	"strings"
 
 	"moco/data"
 	"moco/internal/rng"
+	"moco/picture"
 )
 
 // Policy says how a view is drawn. The order of the operations is the one in which the fields
@@ -89,10 +91,11 @@ func (p Policy) CropAndFlip() Policy {
 // Scratch is the memory that drawing a view needs. It serves one goroutine; its zero value is
 // ready.
 type Scratch struct {
-	pixels, other []uint8
-	resize        resizer
-	normal        [3][256]float32
-	of            *Policy
+	pixels []uint8
+	resize picture.Resizer
+	blur   blurrer
+	normal [3][256]float32
+	of     *Policy
 }
 
 // View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
@@ -149,7 +152,7 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 		return false
 	}
 	top, left, height, width := p.crop(img.Height, img.Width, r)
-	s.resize.run(dst, p.Size, p.Size, img, top, left, height, width)
+	p.resize(dst, img, image.Rect(left, top, left+width, top+height), s)
 	if p.GrayFirst && r.Float64() < p.Gray {
 		gray(dst)
 	}
@@ -160,8 +163,7 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 		gray(dst)
 	}
 	if r.Float64() < p.Blur {
-		s.other = slices.Grow(s.other[:0], len(dst))[:len(dst)]
-		gaussianBlur(dst, s.other, p.Size, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
+		s.blur.run(dst, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
 	}
 	return r.Float64() < p.Flip
 }
@@ -198,7 +200,13 @@ func (p *Policy) middle(dst []uint8, img *data.Image, s *Scratch) {
 	if min(img.Width, img.Height) < p.Size {
 		side = min(img.Width, img.Height)
 	}
-	s.resize.run(dst, p.Size, p.Size, img, (img.Height-side)/2, (img.Width-side)/2, side, side)
+	left, top := (img.Width-side)/2, (img.Height-side)/2
+	p.resize(dst, img, image.Rect(left, top, left+side, top+side), s)
+}
+
+// resize makes a view's pixels of a part of img.
+func (p *Policy) resize(dst []uint8, img *data.Image, part image.Rectangle, s *Scratch) {
+	s.resize.Resize(&data.Image{Width: p.Size, Height: p.Size, Pix: dst}, img, part)
 }
 
 // jitter is ColorJitter: four operations in a random order.

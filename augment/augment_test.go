@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
 	"math"
 	"os"
 	"path/filepath"
@@ -74,14 +75,15 @@ func TestColour(t *testing.T) {
 			case "flip":
 				mirror(got, img.Width)
 			case "gaussian":
-				gaussianBlur(got, make([]uint8, len(got)), img.Width, img.Height, x)
+				new(blurrer).run(got, img.Width, x)
 			case "crop":
 				var top, left, h, w, size int
 				if _, err := fmt.Sscanf(argument, "%d_%d_%d_%d_to_%d", &top, &left, &h, &w, &size); err != nil {
 					t.Fatal(err)
 				}
 				got = make([]uint8, 3*size*size)
-				new(resizer).run(got, size, size, img, top, left, h, w)
+				p := Policy{Size: size}
+				p.resize(got, img, image.Rect(left, top, left+w, top+h), new(Scratch))
 			default:
 				t.Fatalf("unknown operation %q", key)
 			}
@@ -100,7 +102,7 @@ func TestColour(t *testing.T) {
 	}
 }
 
-func picture(w, h int) *data.Image {
+func noise(w, h int) *data.Image {
 	img := &data.Image{Width: w, Height: h, Pix: make([]uint8, 3*w*h)}
 	r := rng.New(uint64(w), uint64(h))
 	for i := range img.Pix {
@@ -122,7 +124,7 @@ func TestViewOfEverySize(t *testing.T) {
 				if plain {
 					p = p.ForEvaluation()
 				}
-				img := picture(shape[0], shape[1])
+				img := noise(shape[0], shape[1])
 				var s Scratch
 				for seed := range uint64(20) {
 					first, second := make([]float32, 32*32*3), make([]float32, 32*32*3)
@@ -178,7 +180,7 @@ func TestCropsCoverWhatThePolicySays(t *testing.T) {
 func TestEvaluationKeepsAnImageOfTheRightSize(t *testing.T) {
 	p, _ := Named("cifar", 32)
 	p = p.ForEvaluation()
-	img := picture(32, 32)
+	img := noise(32, 32)
 	got := make([]uint8, 32*32*3)
 	p.Bytes(got, img, &rng.Source{}, &Scratch{})
 	if string(got) != string(img.Pix) {
@@ -224,7 +226,7 @@ func FuzzView(f *testing.F) {
 		p, _ := Named(policies[int(which)%len(policies)].Name, 1+int(seed%40))
 		width, height := 1+int(w%600), 1+int(h%600)
 		r := rng.New(seed)
-		p.View(make([]float32, p.Size*p.Size*3), picture(width, height), &r, &Scratch{})
+		p.View(make([]float32, p.Size*p.Size*3), noise(width, height), &r, &Scratch{})
 	})
 }
 
@@ -235,7 +237,7 @@ func BenchmarkView(b *testing.B) {
 	}{{"cifar", 32, 32, 32}, {"v1", 224, 500, 375}, {"v2", 224, 500, 375}} {
 		b.Run(fmt.Sprintf("%s-%d", c.policy, c.size), func(b *testing.B) {
 			p, _ := Named(c.policy, c.size)
-			img, dst, s, i := picture(c.w, c.h), make([]float32, c.size*c.size*3), &Scratch{}, uint64(0)
+			img, dst, s, i := noise(c.w, c.h), make([]float32, c.size*c.size*3), &Scratch{}, uint64(0)
 			for b.Loop() {
 				r := rng.New(i)
 				i++

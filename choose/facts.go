@@ -11,6 +11,10 @@ import (
 // looks is the number of pictures that are decoded to learn what a set holds.
 const looks = 96
 
+// lookSide is the shorter side, in pixels, at which they are looked at: enough to tell gray from
+// colour.
+const lookSide = 64
+
 // Facts are what a choice depends on besides the machine.
 type Facts struct {
 	Images     int     `json:"images"`
@@ -33,12 +37,11 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	}
 	all, images := make([]seen, n), make([]data.Image, max(1, workers))
 	err := loader.Parallel(ctx, n, len(images), func(worker, i int) error {
-		img := &images[worker]
-		if err := set.Read(place(i, n, set.Len()), img); err != nil {
-			all[i].err = err
-			return nil
+		img, s := &images[worker], &all[i]
+		if s.width, s.height, s.err = set.Size(place(i, n, set.Len())); s.err == nil {
+			s.err = set.ReadOnce(place(i, n, set.Len()), data.Reading{Side: lookSide}, img)
+			s.gray = gray(img)
 		}
-		all[i] = seen{width: img.Width, height: img.Height, gray: gray(img)}
 		return nil
 	})
 	if err != nil {
@@ -66,6 +69,15 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	f.Pixels /= float64(len(edges))
 	f.Gray = grays*20 >= len(edges)*19
 	return f, nil
+}
+
+// drawn is the mean number of pixels that views are drawn from.
+func (f *Facts) drawn(r data.Reading) float64 {
+	if f.Edge <= r.Side {
+		return f.Pixels
+	}
+	by := float64(r.Side) / float64(f.Edge)
+	return f.Pixels * by * by
 }
 
 // place is the i-th of n places that are evenly spread over a set.

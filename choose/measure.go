@@ -26,15 +26,21 @@ const (
 type measured struct {
 	set   *data.Set
 	o     Options
-	bytes float64 // mean size of a decoded image
-	read  int     // images read so far, in the order of the first epoch
+	facts *Facts
 
-	decoding float64                // seconds that their first readings took more than the second ones
-	drawing  map[moco.Views]float64 // seconds an image takes that has been read before
+	read    map[data.Reading]*firstReadings
+	drawing map[moco.Views]float64 // seconds an image takes that has been read before
+}
+
+// firstReadings are what reading images for the first time took, in one way of reading.
+type firstReadings struct {
+	images  int     // so far, in the order of the first epoch
+	seconds float64 // that their first readings took more than the second ones
 }
 
 func newMeasured(set *data.Set, facts *Facts, o Options) *measured {
-	return &measured{set: set, o: o, bytes: 3 * facts.Pixels, drawing: map[moco.Views]float64{}}
+	return &measured{set: set, o: o, facts: facts,
+		read: map[data.Reading]*firstReadings{}, drawing: map[moco.Views]float64{}}
 }
 
 // close gives back the memory of the measured steps: training is about to plan for it.
@@ -52,14 +58,18 @@ func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
 	if err != nil {
 		return p, err
 	}
-	again, n := m.drawing[r.Views], float64(m.set.Len())
-	first := again + m.decoding/float64(m.read)
-	unread := n - float64(m.read)
+	reading, err := r.Views.Reading()
+	if err != nil {
+		return p, err
+	}
+	again, n, read := m.drawing[r.Views], float64(m.set.Len()), m.read[reading]
+	first := again + read.seconds/float64(read.images)
+	unread := n - float64(read.images)
 	kept := 1.0 // share of the images that later epochs find in memory
 	if unread > 0 {
-		kept = min(1, float64(m.set.CacheLeft())/(m.bytes*unread))
+		kept = min(1, float64(m.set.CacheLeft())/(3*m.facts.drawn(reading)*unread))
 	}
-	p.First = (first*unread + again*float64(m.read)) / n
+	p.First = (first*unread + again*float64(read.images)) / n
 	p.Again = kept*again + (1-kept)*first
 	return p, nil
 }
@@ -70,8 +80,15 @@ func (m *measured) draw(ctx context.Context, r *moco.Recipe) error {
 	if err != nil {
 		return err
 	}
-	chunk := min(smallBatch, m.set.Len())
-	l := loader.New(m.set, policy, loader.Options{Batch: chunk, DropLast: true, Seed: r.Seed,
+	reading, err := r.Views.Reading()
+	if err != nil {
+		return err
+	}
+	if m.read[reading] == nil {
+		m.read[reading] = &firstReadings{}
+	}
+	read, chunk := m.read[reading], min(smallBatch, m.set.Len())
+	l := loader.New(m.set, policy, loader.Options{Batch: chunk, Reading: reading, DropLast: true, Seed: r.Seed,
 		Workers: m.o.Workers, MaxBad: 1, Grouped: r.Grouped(), MaxGap: r.MaxGap})
 	views := chunk * r.Views.Size * r.Views.Size * 3
 	b := moco.Batch{X1: make([]float32, views), X2: make([]float32, views)}
@@ -81,7 +98,7 @@ func (m *measured) draw(ctx context.Context, r *moco.Recipe) error {
 	}
 	began, drawn, images := time.Now(), 0.0, 0
 	for images == 0 || images < max(m.set.Len(), leastImages) && time.Since(began) < limit {
-		at := m.read / chunk
+		at := read.images / chunk
 		if at >= l.StepsPerEpoch() { // everything has been read
 			at = 0
 		}
@@ -93,9 +110,9 @@ func (m *measured) draw(ctx context.Context, r *moco.Recipe) error {
 		if err != nil {
 			return err
 		}
-		if at*chunk == m.read {
-			m.decoding += max(0, first-again)
-			m.read += chunk
+		if at*chunk == read.images {
+			read.seconds += max(0, first-again)
+			read.images += chunk
 		}
 		drawn, images = drawn+again, images+chunk
 	}

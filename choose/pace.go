@@ -74,10 +74,10 @@ type nominal struct {
 const (
 	nominalFLOPs  = 1e11    // products and sums a second, of small convolutions in float32
 	nominalDecode = 2e-8    // seconds a pixel: JPEG, PNG
-	nominalDraw   = 4e-9    // seconds a pixel of the picture, for two views
+	nominalDraw   = 4e-9    // seconds a pixel that they are drawn from, for two views
 	nominalDisk   = 1.5e8   // bytes a second: writing, hashing and syncing a checkpoint
 	nominalSync   = 0.05    // seconds to sync a file
-	cachedBytes   = 1 << 31 // of decoded images that are kept
+	cachedBytes   = 1 << 31 // of reduced images that are kept
 )
 
 func (n *nominal) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(n.engine, r) }
@@ -87,10 +87,14 @@ func (n *nominal) pace(_ context.Context, r *moco.Recipe) (Pace, error) {
 	if err != nil {
 		return Pace{}, err
 	}
-	workers := float64(n.workers)
-	draw := n.facts.Pixels * nominalDraw / workers
+	reading, err := r.Views.Reading()
+	if err != nil {
+		return Pace{}, err
+	}
+	workers, pixels := float64(n.workers), n.facts.drawn(reading)
+	draw := pixels * nominalDraw / workers
 	first := draw + n.facts.Pixels*nominalDecode/workers
-	kept := min(1, cachedBytes/(3*n.facts.Pixels*float64(n.facts.Images)))
+	kept := min(1, cachedBytes/(3*pixels*float64(n.facts.Images)))
 	return Pace{Step: float64(cost.FLOPs) / nominalFLOPs / workers, First: first, Again: kept*draw + (1-kept)*first,
 		Save: saving(cost)}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"moco/internal/rng"
+	"moco/picture"
 )
 
 // builtin is the drawn set: ten classes of shape or texture at random place, size, angle and colour, on
@@ -146,7 +147,7 @@ func randomColour(r *rng.Source) colour {
 }
 
 // read draws image i. All lengths are in units of the image's edge.
-func (b *builtin) read(i int, dst *Image) error {
+func (b *builtin) read(i int, _ picture.Options, dst *Image) error {
 	const tag = 0x6275696c74 // "built": the streams of this set are its own
 	r := rng.New(tag, b.seed, uint64(b.part), uint64(i))
 	d := &drawings[i%len(drawings)]

@@ -26,6 +26,8 @@ type container struct {
 	root    string  // of a folder, list or file: the folder that the names are relative to; else ""
 	entries []entry // sorted by name; regular files, without those that left counts
 	left    tally
+	// place returns the path of the file on the disk that an entry is, or that it is in.
+	place func(e entry) string
 	// read returns the whole content, in buf if it fits. Safe for concurrent use.
 	read func(e entry, buf []byte) ([]byte, error)
 	// open returns the content as a stream. Safe for concurrent use.
@@ -89,6 +91,7 @@ func openContainer(ctx context.Context, name string) (*container, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	box.place = func(entry) string { return name }
 	return box, nil
 }
 
@@ -223,6 +226,7 @@ func gunzip(ctx context.Context, r io.ReadSeeker, packed, limit int64) ([]byte, 
 
 // onDisk sets how a container reads files of the disk; place gives a file's path.
 func (c *container) onDisk(place func(e entry) string) {
+	c.place = place
 	c.open = func(e entry) (io.ReadCloser, error) { return os.Open(place(e)) }
 	c.read = func(e entry, buf []byte) ([]byte, error) {
 		if e.size > maxFileBytes {

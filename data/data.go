@@ -20,11 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"moco/picture"
 )
@@ -58,12 +58,21 @@ type Options struct {
 	// MaxPixels refuses larger images by their header, before anything is allocated; see
 	// [picture.Options]. 0 means 100 million.
 	MaxPixels int
-	// Ground is what transparent pixels are laid on. The zero value is white.
+	// Ground is what transparent pixels are laid on by [Set.Read]. The zero value is white.
 	Ground picture.Ground
-	// CacheBytes is how much memory decoded images may take once they have been read: the first
-	// ones read are kept until it is spent. 0 keeps none. CIFAR and IDX files are in memory in any
-	// case.
+	// CacheBytes is how much memory images may take once they have been read: the first ones read
+	// are kept, as they were asked for, until it is spent. 0 keeps none. CIFAR and IDX files are in
+	// memory in any case.
 	CacheBytes int64
+	// CacheDir is a folder that keeps images once they have been read, those that there is no memory for
+	// and those of the next run; see package internal/picturecache. Only images that are files of their
+	// own, in a folder or an archive, are kept there: as long as the file's name, size and time are the
+	// same. Empty keeps none.
+	CacheDir string
+	// CacheLimit is the most bytes that all of CacheDir may take. 0 means DefaultCacheLimit.
+	CacheLimit int64
+	// Log, if not nil, is told when CacheDir is full or cannot be used.
+	Log *slog.Logger
 
 	// Frames takes the path for videos and the set for their frames: each folder that holds images
 	// is a video, its frames in order of their names (with numbers counted, so that 9 comes before
@@ -82,6 +91,9 @@ type Options struct {
 func (o Options) picture() picture.Options {
 	return picture.Options{MaxPixels: o.MaxPixels, Ground: o.Ground}
 }
+
+// DefaultCacheLimit is what a cache on the disk may take.
+const DefaultCacheLimit = 10 << 30
 
 // The largest single file or unpacked archive that is read into memory.
 const (
@@ -105,13 +117,14 @@ type Set struct {
 	groupOf []int32 // by image; nil without groups
 	place   []int32 // of an image among its group's members
 
-	cache  []atomic.Pointer[Image] // nil without a cache; an entry never changes once it is set
-	budget atomic.Int64            // bytes that the cache may still take
+	options picture.Options // of Read
+	cache   *cache          // nil: none
 }
 
 // backend is what differs between the kinds of sets.
 type backend interface {
-	read(i int, dst *Image) error
+	// read decodes image i as the options say, but may leave reducing it to its caller.
+	read(i int, how picture.Options, dst *Image) error
 	header(i int) (format string, width, height int, err error) // without decoding the pixels
 	size(i int) int64                                           // bytes as stored
 	// stored returns the bytes that an image is made of, in buf if they fit, and whether they are
@@ -120,6 +133,21 @@ type backend interface {
 	stored(i int, buf []byte) (content []byte, file bool, err error)
 	fingerprint(h hash.Hash) // whatever tells two sets with the same names apart
 	close() error
+}
+
+// identified is a backend that can tell whether an image is still the one that was read before.
+type identified interface {
+	// identity appends what names image i and changes whenever its file does. It is false if nothing
+	// does.
+	identity(b []byte, i int) ([]byte, bool)
+}
+
+// identity appends the identity of image i of a backend, if it has one.
+func identity(of backend, b []byte, i int) ([]byte, bool) {
+	if of, ok := of.(identified); ok {
+		return of.identity(b, i)
+	}
+	return b, false
 }
 
 // BadImage is the error of an image that cannot be read; the set's other images are not affected.
@@ -182,11 +210,14 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 		}
 		s = paired
 	}
-	if opts.CacheBytes > 0 && !s.inMemory() {
-		s.cache = make([]atomic.Pointer[Image], s.Len())
-		s.budget.Store(opts.CacheBytes)
+	s.options = opts.picture()
+	if (opts.CacheBytes > 0 || opts.CacheDir != "") && !s.inMemory() {
+		if s.cache, err = newCache(s, patterns, opts); err != nil {
+			s.Close()
+			return nil, err
+		}
 		if filler, ok := s.backend.(cacheFiller); ok {
-			filler.lend(func(i int) bool { return s.cache[i].Load() == nil }, s.keep)
+			filler.lend(s.cache.spare())
 		}
 	}
 	return s, nil
@@ -195,7 +226,13 @@ func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error)
 // cacheFiller is a backend that comes by images which were not asked for, and gives away those that
 // are wanted.
 type cacheFiller interface {
-	lend(wanted func(i int) bool, keep func(i int, m *Image))
+	lend(s spare)
+}
+
+// spare is where such images go.
+type spare struct {
+	wanted func(i int, r Reading) bool
+	keep   func(i int, r Reading, m *Image)
 }
 
 // place is where a set, or a part of it, lies on the disk.
@@ -213,7 +250,7 @@ func (o *Options) check() error {
 		o.FPS = DefaultFPS
 	}
 	switch {
-	case o.MaxPixels < 0 || o.CacheBytes < 0 || o.Part < Any || o.Part > Test:
+	case o.MaxPixels < 0 || o.CacheBytes < 0 || o.CacheLimit < 0 || o.Part < Any || o.Part > Test:
 		return fmt.Errorf("data options %+v: Part must be one of Any, Train, Test, the rest not negative", *o)
 	case !(o.FPS > 0 && o.FPS <= 1000):
 		return fmt.Errorf("%v frames a second: must be above 0 and at most 1000", o.FPS)
@@ -385,7 +422,7 @@ func (s *Set) setNames(files []string, common int) {
 
 // take returns a set of the images at these places, with names and labels and without a backend.
 func (s *Set) take(keep []int) *Set {
-	some := &Set{classes: s.classes, left: s.left, common: s.common}
+	some := &Set{classes: s.classes, left: s.left, common: s.common, options: s.options}
 	for _, i := range keep {
 		some.names = append(some.names, s.names[i])
 		if s.files != nil {
@@ -428,50 +465,6 @@ func (s *Set) inMemory() bool {
 	held, ok := s.backend.(interface{ inMemory() bool })
 	return ok && held.inMemory()
 }
-
-// Read decodes image i into dst, reusing dst.Pix where it is large enough. An image that is in the
-// cache is copied: dst is the caller's own. An image that cannot be read gives a *[BadImage], and
-// dst is then undefined.
-func (s *Set) Read(i int, dst *Image) error {
-	if i < 0 || i >= len(s.names) {
-		return fmt.Errorf("image %d asked for in a set of %d", i, len(s.names))
-	}
-	if s.cache != nil {
-		if hit := s.cache[i].Load(); hit != nil {
-			dst.Resize(hit.Width, hit.Height)
-			copy(dst.Pix, hit.Pix)
-			return nil
-		}
-	}
-	if err := s.backend.read(i, dst); err != nil {
-		return &BadImage{Name: s.names[i], Err: err}
-	}
-	if s.cache != nil {
-		s.keep(i, dst)
-	}
-	return nil
-}
-
-// keep puts a copy of img into the cache if the budget allows. Two readers of the same image may
-// both come here: one copy wins and the other's bytes go back to the budget.
-func (s *Set) keep(i int, img *Image) {
-	const overhead = 64 // the Image and its allocation
-	cost := int64(len(img.Pix)) + overhead
-	if s.budget.Load() < cost { // most calls once the cache is full: no write to the shared line
-		return
-	}
-	if s.budget.Add(-cost) < 0 {
-		s.budget.Add(cost)
-		return
-	}
-	kept := &Image{Width: img.Width, Height: img.Height, Pix: append([]uint8(nil), img.Pix...)}
-	if !s.cache[i].CompareAndSwap(nil, kept) {
-		s.budget.Add(cost)
-	}
-}
-
-// CacheLeft returns how many bytes of decoded images may still be kept.
-func (s *Set) CacheLeft() int64 { return max(0, s.budget.Load()) }
 
 // Fingerprint returns a hash in hexadecimal over the names, sizes, labels and groups (for CIFAR and
 // IDX, over some of the pixels too). A set and its tar have the same. A run records it, so that a
@@ -547,4 +540,4 @@ func (s *Set) Stored(i int, buf []byte) (content []byte, format string, err erro
 }
 
 // Close releases the files behind the set. Reads after it fail.
-func (s *Set) Close() error { return s.backend.close() }
+func (s *Set) Close() error { return errors.Join(s.backend.close(), s.cache.close()) }

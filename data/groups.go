@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"moco/picture"
 )
 
 // group is what some images of a set have in common: they are the frames of one video, or belong
@@ -226,7 +228,12 @@ type subset struct {
 	keep []int
 }
 
-func (b *subset) read(i int, dst *Image) error           { return b.of.read(b.keep[i], dst) }
+func (b *subset) read(i int, how picture.Options, dst *Image) error {
+	return b.of.read(b.keep[i], how, dst)
+}
+
+func (b *subset) identity(to []byte, i int) ([]byte, bool) { return identity(b.of, to, b.keep[i]) }
+
 func (b *subset) header(i int) (string, int, int, error) { return b.of.header(b.keep[i]) }
 func (b *subset) stored(i int, buf []byte) ([]byte, bool, error) {
 	return b.of.stored(b.keep[i], buf)

@@ -39,4 +39,6 @@ func DecodeFile(path string) (*Image, error) {
 type desk struct {
 	file []byte // the encoded image
 	picture.Decoder
+	resize  picture.Resizer
+	reduced Image // a frame
 }

@@ -319,8 +319,12 @@ func (e *encodedImages) with(i int, use func(content []byte, d *desk) error) err
 	return use(content, d)
 }
 
-func (e *encodedImages) read(i int, dst *Image) error {
-	return e.with(i, func(content []byte, d *desk) error { return d.Decode(content, e.options, dst) })
+func (e *encodedImages) read(i int, how picture.Options, dst *Image) error {
+	return e.with(i, func(content []byte, d *desk) error { return d.Decode(content, how, dst) })
+}
+
+func (e *encodedImages) identity(b []byte, i int) ([]byte, bool) {
+	return e.box.identity(b, e.entries[i])
 }
 
 func (e *encodedImages) header(i int) (format string, width, height int, err error) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"moco/picture"
 )
 
 // rawImages is a set of images of one size that lies decoded in memory.
@@ -21,7 +23,7 @@ type rawImages struct {
 	pix                     []uint8 // N x height x width x channels; 1 channel is gray, 3 are RGB
 }
 
-func (r *rawImages) read(i int, dst *Image) error {
+func (r *rawImages) read(i int, _ picture.Options, dst *Image) error {
 	dst.Resize(r.width, r.height)
 	n := r.width * r.height * r.channels
 	src := r.pix[i*n:][:n]

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"moco/internal/rng"
+	"moco/picture"
 )
 
 // Sample returns n images of the set, as many of each class as of any other (one more of some where
@@ -64,8 +65,8 @@ type sampled struct {
 	keep []int
 }
 
-func (b *sampled) read(i int, dst *Image) error {
-	err := b.of.Read(b.keep[i], dst)
+func (b *sampled) read(i int, how picture.Options, dst *Image) error {
+	err := b.of.ReadAs(b.keep[i], Reading{Side: how.Side, Ground: how.Ground}, dst)
 	var bad *BadImage
 	if errors.As(err, &bad) { // the sample names it again
 		return bad.Err

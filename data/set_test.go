@@ -308,7 +308,7 @@ func TestCache(t *testing.T) {
 				t.Errorf("image %d is %v with a cache, %v without", i, m, want)
 			}
 		}
-		if got := s.cache[i].Load() != nil; got != (i < 2) {
+		if got := s.cache.held(i, Reading{}) != nil; got != (i < 2) {
 			t.Errorf("image %d in the cache: %v; the budget is enough for the two that were read first", i, got)
 		}
 	}
@@ -316,7 +316,7 @@ func TestCache(t *testing.T) {
 	if err := s.Read(1, &m); err != nil {
 		t.Errorf("a cached image needs its file: %v", err)
 	}
-	if left := s.budget.Load(); left != 0 {
+	if left := s.cache.budget.Load(); left != 0 {
 		t.Errorf("%d bytes of the cache's budget are left, want 0", left)
 	}
 	if n := testing.AllocsPerRun(20, func() { s.Read(0, &m) }); n != 0 {

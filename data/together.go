@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+
+	"moco/picture"
 )
 
 // member is one of several sets that are opened as one.
@@ -158,9 +160,14 @@ func (b *joined) of(i int) (backend, int) {
 	return b.sets[p.member].backend, int(p.image)
 }
 
-func (b *joined) read(i int, dst *Image) error {
+func (b *joined) read(i int, how picture.Options, dst *Image) error {
 	m, at := b.of(i)
-	return m.read(at, dst)
+	return m.read(at, how, dst)
+}
+
+func (b *joined) identity(to []byte, i int) ([]byte, bool) {
+	m, at := b.of(i)
+	return identity(m, to, at)
 }
 
 func (b *joined) header(i int) (string, int, int, error) {
@@ -183,11 +190,14 @@ func (b *joined) inMemory() bool {
 }
 
 // lend passes the cache on to those sets that can fill it.
-func (b *joined) lend(wanted func(i int) bool, keep func(i int, m *Image)) {
+func (b *joined) lend(all spare) {
 	places := b.places()
 	for m, s := range b.sets {
 		if taker, ok := s.backend.(cacheFiller); ok {
-			taker.lend(func(i int) bool { return wanted(int(places[m][i])) }, func(i int, img *Image) { keep(int(places[m][i]), img) })
+			taker.lend(spare{
+				wanted: func(i int, r Reading) bool { return all.wanted(int(places[m][i]), r) },
+				keep:   func(i int, r Reading, img *Image) { all.keep(int(places[m][i]), r, img) },
+			})
 		}
 	}
 }

@@ -317,14 +317,11 @@ type videoFrames struct {
 	fps      float64
 	desks    sync.Pool // *desk
 
-	wanted func(i int) bool      // whether the set would keep frame i; nil: it keeps none
-	keep   func(i int, m *Image) // gives it a frame that was composed on the way to another
+	spare spare // for frames that were composed on the way to others
 }
 
 // lend makes the frames that are composed on the way to another useful.
-func (v *videoFrames) lend(wanted func(i int) bool, keep func(i int, m *Image)) {
-	v.wanted, v.keep = wanted, keep
-}
+func (v *videoFrames) lend(s spare) { v.spare = s }
 
 // with calls use with the bytes of the file that frame i is in.
 func (v *videoFrames) with(i int, use func(content []byte, d *desk) error) error {
@@ -345,29 +342,34 @@ func (v *videoFrames) with(i int, use func(content []byte, d *desk) error) error
 	return use(content, d)
 }
 
-func (v *videoFrames) read(i int, dst *Image) error {
-	f := &v.frames[i]
+func (v *videoFrames) read(i int, how picture.Options, dst *Image) error {
+	f, r := &v.frames[i], Reading{Side: how.Side, Ground: how.Ground}
 	return v.with(i, func(content []byte, d *desk) error {
 		if f.at < 0 {
-			return d.Decode(content, v.options, dst)
+			return d.Decode(content, how, dst)
 		}
 		found := false
-		err := d.Animate(content, v.options, func(k int, m *Image) bool {
+		err := d.Animate(content, how, func(k int, m *Image) bool {
 			other := i - f.at + k // frames of an animation are neighbours in the set
 			if k == f.at {
 				found = true
 				dst.Resize(m.Width, m.Height)
 				copy(dst.Pix, m.Pix)
-			} else if v.wanted != nil && other >= 0 && other < len(v.frames) && v.frames[other].video == f.video && v.wanted(other) {
-				v.keep(other, m)
+			} else if v.spare.wanted != nil && v.sameVideo(i, other) && v.spare.wanted(other, r) {
+				v.spare.keep(other, r, d.resize.Reduce(&d.reduced, m, r.Side))
 			}
-			return k < f.at || v.wanted != nil
+			return k < f.at || v.spare.wanted != nil
 		})
 		if err == nil && !found {
 			err = errors.New("the gif has lost frames since it was opened")
 		}
 		return err
 	})
+}
+
+// sameVideo tells whether frame i and frame other, which may be none, are of one video.
+func (v *videoFrames) sameVideo(i, other int) bool {
+	return other >= 0 && other < len(v.frames) && v.frames[other].video == v.frames[i].video
 }
 
 func (v *videoFrames) header(i int) (format string, width, height int, err error) {

@@ -21,6 +21,7 @@ import (
 	"moco/engine"
 	"moco/engine/cpu" // so that Open needs nothing but a path
 	"moco/internal/loader"
+	"moco/picture"
 	"moco/tensor"
 	"moco/weights"
 )
@@ -59,10 +60,11 @@ type Encoder struct {
 	// with num_batches_tracked. It is nil for an encoder that follows a training.
 	Weights *weights.File
 
-	layer  Layer
-	policy augment.Policy // of the plain view: the middle of the image
-	engine engine.Engine
-	batch  int
+	layer   Layer
+	policy  augment.Policy // of the plain view: the middle of the image
+	reading data.Reading   // of pictures before it
+	engine  engine.Engine
+	batch   int
 
 	mu       sync.Mutex // held while a program is filled, run and read: programs of one state share their memory
 	state    engine.State
@@ -134,6 +136,9 @@ func (e *Encoder) prepare(o Options) error {
 	}
 	policy, err := e.Recipe.Views.Drawn()
 	if err != nil {
+		return err
+	}
+	if e.reading, err = e.Recipe.Views.Reading(); err != nil {
 		return err
 	}
 	e.layer, e.batch = cmp.Or(o.Layer, Backbone), cmp.Or(o.Batch, 64)
@@ -247,15 +252,17 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 	out := make([]float32, len(images)*dim)
 	rows := make([][]float32, 0, len(images))
 	x := make([]float32, min(e.batch, len(images))*each)
-	scratch := make([]augment.Scratch, runtime.GOMAXPROCS(0))
+	scratch := make([]embedScratch, runtime.GOMAXPROCS(0))
 	for lo := 0; lo < len(images); lo += e.batch {
 		n := min(e.batch, len(images)-lo)
 		err := loader.Parallel(ctx, n, len(scratch), func(w, i int) error {
-			img, err := data.FromImage(images[lo+i])
+			img, err := picture.FromImage(images[lo+i], e.reading.Ground)
 			if err != nil {
 				return fmt.Errorf("embed image %d of %d: %w", lo+i, len(images), err)
 			}
-			e.policy.View(x[i*each:(i+1)*each], img, nil, &scratch[w])
+			s := &scratch[w]
+			img = s.resize.Reduce(&s.reduced, img, e.reading.Side)
+			e.policy.View(x[i*each:(i+1)*each], img, nil, &s.view)
 			return nil
 		})
 		if err != nil {
@@ -275,6 +282,16 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 	}
 	return rows, nil
 }
+
+// embedScratch is what one goroutine needs.
+type embedScratch struct {
+	resize  picture.Resizer
+	reduced picture.Image
+	view    augment.Scratch
+}
+
+// Reading is how the encoder's pictures are read: reduced, and on the ground of its training.
+func (e *Encoder) Reading() data.Reading { return e.reading }
 
 // viewLen is the number of values of a view.
 func (e *Encoder) viewLen() int { return 3 * e.policy.Size * e.policy.Size }
@@ -379,7 +396,7 @@ func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Em
 		}
 		rows[l] = make([]float32, e.batch*dims[l])
 	}
-	plain := loader.NewPlain(set, e.policy, w.From, runtime.GOMAXPROCS(0))
+	plain := loader.NewPlain(set, e.reading, e.policy, w.From, runtime.GOMAXPROCS(0))
 	plain.Skipped = w.Skipped
 	x := make([]float32, e.batch*e.viewLen())
 	images := make([]int, e.batch)

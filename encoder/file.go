@@ -153,6 +153,12 @@ func Metadata(r *moco.Recipe) map[string]string {
 		"dim":  strconv.Itoa(c.Dim),
 		"head": c.Head, "policy": r.Views.Policy, "size": strconv.Itoa(r.Views.Size), "precision": r.Precision,
 	}
+	if r.Views.From != 0 { // without it, as with older files, the rule says
+		m["from"] = strconv.Itoa(r.Views.From)
+	}
+	if r.Views.Ground != "" {
+		m["ground"] = r.Views.Ground
+	}
 	if r.Start != "" {
 		m["start"] = r.Start
 	}
@@ -204,7 +210,10 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 		return v
 	}
 	r.Encoder = nn.Config{Arch: m["arch"], Stem: m["stem"], Head: m["head"], Width: number("width"), Dim: int(number("dim"))}
-	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size"))}
+	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size")), Ground: m["ground"]}
+	if m["from"] != "" {
+		r.Views.From = int(number("from"))
+	}
 	if p := m["precision"]; p != "" {
 		r.Precision = p
 	}

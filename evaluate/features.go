@@ -100,9 +100,13 @@ func eachBatch(ctx context.Context, set *data.Set, v moco.Views, batch int, e *E
 	if err != nil {
 		return err
 	}
+	reading, err := v.Reading()
+	if err != nil {
+		return err
+	}
 	policy = policy.ForEvaluation()
 	e.Classes = set.Classes()
-	plain := loader.NewPlain(set, policy, 0, runtime.GOMAXPROCS(0))
+	plain := loader.NewPlain(set, reading, policy, 0, runtime.GOMAXPROCS(0))
 	x := make([]float32, batch*3*v.Size*v.Size)
 	images := make([]int, batch)
 	for {

@@ -41,7 +41,8 @@ func (l Linear) ClassifyViews(ctx context.Context, e engine.Engine, m *encoder.E
 	}
 	t := &linearRun{Linear: l, labels: v.labels, classes: train.Classes(), dim: v.dim, rest: rest, heldOut: plain,
 		test: test, progress: progress}
-	views := loader.New(train, v.policy.CropAndFlip(), loader.Options{Batch: m.Batch(), Seed: l.Seed, Workers: runtime.GOMAXPROCS(0), MaxBad: 1})
+	views := loader.New(train, v.policy.CropAndFlip(), loader.Options{
+		Batch: m.Batch(), Reading: m.Reading(), Seed: l.Seed, Workers: runtime.GOMAXPROCS(0), MaxBad: 1})
 	r, err := t.run(ctx, e, func(epoch int) error { return v.epoch(ctx, epoch, views, t) })
 	if err != nil {
 		return nil, err

@@ -12,7 +12,8 @@ import (
 // to image Images[i] of the set.
 type Collection struct {
 	*evaluate.Embedded
-	Set *data.Set
+	Set     *data.Set
+	Reading data.Reading // how Read reads
 }
 
 // Close closes the set.
@@ -30,7 +31,9 @@ func (c *Collection) Label(row int) string {
 }
 
 // Read reads a row's image.
-func (c *Collection) Read(row int, dst *data.Image) error { return c.Set.Read(c.Images[row], dst) }
+func (c *Collection) Read(row int, dst *data.Image) error {
+	return c.Set.ReadAs(c.Images[row], c.Reading, dst)
+}
 
 // Find is the row of the image with the given name.
 func (c *Collection) Find(name string) (row int, ok bool) {

@@ -10,10 +10,10 @@ type Options struct {
 	MaxPixels int
 	// Ground is what transparent pixels are laid on.
 	Ground Ground
-	// MinSide is the shorter side, in pixels, that is wanted: a JPEG is reduced to the smallest of
-	// 1/2, 1/4 and 1/8 that has it, which is faster. 0 asks for full size, which other formats
-	// always give.
-	MinSide int
+	// Side is the shorter side, in pixels, that larger pictures are reduced to, see [Reduced]. Others
+	// keep their bits. 0 reduces none. A JPEG is decoded at the smallest of the scales 1/2, 1/4 and
+	// 1/8 that leaves as much, which is faster, and reduced from there.
+	Side int
 }
 
 func (o Options) maxPixels() int {
@@ -36,15 +36,16 @@ type reader struct {
 	// decode writes the stored pixels to dst, which has the size above, reduced by the decoder's
 	// factor, unless the reader resizes it; it returns the orientation, 1 to 8.
 	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
-	// allocates tells that decode gives dst its size and memory.
-	allocates bool
+	// scales tells that decode gives dst its size and memory, and may halve the picture up to three
+	// times where Options.Side is smaller still.
+	scales bool
 }
 
 // readerOf returns the reader of a format, by its name in Sniff.
 func readerOf(format string) (r reader, ok bool) {
 	switch format {
 	case "jpeg":
-		return reader{size: jpegSize, decode: (*Decoder).decodeJPEG, allocates: true}, true
+		return reader{size: jpegSize, decode: (*Decoder).decodeJPEG, scales: true}, true
 	case "png":
 		return reader{size: pngSize, decode: (*Decoder).decodePNG}, true
 	case "gif":
@@ -67,10 +68,12 @@ type Decoder struct {
 	options Options
 	factor  int    // by which the picture is reduced
 	stored  Image  // the picture before it is turned upright
+	whole   Image  // the picture before it is reduced
 	cb, cr  []byte // one row of chroma at full width
 	work    []byte // a reader's own
 	packed  []byte // compressed bytes that lay apart
 	inflate inflater
+	resize  Resizer
 }
 
 // Check returns nil if content, of which a file's first [SniffBytes] bytes do, begins like a
@@ -119,18 +122,48 @@ func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
 	if limit := o.maxPixels(); h.Width > limit/h.Height {
 		d.factor = reduction(h, content, limit)
 	}
+	whole := dst
+	if w, _ := Reduced(h.Width, h.Height, o.Side); w != h.Width {
+		whole = &d.whole // the memory of large pictures stays here
+	}
+	width, height, err := d.upright(content, h, whole)
+	if err != nil {
+		return damaged(h.Format, err)
+	}
+	w, height := Reduced(width, height, o.Side)
+	if whole == dst {
+		if w == width {
+			return nil
+		}
+		d.whole, *dst = *dst, d.whole // the header gave another size
+	}
+	dst.Resize(w, height)
+	d.resize.Resize(dst, &d.whole, d.whole.Bounds())
+	return nil
+}
+
+// upright decodes a picture, turns it upright and returns its size: that of dst, but for a JPEG that
+// is decoded at a smaller scale.
+func (d *Decoder) upright(content []byte, h Header, dst *Image) (width, height int, err error) {
 	d.stored.Resize(0, 0)
 	r, _ := readerOf(h.Format)
-	if !r.allocates {
+	if !r.scales {
 		dst.Resize(ceil(h.Width, d.factor), ceil(h.Height, d.factor))
 	}
 	orientation, err := r.decode(d, content, dst)
 	if err != nil {
-		return damaged(h.Format, err)
+		return 0, 0, err
+	}
+	width, height = dst.Width, dst.Height
+	if r.scales {
+		width, height = h.Width, h.Height
 	}
 	if orientation != 1 {
 		d.stored, *dst = *dst, d.stored
 		turn(dst, &d.stored, orientation)
 	}
-	return nil
+	if orientation > 4 { // on its side
+		width, height = height, width
+	}
+	return width, height, nil
 }

@@ -210,6 +210,12 @@ func exif(order binary.AppendByteOrder, value uint16) []byte {
 	return order.AppendUint32(b, 0)
 }
 
+// turnedPNG returns a PNG with an orientation.
+func turnedPNG(plain []byte, orientation uint16) []byte {
+	head := len("\x89PNG\r\n\x1a\n") + 25 // after IHDR
+	return slices.Concat(plain[:head], chunk("eXIf", exif(binary.BigEndian, orientation)), plain[head:])
+}
+
 func TestOrientation(t *testing.T) {
 	// ABC over DEF, as each orientation shows it; rows from the standard's "row 0 is at the ...,
 	// column 0 at the ...".
@@ -221,8 +227,7 @@ func TestOrientation(t *testing.T) {
 	copy(m.Pix, "ABCDEF")
 	plain := encoded(png.Encode, m)
 	for value := 1; value < len(views); value++ {
-		head := len("\x89PNG\r\n\x1a\n") + 25 // after IHDR
-		content := slices.Concat(plain[:head], chunk("eXIf", exif(binary.BigEndian, uint16(value))), plain[head:])
+		content := turnedPNG(plain, uint16(value))
 		var got Image
 		if err := new(Decoder).Decode(content, Options{MaxPixels: 100}, &got); err != nil {
 			t.Fatal(err)

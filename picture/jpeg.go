@@ -71,9 +71,10 @@ func jpegOrientation(content []byte) (o int) {
 	return o
 }
 
-// decodeJPEG decodes a picture, reduced as far as Options.MinSide allows.
+// decodeJPEG decodes a picture at the smallest scale that Options.Side allows.
 func (d *Decoder) decodeJPEG(content []byte, dst *Image) (orientation int, err error) {
-	m, err := jpeg.Decode(content, jpeg.Options{MinSide: d.options.MinSide, MaxPixels: d.options.maxPixels()})
+	m, err := jpeg.Decode(content, jpeg.Options{
+		MinSide: d.options.Side, MaxPixels: d.options.maxPixels(), Pix: dst.Pix[:cap(dst.Pix)]})
 	if err != nil {
 		return 0, jpegError(err)
 	}

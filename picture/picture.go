@@ -20,6 +20,10 @@ import (
 	"slices"
 )
 
+// Version is raised whenever the pixels of any picture change, so that those kept of an older version
+// are not taken for those of today.
+const Version = 1
+
 // DefaultMaxPixels is the largest picture that is read unless [Options] say otherwise.
 const DefaultMaxPixels = 100_000_000
 

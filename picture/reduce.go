@@ -2,6 +2,23 @@ package picture
 
 import "encoding/binary"
 
+// Reduced returns the size of a picture of width x height pixels once its shorter side is reduced to
+// side: the longer one keeps its proportion, rounded to the nearest pixel. A picture whose shorter
+// side is not larger stays as it is, and so does every picture where side is 0.
+//
+// Options.Side reduces by the resize of [Resizer], once the picture is decoded and upright.
+func Reduced(width, height, side int) (int, int) {
+	short, long := min(width, height), max(width, height)
+	if side <= 0 || short <= side {
+		return width, height
+	}
+	long = int((int64(long)*int64(side)*2 + int64(short)) / (2 * int64(short)))
+	if width < height {
+		return side, long
+	}
+	return long, side
+}
+
 // reducible is how many times MaxPixels a picture may have that can be averaged down while it is
 // read.
 const reducible = 10

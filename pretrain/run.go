@@ -153,8 +153,12 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
+	reading, err := r.recipe.Views.Reading()
+	if err != nil {
+		return err
+	}
 	r.loader = loader.New(o.Data, policy, loader.Options{
-		Batch: r.recipe.Batch, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad,
+		Batch: r.recipe.Batch, Reading: reading, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad,
 		Grouped: r.recipe.Grouped(), MaxGap: r.recipe.MaxGap, Log: o.Log})
 	r.stepsPerEpoch = r.loader.StepsPerEpoch()
 	r.last = r.recipe.Epochs.Steps(r.stepsPerEpoch)

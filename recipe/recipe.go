@@ -227,8 +227,9 @@ func set(tree map[string]any, setting string) error {
 	if !ok || key == "" {
 		return &SettingError{Setting: setting, Reason: "want key=value"}
 	}
-	var v any
-	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
+	var v any = value
+	if strings.HasPrefix(value, "#") { // a colour, which would be a comment in YAML
+	} else if err := yaml.Unmarshal([]byte(value), &v); err != nil {
 		return &SettingError{Setting: setting, Reason: firstLine(err)}
 	}
 	parts := strings.Split(key, ".")

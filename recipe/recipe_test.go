@@ -63,6 +63,10 @@ func TestSettings(t *testing.T) {
 		"milestones=[30, 20]":       "must rise",
 		"weight_decay=-1":           "weight_decay",
 		"positives=crops":           "views, frames or pairs",
+		"views.from=31":             "views.from: must be at least the size of the views, 32 pixels",
+		"views.from=-1":             "views.from: must be at least",
+		"views.ground=red":          "want white, black, drop or a colour as #rrggbb",
+		"views.ground=#12":          "want white, black, drop or a colour as #rrggbb",
 		"max_gap=3":                 "goes with positives: frames, not with views",
 	} {
 		if _, err := Load("cifar", []string{setting}); err == nil || !strings.Contains(err.Error(), want) ||

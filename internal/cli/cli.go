@@ -32,6 +32,7 @@ const (
 type app struct {
 	screen
 	getenv func(string) string
+	cache  cacheFlags
 }
 
 // Main runs the command with its arguments and returns its exit code. An error is told once, as one
@@ -122,6 +123,7 @@ func newRoot(a *app) *cobra.Command {
 	root := group("moco", "Learn image features without labels, by Momentum Contrast", rootHelp, below...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "write JSON objects to standard output, one a line, and nothing else")
+	a.cache.bind(root)
 	// Lines of flags that are longer than helpWidth are folded.
 	usage := strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth))
 	root.SetUsageTemplate(usage)

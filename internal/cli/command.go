@@ -104,10 +104,11 @@ func (a *app) openWith(ctx context.Context, path string, o data.Options) (*data.
 	return a.openOnce(ctx, path, o)
 }
 
-// openOnce opens a set of images and tells what lies beside them and is left out. It keeps no decoded
-// images.
+// openOnce opens a set of images and tells what lies beside them and is left out. It keeps no
+// decoded images in memory.
 func (a *app) openOnce(ctx context.Context, path string, o data.Options) (*data.Set, error) {
-	o.Progress = a.unpacking()
+	o.CacheDir, o.CacheLimit = a.cache.dir, int64(a.cache.limit)
+	o.Progress, o.Log = a.unpacking(), a.logger()
 	set, err := data.Open(ctx, path, o)
 	if err != nil {
 		return nil, err

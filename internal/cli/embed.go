@@ -101,7 +101,7 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// Each image is read once: nothing is kept.
+	// Each image is read once.
 	set, err := a.openOnce(ctx, o.data, data.Options{})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,8 @@ type packOptions struct {
 	size int // megabytes a shard
 }
 
+func init() { register("data", (*app).packCommand) }
+
 func (a *app) packCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "pack --data PATH --out FOLDER",

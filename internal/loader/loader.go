@@ -26,10 +26,11 @@ import (
 // Options say how batches are made.
 type Options struct {
 	Batch    int
-	DropLast bool    // leave out the images at an epoch's end that do not fill a batch
-	Seed     uint64  // of the order and the views
-	Workers  int     // goroutines that decode and draw
-	MaxBad   float64 // share of the set that may be unreadable
+	Reading  data.Reading // how pictures are read before views are drawn
+	DropLast bool         // leave out the images at an epoch's end that do not fill a batch
+	Seed     uint64       // of the order and the views
+	Workers  int          // goroutines that decode and draw
+	MaxBad   float64      // share of the set that may be unreadable
 	// Grouped draws the second view from another image of the first one's group (Set.Group), which the
 	// set must have. A batch's ids are then the groups'.
 	Grouped bool
@@ -209,7 +210,7 @@ func (l *Loader) try(i int, dst *data.Image) (bool, error) {
 	if known {
 		return false, nil
 	}
-	err := l.set.Read(i, dst)
+	err := l.set.ReadAs(i, l.o.Reading, dst)
 	if err == nil {
 		return true, nil
 	}

@@ -19,6 +19,13 @@ import (
 // folder writes n small images, and some files that only look like one.
 func folder(t *testing.T, n, bad int) *data.Set {
 	t.Helper()
+	set, _ := folderAt(t, n, bad)
+	return set
+}
+
+// folderAt is folder, with where it lies.
+func folderAt(t *testing.T, n, bad int) (*data.Set, string) {
+	t.Helper()
 	dir := t.TempDir()
 	for i := range n {
 		img := image.NewRGBA(image.Rect(0, 0, 12, 10))
@@ -44,7 +51,7 @@ func folder(t *testing.T, n, bad int) *data.Set {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { set.Close() })
-	return set
+	return set, dir
 }
 
 func policy(t *testing.T) augment.Policy {
@@ -67,6 +74,33 @@ func fill(t *testing.T, l *Loader, epoch, step int) moco.Batch {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestReading: views are drawn from pictures as they were asked for, cached or not.
+func TestReading(t *testing.T) {
+	set, dir := folderAt(t, 4, 0)
+	plain, err := data.Open(context.Background(), dir, data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	seen := map[int][]float32{}
+	for _, side := range []int{0, 9, 3} {
+		o := Options{Batch: 4, Seed: 3, Workers: 2, Reading: data.Reading{Side: side}}
+		a, b := New(set, policy(t), o), New(plain, policy(t), o)
+		first := fill(t, a, 0, 0)
+		for _, again := range []moco.Batch{fill(t, a, 0, 0), fill(t, b, 0, 0)} {
+			if !slices.Equal(first.X1, again.X1) || !slices.Equal(first.X2, again.X2) {
+				t.Errorf("reduced to %d pixels, views depend on what is cached", side)
+			}
+		}
+		for other, x := range seen {
+			if slices.Equal(x, first.X1) {
+				t.Errorf("reduced to %d and to %d pixels, views are the same", side, other)
+			}
+		}
+		seen[side] = first.X1
+	}
 }
 
 func TestBatchesFollowFromSeedEpochAndStepAlone(t *testing.T) {

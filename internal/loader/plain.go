@@ -15,15 +15,16 @@ type Plain struct {
 	// the walk.
 	Skipped func(image int, err error) error
 
-	set    *data.Set
-	policy augment.Policy
-	next   int
-	pool   []worker
+	set     *data.Set
+	reading data.Reading
+	policy  augment.Policy
+	next    int
+	pool    []worker
 }
 
-// NewPlain returns a walk through a set that begins with image from.
-func NewPlain(set *data.Set, policy augment.Policy, from, workers int) *Plain {
-	return &Plain{set: set, policy: policy, next: from, pool: make([]worker, max(1, workers))}
+// NewPlain returns a walk through a set, read in a certain way, that begins with image from.
+func NewPlain(set *data.Set, reading data.Reading, policy augment.Policy, from, workers int) *Plain {
+	return &Plain{set: set, reading: reading, policy: policy, next: from, pool: make([]worker, max(1, workers))}
 }
 
 // Position is the first image that Next has not looked at yet: a walk that begins there makes the
@@ -42,7 +43,7 @@ func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error
 		bad := make([]error, want)
 		err := Parallel(ctx, want, len(p.pool), func(w, i int) error {
 			s := &p.pool[w]
-			if bad[i] = p.set.Read(p.next+i, &s.image); bad[i] != nil {
+			if bad[i] = p.set.ReadAs(p.next+i, p.reading, &s.image); bad[i] != nil {
 				return nil
 			}
 			p.policy.View(x[(n+i)*each:(n+i+1)*each], &s.image, nil, &s.scratch)

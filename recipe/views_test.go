@@ -1,0 +1,58 @@
+package recipe
+
+import (
+	"strings"
+	"testing"
+
+	"moco"
+	"moco/data"
+	"moco/picture"
+)
+
+// TestReading: how pictures are read follows from the recipe, and stands in its file only where it
+// is not the rule.
+func TestReading(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		settings []string
+		want     data.Reading
+		written  string // of the keys from and ground
+	}{
+		{[]string{"views.size=224"}, data.Reading{Side: 504}, ""},
+		{[]string{"views.size=32"}, data.Reading{Side: 72}, ""},
+		{[]string{"views.size=33"}, data.Reading{Side: 74}, ""}, // 74.25
+		{[]string{"views.size=34"}, data.Reading{Side: 77}, ""}, // 76.5
+		{[]string{"views.size=1"}, data.Reading{Side: 2}, ""},
+		{[]string{"views.from=0"}, data.Reading{Side: 72}, ""},
+		{[]string{"views.from=32"}, data.Reading{Side: 32}, "from: 32"},
+		{[]string{"views.from=90000"}, data.Reading{Side: 90000}, "from: 90000"},
+		{[]string{"views.ground=white"}, data.Reading{Side: 72}, "ground: white"},
+		{[]string{"views.ground=black"}, data.Reading{Side: 72, Ground: picture.Black}, "ground: black"},
+		{[]string{"views.ground=drop"}, data.Reading{Side: 72, Ground: picture.Drop}, "ground: drop"},
+		{[]string{"views.ground=#0102ff"}, data.Reading{Side: 72, Ground: picture.RGB(1, 2, 255)}, `ground: "#0102ff"`},
+	} {
+		r, err := Load("cifar", c.settings)
+		if err != nil {
+			t.Errorf("%v: %v", c.settings, err)
+			continue
+		}
+		if got, err := r.Views.Reading(); err != nil || got != c.want {
+			t.Errorf("%v: pictures are read as %v (%v), want %v", c.settings, got, err, c.want)
+		}
+		written := Write(r)
+		for _, key := range []string{"from:", "ground:"} {
+			if strings.Contains(written, key) != strings.HasPrefix(c.written, key) {
+				t.Errorf("%v: the file should have %q and no more of the kind:\n%s", c.settings, c.written, written)
+			}
+		}
+		if !strings.Contains(written, c.written) {
+			t.Errorf("%v: the file lacks %s:\n%s", c.settings, c.written, written)
+		}
+		if back, err := Parse(written); err != nil || back.Views != r.Views {
+			t.Errorf("%v: comes back as %+v, %v", c.settings, back.Views, err)
+		}
+	}
+	if _, err := (moco.Views{Ground: "sky"}).Reading(); err == nil {
+		t.Error("an unknown ground is taken")
+	}
+}
