@@ -66,7 +66,7 @@ func testEncoder(t *testing.T, batch int) *encoder.Encoder {
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := encoder.OpenWith(path, encoder.Options{Engine: e, Batch: batch})
+	opened, err := encoder.OpenWith(context.Background(), path, encoder.Options{Engine: e, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,11 +74,11 @@ type Encoder struct {
 
 // Open opens a trained encoder: an encoder.safetensors, the folder of a run with one in it, or the
 // weights of a ResNet that PyTorch has saved and Import understands.
-func Open(path string) (*Encoder, error) { return OpenWith(path, Options{}) }
+func Open(ctx context.Context, path string) (*Encoder, error) { return OpenWith(ctx, path, Options{}) }
 
 // OpenWith is Open with options.
-func OpenWith(path string, o Options) (*Encoder, error) {
-	e, err := load(path)
+func OpenWith(ctx context.Context, path string, o Options) (*Encoder, error) {
+	e, err := load(ctx, path)
 	if err != nil {
 		return nil, err
 	}

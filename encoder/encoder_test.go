@@ -27,7 +27,7 @@ func encoderOf(t *testing.T, o encoder.Options) *encoder.Encoder {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(run)
-	e, err := encoder.OpenWith(run, o)
+	e, err := encoder.OpenWith(context.Background(), run, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func Example() {
 	}
 	defer os.RemoveAll(run)
 
-	enc, err := encoder.Open(run)
+	enc, err := encoder.Open(context.Background(), run)
 	if err != nil {
 		log.Fatal(err)
 	}

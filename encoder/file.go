@@ -22,7 +22,7 @@ import (
 const File = "encoder.safetensors"
 
 // load reads the file of an encoder. path is the file, or the folder of a run.
-func load(path string) (*Encoder, error) {
+func load(ctx context.Context, path string) (*Encoder, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	} else if info.IsDir() {
@@ -33,7 +33,7 @@ func load(path string) (*Encoder, error) {
 				"and has the run written its first checkpoint?", run, File)
 		}
 	}
-	f, err := weights.Load(context.Background(), path)
+	f, err := weights.Load(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}

@@ -95,7 +95,7 @@ func TestImport(t *testing.T) {
 					t.Fatal(err)
 				}
 				for layer, want := range layers {
-					e, err := encoder.OpenWith(path, encoder.Options{Layer: layer})
+					e, err := encoder.OpenWith(context.Background(), path, encoder.Options{Layer: layer})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -120,7 +120,7 @@ func TestImport(t *testing.T) {
 // TestOpenForeign: a checkpoint opens directly, as the query side and with the views that its stem
 // suggests.
 func TestOpenForeign(t *testing.T) {
-	e, err := encoder.Open("testdata/import/moco_v2_legacy.pth.tar")
+	e, err := encoder.Open(context.Background(), "testdata/import/moco_v2_legacy.pth.tar")
 	if err != nil {
 		t.Fatal(err)
 	}

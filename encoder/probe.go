@@ -50,8 +50,8 @@ func (p *Probe) Save(path string) error {
 }
 
 // LoadProbe reads a file that Save wrote. The error is ErrNoProbe for another file of weights.
-func LoadProbe(path string) (*Probe, error) {
-	f, err := weights.Load(context.Background(), path)
+func LoadProbe(ctx context.Context, path string) (*Probe, error) {
+	f, err := weights.Load(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open the probe: %w", err)
 	}

@@ -1,6 +1,7 @@
 package encoder
 
 import (
+	"context"
 	"math"
 	"path/filepath"
 	"reflect"
@@ -25,7 +26,7 @@ func TestProbe(t *testing.T) {
 	if err := want.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	got, err := LoadProbe(path)
+	got, err := LoadProbe(context.Background(), path)
 	if err != nil || string(got.Weight.Bytes()) != string(want.Weight.Bytes()) ||
 		!reflect.DeepEqual(got.Classes, want.Classes) ||
 		got.Scale != want.Scale || got.Features != want.Features || got.Encoder != want.Encoder {
@@ -48,7 +49,7 @@ func TestProbe(t *testing.T) {
 		if _, err := weights.Save(changed, f); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := LoadProbe(changed); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadProbe(context.Background(), changed); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}

@@ -46,7 +46,7 @@ func opened(t *testing.T, settings ...string) *encoder.Encoder {
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
-	back, err := encoder.OpenWith(path, encoder.Options{Engine: e})
+	back, err := encoder.OpenWith(context.Background(), path, encoder.Options{Engine: e})
 	if err != nil {
 		t.Fatal(err)
 	}

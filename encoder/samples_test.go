@@ -1,6 +1,7 @@
 package encoder_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -45,7 +46,7 @@ func TestSamples(t *testing.T) {
 		}
 		t.Run(file.Name(), func(t *testing.T) {
 			t.Parallel()
-			e, err := encoder.Open(filepath.Join("../weights/testdata", file.Name()))
+			e, err := encoder.Open(context.Background(), filepath.Join("../weights/testdata", file.Name()))
 			if want.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), want.refused) || strings.Contains(err.Error(), "\n") {
 					t.Errorf("the error is %v, want one line that says %q", err, want.refused)

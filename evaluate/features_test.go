@@ -71,7 +71,7 @@ func TestOpenModelAndEmbed(t *testing.T) {
 		batch int
 		// By file, with a short last batch, and by folder, with one batch.
 	}{{path, 4}, {filepath.Dir(path), 11}} {
-		m, err := encoder.OpenWith(c.path, encoder.Options{Engine: engines(t)[1], Batch: c.batch})
+		m, err := encoder.OpenWith(context.Background(), c.path, encoder.Options{Engine: engines(t)[1], Batch: c.batch})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestOpenModelRefuses(t *testing.T) {
 		}, "bn1.weight"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := encoder.OpenWith(saved(t, c.change), encoder.Options{Engine: engines(t)[1], Batch: 4})
+			m, err := encoder.OpenWith(context.Background(), saved(t, c.change), encoder.Options{Engine: engines(t)[1], Batch: 4})
 			if err == nil {
 				m.Close()
 				t.Fatal("it opens")
@@ -151,14 +151,14 @@ func TestOpenModelRefuses(t *testing.T) {
 		})
 	}
 	empty := t.TempDir()
-	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil ||
+	if _, err := encoder.OpenWith(context.Background(), empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil ||
 		!strings.Contains(err.Error(), "first checkpoint") {
 		t.Errorf("an empty folder gives %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(empty, encoder.File), []byte("not weights"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := encoder.OpenWith(empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil {
+	if _, err := encoder.OpenWith(context.Background(), empty, encoder.Options{Engine: engines(t)[1], Batch: 4}); err == nil {
 		t.Error("a file of text opens")
 	}
 }

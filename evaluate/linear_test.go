@@ -147,7 +147,7 @@ func TestLinearViews(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := encoder.OpenWith(path, encoder.Options{Engine: e, Batch: 7})
+		m, err := encoder.OpenWith(context.Background(), path, encoder.Options{Engine: e, Batch: 7})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -38,7 +39,7 @@ func trained(t *testing.T, c nn.Config) *encoder.Encoder {
 	if _, err := weights.Save(path, f); err != nil {
 		t.Fatal(err)
 	}
-	e, err := encoder.Open(path)
+	e, err := encoder.Open(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

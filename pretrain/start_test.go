@@ -20,7 +20,7 @@ func trained(t *testing.T, settings ...string) (*encoder.Encoder, *weights.File)
 	o := options(t, 1, append([]string{"seed=5"}, settings...)...)
 	o.Steps = 3
 	done := finish(t, o)
-	e, err := encoder.OpenWith(done.Encoder, encoder.Options{Batch: 1, Engine: o.Engine})
+	e, err := encoder.OpenWith(context.Background(), done.Encoder, encoder.Options{Batch: 1, Engine: o.Engine})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func (c *comparing) pretrain(ctx context.Context, p Part) (*encoder.Encoder, err
 	if err != nil {
 		return nil, err
 	}
-	return encoder.OpenWith(done.Encoder, encoder.Options{Engine: c.Engine, Batch: 1})
+	return encoder.OpenWith(ctx, done.Encoder, encoder.Options{Engine: c.Engine, Batch: 1})
 }
 
 // embeddingBatch is the number of images that are encoded at once for classifiers.

@@ -224,7 +224,7 @@ const stepsASave = 300
 // score completes a result with figures of the run, and with its classifier's accuracy on the test
 // images.
 func (t *Tuning) score(ctx context.Context, done *pretrain.Done, r *Tuned) error {
-	model, err := encoder.OpenWith(done.Encoder, encoder.Options{Engine: t.Engine, Batch: embeddingBatch})
+	model, err := encoder.OpenWith(ctx, done.Encoder, encoder.Options{Engine: t.Engine, Batch: embeddingBatch})
 	if err != nil {
 		return err
 	}

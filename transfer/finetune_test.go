@@ -55,7 +55,7 @@ func testEncoder(t *testing.T, e engine.Engine) *encoder.Encoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, err := encoder.OpenWith(done.Encoder, encoder.Options{Batch: 1, Engine: e})
+	start, err := encoder.OpenWith(context.Background(), done.Encoder, encoder.Options{Batch: 1, Engine: e})
 	if err != nil {
 		t.Fatal(err)
 	}

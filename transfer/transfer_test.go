@@ -112,7 +112,7 @@ func TestCompare(t *testing.T) {
 	t.Run("an encoder that is there", func(t *testing.T) {
 		given := c
 		var err error
-		if given.Model, err = encoder.OpenWith(filepath.Join(c.Out, MoCo, "pretrain", "seed-0"),
+		if given.Model, err = encoder.OpenWith(context.Background(), filepath.Join(c.Out, MoCo, "pretrain", "seed-0"),
 			encoder.Options{Engine: c.Engine, Batch: 1}); err != nil {
 			t.Fatal(err)
 		}

@@ -116,7 +116,7 @@ func (d *demo) run(ctx context.Context, o *demoOptions) (result, error) {
 		return nil, err
 	}
 	after, err := d.embed(ctx, func(o encoder.Options) (*encoder.Encoder, error) {
-		return encoder.OpenWith(run, o)
+		return encoder.OpenWith(ctx, run, o)
 	})
 	if err != nil {
 		return nil, err

@@ -96,7 +96,7 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := o.source.open(a, e)
+	f, err := o.source.open(ctx, a, e)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func (p *pair) bad() int { return p.train.Bad + p.test.Bad }
 
 // embedBoth gives the features of the training and the test images: a pair for each layer.
 func (o *evalOptions) embedBoth(ctx context.Context, a *app, e engine.Engine) ([]pair, error) {
-	f, err := o.source.open(a, e)
+	f, err := o.source.open(ctx, a, e)
 	if err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func runFinetune(ctx context.Context, a *app, o *finetuneOptions) (result, error
 	t := transfer.Tuning{Like: o.like, Settings: o.set, Labels: o.share, Seeds: o.seeds, TrainPath: o.train, Out: o.out,
 		Engine: e, Workers: o.workers(), Log: a.logger()}
 	if o.model != scratch {
-		if t.Start, err = a.openEncoder(o.model, encoder.Options{Engine: e, Batch: 1}); err != nil {
+		if t.Start, err = a.openEncoder(ctx, o.model, encoder.Options{Engine: e, Batch: 1}); err != nil {
 			return nil, err
 		}
 		defer t.Start.Close()

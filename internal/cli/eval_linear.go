@@ -112,7 +112,7 @@ func runLinear(ctx context.Context, a *app, o *linearOptions) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := o.source.open(a, e)
+	f, err := o.source.open(ctx, a, e)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func runExplore(ctx context.Context, a *app, o *exploreOptions) (result, error) 
 	if err != nil {
 		return nil, err
 	}
-	from, err := o.source.open(a, e)
+	from, err := o.source.open(ctx, a, e)
 	if err != nil {
 		return nil, err
 	}

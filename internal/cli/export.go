@@ -119,15 +119,15 @@ func (o *exportOptions) parseONNX(c *cobra.Command) error {
 	return nil
 }
 
-func runExport(_ context.Context, a *app, o *exportOptions) (result, error) {
+func runExport(ctx context.Context, a *app, o *exportOptions) (result, error) {
 	w := o.write
 	var err error
 	if o.probe != "" {
-		if w.ONNX.Probe, err = encoder.LoadProbe(o.probe); err != nil {
+		if w.ONNX.Probe, err = encoder.LoadProbe(ctx, o.probe); err != nil {
 			return nil, err
 		}
 	}
-	e, err := encoder.Open(o.model)
+	e, err := encoder.Open(ctx, o.model)
 	if err != nil {
 		return nil, err
 	}

@@ -111,13 +111,13 @@ type features struct {
 }
 
 // open opens the source, to be closed.
-func (s *source) open(a *app, e engine.Engine) (*features, error) {
+func (s *source) open(ctx context.Context, a *app, e engine.Engine) (*features, error) {
 	f := &features{app: a, source: s}
 	if !s.isEncoder() {
 		return f, nil
 	}
 	var err error
-	f.encoder, err = a.openEncoder(s.model, encoder.Options{Engine: e, Batch: s.batch, Precision: s.precision, Layer: s.layers[0]})
+	f.encoder, err = a.openEncoder(ctx, s.model, encoder.Options{Engine: e, Batch: s.batch, Precision: s.precision, Layer: s.layers[0]})
 	return f, err
 }
 
@@ -186,8 +186,8 @@ func (f *features) read(ctx context.Context, path string, set *data.Set) (*evalu
 }
 
 // openEncoder opens the encoder of a --model; a foreign one is taken too.
-func (a *app) openEncoder(path string, o encoder.Options) (*encoder.Encoder, error) {
-	e, err := encoder.OpenWith(path, o)
+func (a *app) openEncoder(ctx context.Context, path string, o encoder.Options) (*encoder.Encoder, error) {
+	e, err := encoder.OpenWith(ctx, path, o)
 	if err == nil {
 		a.warnImported(path, e.Imported)
 	}

@@ -162,7 +162,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions) (result, error) {
 	p := pretrain.Options{Recipe: o.learn, DataPath: o.data, DataArgs: o.again, Out: o.out, Resume: o.resume, Steps: o.steps,
 		Engine: e, Workers: o.workers(), Log: a.logger()}
 	if o.init != "" {
-		if p.Start, err = a.openEncoder(o.init, encoder.Options{Engine: e, Batch: 1}); err != nil {
+		if p.Start, err = a.openEncoder(ctx, o.init, encoder.Options{Engine: e, Batch: 1}); err != nil {
 			return nil, err
 		}
 		defer p.Start.Close()

@@ -120,7 +120,7 @@ func runTransfer(ctx context.Context, a *app, o *transferOptions) (result, error
 	t := o.comparison
 	t.Engine, t.Workers, t.Log = e, o.workers(), a.logger()
 	if o.model != "" {
-		if t.Model, err = a.openEncoder(o.model, encoder.Options{Engine: e, Batch: 1}); err != nil {
+		if t.Model, err = a.openEncoder(ctx, o.model, encoder.Options{Engine: e, Batch: 1}); err != nil {
 			return nil, err
 		}
 		defer t.Model.Close()
