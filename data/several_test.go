@@ -339,20 +339,21 @@ func FuzzCSVList(f *testing.F) {
 	})
 }
 
-func FuzzParquetList(f *testing.F) {
+// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: the
+// library makes room for what a page's header claims, so that damaged bytes can take gigabytes.
+func TestCutParquetList(t *testing.T) {
+	t.Parallel()
 	var b bytes.Buffer
 	if err := parquet.Write(&b, []struct {
 		Path string `parquet:"path"`
 	}{{"a.png"}, {"b.png"}}); err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Add(b.Bytes())
-	f.Fuzz(func(t *testing.T, content []byte) {
-		lines, err := parquetList(bytes.NewReader(content), int64(len(content)))
-		if err == nil && len(lines) == 0 {
-			t.Error("no lines and no error")
+	for n := range b.Len() {
+		if lines, err := parquetList(bytes.NewReader(b.Bytes()[:n]), int64(n)); err == nil {
+			t.Errorf("the first %d of %d bytes are a list of %d images", n, b.Len(), len(lines))
 		}
-	})
+	}
 }
 
 // Digests are of the bytes behind an image, whatever the set; reading some does not disturb others.
