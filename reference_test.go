@@ -287,8 +287,9 @@ func TestReference(t *testing.T) {
 
 // run compares the interpreter and the engine's paths with the case. MOCO_TEST_PATHS=all, as in CI,
 // takes every path. Without it each case runs on the path that the machine would choose and on one
-// other, which goes through all of them by the case's number. The interpreter and plain Go take half a minute each for a whole ResNet, so they run one
-// only where MOCO_REFERENCE_DIR asks for more than the cases here.
+// other, which goes through all of them by the case's number. The interpreter and plain Go take
+// half a minute each for a whole ResNet, so they run one only where MOCO_REFERENCE_DIR asks for
+// more than the cases here.
 func (r *reference) run(t *testing.T, number int) {
 	large := r.Case.Size > 16
 	t.Run("interpreter", func(t *testing.T) {

@@ -49,8 +49,8 @@ func boxRadius(sigma float64) float32 {
 // boxPrecision is the number of fractional bits of the box's weights.
 const boxPrecision = 24
 
-// weigh sets the weights of the pixels in a box: equal ones, and on either side one for the part of a
-// pixel.
+// weigh sets the weights of the pixels in a box: equal ones, and on either side one for the part of
+// a pixel.
 func (b *blurrer) weigh(radius float32) {
 	reach := int(radius)
 	whole := uint32(float32(1<<boxPrecision) / (radius*2 + 1))

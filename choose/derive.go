@@ -48,9 +48,15 @@ func derive(r *moco.Recipe, images int) {
 	r.Queue = min(queueAtMost(images), int(nearest))
 	// With few pictures a queue holds older views of a batch's own. Other dictionaries have rules
 	// of their own.
-	r.MaskSameImage = r.Objective == "contrastive" && r.Dictionary == "queue"
+	r.MaskSameImage = queues(r)
 	r.LR = significant(knownRate*math.Sqrt(float64(r.Batch)/largeBatch), 2)
 	r.Warmup = significant(min(1, float64(r.Epochs)/20), 2)
+}
+
+// queues tells whether a recipe keeps keys in a queue.
+func queues(r *moco.Recipe) bool {
+	m, err := r.Mechanism()
+	return err == nil && m.Filling() > 0
 }
 
 // powerOfTwo is the largest one that n holds, 0 below one.

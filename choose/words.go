@@ -39,7 +39,7 @@ func (p *planner) viewsLine(r *moco.Recipe) string {
 func (p *planner) batchLine(r *moco.Recipe) string {
 	perEpoch := stepsPerEpoch(p.facts.Images, r.Batch)
 	line := fmt.Sprintf("batches of %d, so that an epoch has %s", r.Batch, count(perEpoch, "step"))
-	if r.Dictionary == "queue" {
+	if queues(r) {
 		line += fmt.Sprintf("; a queue of %s (fewer keys than pictures) and m %v, so that its keys are of encoders much alike",
 			thousands(r.Queue), r.Momentum)
 	}

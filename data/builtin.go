@@ -13,11 +13,12 @@ import (
 	"moco/picture"
 )
 
-// builtin is the drawn set: ten classes of shape or texture at random place, size, angle and colour, on
-// random backgrounds, with noise. Colour, brightness and background say nothing about the class, so that
-// comparing pixels goes wrong most of the time, and what helps is what contrastive learning finds. An
-// image is a pure function of the seed, the part and its index (on one kind of processor: where multiplying
-// and adding are fused, a value may round to the next level); nothing is stored.
+// builtin is the drawn set: ten classes of shape or texture at random place, size, angle and
+// colour, on random backgrounds, with noise. Colour, brightness and background say nothing about
+// the class, so that comparing pixels goes wrong most of the time, and what helps is what
+// contrastive learning finds. An image is a pure function of the seed, the part and its index (on
+// one kind of processor: where multiplying and adding are fused, a value may round to the next
+// level); nothing is stored.
 type builtin struct {
 	part Part
 	edge int // pixels
@@ -25,8 +26,8 @@ type builtin struct {
 	n    int
 }
 
-// drawings are the classes, sorted by name. A drawing maps a place to how far it lies outside the figure,
-// negative inside, in units of the figure's radius (textures: of their period).
+// drawings are the classes, sorted by name. A drawing maps a place to how far it lies outside the
+// figure, negative inside, in units of the figure's radius (textures: of their period).
 var drawings = [...]struct {
 	name    string
 	texture bool // fills the frame instead of lying in it
@@ -197,7 +198,8 @@ func (b *builtin) read(i int, _ picture.Options, dst *Image) error {
 	return nil
 }
 
-// field is how bright a surface is from place to place: a ramp and blotches on a grid, both possibly zero.
+// field is how bright a surface is from place to place: a ramp and blotches on a grid, both
+// possibly zero.
 type field struct {
 	base, dx, dy float64
 	blotchy      bool

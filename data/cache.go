@@ -106,8 +106,8 @@ func (c *cache) key(i int) (k picturecache.Key, ok bool) {
 	return k, ok
 }
 
-// identity appends what names a file and changes whenever it does: its path, size and time, or those of
-// the archive that it is in. It is false of a file that is not there.
+// identity appends what names a file and changes whenever it does: its path, size and time, or
+// those of the archive that it is in. It is false of a file that is not there.
 func (c *container) identity(b []byte, e entry) ([]byte, bool) {
 	path, err := filepath.Abs(c.place(e))
 	if err != nil {

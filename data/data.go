@@ -64,10 +64,10 @@ type Options struct {
 	// are kept, as they were asked for, until it is spent. 0 keeps none. CIFAR and IDX files are in
 	// memory in any case.
 	CacheBytes int64
-	// CacheDir is a folder that keeps images once they have been read, those that there is no memory for
-	// and those of the next run; see package internal/picturecache. Only images that are files of their
-	// own, in a folder or an archive, are kept there: as long as the file's name, size and time are the
-	// same. Empty keeps none.
+	// CacheDir is a folder that keeps images once they have been read, those that there is no
+	// memory for and those of the next run; see package internal/picturecache. Only images that are
+	// files of their own, in a folder or an archive, are kept there: as long as the file's name,
+	// size and time are the same. Empty keeps none.
 	CacheDir string
 	// CacheLimit is the most bytes that all of CacheDir may take. 0 means DefaultCacheLimit.
 	CacheLimit int64
@@ -137,8 +137,8 @@ type backend interface {
 
 // identified is a backend that can tell whether an image is still the one that was read before.
 type identified interface {
-	// identity appends what names image i and changes whenever its file does. It is false if nothing
-	// does.
+	// identity appends what names image i and changes whenever its file does. It is false if
+	// nothing does.
 	identity(b []byte, i int) ([]byte, bool)
 }
 

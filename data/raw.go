@@ -382,7 +382,8 @@ func unpackIDX(ctx context.Context, box *container, e entry) (dims []int, values
 // idxMagic tells whether content starts like an IDX file of bytes, in three or four dimensions, or
 // like a gzipped file that may be one.
 func idxMagic(content []byte) bool {
-	return bytes.HasPrefix(content, []byte{0, 0, 8, 3}) || bytes.HasPrefix(content, []byte{0, 0, 8, 4}) || bytes.HasPrefix(content, []byte{0x1f, 0x8b})
+	return bytes.HasPrefix(content, []byte{0, 0, 8, 3}) || bytes.HasPrefix(content, []byte{0, 0, 8, 4}) ||
+		bytes.HasPrefix(content, []byte{0x1f, 0x8b})
 }
 
 // parseIDX reads the header of an IDX file: two zero bytes, the type (8: unsigned bytes), the

@@ -6,11 +6,11 @@ import (
 	"moco/picture"
 )
 
-// Reading says how images are read: which of several pictures a file becomes. Two readings are equal
-// by ==.
+// Reading says how images are read: which of several pictures a file becomes. Two readings are
+// equal by ==.
 type Reading struct {
-	// Side is the shorter side, in pixels, that larger images are reduced to; see [picture.Reduced].
-	// 0 reduces none.
+	// Side is the shorter side, in pixels, that larger images are reduced to; see
+	// [picture.Reduced]. 0 reduces none.
 	Side int
 	// Ground is what transparent pixels are laid on.
 	Ground picture.Ground
@@ -66,7 +66,8 @@ func (s *Set) decode(i int, r Reading, dst *Image) error {
 	return nil
 }
 
-// Size returns the size of image i in pixels, as its header gives it: it may have to be turned upright.
+// Size returns the size of image i in pixels, as its header gives it: it may have to be turned
+// upright.
 func (s *Set) Size(i int) (width, height int, err error) {
 	if err := s.check(i); err != nil {
 		return 0, 0, err

@@ -144,6 +144,14 @@ func stateDict(c nn.Config) []entry {
 	return all
 }
 
+// Classifier tells whether the head was trained with labels: its outputs are classes.
+func (e *Encoder) Classifier() bool {
+	return e.Weights != nil && e.Weights.Metadata[objectiveKey] != ""
+}
+
+// objectiveKey is the metadata of an encoder whose head is a classifier.
+const objectiveKey = "objective"
+
 // Metadata describes an encoder well enough to build it again and to give it images like those it
 // was trained on. "mean" and "std" normalise a pixel of 0 to 1, for red, green and blue.
 func Metadata(r *moco.Recipe) map[string]string {
@@ -163,7 +171,7 @@ func Metadata(r *moco.Recipe) map[string]string {
 		m["start"] = r.Start
 	}
 	if mechanism, err := r.Mechanism(); err == nil && mechanism.Classifier() {
-		m["objective"] = mechanism.String() // tells that the head is a classifier
+		m[objectiveKey] = mechanism.String() // tells that the head is a classifier
 	}
 	// For readers that know nothing of policies.
 	if p, err := r.Views.Drawn(); err == nil {

@@ -14,7 +14,12 @@ import (
 )
 
 // storages are PyTorch's names for the storage of a type.
-var storages = map[tensor.Type]string{tensor.Float32: "FloatStorage", tensor.Int32: "IntStorage", tensor.Int64: "LongStorage", tensor.Uint8: "ByteStorage"}
+var storages = map[tensor.Type]string{
+	tensor.Float32: "FloatStorage",
+	tensor.Int32:   "IntStorage",
+	tensor.Int64:   "LongStorage",
+	tensor.Uint8:   "ByteStorage",
+}
 
 // WriteTorch writes tensors as the state dict that torch.save makes since PyTorch 1.6: an
 // OrderedDict of contiguous tensors, in their order, which torch.load reads also with

@@ -95,7 +95,7 @@ func goOnFrom(r *moco.Recipe, start *encoder.Encoder) {
 	head, dim := r.Encoder.Head, r.Encoder.Dim
 	r.Encoder, r.Views = was.Encoder, was.Views
 	r.Views.CropOnly = false
-	if was.Objective == "supervised" || was.Encoder.Head == "none" {
+	if start.Classifier() || was.Encoder.Head == "none" {
 		r.Encoder.Head, r.Encoder.Dim = head, dim
 	}
 }

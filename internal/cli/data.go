@@ -41,7 +41,12 @@ be trained on.`, pathsHelp),
 
 func (o *dataInfoOptions) bind(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&o.read.Frames, "frames", false, "take the path for videos: folders of frames, animated GIFs and, with ffmpeg installed, video files")
+	f.BoolVar(
+		&o.read.Frames,
+		"frames",
+		false,
+		"take the path for videos: folders of frames, animated GIFs and, with ffmpeg installed, video files",
+	)
 	f.Float64Var(&o.read.FPS, "fps", data.DefaultFPS, "with --frames: frames a second to take from video files")
 	f.StringVar(&o.read.Pairs, "pairs", "", "a CSV file of path,group")
 	f.BoolVar(&o.all, "all", false, "look at every image, not at a sample")

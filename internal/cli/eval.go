@@ -25,7 +25,8 @@ type evalOptions struct {
 func (o *evalOptions) bind(c *cobra.Command) {
 	pathsFlag(c, &o.train, "train", "labelled images to learn from (required)")
 	pathsFlag(c, &o.test, "test", "labelled images to classify (required)")
-	c.Flags().StringVar(&o.trainVectors, "train-vectors", "", "features of the --train images from a file that moco embed wrote, instead of a model")
+	c.Flags().StringVar(&o.trainVectors, "train-vectors", "",
+		"features of the --train images from a file that moco embed wrote, instead of a model")
 	c.Flags().StringVar(&o.testVectors, "test-vectors", "", "the same for the --test images")
 	o.bindAny(c, "train-vectors")
 	o.machine.bind(c)

@@ -73,7 +73,12 @@ func (a *app) finetuneCommand() *cobra.Command {
 func (o *finetuneOptions) bind(c *cobra.Command) {
 	modelFlag(c, &o.model, "; or scratch (required)")
 	f := c.Flags()
-	f.StringVar(&o.recipe, "recipe", "cifar", "for --model scratch: name of a recipe, or a YAML file, whose encoder, views and precision are taken")
+	f.StringVar(
+		&o.recipe,
+		"recipe",
+		"cifar",
+		"for --model scratch: name of a recipe, or a YAML file, whose encoder, views and precision are taken",
+	)
 	pathsFlag(c, &o.train, "train", "labelled images to learn from (required)")
 	pathsFlag(c, &o.test, "test", "labelled images to classify (required)")
 	f.StringVar(&o.labels, "labels", "all", "share of the training images to learn from: all, 1%, or a number of each class")

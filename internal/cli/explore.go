@@ -60,7 +60,12 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 	o.question.bind(c)
 	f := c.Flags()
 	pathsFlag(c, &o.data, "data", "images: a folder, an archive, CIFAR or IDX files (required)")
-	f.StringVar(&o.vectors, "vectors", "", "features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them")
+	f.StringVar(
+		&o.vectors,
+		"vectors",
+		"",
+		"features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them",
+	)
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")
 	o.bindLayer(c)
@@ -201,7 +206,10 @@ func (x *exploration) savePage() error {
 	}, x.page.Facts...)
 	x.page.Command = x.o.line
 	if x.found > x.show {
-		x.page.Notes = append(x.page.Notes, fmt.Sprintf("The first %d of %d findings are shown; --show takes another number.", x.show, x.found))
+		x.page.Notes = append(
+			x.page.Notes,
+			fmt.Sprintf("The first %d of %d findings are shown; --show takes another number.", x.show, x.found),
+		)
 	}
 	if _, err := atomicfile.Save(x.o.html, x.page.WriteHTML); err != nil {
 		return fmt.Errorf("--html: %w", err)

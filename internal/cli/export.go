@@ -151,7 +151,7 @@ func runExport(ctx context.Context, a *app, o *exportOptions) (result, error) {
 	}
 	if w.Format == exchange.ONNX {
 		done.Input, done.Output = o.input, w.ONNX.Output
-		if w.ONNX.Output == exchange.Logits && w.ONNX.Probe == nil && e.Weights.Metadata["objective"] != "supervised" {
+		if w.ONNX.Output == exchange.Logits && w.ONNX.Probe == nil && !e.Classifier() {
 			a.warn("the logits are what this encoder's head gives; were it not trained with labels, " +
 				"they mean nothing, and --probe is what you want")
 		}

@@ -175,8 +175,12 @@ func (f *features) read(ctx context.Context, path string, set *data.Set) (*evalu
 		f.app.warn("%d rows of %s are of no image here and are left out.", match.Foreign, path)
 	}
 	if match.Replaced > 0 {
-		f.app.warn("%d images are not those that %s was made of and are left out: their bytes have changed, the first of them %s; embed them again.",
-			match.Replaced, path, match.Replacing)
+		f.app.warn(
+			"%d images are not those that %s was made of and are left out: their bytes have changed, the first of them %s; embed them again.",
+			match.Replaced,
+			path,
+			match.Replacing,
+		)
 	}
 	if match.Unchecked > 0 {
 		f.app.warn("%d rows of %s do not say which bytes they were made of, so that images which were replaced would not be noticed.",

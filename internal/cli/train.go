@@ -83,12 +83,27 @@ func (a *app) trainCommand() *cobra.Command {
 func (o *trainOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	pathsFlag(c, &o.data, "data", "images to learn from (required)")
-	f.StringVar(&o.recipe, "recipe", "", "name of a recipe, or a YAML file. If not given, one is chosen; with --resume it is the run's own")
+	f.StringVar(
+		&o.recipe,
+		"recipe",
+		"",
+		"name of a recipe, or a YAML file. If not given, one is chosen; with --resume it is the run's own",
+	)
 	f.DurationVar(&o.choosing.budget, "time", 0, "how long the command may take, such as 30m or 2h; the monitor's time comes on top")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	f.StringVar(&o.out, "out", "", "folder of the run (required)")
-	f.StringVar(&o.pairs, "pairs", "", "for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file")
-	f.StringVar(&o.init, "init", "", "start from the weights of this encoder ("+modelHelp+") instead of random ones; the key encoder starts as its copy")
+	f.StringVar(
+		&o.pairs,
+		"pairs",
+		"",
+		"for positives=pairs: a CSV file of path,group; paths are those within --data or relative to the file",
+	)
+	f.StringVar(
+		&o.init,
+		"init",
+		"",
+		"start from the weights of this encoder ("+modelHelp+") instead of random ones; the key encoder starts as its copy",
+	)
 	f.Float64Var(&o.fps, "fps", data.DefaultFPS, "for positives=frames: frames a second to take from video files")
 	f.IntVar(&o.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
 	f.IntVar(&o.steps, "steps", 0, "stop after so many steps; the schedule stays")
