@@ -119,3 +119,13 @@ func TestRecipe(t *testing.T) {
 		t.Errorf("no engine gives %v", err)
 	}
 }
+
+// TestDrawnOfMixedSizes: a huge picture among small ones counts as what it is reduced to.
+func TestDrawnOfMixedSizes(t *testing.T) {
+	t.Parallel()
+	f := &Facts{Edge: 267, Pixels: 2e6, sizes: [][2]int{{300, 267}, {267, 300}, {20000, 10000}, {40, 30}}}
+	want := (162*144 + 144*162 + 288*144 + 40*30) / 4.0
+	if got := f.drawn(data.Reading{Side: 144}); got != want {
+		t.Errorf("views are drawn from %v pixels, want %v", got, want)
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"moco/data"
 	"moco/internal/loader"
+	"moco/picture"
 )
 
 // looks is the number of pictures that are decoded to learn what a set holds.
@@ -25,6 +26,8 @@ type Facts struct {
 	Largest    int     `json:"largest"`    // and the largest
 	Pixels     float64 `json:"pixels"`     // mean number of a picture's pixels
 	Gray       bool    `json:"gray"`       // hardly a picture has colour
+
+	sizes [][2]int // width and height of the pictures looked at; empty where facts were not looked up
 }
 
 // Look decodes a sample of a set, the same one each time.
@@ -56,6 +59,7 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 			continue
 		}
 		edges = append(edges, min(s.width, s.height))
+		f.sizes = append(f.sizes, [2]int{s.width, s.height})
 		f.Pixels += float64(s.width) * float64(s.height)
 		if s.gray {
 			grays++
@@ -71,8 +75,17 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	return f, nil
 }
 
-// drawn is the mean number of pixels that views are drawn from.
+// drawn is the mean number of pixels that views are drawn from. Each picture is reduced by itself: a
+// few that are a thousand times larger than the others must not count for more than what they become.
 func (f *Facts) drawn(r data.Reading) float64 {
+	if n := float64(len(f.sizes)); n > 0 {
+		var pixels float64
+		for _, s := range f.sizes {
+			width, height := picture.Reduced(s[0], s[1], r.Side)
+			pixels += float64(width) * float64(height) / n
+		}
+		return pixels
+	}
 	if f.Edge <= r.Side {
 		return f.Pixels
 	}
