@@ -25,8 +25,9 @@ var floors = map[string]int{
 	"embed": 7, "evaluate": 7, "exchange": 7,
 	"pretrain": 8,
 	"study":    9, "explore": 9, "transfer": 9,
-	"internal/cli": 10,
-	"cmd/moco":     11, "scripts/pan": 11, "scripts/plant": 11,
+	"studio":       10,
+	"internal/cli": 11,
+	"cmd/moco":     12, "scripts/pan": 12, "scripts/plant": 12,
 }
 
 func TestFloors(t *testing.T) {

@@ -103,34 +103,54 @@ func (f *File) Unlocked() bool {
 // written before them. When it returns without an error, the rows outlast a kill and a power cut.
 // After an error none of them counts. Rows without a path are an error.
 func (f *File) Append(ctx context.Context, rows []Row) (Change, error) {
-	var raw []byte
-	for _, r := range rows {
-		if r.Path == "" {
-			return Change{}, errors.New("labels: a row without a path")
-		}
-		raw = appendRow(raw, r)
-	}
-	var change Change
+	var others Change
+	err := f.Update(ctx, func(c Change) []Row {
+		others = c
+		return rows
+	})
+	return others, err
+}
+
+// Update is Append of rows that depend on what others have written. While next makes them, nobody
+// else writes.
+func (f *File) Update(ctx context.Context, next func(others Change) []Row) error {
 	err := f.locked(ctx, func() error {
-		var end ending
-		var err error
-		if change, end, err = f.read(f.foreign); err != nil {
+		others, end, err := f.read(f.foreign)
+		if err != nil {
 			return err
 		}
 		if f.foreign {
-			if err := f.compact(latest(change.Rows)); err != nil {
-				return err
-			}
-		} else if err := f.cut(end); err != nil {
+			err = f.compact(latest(others.Rows))
+		} else {
+			err = f.cut(end)
+		}
+		rows := next(others)
+		if err != nil || len(rows) == 0 {
 			return err
 		}
-		f.spare += len(rows) + len(change.Rows)
+		raw, err := appendRows(rows)
+		if err != nil {
+			return err
+		}
+		f.spare += len(rows) + len(others.Rows)
 		return f.write(raw)
 	})
 	if err != nil {
-		err = fmt.Errorf("labels: %w", err)
+		return fmt.Errorf("labels: %w", err)
 	}
-	return change, err
+	return nil
+}
+
+// appendRows writes rows as CSV.
+func appendRows(rows []Row) ([]byte, error) {
+	var raw []byte
+	for _, r := range rows {
+		if r.Path == "" {
+			return nil, errors.New("a row without a path")
+		}
+		raw = appendRow(raw, r)
+	}
+	return raw, nil
 }
 
 // Follow returns what others have written since this file was read last. A row that somebody is

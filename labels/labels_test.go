@@ -23,7 +23,7 @@ func open(t *testing.T, path string) (*File, []Row) {
 	return f, rows
 }
 
-func appendRows(t *testing.T, f *File, rows ...Row) Change {
+func add(t *testing.T, f *File, rows ...Row) Change {
 	t.Helper()
 	change, err := f.Append(t.Context(), rows)
 	if err != nil {
@@ -49,8 +49,8 @@ func TestLaterRowsCount(t *testing.T) {
 	if len(rows) > 0 || content(t, path) != header {
 		t.Fatalf("a new file has %v and holds %q", rows, content(t, path))
 	}
-	appendRows(t, f, Row{Path: "a.png", Label: "cat"}, Row{Path: "b, c.png", Label: `a "dog"`})
-	appendRows(t, f, Row{Path: "a.png", Label: "dog", Decision: "keep"}, Row{Path: "gone.png"})
+	add(t, f, Row{Path: "a.png", Label: "cat"}, Row{Path: "b, c.png", Label: `a "dog"`})
+	add(t, f, Row{Path: "a.png", Label: "dog", Decision: "keep"}, Row{Path: "gone.png"})
 	want := []Row{{Path: "a.png", Label: "dog", Decision: "keep"}, {Path: "b, c.png", Label: `a "dog"`}}
 	if got, err := Read(path); err != nil || !slices.Equal(got, want) {
 		t.Errorf("it reads as %v (%v), want %v", got, err, want)
@@ -74,10 +74,10 @@ func TestTornAtEveryByte(t *testing.T) {
 	path := filepath.Join(dir, "a.csv")
 	f, _ := open(t, path)
 	first := []Row{{Path: "a.png", Label: "cat"}}
-	appendRows(t, f, first...)
+	add(t, f, first...)
 	before := content(t, path)
 	then := []Row{{Path: "line\nbreak,.png", Label: `x"y`, Decision: "drop"}, {Path: "c.png", Label: "dog"}}
-	appendRows(t, f, then...)
+	add(t, f, then...)
 	all := content(t, path)
 	ends := []int{len(before), len(before) + len(appendRow(nil, then[0])), len(all)}
 	for cut := range len(all) + 1 {
@@ -95,7 +95,7 @@ func TestTornAtEveryByte(t *testing.T) {
 		if !slices.Equal(rows, want) {
 			t.Fatalf("cut at %d of %d it has %v, want %v", cut, len(all), rows, want)
 		}
-		appendRows(t, g, Row{Path: "new.png", Label: "owl"})
+		add(t, g, Row{Path: "new.png", Label: "owl"})
 		if got, err := Read(torn); err != nil || !slices.Equal(got, append(want, Row{Path: "new.png", Label: "owl"})) {
 			t.Fatalf("cut at %d, it is then %v (%v)", cut, got, err)
 		}
@@ -107,13 +107,13 @@ func TestTornWhileOpen(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a.csv")
 	f, _ := open(t, path)
-	appendRows(t, f, Row{Path: "a", Label: "cat"})
+	add(t, f, Row{Path: "a", Label: "cat"})
 	addText(t, path, "b,dog,\nc,do")
 	change, err := f.Follow()
 	if want := []Row{{Path: "b", Label: "dog"}}; err != nil || change.Whole || !slices.Equal(change.Rows, want) {
 		t.Fatalf("followed: %+v (%v), want %v", change, err, want)
 	}
-	appendRows(t, f, Row{Path: "d", Label: "owl"})
+	add(t, f, Row{Path: "d", Label: "owl"})
 	if got := content(t, path); got != header+"a,cat,\nb,dog,\nd,owl,\n" {
 		t.Errorf("it holds\n%s", got)
 	}
@@ -181,15 +181,15 @@ func TestReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.csv")
 	f, _ := open(t, path)
 	g, _ := open(t, path)
-	appendRows(t, f, Row{Path: "a", Label: "cat"}, Row{Path: "a", Label: "dog"})
+	add(t, f, Row{Path: "a", Label: "cat"}, Row{Path: "a", Label: "dog"})
 	if err := g.Close(t.Context()); err != nil { // which has nothing of its own to compact
 		t.Fatal(err)
 	}
-	appendRows(t, g, Row{Path: "b", Label: "owl"})
+	add(t, g, Row{Path: "b", Label: "owl"})
 	if err := g.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	change := appendRows(t, f, Row{Path: "c", Label: "emu"})
+	change := add(t, f, Row{Path: "c", Label: "emu"})
 	want := Change{Whole: true, Rows: []Row{{Path: "a", Label: "dog"}, {Path: "b", Label: "owl"}}}
 	if !change.Whole || !slices.Equal(change.Rows, want.Rows) {
 		t.Errorf("after another has compacted it, the change is %+v, want %+v", change, want)
@@ -201,7 +201,7 @@ func TestReplaced(t *testing.T) {
 	if err != nil || !change.Whole || !slices.Equal(change.Rows, []Row{{Path: "z", Label: "yak"}}) {
 		t.Errorf("after an editor: %+v, %v", change, err)
 	}
-	appendRows(t, f, Row{Path: "y", Decision: "drop"})
+	add(t, f, Row{Path: "y", Decision: "drop"})
 	if got := content(t, path); got != header+"z,yak,\ny,,drop\n" {
 		t.Errorf("it holds\n%s", got)
 	}
@@ -211,7 +211,7 @@ func TestReplaced(t *testing.T) {
 	if change, err = f.Follow(); err != nil || !change.Whole || len(change.Rows) > 0 {
 		t.Errorf("after it was removed: %+v, %v", change, err)
 	}
-	if change = appendRows(t, f, Row{Path: "x", Label: "elk"}); change.Whole || content(t, path) != header+"x,elk,\n" {
+	if change = add(t, f, Row{Path: "x", Label: "elk"}); change.Whole || content(t, path) != header+"x,elk,\n" {
 		t.Errorf("then: %+v, and it holds\n%s", change, content(t, path))
 	}
 }
