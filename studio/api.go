@@ -2,13 +2,11 @@ package studio
 
 import (
 	"bytes"
-	"embed"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"net"
 	"net/http"
@@ -20,9 +18,6 @@ import (
 	"moco/data"
 )
 
-//go:embed page
-var embedded embed.FS
-
 // The most that a request may hold.
 const (
 	maxJSON    = 8 << 20
@@ -32,17 +27,16 @@ const (
 // handler answers requests at an address.
 func (s *Studio) handler(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
-	page, err := fs.Sub(embedded, "page")
-	if err != nil { // the folder is embedded, so it is there
-		page = embedded
-	}
-	mux.Handle("GET /", http.FileServerFS(page))
+	mux.Handle("GET /", s.page)
 	for pattern, f := range map[string]func(w http.ResponseWriter, r *http.Request) error{
 		"GET /api/state":            s.getState,
 		"GET /api/names":            s.getNames,
 		"GET /api/column/{of}":      s.getColumn,
 		"GET /api/layout":           s.getLayout,
 		"GET /api/classifier":       s.getClassifier,
+		"GET /api/run":              s.getRun,
+		"GET /api/export/{file}":    s.getExport,
+		"POST /api/export/links":    s.postLinks,
 		"GET /api/clean/duplicates": s.getDuplicates,
 		"GET /api/clean/outliers":   s.getOutliers,
 		"GET /api/clean/doubtful":   s.getDoubtful,
@@ -233,6 +227,9 @@ func (s *Studio) getColumn(w http.ResponseWriter, r *http.Request) error {
 		}
 		return sendCategories(w, column, now.classes)
 	case "truth":
+		if len(s.o.Data.Classes()) == 0 {
+			return &refusal{http.StatusNotFound, "the pictures have no classes of their own"}
+		}
 		column := make([]int32, len(s.names))
 		for i := range column {
 			column[i] = int32(s.o.Data.Label(i))

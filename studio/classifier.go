@@ -1,6 +1,7 @@
 package studio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -104,22 +105,53 @@ func (w *work) fit(ctx context.Context) *fitted {
 	default:
 		t.c = c
 	}
-	t.next = toLabel(f, t, set.Labels)
+	t.next = w.s.next(toLabel(f, t, set.Labels), func(i int) bool { return now.marks[i].class >= 0 })
 	t.ms = time.Since(began).Milliseconds()
 	return t
 }
 
 // What is looked at to find pictures to label next.
 const (
-	nextPictures  = 100
+	nextPictures  = 200
 	nextLookedAt  = 500  // the least certain ones
 	nextLabelled  = 1000 // labelled pictures that they are compared with
 	nextUncertain = 0.05 // the weight of a picture that the classifier is sure of
 )
 
-// toLabel chooses pictures to label next: uncertain, and unlike what is labelled and unlike each
+// next is what to label next: in turn a picture that teaches much, and one drawn at random. Those at
+// random tell how accurate the classifier is on all pictures; the others are harder than most. They
+// come in an order that is the same at each start.
+func (s *Studio) next(teaching []int, labelled func(image int) bool) []int {
+	next := make([]int, 0, nextPictures)
+	taken := map[int]bool{}
+	take := func(i int) {
+		if !taken[i] && len(next) < nextPictures {
+			taken[i] = true
+			next = append(next, i)
+		}
+	}
+	at := 0
+	for _, i := range teaching {
+		take(i)
+		for at < len(s.order) {
+			random := s.order[at]
+			if at++; !labelled(random) {
+				take(random)
+				break
+			}
+		}
+	}
+	for ; at < len(s.order) && len(next) < nextPictures; at++ {
+		if !labelled(s.order[at]) {
+			take(s.order[at])
+		}
+	}
+	return next
+}
+
+// toLabel chooses rows that teach much: uncertain, and unlike what is labelled and unlike each
 // other. It looks at the least certain ones, and takes again and again the one for which the product
-// of its uncertainty and its distance from the nearest labelled or chosen picture is largest.
+// of its uncertainty and its distance from the nearest labelled or chosen row is largest.
 func toLabel(f *features, t *fitted, labels []int) []int {
 	var open, known []int
 	for row, l := range labels {
@@ -129,45 +161,27 @@ func toLabel(f *features, t *fitted, labels []int) []int {
 			known = append(known, row)
 		}
 	}
-	unsure := func(row int) float32 {
-		if t.c == nil {
-			return 1
-		}
-		return max(nextUncertain, 1-(t.of[row].Confidence-t.of[row].Doubt))
-	}
 	if t.c != nil {
-		slices.SortStableFunc(open, func(a, b int) int {
-			switch ua, ub := unsure(a), unsure(b); {
-			case ua > ub:
-				return -1
-			case ua < ub:
-				return 1
-			}
-			return 0
-		})
+		slices.SortStableFunc(open, func(a, b int) int { return cmp.Compare(t.unsure(b), t.unsure(a)) })
 		open = open[:min(len(open), nextLookedAt)]
 	} else {
 		open = evenly(open, nextLookedAt)
 	}
-	far := make([]float32, len(open)) // distance from the nearest labelled or chosen row
+	known = evenly(known, nextLabelled)
+	far := make([]float32, len(open)) // distance from the nearest labelled or chosen row; -1: chosen
 	for i, row := range open {
 		far[i] = 2
-		for _, other := range evenly(known, nextLabelled) {
-			far[i] = min(far[i], 1-dot(f.Row(row), f.Row(other)))
+		for _, other := range known {
+			far[i] = min(far[i], max(0, 1-dot(f.Row(row), f.Row(other))))
 		}
 	}
 	next := make([]int, 0, nextPictures)
-	for len(next) < min(nextPictures, len(open)) {
-		best, most := -1, float32(math.Inf(-1))
+	for len(next) < min(nextPictures/2, len(open)) {
+		best, most := -1, float32(-1)
 		for i, row := range open {
-			if far[i] >= 0 {
-				if v := unsure(row) * far[i]; v > most {
-					best, most = i, v
-				}
+			if v := t.unsure(row) * far[i]; far[i] >= 0 && v > most {
+				best, most = i, v
 			}
-		}
-		if best < 0 {
-			break
 		}
 		chosen := open[best]
 		next = append(next, f.Images[chosen])
@@ -176,9 +190,17 @@ func toLabel(f *features, t *fitted, labels []int) []int {
 				far[i] = min(far[i], max(0, 1-dot(f.Row(row), f.Row(chosen))))
 			}
 		}
-		far[best] = -1 // it is taken
+		far[best] = -1
 	}
 	return next
+}
+
+// unsure is how uncertain a row is: how little the most likely class leads.
+func (t *fitted) unsure(row int) float32 {
+	if t.c == nil {
+		return 1
+	}
+	return max(nextUncertain, 1-(t.of[row].Confidence-t.of[row].Doubt))
 }
 
 // evenly takes at most n of a list, evenly spread.
@@ -225,12 +247,11 @@ func (s *Studio) getClassifier(w http.ResponseWriter, _ *http.Request) error {
 	a := classifierAnswer{Classes: []string{}, PerClass: []classRate{}, Confusion: [][]int{}, Next: []int{}}
 	if t == nil {
 		a.Reason = "it needs the features of the pictures"
+		now := s.board.snapshot()
+		a.Version, a.Next = now.version, s.next(nil, func(i int) bool { return now.marks[i].class >= 0 })
 		return send(w, a)
 	}
-	a.Version, a.FitMS, a.Reason = t.version, t.ms, t.reason
-	if t.next != nil {
-		a.Next = t.next
-	}
+	a.Version, a.FitMS, a.Reason, a.Next = t.version, t.ms, t.reason, t.next
 	if t.c != nil {
 		e := &t.c.Estimate
 		a.Ready, a.Enough, a.Lacking, a.HeldOut, a.Classes = true, e.Enough, e.Lacking(), e.HeldOut, t.c.Classes
