@@ -56,7 +56,7 @@ func TestGuard(t *testing.T) {
 			headers: map[string]string{"Cookie": cookie, "Sec-Fetch-Site": "cross-site"}, want: 403},
 		{what: "a change by GET", path: "/api/label", headers: map[string]string{"Cookie": cookie}, want: 404},
 		{what: "DELETE", method: "DELETE", path: "/api/label", headers: map[string]string{"Cookie": cookie, "Origin": c.base}, want: 405},
-		{what: "a file beside the page", path: "/%2e%2e/guard.go", headers: map[string]string{"Cookie": cookie}, want: 307},
+		{what: "a file beside the page", path: "/%2e%2e/guard.go", headers: map[string]string{"Cookie": cookie}, want: 404},
 		{what: "another file beside the page", path: "/..%2fguard.go", headers: map[string]string{"Cookie": cookie}, want: 404},
 		{what: "a folder", path: "/page/", headers: map[string]string{"Cookie": cookie}, want: 404},
 	} {
