@@ -50,17 +50,18 @@ type Options struct {
 
 // Studio is an open studio. It is safe for concurrent use.
 type Studio struct {
-	o     Options
-	log   *slog.Logger
-	epoch string // a hash of the set: a page that was made of another one must be made anew
-	names []string
-	order []int // all pictures in a random order, the same at each start
-	board *board
-	hub   *hub
-	thumb *thumbnails
-	work  *work
-	page  page
-	watch *watcher // nil: no run is watched
+	o      Options
+	log    *slog.Logger
+	epoch  string // a hash of the set: a page that was made of another one must be made anew
+	names  []string
+	folded func() []string // names without their case, made with the first search
+	order  []int           // all pictures in a random order, the same at each start
+	board  *board
+	hub    *hub
+	thumb  *thumbnails
+	work   *work
+	page   page
+	watch  *watcher // nil: no run is watched
 
 	linking sync.Mutex // held while folders of links are made
 
@@ -91,6 +92,7 @@ func Open(ctx context.Context, o Options) (*Studio, error) {
 	sum := sha256.Sum256([]byte(o.Data.Fingerprint()))
 	s.epoch = hex.EncodeToString(sum[:8])
 	s.order = mathrand.New(mathrand.NewChaCha8(sum)).Perm(len(s.names))
+	s.folded = sync.OnceValue(s.foldAll)
 	s.hub = newHub()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	var err error
