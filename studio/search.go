@@ -190,25 +190,20 @@ func (f *features) nearest(ctx context.Context, direction []float32, limit int, 
 	return hits, nil
 }
 
-// dot is the dot product of two rows. Eight sums run side by side, so that none waits for the one
+// dot is the dot product of two rows. Four sums run side by side, so that none waits for the one
 // before; as variables, since an array's elements would not stay in registers.
 func dot(a, b []float32) float32 {
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	var s0, s1, s2, s3 float32
 	b = b[:len(a)]
-	for len(a) >= 8 {
-		x, y := a[:8:8], b[:8:8]
-		s0 += x[0] * y[0]
-		s1 += x[1] * y[1]
-		s2 += x[2] * y[2]
-		s3 += x[3] * y[3]
-		s4 += x[4] * y[4]
-		s5 += x[5] * y[5]
-		s6 += x[6] * y[6]
-		s7 += x[7] * y[7]
-		a, b = a[8:], b[8:]
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		s0 += a[i] * b[i]
+		s1 += a[i+1] * b[i+1]
+		s2 += a[i+2] * b[i+2]
+		s3 += a[i+3] * b[i+3]
 	}
-	for i, v := range a {
-		s0 += v * b[i]
+	for ; i < len(a); i++ {
+		s0 += a[i] * b[i]
 	}
-	return (s0 + s1) + (s2 + s3) + ((s4 + s5) + (s6 + s7))
+	return s0 + s1 + s2 + s3
 }
