@@ -170,7 +170,7 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 	if paths < 0 {
 		return nil, errNoPath
 	}
-	columns := len(head)
+	columns, decided := len(head), column(head, "decision") >= 0
 	var lines []listed
 	for {
 		record, err := in.Read()
@@ -191,7 +191,7 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 		}
 		lines = append(lines, l)
 	}
-	if column(head, "decision") >= 0 {
+	if decided {
 		if lines = lastLabelled(lines); len(lines) == 0 {
 			return nil, errors.New("it is a file of labels in which no image has one")
 		}
