@@ -81,7 +81,7 @@ func TestKilled(t *testing.T) {
 		in[r.Path] = r.Label
 	}
 	studio := serve(t, setup{dir: dir, n: 40})
-	for i := last - 38; i <= last; i++ {
+	for i := last - 37; i <= last; i++ {
 		// Picture i was labelled by the request i, after that of i-1; the next request may have
 		// begun.
 		name := fmt.Sprintf("p%03d.jpg", i%40)
