@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"moco/studio"
 )
 
 // TestStudioParse: what the command line may say.
@@ -61,16 +64,20 @@ func TestLabelsBeside(t *testing.T) {
 	}
 }
 
-// TestStudio: the command answers where it says, and ends when it is interrupted.
-func TestStudio(t *testing.T) {
-	t.Parallel()
-	dir := good(t, nil)
-	file := filepath.Join(t.TempDir(), "l.csv")
+// studioAt is a studio that runs as the command, with the address that it printed.
+type studioAt struct {
+	t           *testing.T
+	base, token string
+	stop        func()
+}
+
+// startStudio runs the command until the test ends.
+func startStudio(t *testing.T, args ...string) *studioAt {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	out, in := io.Pipe()
 	root := newRoot(&app{screen: screen{out: in, err: io.Discard}, getenv: func(string) string { return "" }})
-	root.SetArgs([]string{"studio", "--data", dir, "--labels", file, "--no-browser", "--json"})
+	root.SetArgs(append([]string{"studio", "--no-browser", "--json"}, args...))
 	done := make(chan error, 1)
 	go func() {
 		err := root.ExecuteContext(ctx)
@@ -78,32 +85,82 @@ func TestStudio(t *testing.T) {
 		done <- err
 	}()
 	lines := bufio.NewScanner(out)
-	next := func(want string) (e struct{ Event, URL, Labels string }) {
+	next := func(want string) (e struct{ Event, URL string }) {
 		t.Helper()
 		if !lines.Scan() {
 			t.Fatalf("it ends before %s: %v", want, <-done)
 		}
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || e.Event != want || e.Labels != file {
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || e.Event != want {
 			t.Fatalf("it prints %s (%v), want the event %s", lines.Bytes(), err, want)
 		}
 		return e
 	}
+	s := &studioAt{t: t}
 	e := next("ready")
-	if !strings.HasPrefix(e.URL, "http://127.0.0.1:") || !strings.Contains(e.URL, "/?token=") {
-		t.Errorf("the address is %s", e.URL)
+	var ok bool
+	if s.base, s.token, ok = strings.Cut(e.URL, "/?token="); !ok || !strings.HasPrefix(s.base, "http://127.0.0.1:") {
+		t.Fatalf("the address is %s", e.URL)
 	}
-	a, err := http.Get(e.URL)
+	s.stop = func() {
+		cancel()
+		next("done")
+		if err := <-done; err != nil {
+			t.Errorf("interrupted, it gives %v", err)
+		}
+	}
+	return s
+}
+
+// get asks for something, and returns the status and the answer.
+func (s *studioAt) get(path string) (int, string) {
+	s.t.Helper()
+	r, err := http.NewRequest("GET", s.base+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	page, err := io.ReadAll(a.Body)
-	a.Body.Close()
-	if err != nil || a.StatusCode != 200 || !strings.Contains(string(page), "<html") {
-		t.Errorf("the page is %d %s (%v)", a.StatusCode, page, err)
+	r.Header.Set(studio.TokenHeader, s.token)
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	cancel()
-	next("done")
-	if err := <-done; err != nil {
-		t.Errorf("interrupted, it gives %v", err)
+	defer a.Body.Close()
+	raw, err := io.ReadAll(a.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a.StatusCode, string(raw)
+}
+
+// TestStudio: the command answers where it says, and ends when it is interrupted. With a run's
+// folder it encodes the pictures, and watches the run.
+func TestStudio(t *testing.T) {
+	t.Parallel()
+	dir, run := good(t, nil), filepath.Join(t.TempDir(), "run")
+	if code, _, stderr := command(train(dir, run, "--steps", "2")...); code != 0 {
+		t.Fatal(stderr)
+	}
+	file := filepath.Join(t.TempDir(), "l.csv")
+	s := startStudio(t, "--data", dir, "--labels", file, "--model", run)
+	if status, page := s.get("/"); status != 200 || !strings.Contains(page, "<html") {
+		t.Errorf("the page is %d %s", status, page)
+	}
+	wait := func(what, path string, holds func(status int, answer string) bool) {
+		t.Helper()
+		for range 400 {
+			if holds(s.get(path)) {
+				return
+			}
+			time.Sleep(25 * time.Millisecond)
+		}
+		_, answer := s.get(path)
+		t.Errorf("%s does not come: %s", what, answer)
+	}
+	wait("the map", "/api/layout", func(status int, answer string) bool { return status == 200 && len(answer) == 8*10 })
+	wait("the run", "/api/run", func(status int, answer string) bool {
+		return status == 200 && strings.Contains(answer, `"state":"done"`) && strings.Contains(answer, `"probes":[{`)
+	})
+	s.stop()
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
 	}
 }
