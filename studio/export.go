@@ -29,10 +29,17 @@ type predictionRow struct {
 	Second     string  `parquet:"second"`
 }
 
+// fields are the row's in a CSV.
+func (r labelRow) fields() []string { return []string{r.Path, r.Label} }
+
+func (r predictionRow) fields() []string {
+	return []string{r.Path, r.Label, strconv.FormatFloat(float64(r.Confidence), 'f', 4, 32), r.Second}
+}
+
 // exports are the files that can be downloaded.
 var exports = map[string]func(s *Studio, w io.Writer) error{
 	"labels.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "label"}, s.labelRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "label"}, s.labelRows(), labelRow.fields)
 	},
 	"labels.parquet": func(s *Studio, w io.Writer) error { return writeParquet(w, s.labelRows()) },
 	"predictions.csv": func(s *Studio, w io.Writer) error {
@@ -40,9 +47,7 @@ var exports = map[string]func(s *Studio, w io.Writer) error{
 		if err != nil {
 			return err
 		}
-		return writeCSV(w, []string{"path", "label", "confidence", "second"}, rows, func(r predictionRow) []string {
-			return []string{r.Path, r.Label, strconv.FormatFloat(float64(r.Confidence), 'f', 4, 32), r.Second}
-		})
+		return writeCSV(w, []string{"path", "label", "confidence", "second"}, rows, predictionRow.fields)
 	},
 	"predictions.parquet": func(s *Studio, w io.Writer) error {
 		rows, err := s.predictionRows()
@@ -52,11 +57,11 @@ var exports = map[string]func(s *Studio, w io.Writer) error{
 		return writeParquet(w, rows)
 	},
 	"decisions.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "decision"}, s.decisionRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "decision"}, s.decisionRows(), labelRow.fields)
 	},
 	// Pictures of one label are a group: two of them are a positive pair in training.
 	"pairs.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "group"}, s.pairRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "group"}, s.pairRows(), labelRow.fields)
 	},
 	"drop.txt": func(s *Studio, w io.Writer) error { return s.writeDecided(w, "drop") },
 	"keep.txt": func(s *Studio, w io.Writer) error { return s.writeDecided(w, "keep") },
@@ -209,7 +214,8 @@ func (s *Studio) postLinks(w http.ResponseWriter, r *http.Request) error {
 		return refuse("the kind is %.40q, and can be labels or predictions", q.Kind)
 	}
 	if _, ok := s.o.Data.File(0); !ok {
-		return &refusal{http.StatusConflict, "links lead to files, and these pictures are not files of their own; export a CSV"}
+		return &refusal{http.StatusConflict,
+			"links lead to files, and these pictures are not files of their own; export a CSV"}
 	}
 	folder := strings.TrimSuffix(s.o.Labels, ".csv") + "." + q.Kind
 	s.linking.Lock()
@@ -296,7 +302,7 @@ func folderName(text string) string {
 	var b strings.Builder
 	for i, r := range text {
 		switch {
-		case strings.ContainsRune(`/\:*?"<>|%`, r) || r < ' ' || i == 0 && r == '.' || i == len(text)-1 && (r == '.' || r == ' '):
+		case strings.ContainsRune(`/\:*?"<>|%`, r) || r < ' ', i == 0 && r == '.', i == len(text)-1 && (r == '.' || r == ' '):
 			fmt.Fprintf(&b, "%%%02X", r)
 		default:
 			b.WriteRune(r)
