@@ -16,7 +16,7 @@ const (
 	// more, one of manyFolds is enough.
 	foldRows, manyFolds = 10_000, 10
 	// Of few rows a fit must not lack many, so there are more folds.
-	folds, foldsOfFew, few = 5, 10, 100
+	folds, foldsOfFew, few = 5, 10, 500
 )
 
 // Strengths are C times the spread of the features. Those from weakest are tried by coarse factors,
@@ -24,7 +24,7 @@ const (
 const (
 	weakest, strongest = 0.1, 1e6
 	coarse             = 10.0
-	defaultStrength    = 100.0
+	defaultStrength    = 3.0
 	smallestSpread     = 1e-12
 	// clearly is how much more loss than the least ends the search. Less than that may be chance.
 	clearly = 1.01
