@@ -9,10 +9,26 @@ type heldOut struct {
 	classes int
 }
 
+// newHeldOut has room for the logits of rows with these labels.
+func newHeldOut(labels []int, classes int) *heldOut {
+	return &heldOut{logits: make([]float32, len(labels)*classes), labels: labels, classes: classes}
+}
+
+// only keeps rows that are in a part.
+func (h *heldOut) only(part []int) *heldOut {
+	kept := &heldOut{classes: h.classes}
+	for i, p := range part {
+		if p >= 0 {
+			kept.logits, kept.labels = append(kept.logits, h.row(i)...), append(kept.labels, h.labels[i])
+		}
+	}
+	return kept
+}
+
 func (h *heldOut) row(i int) []float32 { return h.logits[i*h.classes : (i+1)*h.classes] }
 
 // The temperatures that come into question.
-const coldest, hottest = 1.0 / 50, 50.0
+const coldest, hottest = 1e-4, 1e3
 
 // temperature is the one under which the held-out rows have the least cross-entropy (Guo et al.
 // 2017, On Calibration of Modern Neural Networks), and that cross-entropy, a mean. Labels are

@@ -59,6 +59,6 @@ func TestTry(t *testing.T) {
 			}
 			conf += float64(q.Confidence)
 		}
-		fmt.Println(n, took, time.Since(start), err, "C", c.C, "T", c.Temperature, "test", float64(right)/2000, "confidence", conf/2000, c.Estimate.Interval, c.Estimate.Enough, c.Estimate.Lacking())
+		fmt.Println(n, gradients, took, time.Since(start), err, "C", c.C, "T", c.Temperature, "test", float64(right)/2000, "confidence", conf/2000, c.Estimate.Interval, c.Estimate.Enough, c.Estimate.Lacking())
 	}
 }
