@@ -6,12 +6,14 @@ import "math"
 type heldOut struct {
 	logits  []float32 // [n,classes]
 	labels  []int     // [n]
+	at      []int     // [n], places of the rows in the set
 	classes int
 }
 
-// newHeldOut has room for the logits of rows with these labels.
-func newHeldOut(labels []int, classes int) *heldOut {
-	return &heldOut{logits: make([]float32, len(labels)*classes), labels: labels, classes: classes}
+// newHeldOut has room for the logits of all rows.
+func newHeldOut(r *rows) *heldOut {
+	classes := len(r.classes)
+	return &heldOut{logits: make([]float32, r.len()*classes), labels: r.labels, at: r.at, classes: classes}
 }
 
 // only keeps rows that are in a part.
@@ -20,6 +22,7 @@ func (h *heldOut) only(part []int) *heldOut {
 	for i, p := range part {
 		if p >= 0 {
 			kept.logits, kept.labels = append(kept.logits, h.row(i)...), append(kept.labels, h.labels[i])
+			kept.at = append(kept.at, h.at[i])
 		}
 	}
 	return kept

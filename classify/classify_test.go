@@ -27,7 +27,7 @@ func blobs(n, dim, classes int, noise float64, seed uint64) *evaluate.Embedded {
 		row := make([]float32, dim)
 		var square float64
 		for j := range row {
-			v := means[l*dim+j] + noise*r.Normal()+3
+			v := means[l*dim+j] + noise*r.Normal() + 3
 			row[j] = float32(v)
 			square += v * v
 		}
@@ -59,6 +59,6 @@ func TestTry(t *testing.T) {
 			}
 			conf += float64(q.Confidence)
 		}
-		fmt.Println(n, gradients, took, time.Since(start), err, "C", c.C, "T", c.Temperature, "test", float64(right)/2000, "confidence", conf/2000, c.Estimate.Interval, c.Estimate.Enough, c.Estimate.Lacking())
+		fmt.Println(n, took, time.Since(start), err, "C", c.C, "T", c.Temperature, "test", float64(right)/2000, "confidence", conf/2000, c.Estimate.Interval, c.Estimate.Enough, c.Estimate.Lacking())
 	}
 }

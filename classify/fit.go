@@ -35,8 +35,8 @@ func (f *fitter) fit(ctx context.Context, c *Classifier, given float64) (err err
 		return err
 	}
 	// Fits that are tested must not begin at the earlier classifier, which has seen all rows.
-	w, h := f.start(), newHeldOut(nil, len(c.Classes))
-	testable := slices.Max(f.rows.counts()) > 1
+	w, h := f.start(), &heldOut{classes: len(c.Classes)}
+	testable := testable(f.rows.counts())
 	switch c.C = given; {
 	case given == 0 && testable:
 		if c.C, h, err = f.choose(ctx, w); err != nil {
@@ -64,6 +64,18 @@ func (f *fitter) fit(ctx context.Context, c *Classifier, given float64) (err err
 	c.Estimate = estimate(h, c.Classes, f.rows.counts())
 	f.finish(c, w)
 	return nil
+}
+
+// testable tells whether rows can be held out to choose by: two classes have more than one. With one
+// such class, what is held out is always of that class, and a fit that knows no other looks best.
+func testable(counts []int) bool {
+	several := 0
+	for _, n := range counts {
+		if n > 1 {
+			several++
+		}
+	}
+	return several > 1
 }
 
 // all fits to all rows.

@@ -162,7 +162,7 @@ func (f *fitter) choose(ctx context.Context, start []float64) (c float64, of *he
 
 // try fits all folds with a C, and keeps it if it is the best so far.
 func (s *search) try(ctx context.Context, c float64) (loss float64, err error) {
-	h := newHeldOut(s.rows.labels, len(s.rows.classes))
+	h := newHeldOut(s.rows)
 	for _, d := range s.folds {
 		if err := d.predict(ctx, c, h); err != nil {
 			return 0, err
@@ -182,7 +182,7 @@ func (f *fitter) holdOut(ctx context.Context, w []float64, c float64) (*heldOut,
 	r := f.rows
 	k := foldsOf(r)
 	part := deal(r.labels, len(r.classes), k)
-	h, last := newHeldOut(r.labels, len(r.classes)), w
+	h, last := newHeldOut(r), w
 	if r.len() > foldRows {
 		for i, p := range part {
 			if p > 0 { // the first fold alone is held out

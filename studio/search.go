@@ -125,7 +125,7 @@ func add(sum []float32, f *features, images []int32, weight float32) {
 func (s *Studio) postSearchPicture(w http.ResponseWriter, r *http.Request) error {
 	f, e := s.work.features(), s.o.Encoder
 	if f == nil || e == nil {
-		return &refusal{http.StatusConflict, "search by a picture of your own needs --model, and the features of the pictures"}
+		return &refusal{http.StatusConflict, "search by a picture of your own needs a model, and the features of the pictures"}
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPicture))
 	if err != nil {
