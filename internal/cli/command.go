@@ -73,8 +73,11 @@ func (m *machine) bind(c *cobra.Command) {
 
 // engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2,
 // neon or portable.
-func (m *machine) engine(a *app) (*cpu.Engine, error) {
-	e, err := cpu.New(cpu.Options{Path: a.getenv("MOCO_CPU"), Workers: m.threads})
+func (m *machine) engine(a *app) (*cpu.Engine, error) { return m.engineOn(a.getenv("MOCO_CPU")) }
+
+// engineOn makes the engine on a kernel path; "" is the fastest.
+func (m *machine) engineOn(path string) (*cpu.Engine, error) {
+	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads})
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -176,7 +176,7 @@ func TestParseRefuses(t *testing.T) {
 		{&exportOptions{}, "--model m --out x.onnx --output head --probe p", "--probe makes logits"},
 		{&exportOptions{}, "--model m --out " + here, "--force"},
 		{&benchOptions{}, "--steps 0", "--steps 0"},
-		{&benchOptions{}, "--layers --precision bf16", "--precision fp32"},
+		{&benchOptions{}, "--paths avx2", "--layers"},
 		{&compareOptions{}, "--study mechanism --data d --monitor-train a --monitor-test b --out o", "mechanisms"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --arms moco,none", "moco, supervised, scratch"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --set seed=2", "--seeds"},
