@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"pretrain": 8,
 	"study":    9, "explore": 9, "transfer": 9,
 	"internal/cli": 10,
-	"cmd/moco":     11, "scripts/pan": 11, "scripts/plant": 11,
+	"cmd/moco":     11, "scripts/mca": 11, "scripts/pan": 11, "scripts/plant": 11,
 }
 
 func TestFloors(t *testing.T) {
