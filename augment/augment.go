@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"moco/data"
+	"moco/internal/colour"
 	"moco/internal/rng"
 	"moco/picture"
 )
@@ -154,13 +155,13 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 	top, left, height, width := p.crop(img.Height, img.Width, r)
 	p.resize(dst, img, image.Rect(left, top, left+width, top+height), s)
 	if p.GrayFirst && r.Float64() < p.Gray {
-		gray(dst)
+		colour.Gray(dst)
 	}
 	if r.Float64() < p.Jitter {
 		p.jitter(dst, r)
 	}
 	if !p.GrayFirst && r.Float64() < p.Gray {
-		gray(dst)
+		colour.Gray(dst)
 	}
 	if r.Float64() < p.Blur {
 		s.blur.run(dst, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
@@ -217,13 +218,16 @@ func (p *Policy) jitter(pix []uint8, r *rng.Source) {
 	for _, op := range order {
 		switch op {
 		case 0:
-			brightness(pix, factor(p.Brightness))
+			colour.Brighten(pix, factor(p.Brightness))
 		case 1:
-			contrast(pix, factor(p.Contrast))
+			colour.Contrast(pix, factor(p.Contrast))
 		case 2:
-			saturation(pix, factor(p.Saturation))
+			colour.Saturate(pix, factor(p.Saturation))
 		case 3:
 			hue(pix, r.Uniform(-p.Hue, p.Hue))
 		}
 	}
 }
+
+// hue turns the colours by a part of the circle, in PIL's 8-bit steps: towards zero, then modulo 256.
+func hue(pix []uint8, turn float64) { colour.Turn(pix, uint8(int(turn*255))) }
