@@ -10,10 +10,10 @@ import (
 // blurrer is PIL's Gaussian blur: three passes each way of a box whose borders count for a part, so
 // that the variance is sigma's (Gwosdek et al. 2011). It keeps its memory for the next picture.
 type blurrer struct {
-	other   []uint8 // the picture before or after a pass
-	line    []uint8 // a row with its ends repeated
-	rows    [][]uint8
-	weights []uint32
+	other []uint8 // the picture before or after a pass
+	line  []uint8 // a row with its ends repeated
+	rows  [][]uint8
+	box   taps.Box // of as many rows
 }
 
 // blurPasses is how often the box goes over a picture in each direction.
@@ -53,19 +53,14 @@ const boxPrecision = 24
 // a pixel.
 func (b *blurrer) weigh(radius float32) {
 	reach := int(radius)
-	whole := uint32(float32(1<<boxPrecision) / (radius*2 + 1))
-	border := (1<<boxPrecision - uint32(reach*2+1)*whole) / 2
-	b.weights = append(b.weights[:0], border)
-	for range 2*reach + 1 {
-		b.weights = append(b.weights, whole)
-	}
-	b.weights = append(b.weights, border)
-	b.rows = slices.Grow(b.rows[:0], len(b.weights))[:len(b.weights)]
+	b.box = taps.Box{Middle: uint32(float32(1<<boxPrecision) / (radius*2 + 1)), Shift: boxPrecision}
+	b.box.Edge = (1<<boxPrecision - uint32(reach*2+1)*b.box.Middle) / 2
+	b.rows = slices.Grow(b.rows[:0], 2*reach+3)[:2*reach+3]
 }
 
 // across averages along the rows. Pixels beyond the ends are those at the ends.
 func (b *blurrer) across(dst, src []uint8, stride int) {
-	margin := 3 * (len(b.weights) / 2)
+	margin := 3 * (len(b.rows) / 2)
 	b.line = slices.Grow(b.line[:0], stride+2*margin)[:stride+2*margin]
 	for k := range b.rows {
 		b.rows[k] = b.line[3*k:][:stride]
@@ -77,18 +72,18 @@ func (b *blurrer) across(dst, src []uint8, stride int) {
 			b.line[i] = row[i%3]
 			b.line[margin+stride+i] = row[stride-3+i%3]
 		}
-		taps.Rows(dst[at:at+stride], b.rows, b.weights, boxPrecision)
+		b.box.Rows(dst[at:at+stride], b.rows)
 	}
 }
 
 // down averages along the columns. Pixels beyond the ends are those at the ends.
 func (b *blurrer) down(dst, src []uint8, stride int) {
-	height, reach := len(src)/stride, len(b.weights)/2
+	height, reach := len(src)/stride, len(b.rows)/2
 	for y := range height {
 		for k := range b.rows {
 			from := min(max(y+k-reach, 0), height-1) * stride
 			b.rows[k] = src[from : from+stride]
 		}
-		taps.Rows(dst[y*stride:(y+1)*stride], b.rows, b.weights, boxPrecision)
+		b.box.Rows(dst[y*stride:(y+1)*stride], b.rows)
 	}
 }

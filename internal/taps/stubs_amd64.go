@@ -9,7 +9,13 @@ package taps
 //go:noescape
 func rowsAVX2(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
 
-// pixelsAVX2 is pixels for n windows. It reads and writes a byte behind each pixel.
+// pixelsAVX2 is pixels for n windows of two rows. It writes a byte behind each pixel.
 //
 //go:noescape
-func pixelsAVX2(dst *byte, src *byte, first *int32, count *int32, factors *uint32, width int, n int)
+func pixelsAVX2(dst0 *byte, dst1 *byte, src0 *byte, src1 *byte, stream *int32, n int)
+
+// boxAVX2 is box, for the places between two that are a multiple of 16 apart. The weights are the
+// middle's and the edge's in 16 bits each: the lower part of both, then the upper one.
+//
+//go:noescape
+func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)

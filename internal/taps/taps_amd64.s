@@ -13,13 +13,14 @@ TEXT ·rowsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         rows+24(FP), SI
 	MOVQ         weights+32(FP), DI
 	MOVQ         n+40(FP), R8
-	MOVQ         shift+48(FP), CX
-	VMOVQ        CX, X0
-	MOVQ         $0x00000001, R9
+	MOVQ         shift+48(FP), R9
+	MOVQ         $0x00000001, R10
+	MOVQ         R9, CX
 	DECQ         CX
-	SHLQ         CL, R9
-	VMOVD        R9, X1
+	SHLQ         CL, R10
+	VMOVD        R10, X1
 	VPBROADCASTD X1, Y1
+	VMOVQ        R9, X0
 
 block:
 	VMOVDQA Y1, Y2
@@ -54,47 +55,221 @@ row:
 	VZEROUPPER
 	RET
 
-// func pixelsAVX2(dst *byte, src *byte, first *int32, count *int32, factors *uint32, width int, n int)
+DATA firstPair<>+0(SB)/1, $0x00
+DATA firstPair<>+1(SB)/1, $0xff
+DATA firstPair<>+2(SB)/1, $0x03
+DATA firstPair<>+3(SB)/1, $0xff
+DATA firstPair<>+4(SB)/1, $0x01
+DATA firstPair<>+5(SB)/1, $0xff
+DATA firstPair<>+6(SB)/1, $0x04
+DATA firstPair<>+7(SB)/1, $0xff
+DATA firstPair<>+8(SB)/1, $0x02
+DATA firstPair<>+9(SB)/1, $0xff
+DATA firstPair<>+10(SB)/1, $0x05
+DATA firstPair<>+11(SB)/1, $0xff
+DATA firstPair<>+12(SB)/1, $0xff
+DATA firstPair<>+13(SB)/1, $0xff
+DATA firstPair<>+14(SB)/1, $0xff
+DATA firstPair<>+15(SB)/1, $0xff
+DATA firstPair<>+16(SB)/1, $0x00
+DATA firstPair<>+17(SB)/1, $0xff
+DATA firstPair<>+18(SB)/1, $0x03
+DATA firstPair<>+19(SB)/1, $0xff
+DATA firstPair<>+20(SB)/1, $0x01
+DATA firstPair<>+21(SB)/1, $0xff
+DATA firstPair<>+22(SB)/1, $0x04
+DATA firstPair<>+23(SB)/1, $0xff
+DATA firstPair<>+24(SB)/1, $0x02
+DATA firstPair<>+25(SB)/1, $0xff
+DATA firstPair<>+26(SB)/1, $0x05
+DATA firstPair<>+27(SB)/1, $0xff
+DATA firstPair<>+28(SB)/1, $0xff
+DATA firstPair<>+29(SB)/1, $0xff
+DATA firstPair<>+30(SB)/1, $0xff
+DATA firstPair<>+31(SB)/1, $0xff
+GLOBL firstPair<>(SB), RODATA|NOPTR, $32
+
+DATA secondPair<>+0(SB)/1, $0x06
+DATA secondPair<>+1(SB)/1, $0xff
+DATA secondPair<>+2(SB)/1, $0x09
+DATA secondPair<>+3(SB)/1, $0xff
+DATA secondPair<>+4(SB)/1, $0x07
+DATA secondPair<>+5(SB)/1, $0xff
+DATA secondPair<>+6(SB)/1, $0x0a
+DATA secondPair<>+7(SB)/1, $0xff
+DATA secondPair<>+8(SB)/1, $0x08
+DATA secondPair<>+9(SB)/1, $0xff
+DATA secondPair<>+10(SB)/1, $0x0b
+DATA secondPair<>+11(SB)/1, $0xff
+DATA secondPair<>+12(SB)/1, $0xff
+DATA secondPair<>+13(SB)/1, $0xff
+DATA secondPair<>+14(SB)/1, $0xff
+DATA secondPair<>+15(SB)/1, $0xff
+DATA secondPair<>+16(SB)/1, $0x06
+DATA secondPair<>+17(SB)/1, $0xff
+DATA secondPair<>+18(SB)/1, $0x09
+DATA secondPair<>+19(SB)/1, $0xff
+DATA secondPair<>+20(SB)/1, $0x07
+DATA secondPair<>+21(SB)/1, $0xff
+DATA secondPair<>+22(SB)/1, $0x0a
+DATA secondPair<>+23(SB)/1, $0xff
+DATA secondPair<>+24(SB)/1, $0x08
+DATA secondPair<>+25(SB)/1, $0xff
+DATA secondPair<>+26(SB)/1, $0x0b
+DATA secondPair<>+27(SB)/1, $0xff
+DATA secondPair<>+28(SB)/1, $0xff
+DATA secondPair<>+29(SB)/1, $0xff
+DATA secondPair<>+30(SB)/1, $0xff
+DATA secondPair<>+31(SB)/1, $0xff
+GLOBL secondPair<>(SB), RODATA|NOPTR, $32
+
+DATA lowBytes<>+0(SB)/1, $0x00
+DATA lowBytes<>+1(SB)/1, $0x04
+DATA lowBytes<>+2(SB)/1, $0x08
+DATA lowBytes<>+3(SB)/1, $0x0c
+DATA lowBytes<>+4(SB)/1, $0xff
+DATA lowBytes<>+5(SB)/1, $0xff
+DATA lowBytes<>+6(SB)/1, $0xff
+DATA lowBytes<>+7(SB)/1, $0xff
+DATA lowBytes<>+8(SB)/1, $0xff
+DATA lowBytes<>+9(SB)/1, $0xff
+DATA lowBytes<>+10(SB)/1, $0xff
+DATA lowBytes<>+11(SB)/1, $0xff
+DATA lowBytes<>+12(SB)/1, $0xff
+DATA lowBytes<>+13(SB)/1, $0xff
+DATA lowBytes<>+14(SB)/1, $0xff
+DATA lowBytes<>+15(SB)/1, $0xff
+DATA lowBytes<>+16(SB)/1, $0x00
+DATA lowBytes<>+17(SB)/1, $0x04
+DATA lowBytes<>+18(SB)/1, $0x08
+DATA lowBytes<>+19(SB)/1, $0x0c
+DATA lowBytes<>+20(SB)/1, $0xff
+DATA lowBytes<>+21(SB)/1, $0xff
+DATA lowBytes<>+22(SB)/1, $0xff
+DATA lowBytes<>+23(SB)/1, $0xff
+DATA lowBytes<>+24(SB)/1, $0xff
+DATA lowBytes<>+25(SB)/1, $0xff
+DATA lowBytes<>+26(SB)/1, $0xff
+DATA lowBytes<>+27(SB)/1, $0xff
+DATA lowBytes<>+28(SB)/1, $0xff
+DATA lowBytes<>+29(SB)/1, $0xff
+DATA lowBytes<>+30(SB)/1, $0xff
+DATA lowBytes<>+31(SB)/1, $0xff
+GLOBL lowBytes<>(SB), RODATA|NOPTR, $32
+
+// func pixelsAVX2(dst0 *byte, dst1 *byte, src0 *byte, src1 *byte, stream *int32, n int)
 // Requires: AVX, AVX2
-TEXT ·pixelsAVX2(SB), NOSPLIT, $0-56
-	MOVQ         dst+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         first+16(FP), DX
-	MOVQ         count+24(FP), BX
-	MOVQ         factors+32(FP), SI
-	MOVQ         width+40(FP), DI
-	MOVQ         n+48(FP), R8
-	SHLQ         $0x02, DI
-	MOVL         $0x00200000, R9
-	VMOVD        R9, X0
-	VPBROADCASTD X0, X0
+TEXT ·pixelsAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dst0+0(FP), AX
+	MOVQ         dst1+8(FP), CX
+	MOVQ         src0+16(FP), DX
+	MOVQ         src1+24(FP), BX
+	MOVQ         stream+32(FP), SI
+	MOVQ         n+40(FP), DI
+	MOVL         $0x00200000, R8
+	VMOVD        R8, X0
+	VPBROADCASTD X0, Y0
 
 pixel:
-	MOVLQSX (DX), R9
-	LEAQ    (R9)(R9*2), R9
-	ADDQ    CX, R9
-	MOVLQSX (BX), R11
-	MOVQ    SI, R10
-	VMOVDQA X0, X1
+	MOVLQSX (SI), R8
+	MOVLQSX 4(SI), R9
+	ADDQ    $0x08, SI
+	VMOVDQA Y0, Y1
+	VPXOR   Y2, Y2, Y2
 
-tap:
-	VPMOVZXBD    (R9), X2
-	VPBROADCASTD (R10), X3
-	VPMULLD      X3, X2, X2
-	VPADDD       X2, X1, X1
-	ADDQ         $0x03, R9
-	ADDQ         $0x04, R10
-	DECQ         R11
-	JNZ          tap
-	VPSRLD       $0x16, X1, X1
-	VPACKUSDW    X1, X1, X1
-	VPACKUSWB    X1, X1, X1
+taps:
+	VMOVDQU      (DX)(R8*1), X3
+	VINSERTI128  $0x01, (BX)(R8*1), Y3, Y3
+	VPSHUFB      firstPair<>+0(SB), Y3, Y4
+	VPBROADCASTD (SI), Y5
+	VPMADDWD     Y5, Y4, Y5
+	VPADDD       Y5, Y1, Y1
+	VPBROADCASTD 4(SI), Y5
+	VPMADDWD     Y5, Y4, Y5
+	VPADDD       Y5, Y2, Y2
+	VPSHUFB      secondPair<>+0(SB), Y3, Y4
+	VPBROADCASTD 8(SI), Y5
+	VPMADDWD     Y5, Y4, Y5
+	VPADDD       Y5, Y1, Y1
+	VPBROADCASTD 12(SI), Y5
+	VPMADDWD     Y5, Y4, Y5
+	VPADDD       Y5, Y2, Y2
+	ADDQ         $0x0c, R8
+	ADDQ         $0x10, SI
+	DECQ         R9
+	JNZ          taps
+	VPSLLD       $0x0f, Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VPSRLD       $0x16, Y1, Y1
+	VPSHUFB      lowBytes<>+0(SB), Y1, Y1
 	VMOVD        X1, (AX)
+	VEXTRACTI128 $0x01, Y1, X1
+	VMOVD        X1, (CX)
 	ADDQ         $0x03, AX
-	ADDQ         $0x04, DX
-	ADDQ         $0x04, BX
-	ADDQ         DI, SI
-	DECQ         R8
+	ADDQ         $0x03, CX
+	DECQ         DI
 	JNZ          pixel
+	VZEROUPPER
+	RET
+
+// func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
+// Requires: AVX, AVX2
+TEXT ·boxAVX2(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), DI
+	MOVQ         weights+40(FP), R8
+	MOVQ         shift+48(FP), R9
+	MOVQ         $0x00000001, R10
+	MOVQ         R9, CX
+	DECQ         CX
+	SHLQ         CL, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        R9, X0
+	VPBROADCASTD (R8), Y2
+	VPBROADCASTD 4(R8), Y3
+	LEAQ         (DI)(DI*2), CX
+	LEAQ         -24(SI)(CX*8), CX
+
+block:
+	MOVQ      (SI), R8
+	VPMOVZXBW (R8)(DX*1), Y4
+	MOVQ      (CX), R8
+	VPMOVZXBW (R8)(DX*1), Y5
+	VPADDW    Y5, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+	LEAQ      24(SI), DI
+
+row:
+	MOVQ         (DI), R8
+	VPMOVZXBW    (R8)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	ADDQ         $0x18, DI
+	CMPQ         DI, CX
+	JLT          row
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
 	VZEROUPPER
 	RET

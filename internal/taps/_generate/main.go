@@ -15,6 +15,7 @@ func main() {
 	ConstraintExpr("amd64")
 	rows()
 	pixels()
+	box()
 	Generate()
 }
 
@@ -27,17 +28,8 @@ func rows() {
 	Doc("rowsAVX2 is rows, for the places between two that are a multiple of 16 apart.")
 	dst, at, to := argument("dst"), argument("from"), argument("to")
 	first, weights, n, shift := argument("rows"), argument("weights"), argument("n"), argument("shift")
-	by, half := XMM(), YMM()
+	by, half := XMM(), halfOf(shift)
 	VMOVQ(shift, by)
-	one := GP64()
-	MOVQ(U32(1), one)
-	count := reg.RCX
-	MOVQ(shift, count)
-	DECQ(count)
-	SHLQ(reg.CL, one)
-	low := XMM()
-	VMOVD(one.As32(), low)
-	VPBROADCASTD(low, half)
 
 	Label("block")
 	sums, values := [2]reg.VecVirtual{YMM(), YMM()}, [2]reg.VecVirtual{YMM(), YMM()}
@@ -56,7 +48,7 @@ func rows() {
 		VPMULLD(factor, v, v)
 		VPADDD(v, sums[i], sums[i])
 	}
-	ADDQ(Imm(24), row) // the next slice
+	ADDQ(Imm(slice), row)
 	ADDQ(Imm(4), weight)
 	DECQ(left)
 	JNZ(LabelRef("row"))
@@ -76,46 +68,170 @@ func rows() {
 	RET()
 }
 
+// taps is how many pixels of a window are weighted at once: 12 of the 16 bytes that are loaded.
+const taps = 4
+
+// low is the number of bits in the lower part of a factor, which fits 16 bits with its sign.
+const low = 15
+
 func pixels() {
-	TEXT("pixelsAVX2", NOSPLIT, "func(dst, src *byte, first, count *int32, factors *uint32, width, n int)")
+	pair := func(name string, first int) Mem {
+		return shuffle(name, func(i int) int {
+			if i < 12 && i%2 == 0 {
+				return 3*(first+i%4/2) + i/4
+			}
+			return -1
+		})
+	}
+	pairs := [taps / 2]Mem{pair("firstPair", 0), pair("secondPair", 2)}
+	bytes := shuffle("lowBytes", func(i int) int {
+		if i < 4 {
+			return 4 * i
+		}
+		return -1
+	})
+	TEXT("pixelsAVX2", NOSPLIT, "func(dst0, dst1, src0, src1 *byte, stream *int32, n int)")
 	Pragma("noescape")
-	Doc("pixelsAVX2 is pixels for n windows. It reads and writes a byte behind each pixel.")
-	dst, src, first, count := argument("dst"), argument("src"), argument("first"), argument("count")
-	factors, width, n := argument("factors"), argument("width"), argument("n")
-	SHLQ(Imm(2), width)
-	half, low, half32 := XMM(), XMM(), GP32()
-	MOVL(Imm(1<<(precision-1)), half32)
-	VMOVD(half32, low)
-	VPBROADCASTD(low, half)
+	Doc("pixelsAVX2 is pixels for n windows of two rows. It writes a byte behind each pixel.")
+	dst0, dst1, src0, src1 := argument("dst0"), argument("dst1"), argument("src0"), argument("src1")
+	stream, n := argument("stream"), argument("n")
+	half := everywhere(1 << (precision - 1))
 
 	Label("pixel")
-	place, factor, left := GP64(), GP64(), GP64()
-	MOVLQSX(Mem{Base: first}, place)
-	LEAQ(Mem{Base: place, Index: place, Scale: 2}, place)
-	ADDQ(src, place)
-	MOVLQSX(Mem{Base: count}, left)
-	MOVQ(factors, factor)
-	sum, value, f := XMM(), XMM(), XMM()
-	VMOVDQA(half, sum)
-	Label("tap")
-	VPMOVZXBD(Mem{Base: place}, value)
-	VPBROADCASTD(Mem{Base: factor}, f)
-	VPMULLD(f, value, value)
-	VPADDD(value, sum, sum)
-	ADDQ(Imm(3), place)
-	ADDQ(Imm(4), factor)
+	place, left, sums := GP64(), GP64(), [2]reg.VecVirtual{YMM(), YMM()}
+	MOVLQSX(Mem{Base: stream}, place)
+	MOVLQSX(Mem{Base: stream, Disp: 4}, left)
+	ADDQ(Imm(8), stream)
+	VMOVDQA(half, sums[0])
+	VPXOR(sums[1], sums[1], sums[1])
+	Label("taps")
+	values := YMM()
+	VMOVDQU(Mem{Base: src0, Index: place, Scale: 1}, values.AsX())
+	VINSERTI128(Imm(1), Mem{Base: src1, Index: place, Scale: 1}, values, values)
+	for i, order := range pairs {
+		two := YMM()
+		VPSHUFB(order, values, two)
+		for part, sum := range sums {
+			f := YMM()
+			VPBROADCASTD(Mem{Base: stream, Disp: 8*i + 4*part}, f)
+			VPMADDWD(f, two, f)
+			VPADDD(f, sum, sum)
+		}
+	}
+	ADDQ(Imm(3*taps), place)
+	ADDQ(Imm(8*taps/2), stream)
 	DECQ(left)
-	JNZ(LabelRef("tap"))
-	VPSRLD(Imm(precision), sum, sum)
-	VPACKUSDW(sum, sum, sum)
-	VPACKUSWB(sum, sum, sum)
-	VMOVD(sum, Mem{Base: dst})
-	ADDQ(Imm(3), dst)
-	ADDQ(Imm(4), first)
-	ADDQ(Imm(4), count)
-	ADDQ(width, factors)
+	JNZ(LabelRef("taps"))
+	VPSLLD(Imm(low), sums[1], sums[1])
+	VPADDD(sums[1], sums[0], sums[0])
+	VPSRLD(Imm(precision), sums[0], sums[0])
+	VPSHUFB(bytes, sums[0], sums[0])
+	upper := XMM()
+	VMOVD(sums[0].AsX(), Mem{Base: dst0})
+	VEXTRACTI128(Imm(1), sums[0], upper)
+	VMOVD(upper, Mem{Base: dst1})
+	ADDQ(Imm(3), dst0)
+	ADDQ(Imm(3), dst1)
 	DECQ(n)
 	JNZ(LabelRef("pixel"))
 	VZEROUPPER()
 	RET()
+}
+
+// boxLow is the number of bits in the lower part of a box's weight.
+const boxLow = 12
+
+func box() {
+	TEXT("boxAVX2", NOSPLIT, "func(dst *byte, from, to int, rows *[]byte, n int, weights *[2]int32, shift uint)")
+	Pragma("noescape")
+	Doc("boxAVX2 is box, for the places between two that are a multiple of 16 apart. The weights are the",
+		"middle's and the edge's in 16 bits each: the lower part of both, then the upper one.")
+	dst, at, to := argument("dst"), argument("from"), argument("to")
+	first, n, weights, shift := argument("rows"), argument("n"), argument("weights"), argument("shift")
+	by, half := XMM(), halfOf(shift)
+	VMOVQ(shift, by)
+	factors := [2]reg.VecVirtual{YMM(), YMM()}
+	for i, f := range factors {
+		VPBROADCASTD(Mem{Base: weights, Disp: 4 * i}, f)
+	}
+	last := GP64()
+	LEAQ(Mem{Base: n, Index: n, Scale: 2}, last)
+	LEAQ(Mem{Base: first, Index: last, Scale: 8, Disp: -slice}, last)
+
+	Label("block")
+	row, place := GP64(), GP64()
+	add := func(sum reg.VecVirtual) {
+		v := YMM()
+		VPMOVZXBW(Mem{Base: place, Index: at, Scale: 1}, v)
+		VPADDW(v, sum, sum)
+	}
+	edge, middle := YMM(), YMM()
+	MOVQ(Mem{Base: first}, place)
+	VPMOVZXBW(Mem{Base: place, Index: at, Scale: 1}, edge)
+	MOVQ(Mem{Base: last}, place)
+	add(edge)
+	VPXOR(middle, middle, middle)
+	LEAQ(Mem{Base: first, Disp: slice}, row)
+	Label("row")
+	MOVQ(Mem{Base: row}, place)
+	add(middle)
+	ADDQ(Imm(slice), row)
+	CMPQ(row, last)
+	JLT(LabelRef("row"))
+
+	sums := [2]reg.VecVirtual{YMM(), YMM()}
+	VPUNPCKLWD(edge, middle, sums[0])
+	VPUNPCKHWD(edge, middle, sums[1])
+	for _, s := range sums {
+		upper := YMM()
+		VPMADDWD(factors[1], s, upper)
+		VPMADDWD(factors[0], s, s)
+		VPSLLD(Imm(boxLow), upper, upper)
+		VPADDD(upper, s, s)
+		VPADDD(half, s, s)
+		VPSRLD(by, s, s)
+	}
+	VPACKUSDW(sums[1], sums[0], sums[0])
+	upper := XMM()
+	VEXTRACTI128(Imm(1), sums[0], upper)
+	VPACKUSWB(upper, sums[0].AsX(), upper)
+	VMOVDQU(upper, Mem{Base: dst, Index: at, Scale: 1})
+	ADDQ(Imm(16), at)
+	CMPQ(at, to)
+	JLT(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+// slice is the length of a slice's header.
+const slice = 24
+
+// everywhere is a number in all places of a register.
+func everywhere(value uint32) reg.VecVirtual {
+	number, v := GP32(), YMM()
+	MOVL(U32(value), number)
+	VMOVD(number, v.AsX())
+	VPBROADCASTD(v.AsX(), v)
+	return v
+}
+
+// halfOf is 1<<(shift-1) in all places of a register.
+func halfOf(shift reg.GPVirtual) reg.VecVirtual {
+	one, v := GP64(), YMM()
+	MOVQ(U32(1), one)
+	MOVQ(shift, reg.RCX)
+	DECQ(reg.RCX)
+	SHLQ(reg.CL, one)
+	VMOVD(one.As32(), v.AsX())
+	VPBROADCASTD(v.AsX(), v)
+	return v
+}
+
+// shuffle makes a constant for VPSHUFB, the same for both halves of a register. Below 0 is a zero.
+func shuffle(name string, f func(i int) int) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for i := range 32 {
+		DATA(i, U8(max(f(i%16), -1)&0xff))
+	}
+	return m
 }
