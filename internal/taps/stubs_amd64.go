@@ -14,8 +14,23 @@ func rowsAVX2(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int,
 //go:noescape
 func pixelsAVX2(dst0 *byte, dst1 *byte, src0 *byte, src1 *byte, stream *int32, n int)
 
-// boxAVX2 is box, for the places between two that are a multiple of 16 apart. The weights are the
-// middle's and the edge's in 16 bits each: the lower part of both, then the upper one.
+// box3AVX2 is boxAVX2 for n of 3.
+// The weights are the middle's and the edge's in 16 bits each: the lower part of both, then the
+// upper one.
+//
+//go:noescape
+func box3AVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
+
+// box5AVX2 is boxAVX2 for n of 5.
+// The weights are the middle's and the edge's in 16 bits each: the lower part of both, then the
+// upper one.
+//
+//go:noescape
+func box5AVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
+
+// boxAVX2 is box, for the places between two that are a multiple of 16 apart.
+// The weights are the middle's and the edge's in 16 bits each: the lower part of both, then the
+// upper one.
 //
 //go:noescape
 func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)

@@ -14,7 +14,7 @@ func paths() []path {
 	return []path{portable}
 }
 
-// block is how many values rowsAVX2 and boxAVX2 make at once.
+// block is how many values rowsAVX2 and the kernels of boxes make at once.
 const block = 16
 
 // rowsWide is rows. The last block overlaps the one before it.
@@ -58,9 +58,21 @@ func boxWide(dst []uint8, rows [][]uint8, b Box) {
 		int32(b.Middle>>boxLow | b.Edge>>boxLow<<16),
 	}
 	whole := n &^ (block - 1)
-	boxAVX2(&dst[0], 0, whole, &rows[0], len(rows), &weights, b.Shift)
+	boxBlocks(&dst[0], 0, whole, rows, &weights, b.Shift)
 	if whole < n {
-		boxAVX2(&dst[0], n-block, n, &rows[0], len(rows), &weights, b.Shift)
+		boxBlocks(&dst[0], n-block, n, rows, &weights, b.Shift)
+	}
+}
+
+// boxBlocks calls the kernel for so many rows. A function value would let weights escape.
+func boxBlocks(dst *uint8, from, to int, rows [][]uint8, weights *[2]int32, shift uint) {
+	switch len(rows) {
+	case 3:
+		box3AVX2(dst, from, to, &rows[0], 3, weights, shift)
+	case 5:
+		box5AVX2(dst, from, to, &rows[0], 5, weights, shift)
+	default:
+		boxAVX2(dst, from, to, &rows[0], len(rows), weights, shift)
 	}
 }
 

@@ -212,6 +212,116 @@ taps:
 	VZEROUPPER
 	RET
 
+// func box3AVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
+// Requires: AVX, AVX2
+TEXT ·box3AVX2(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         weights+40(FP), DI
+	MOVQ         shift+48(FP), R8
+	MOVQ         $0x00000001, R9
+	MOVQ         R8, CX
+	DECQ         CX
+	SHLQ         CL, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        R8, X0
+	VPBROADCASTD (DI), Y2
+	VPBROADCASTD 4(DI), Y3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), SI
+
+block:
+	VPMOVZXBW    (CX)(DX*1), Y4
+	VPMOVZXBW    (DI)(DX*1), Y5
+	VPMOVZXBW    (SI)(DX*1), Y6
+	VPADDW       Y6, Y4, Y4
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
+// func box5AVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
+// Requires: AVX, AVX2
+TEXT ·box5AVX2(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         weights+40(FP), DI
+	MOVQ         shift+48(FP), R8
+	MOVQ         $0x00000001, R9
+	MOVQ         R8, CX
+	DECQ         CX
+	SHLQ         CL, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        R8, X0
+	VPBROADCASTD (DI), Y2
+	VPBROADCASTD 4(DI), Y3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), R8
+	MOVQ         72(SI), R9
+	MOVQ         96(SI), SI
+
+block:
+	VPMOVZXBW    (CX)(DX*1), Y4
+	VPMOVZXBW    (DI)(DX*1), Y5
+	VPMOVZXBW    (SI)(DX*1), Y6
+	VPADDW       Y6, Y4, Y4
+	VPMOVZXBW    (R8)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	VPMOVZXBW    (R9)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
 // func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, weights *[2]int32, shift uint)
 // Requires: AVX, AVX2
 TEXT ·boxAVX2(SB), NOSPLIT, $0-56

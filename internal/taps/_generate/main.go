@@ -3,6 +3,8 @@
 package main
 
 import (
+	"strconv"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -15,7 +17,9 @@ func main() {
 	ConstraintExpr("amd64")
 	rows()
 	pixels()
-	box()
+	for _, b := range boxes {
+		box(b.name, b.rows)
+	}
 	Generate()
 }
 
@@ -141,11 +145,24 @@ func pixels() {
 // boxLow is the number of bits in the lower part of a box's weight.
 const boxLow = 12
 
-func box() {
-	TEXT("boxAVX2", NOSPLIT, "func(dst *byte, from, to int, rows *[]byte, n int, weights *[2]int32, shift uint)")
+// boxes are the routines for boxes of so many rows, whose addresses stay in registers; 0 is any
+// number.
+var boxes = []struct {
+	name string
+	rows int
+}{{"box3AVX2", 3}, {"box5AVX2", 5}, {"boxAVX2", 0}}
+
+// box is a sum of rows of which all but the first and the last count the same: they are added before
+// they are multiplied.
+func box(name string, rows int) {
+	TEXT(name, NOSPLIT, "func(dst *byte, from, to int, rows *[]byte, n int, weights *[2]int32, shift uint)")
 	Pragma("noescape")
-	Doc("boxAVX2 is box, for the places between two that are a multiple of 16 apart. The weights are the",
-		"middle's and the edge's in 16 bits each: the lower part of both, then the upper one.")
+	doc := name + " is box, for the places between two that are a multiple of 16 apart."
+	if rows > 0 {
+		doc = name + " is boxAVX2 for n of " + strconv.Itoa(rows) + "."
+	}
+	Doc(doc, "The weights are the middle's and the edge's in 16 bits each: the lower part of both, then the",
+		"upper one.")
 	dst, at, to := argument("dst"), argument("from"), argument("to")
 	first, n, weights, shift := argument("rows"), argument("n"), argument("weights"), argument("shift")
 	by, half := XMM(), halfOf(shift)
@@ -154,31 +171,15 @@ func box() {
 	for i, f := range factors {
 		VPBROADCASTD(Mem{Base: weights, Disp: 4 * i}, f)
 	}
-	last := GP64()
-	LEAQ(Mem{Base: n, Index: n, Scale: 2}, last)
-	LEAQ(Mem{Base: first, Index: last, Scale: 8, Disp: -slice}, last)
+	var sum func() (edge, middle reg.VecVirtual)
+	if rows > 0 {
+		sum = fixedRows(first, at, rows)
+	} else {
+		sum = anyRows(first, at, n)
+	}
 
 	Label("block")
-	row, place := GP64(), GP64()
-	add := func(sum reg.VecVirtual) {
-		v := YMM()
-		VPMOVZXBW(Mem{Base: place, Index: at, Scale: 1}, v)
-		VPADDW(v, sum, sum)
-	}
-	edge, middle := YMM(), YMM()
-	MOVQ(Mem{Base: first}, place)
-	VPMOVZXBW(Mem{Base: place, Index: at, Scale: 1}, edge)
-	MOVQ(Mem{Base: last}, place)
-	add(edge)
-	VPXOR(middle, middle, middle)
-	LEAQ(Mem{Base: first, Disp: slice}, row)
-	Label("row")
-	MOVQ(Mem{Base: row}, place)
-	add(middle)
-	ADDQ(Imm(slice), row)
-	CMPQ(row, last)
-	JLT(LabelRef("row"))
-
+	edge, middle := sum()
 	sums := [2]reg.VecVirtual{YMM(), YMM()}
 	VPUNPCKLWD(edge, middle, sums[0])
 	VPUNPCKHWD(edge, middle, sums[1])
@@ -201,6 +202,55 @@ func box() {
 	JLT(LabelRef("block"))
 	VZEROUPPER()
 	RET()
+}
+
+// wide loads 16 values of a row.
+func wide(row, at reg.GPVirtual) reg.VecVirtual {
+	v := YMM()
+	VPMOVZXBW(Mem{Base: row, Index: at, Scale: 1}, v)
+	return v
+}
+
+// fixedRows loads the rows' addresses; what it returns writes the sums of 16 places.
+func fixedRows(first, at reg.GPVirtual, n int) func() (edge, middle reg.VecVirtual) {
+	var rows []reg.GPVirtual
+	for i := range n {
+		row := GP64()
+		MOVQ(Mem{Base: first, Disp: slice * i}, row)
+		rows = append(rows, row)
+	}
+	return func() (edge, middle reg.VecVirtual) {
+		edge, middle = wide(rows[0], at), wide(rows[1], at)
+		VPADDW(wide(rows[n-1], at), edge, edge)
+		for _, row := range rows[2 : n-1] {
+			VPADDW(wide(row, at), middle, middle)
+		}
+		return edge, middle
+	}
+}
+
+// anyRows is fixedRows for a number that is known when it runs.
+func anyRows(first, at, n reg.GPVirtual) func() (edge, middle reg.VecVirtual) {
+	last := GP64()
+	LEAQ(Mem{Base: n, Index: n, Scale: 2}, last)
+	LEAQ(Mem{Base: first, Index: last, Scale: 8, Disp: -slice}, last)
+	return func() (edge, middle reg.VecVirtual) {
+		row, place := GP64(), GP64()
+		MOVQ(Mem{Base: first}, place)
+		edge = wide(place, at)
+		MOVQ(Mem{Base: last}, place)
+		VPADDW(wide(place, at), edge, edge)
+		middle = YMM()
+		VPXOR(middle, middle, middle)
+		LEAQ(Mem{Base: first, Disp: slice}, row)
+		Label("row")
+		MOVQ(Mem{Base: row}, place)
+		VPADDW(wide(place, at), middle, middle)
+		ADDQ(Imm(slice), row)
+		CMPQ(row, last)
+		JLT(LabelRef("row"))
+		return edge, middle
+	}
 }
 
 // slice is the length of a slice's header.
