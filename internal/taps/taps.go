@@ -39,8 +39,9 @@ type Windows struct {
 	Factors      []uint32
 	Width        int
 
-	stream []int32 // the same in the order in which assembly reads it
-	row    []uint8 // a copy of a source's row, with room behind it
+	stream   []int32  // the same in the order in which assembly reads it
+	row      []uint8  // a copy of a source's row, with room behind it
+	to, from [4]*byte // rows that are made at once
 }
 
 // Precision is the number of fractional bits of a Windows' factors: 32 less 8 for the value and 2 for

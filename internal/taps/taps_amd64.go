@@ -6,32 +6,54 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// paths are the implementations that this machine runs, fastest first.
-func paths() []path {
-	if cpu.X86.HasAVX2 {
-		return []path{{"avx2", rowsWide, boxWide, pixelsWide}, portable}
-	}
-	return []path{portable}
+// kernels are the routines of one instruction set.
+type kernels struct {
+	block int // how many values rows and box make at once
+	lines int // how many rows pixels makes at once
+
+	rows            func(dst *byte, from, to int, rows *[]byte, weights *uint32, n int, shift uint)
+	box, box3, box5 func(dst *byte, from, to int, rows *[]byte, n int, lower, upper, shift uint)
+	pixels          func(dst, src *[4]*byte, stream *int32, n int)
 }
 
-// block is how many values rowsAVX2 and the kernels of boxes make at once.
-const block = 16
+var (
+	avx2   = kernels{16, 2, rowsAVX2, boxAVX2, box3AVX2, box5AVX2, pixelsAVX2}
+	avx512 = kernels{32, 4, rowsAVX512, boxAVX512, box3AVX512, box5AVX512, pixelsAVX512}
+)
 
-// rowsWide is rows. The last block overlaps the one before it.
-func rowsWide(dst []uint8, list [][]uint8, weights []uint32, shift uint) {
+// paths are the implementations that this machine runs, fastest first.
+func paths() []path {
+	var list []path
+	if x86 := cpu.X86; x86.HasAVX512F && x86.HasAVX512DQ && x86.HasAVX512BW && x86.HasAVX512VL {
+		list = append(list, path{"avx512", avx512.rowSums, avx512.boxSums, avx512.pixelSums})
+	}
+	if cpu.X86.HasAVX2 {
+		list = append(list, path{"avx2", avx2.rowSums, avx2.boxSums, avx2.pixelSums})
+	}
+	return append(list, portable)
+}
+
+// blocks calls f for parts of n values, of which there is at least a block. The last one overlaps the
+// one before it.
+func (k *kernels) blocks(n int, f func(from, to int)) {
+	whole := n &^ (k.block - 1)
+	f(0, whole)
+	if whole < n {
+		f(n-k.block, n)
+	}
+}
+
+// rowSums is rows.
+func (k *kernels) rowSums(dst []uint8, list [][]uint8, weights []uint32, shift uint) {
 	n := len(dst)
-	if n < block || len(weights) == 0 {
+	if n < k.block || len(weights) == 0 {
 		rows(dst, list, weights, shift)
 		return
 	}
 	for _, row := range list[:len(weights)] {
 		_ = row[n-1]
 	}
-	whole := n &^ (block - 1)
-	rowsAVX2(&dst[0], 0, whole, &list[0], &weights[0], len(weights), shift)
-	if whole < n {
-		rowsAVX2(&dst[0], n-block, n, &list[0], &weights[0], len(weights), shift)
-	}
+	k.blocks(n, func(from, to int) { k.rows(&dst[0], from, to, &list[0], &weights[0], len(weights), shift) })
 }
 
 const (
@@ -41,10 +63,10 @@ const (
 	widestBox = 1 << 15 / 256
 )
 
-// boxWide is box. The last block overlaps the one before it.
-func boxWide(dst []uint8, rows [][]uint8, b Box) {
+// boxSums is box.
+func (k *kernels) boxSums(dst []uint8, rows [][]uint8, b Box) {
 	n := len(dst)
-	if n < block || len(rows) > widestBox || max(b.Middle, b.Edge)>>boxLow >= 1<<15 {
+	if n < k.block || len(rows) > widestBox || max(b.Middle, b.Edge)>>boxLow >= 1<<15 {
 		box(dst, rows, b)
 		return
 	}
@@ -52,41 +74,29 @@ func boxWide(dst []uint8, rows [][]uint8, b Box) {
 		_ = row[n-1]
 	}
 	_ = rows[2]
-	const lower = 1<<boxLow - 1
-	weights := [2]int32{
-		int32(b.Middle&lower | b.Edge&lower<<16),
-		int32(b.Middle>>boxLow | b.Edge>>boxLow<<16),
-	}
-	whole := n &^ (block - 1)
-	boxBlocks(&dst[0], 0, whole, rows, &weights, b.Shift)
-	if whole < n {
-		boxBlocks(&dst[0], n-block, n, rows, &weights, b.Shift)
-	}
-}
-
-// boxBlocks calls the kernel for so many rows. A function value would let weights escape.
-func boxBlocks(dst *uint8, from, to int, rows [][]uint8, weights *[2]int32, shift uint) {
+	kernel := k.box
 	switch len(rows) {
 	case 3:
-		box3AVX2(dst, from, to, &rows[0], 3, weights, shift)
+		kernel = k.box3
 	case 5:
-		box5AVX2(dst, from, to, &rows[0], 5, weights, shift)
-	default:
-		boxAVX2(dst, from, to, &rows[0], len(rows), weights, shift)
+		kernel = k.box5
 	}
+	const mask = 1<<boxLow - 1
+	lower, upper := uint(b.Middle&mask|b.Edge&mask<<16), uint(b.Middle>>boxLow|b.Edge>>boxLow<<16)
+	k.blocks(n, func(from, to int) { kernel(&dst[0], from, to, &rows[0], len(rows), lower, upper, b.Shift) })
 }
 
 const (
-	// atOnce is how many pixels of a window pixelsAVX2 weighs at once, and loaded the bytes that it
-	// reads for them.
+	// atOnce is how many pixels of a window the kernels weigh at once, and loaded the bytes that they
+	// read for them.
 	atOnce, loaded = 4, 16
 	// factorLow is the number of bits in the lower part of a window's factor.
 	factorLow = 15
 )
 
-// pixelsWide is pixels. Two rows are made at once; the last ones, behind which the assembly would
-// read beyond the source, from a copy.
-func pixelsWide(dst, src Lines, w *Windows) {
+// pixelSums is pixels. The last rows, behind which the assembly would read beyond the source, are
+// made of copies.
+func (k *kernels) pixelSums(dst, src Lines, w *Windows) {
 	n := len(w.First)
 	if n == 0 || dst.Rows == 0 {
 		return
@@ -94,18 +104,22 @@ func pixelsWide(dst, src Lines, w *Windows) {
 	length, reach := w.arrange()
 	_ = dst.Pix[(dst.Rows-1)*dst.Stride+3*n]
 	_ = src.Pix[(dst.Rows-1)*src.Stride+length-1]
-	make2 := func(y0, y1 int, from0, from1 *uint8) {
-		pixelsAVX2(&dst.Pix[y0*dst.Stride], &dst.Pix[y1*dst.Stride], from0, from1, &w.stream[0], n)
-	}
 	y := 0
-	for ; y+1 < dst.Rows && (y+1)*src.Stride+reach <= len(src.Pix); y += 2 {
-		make2(y, y+1, &src.Pix[y*src.Stride], &src.Pix[(y+1)*src.Stride])
+	for ; y+k.lines <= dst.Rows && (y+k.lines-1)*src.Stride+reach <= len(src.Pix); y += k.lines {
+		for i := range k.lines {
+			w.to[i], w.from[i] = &dst.Pix[(y+i)*dst.Stride], &src.Pix[(y+i)*src.Stride]
+		}
+		k.pixels(&w.to, &w.from, &w.stream[0], n)
 	}
 	w.row = slices.Grow(w.row[:0], reach)[:reach]
 	for ; y < dst.Rows; y++ {
 		copy(w.row, src.Pix[y*src.Stride:][:length])
-		make2(y, y, &w.row[0], &w.row[0])
+		for i := range k.lines { // the same one in each place
+			w.to[i], w.from[i] = &dst.Pix[y*dst.Stride], &w.row[0]
+		}
+		k.pixels(&w.to, &w.from, &w.stream[0], n)
 	}
+	w.to, w.from = [4]*byte{}, [4]*byte{} // so that nothing is kept
 }
 
 // arrange writes the stream: for each window where it begins, in bytes, the number of groups of
