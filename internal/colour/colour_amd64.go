@@ -2,60 +2,89 @@ package colour
 
 import "golang.org/x/sys/cpu"
 
-// paths are the implementations that this machine runs, fastest first.
-func paths() []path {
-	if cpu.X86.HasAVX2 {
-		return []path{{"avx2", blendWide, sumLumaWide, saturateWide, grayWide, turnWide}, portable}
-	}
-	return []path{portable}
+// kernels are the routines of one instruction set. They take pixels, and with blend values, in whole
+// registers; the last ones are left to the next path.
+type kernels struct {
+	pixels int // at once
+	values int // at once, with blend
+	next   path
+
+	blend    func(pix *byte, n int, factor, level float32)
+	sumLuma  func(pix *byte, n int) int
+	saturate func(pix *byte, n int, factor float32)
+	gray     func(pix *byte, n int)
+	turn     func(pix *byte, n, shift int)
 }
 
-// The kernels take values 32 at a time and pixels 8 at a time. The last ones are done in plain Go.
-const manyValues, manyPixels = 32, 8
+var (
+	avx2   = kernels{8, 32, portable, blendAVX2, sumLumaAVX2, saturateAVX2, grayAVX2, turnAVX2}
+	avx512 = kernels{16, 64, avx2.path("avx2"), blendAVX512, sumLumaAVX512, saturateAVX512, grayAVX512, turnAVX512}
+)
 
-// mostSummed is how many pixels sumLumaAVX2 sums up at most in 32 bits: a multiple of manyPixels.
+// paths are the implementations that this machine runs, fastest first.
+func paths() []path {
+	var list []path
+	if x86 := cpu.X86; x86.HasAVX512F && x86.HasAVX512DQ && x86.HasAVX512BW && x86.HasAVX512VL {
+		list = append(list, avx512.path("avx512"))
+	}
+	if cpu.X86.HasAVX2 {
+		list = append(list, avx2.path("avx2"))
+	}
+	return append(list, portable)
+}
+
+func (k *kernels) path(name string) path {
+	return path{name: name, blend: k.blendPixels, sumLuma: k.sumPixels, saturate: k.saturatePixels, gray: k.grayPixels,
+		turn: k.turnPixels}
+}
+
+// mostSummed is how many pixels sumLuma sums up at most in 32 bits.
 const mostSummed = 1 << 24
 
 // whole is how many of the pixels the kernels take.
-func whole(pix []uint8) int { return len(pix) / 3 &^ (manyPixels - 1) }
+func (k *kernels) whole(pix []uint8) int { return len(pix) / 3 / k.pixels * k.pixels }
 
-func blendWide(pix []uint8, factor, level float32) {
-	n := len(pix) &^ (manyValues - 1)
+func (k *kernels) blendPixels(pix []uint8, factor, level float32) {
+	n := len(pix) / k.values * k.values
 	if n > 0 {
-		blendAVX2(&pix[0], n, factor, level)
+		k.blend(&pix[0], n, factor, level)
 	}
-	blend(pix[n:], factor, level)
+	if n < len(pix) {
+		k.next.blend(pix[n:], factor, level)
+	}
 }
 
-func sumLumaWide(pix []uint8) int {
+func (k *kernels) sumPixels(pix []uint8) int {
 	sum := 0
-	for n := min(whole(pix), mostSummed); n > 0; n = min(whole(pix), mostSummed) {
-		sum += sumLumaAVX2(&pix[0], n)
+	for n := min(k.whole(pix), mostSummed); n > 0; n = min(k.whole(pix), mostSummed) {
+		sum += k.sumLuma(&pix[0], n)
 		pix = pix[3*n:]
 	}
-	return sum + sumLuma(pix)
+	return sum + k.next.sumLuma(pix)
 }
 
-func saturateWide(pix []uint8, factor float32) {
-	n := whole(pix)
+func (k *kernels) saturatePixels(pix []uint8, factor float32) {
+	n := k.whole(pix)
 	if n > 0 {
-		saturateAVX2(&pix[0], n, factor)
+		k.saturate(&pix[0], n, factor)
 	}
-	saturate(pix[3*n:], factor)
+	if 3*n < len(pix) {
+		k.next.saturate(pix[3*n:], factor)
+	}
 }
 
-func grayWide(pix []uint8) {
-	n := whole(pix)
+func (k *kernels) grayPixels(pix []uint8) {
+	n := k.whole(pix)
 	if n > 0 {
-		grayAVX2(&pix[0], n)
+		k.gray(&pix[0], n)
 	}
-	gray(pix[3*n:])
+	k.next.gray(pix[3*n:])
 }
 
-func turnWide(pix []uint8, shift uint8) {
-	n := whole(pix)
+func (k *kernels) turnPixels(pix []uint8, shift uint8) {
+	n := k.whole(pix)
 	if n > 0 {
-		turnAVX2(&pix[0], n, int(shift))
+		k.turn(&pix[0], n, int(shift))
 	}
-	turn(pix[3*n:], shift)
+	k.next.turn(pix[3*n:], shift)
 }

@@ -4,16 +4,6 @@
 
 #include "textflag.h"
 
-DATA inOrder<>+0(SB)/4, $0x00000000
-DATA inOrder<>+4(SB)/4, $0x00000004
-DATA inOrder<>+8(SB)/4, $0x00000001
-DATA inOrder<>+12(SB)/4, $0x00000005
-DATA inOrder<>+16(SB)/4, $0x00000002
-DATA inOrder<>+20(SB)/4, $0x00000006
-DATA inOrder<>+24(SB)/4, $0x00000003
-DATA inOrder<>+28(SB)/4, $0x00000007
-GLOBL inOrder<>(SB), RODATA|NOPTR, $32
-
 DATA most<>+0(SB)/4, $0x437f0000
 DATA most<>+4(SB)/4, $0x437f0000
 DATA most<>+8(SB)/4, $0x437f0000
@@ -22,7 +12,15 @@ DATA most<>+16(SB)/4, $0x437f0000
 DATA most<>+20(SB)/4, $0x437f0000
 DATA most<>+24(SB)/4, $0x437f0000
 DATA most<>+28(SB)/4, $0x437f0000
-GLOBL most<>(SB), RODATA|NOPTR, $32
+DATA most<>+32(SB)/4, $0x437f0000
+DATA most<>+36(SB)/4, $0x437f0000
+DATA most<>+40(SB)/4, $0x437f0000
+DATA most<>+44(SB)/4, $0x437f0000
+DATA most<>+48(SB)/4, $0x437f0000
+DATA most<>+52(SB)/4, $0x437f0000
+DATA most<>+56(SB)/4, $0x437f0000
+DATA most<>+60(SB)/4, $0x437f0000
+GLOBL most<>(SB), RODATA|NOPTR, $64
 
 DATA redGreenFactors<>+0(SB)/4, $0x4b234c8b
 DATA redGreenFactors<>+4(SB)/4, $0x4b234c8b
@@ -32,7 +30,15 @@ DATA redGreenFactors<>+16(SB)/4, $0x4b234c8b
 DATA redGreenFactors<>+20(SB)/4, $0x4b234c8b
 DATA redGreenFactors<>+24(SB)/4, $0x4b234c8b
 DATA redGreenFactors<>+28(SB)/4, $0x4b234c8b
-GLOBL redGreenFactors<>(SB), RODATA|NOPTR, $32
+DATA redGreenFactors<>+32(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+36(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+40(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+44(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+48(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+52(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+56(SB)/4, $0x4b234c8b
+DATA redGreenFactors<>+60(SB)/4, $0x4b234c8b
+GLOBL redGreenFactors<>(SB), RODATA|NOPTR, $64
 
 DATA greenBlueFactors<>+0(SB)/4, $0x1d2f4b23
 DATA greenBlueFactors<>+4(SB)/4, $0x1d2f4b23
@@ -42,7 +48,15 @@ DATA greenBlueFactors<>+16(SB)/4, $0x1d2f4b23
 DATA greenBlueFactors<>+20(SB)/4, $0x1d2f4b23
 DATA greenBlueFactors<>+24(SB)/4, $0x1d2f4b23
 DATA greenBlueFactors<>+28(SB)/4, $0x1d2f4b23
-GLOBL greenBlueFactors<>(SB), RODATA|NOPTR, $32
+DATA greenBlueFactors<>+32(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+36(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+40(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+44(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+48(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+52(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+56(SB)/4, $0x1d2f4b23
+DATA greenBlueFactors<>+60(SB)/4, $0x1d2f4b23
+GLOBL greenBlueFactors<>(SB), RODATA|NOPTR, $64
 
 DATA half<>+0(SB)/4, $0x00008000
 DATA half<>+4(SB)/4, $0x00008000
@@ -52,47 +66,903 @@ DATA half<>+16(SB)/4, $0x00008000
 DATA half<>+20(SB)/4, $0x00008000
 DATA half<>+24(SB)/4, $0x00008000
 DATA half<>+28(SB)/4, $0x00008000
-GLOBL half<>(SB), RODATA|NOPTR, $32
+DATA half<>+32(SB)/4, $0x00008000
+DATA half<>+36(SB)/4, $0x00008000
+DATA half<>+40(SB)/4, $0x00008000
+DATA half<>+44(SB)/4, $0x00008000
+DATA half<>+48(SB)/4, $0x00008000
+DATA half<>+52(SB)/4, $0x00008000
+DATA half<>+56(SB)/4, $0x00008000
+DATA half<>+60(SB)/4, $0x00008000
+GLOBL half<>(SB), RODATA|NOPTR, $64
 
-DATA together<>+0(SB)/4, $0x00000000
-DATA together<>+4(SB)/4, $0x00000001
-DATA together<>+8(SB)/4, $0x00000002
-DATA together<>+12(SB)/4, $0x00000004
-DATA together<>+16(SB)/4, $0x00000005
-DATA together<>+20(SB)/4, $0x00000006
-DATA together<>+24(SB)/4, $0x00000003
-DATA together<>+28(SB)/4, $0x00000007
-GLOBL together<>(SB), RODATA|NOPTR, $32
+DATA oneFloat<>+0(SB)/4, $0x3f800000
+DATA oneFloat<>+4(SB)/4, $0x3f800000
+DATA oneFloat<>+8(SB)/4, $0x3f800000
+DATA oneFloat<>+12(SB)/4, $0x3f800000
+DATA oneFloat<>+16(SB)/4, $0x3f800000
+DATA oneFloat<>+20(SB)/4, $0x3f800000
+DATA oneFloat<>+24(SB)/4, $0x3f800000
+DATA oneFloat<>+28(SB)/4, $0x3f800000
+DATA oneFloat<>+32(SB)/4, $0x3f800000
+DATA oneFloat<>+36(SB)/4, $0x3f800000
+DATA oneFloat<>+40(SB)/4, $0x3f800000
+DATA oneFloat<>+44(SB)/4, $0x3f800000
+DATA oneFloat<>+48(SB)/4, $0x3f800000
+DATA oneFloat<>+52(SB)/4, $0x3f800000
+DATA oneFloat<>+56(SB)/4, $0x3f800000
+DATA oneFloat<>+60(SB)/4, $0x3f800000
+GLOBL oneFloat<>(SB), RODATA|NOPTR, $64
 
-DATA channelR<>+0(SB)/8, $0x8080800380808000
-DATA channelR<>+8(SB)/8, $0x8080800980808006
-DATA channelR<>+16(SB)/8, $0x8080800780808004
-DATA channelR<>+24(SB)/8, $0x8080800d8080800a
-GLOBL channelR<>(SB), RODATA|NOPTR, $32
+DATA sixFloat<>+0(SB)/4, $0x40c00000
+DATA sixFloat<>+4(SB)/4, $0x40c00000
+DATA sixFloat<>+8(SB)/4, $0x40c00000
+DATA sixFloat<>+12(SB)/4, $0x40c00000
+DATA sixFloat<>+16(SB)/4, $0x40c00000
+DATA sixFloat<>+20(SB)/4, $0x40c00000
+DATA sixFloat<>+24(SB)/4, $0x40c00000
+DATA sixFloat<>+28(SB)/4, $0x40c00000
+DATA sixFloat<>+32(SB)/4, $0x40c00000
+DATA sixFloat<>+36(SB)/4, $0x40c00000
+DATA sixFloat<>+40(SB)/4, $0x40c00000
+DATA sixFloat<>+44(SB)/4, $0x40c00000
+DATA sixFloat<>+48(SB)/4, $0x40c00000
+DATA sixFloat<>+52(SB)/4, $0x40c00000
+DATA sixFloat<>+56(SB)/4, $0x40c00000
+DATA sixFloat<>+60(SB)/4, $0x40c00000
+GLOBL sixFloat<>(SB), RODATA|NOPTR, $64
 
-DATA channelG<>+0(SB)/8, $0x8080800480808001
-DATA channelG<>+8(SB)/8, $0x8080800a80808007
-DATA channelG<>+16(SB)/8, $0x8080800880808005
-DATA channelG<>+24(SB)/8, $0x8080800e8080800b
-GLOBL channelG<>(SB), RODATA|NOPTR, $32
+DATA perGrid<>+0(SB)/4, $0x37810182
+DATA perGrid<>+4(SB)/4, $0x37810182
+DATA perGrid<>+8(SB)/4, $0x37810182
+DATA perGrid<>+12(SB)/4, $0x37810182
+DATA perGrid<>+16(SB)/4, $0x37810182
+DATA perGrid<>+20(SB)/4, $0x37810182
+DATA perGrid<>+24(SB)/4, $0x37810182
+DATA perGrid<>+28(SB)/4, $0x37810182
+DATA perGrid<>+32(SB)/4, $0x37810182
+DATA perGrid<>+36(SB)/4, $0x37810182
+DATA perGrid<>+40(SB)/4, $0x37810182
+DATA perGrid<>+44(SB)/4, $0x37810182
+DATA perGrid<>+48(SB)/4, $0x37810182
+DATA perGrid<>+52(SB)/4, $0x37810182
+DATA perGrid<>+56(SB)/4, $0x37810182
+DATA perGrid<>+60(SB)/4, $0x37810182
+GLOBL perGrid<>(SB), RODATA|NOPTR, $64
 
-DATA channelB<>+0(SB)/8, $0x8080800580808002
-DATA channelB<>+8(SB)/8, $0x8080800b80808008
-DATA channelB<>+16(SB)/8, $0x8080800980808006
-DATA channelB<>+24(SB)/8, $0x8080800f8080800c
-GLOBL channelB<>(SB), RODATA|NOPTR, $32
+DATA halfFloat<>+0(SB)/4, $0x3f000000
+DATA halfFloat<>+4(SB)/4, $0x3f000000
+DATA halfFloat<>+8(SB)/4, $0x3f000000
+DATA halfFloat<>+12(SB)/4, $0x3f000000
+DATA halfFloat<>+16(SB)/4, $0x3f000000
+DATA halfFloat<>+20(SB)/4, $0x3f000000
+DATA halfFloat<>+24(SB)/4, $0x3f000000
+DATA halfFloat<>+28(SB)/4, $0x3f000000
+DATA halfFloat<>+32(SB)/4, $0x3f000000
+DATA halfFloat<>+36(SB)/4, $0x3f000000
+DATA halfFloat<>+40(SB)/4, $0x3f000000
+DATA halfFloat<>+44(SB)/4, $0x3f000000
+DATA halfFloat<>+48(SB)/4, $0x3f000000
+DATA halfFloat<>+52(SB)/4, $0x3f000000
+DATA halfFloat<>+56(SB)/4, $0x3f000000
+DATA halfFloat<>+60(SB)/4, $0x3f000000
+GLOBL halfFloat<>(SB), RODATA|NOPTR, $64
 
-DATA redGreen<>+0(SB)/8, $0x8004800380018000
-DATA redGreen<>+8(SB)/8, $0x800a800980078006
-DATA redGreen<>+16(SB)/8, $0x8008800780058004
-DATA redGreen<>+24(SB)/8, $0x800e800d800b800a
-GLOBL redGreen<>(SB), RODATA|NOPTR, $32
+DATA twoFloat<>+0(SB)/4, $0x40000000
+DATA twoFloat<>+4(SB)/4, $0x40000000
+DATA twoFloat<>+8(SB)/4, $0x40000000
+DATA twoFloat<>+12(SB)/4, $0x40000000
+DATA twoFloat<>+16(SB)/4, $0x40000000
+DATA twoFloat<>+20(SB)/4, $0x40000000
+DATA twoFloat<>+24(SB)/4, $0x40000000
+DATA twoFloat<>+28(SB)/4, $0x40000000
+DATA twoFloat<>+32(SB)/4, $0x40000000
+DATA twoFloat<>+36(SB)/4, $0x40000000
+DATA twoFloat<>+40(SB)/4, $0x40000000
+DATA twoFloat<>+44(SB)/4, $0x40000000
+DATA twoFloat<>+48(SB)/4, $0x40000000
+DATA twoFloat<>+52(SB)/4, $0x40000000
+DATA twoFloat<>+56(SB)/4, $0x40000000
+DATA twoFloat<>+60(SB)/4, $0x40000000
+GLOBL twoFloat<>(SB), RODATA|NOPTR, $64
 
-DATA greenBlue<>+0(SB)/8, $0x8005800480028001
-DATA greenBlue<>+8(SB)/8, $0x800b800a80088007
-DATA greenBlue<>+16(SB)/8, $0x8009800880068005
-DATA greenBlue<>+24(SB)/8, $0x800f800e800c800b
-GLOBL greenBlue<>(SB), RODATA|NOPTR, $32
+DATA threeFloat<>+0(SB)/4, $0x40400000
+DATA threeFloat<>+4(SB)/4, $0x40400000
+DATA threeFloat<>+8(SB)/4, $0x40400000
+DATA threeFloat<>+12(SB)/4, $0x40400000
+DATA threeFloat<>+16(SB)/4, $0x40400000
+DATA threeFloat<>+20(SB)/4, $0x40400000
+DATA threeFloat<>+24(SB)/4, $0x40400000
+DATA threeFloat<>+28(SB)/4, $0x40400000
+DATA threeFloat<>+32(SB)/4, $0x40400000
+DATA threeFloat<>+36(SB)/4, $0x40400000
+DATA threeFloat<>+40(SB)/4, $0x40400000
+DATA threeFloat<>+44(SB)/4, $0x40400000
+DATA threeFloat<>+48(SB)/4, $0x40400000
+DATA threeFloat<>+52(SB)/4, $0x40400000
+DATA threeFloat<>+56(SB)/4, $0x40400000
+DATA threeFloat<>+60(SB)/4, $0x40400000
+GLOBL threeFloat<>(SB), RODATA|NOPTR, $64
+
+DATA minusOneFloat<>+0(SB)/4, $0xbf800000
+DATA minusOneFloat<>+4(SB)/4, $0xbf800000
+DATA minusOneFloat<>+8(SB)/4, $0xbf800000
+DATA minusOneFloat<>+12(SB)/4, $0xbf800000
+DATA minusOneFloat<>+16(SB)/4, $0xbf800000
+DATA minusOneFloat<>+20(SB)/4, $0xbf800000
+DATA minusOneFloat<>+24(SB)/4, $0xbf800000
+DATA minusOneFloat<>+28(SB)/4, $0xbf800000
+DATA minusOneFloat<>+32(SB)/4, $0xbf800000
+DATA minusOneFloat<>+36(SB)/4, $0xbf800000
+DATA minusOneFloat<>+40(SB)/4, $0xbf800000
+DATA minusOneFloat<>+44(SB)/4, $0xbf800000
+DATA minusOneFloat<>+48(SB)/4, $0xbf800000
+DATA minusOneFloat<>+52(SB)/4, $0xbf800000
+DATA minusOneFloat<>+56(SB)/4, $0xbf800000
+DATA minusOneFloat<>+60(SB)/4, $0xbf800000
+GLOBL minusOneFloat<>(SB), RODATA|NOPTR, $64
+
+DATA sign<>+0(SB)/4, $0x80000000
+DATA sign<>+4(SB)/4, $0x80000000
+DATA sign<>+8(SB)/4, $0x80000000
+DATA sign<>+12(SB)/4, $0x80000000
+DATA sign<>+16(SB)/4, $0x80000000
+DATA sign<>+20(SB)/4, $0x80000000
+DATA sign<>+24(SB)/4, $0x80000000
+DATA sign<>+28(SB)/4, $0x80000000
+DATA sign<>+32(SB)/4, $0x80000000
+DATA sign<>+36(SB)/4, $0x80000000
+DATA sign<>+40(SB)/4, $0x80000000
+DATA sign<>+44(SB)/4, $0x80000000
+DATA sign<>+48(SB)/4, $0x80000000
+DATA sign<>+52(SB)/4, $0x80000000
+DATA sign<>+56(SB)/4, $0x80000000
+DATA sign<>+60(SB)/4, $0x80000000
+GLOBL sign<>(SB), RODATA|NOPTR, $64
+
+DATA byteMask<>+0(SB)/4, $0x000000ff
+DATA byteMask<>+4(SB)/4, $0x000000ff
+DATA byteMask<>+8(SB)/4, $0x000000ff
+DATA byteMask<>+12(SB)/4, $0x000000ff
+DATA byteMask<>+16(SB)/4, $0x000000ff
+DATA byteMask<>+20(SB)/4, $0x000000ff
+DATA byteMask<>+24(SB)/4, $0x000000ff
+DATA byteMask<>+28(SB)/4, $0x000000ff
+DATA byteMask<>+32(SB)/4, $0x000000ff
+DATA byteMask<>+36(SB)/4, $0x000000ff
+DATA byteMask<>+40(SB)/4, $0x000000ff
+DATA byteMask<>+44(SB)/4, $0x000000ff
+DATA byteMask<>+48(SB)/4, $0x000000ff
+DATA byteMask<>+52(SB)/4, $0x000000ff
+DATA byteMask<>+56(SB)/4, $0x000000ff
+DATA byteMask<>+60(SB)/4, $0x000000ff
+GLOBL byteMask<>(SB), RODATA|NOPTR, $64
+
+DATA ones<>+0(SB)/4, $0x00000001
+DATA ones<>+4(SB)/4, $0x00000001
+DATA ones<>+8(SB)/4, $0x00000001
+DATA ones<>+12(SB)/4, $0x00000001
+DATA ones<>+16(SB)/4, $0x00000001
+DATA ones<>+20(SB)/4, $0x00000001
+DATA ones<>+24(SB)/4, $0x00000001
+DATA ones<>+28(SB)/4, $0x00000001
+DATA ones<>+32(SB)/4, $0x00000001
+DATA ones<>+36(SB)/4, $0x00000001
+DATA ones<>+40(SB)/4, $0x00000001
+DATA ones<>+44(SB)/4, $0x00000001
+DATA ones<>+48(SB)/4, $0x00000001
+DATA ones<>+52(SB)/4, $0x00000001
+DATA ones<>+56(SB)/4, $0x00000001
+DATA ones<>+60(SB)/4, $0x00000001
+GLOBL ones<>(SB), RODATA|NOPTR, $64
+
+DATA whole<>+0(SB)/4, $0x0000fe01
+DATA whole<>+4(SB)/4, $0x0000fe01
+DATA whole<>+8(SB)/4, $0x0000fe01
+DATA whole<>+12(SB)/4, $0x0000fe01
+DATA whole<>+16(SB)/4, $0x0000fe01
+DATA whole<>+20(SB)/4, $0x0000fe01
+DATA whole<>+24(SB)/4, $0x0000fe01
+DATA whole<>+28(SB)/4, $0x0000fe01
+DATA whole<>+32(SB)/4, $0x0000fe01
+DATA whole<>+36(SB)/4, $0x0000fe01
+DATA whole<>+40(SB)/4, $0x0000fe01
+DATA whole<>+44(SB)/4, $0x0000fe01
+DATA whole<>+48(SB)/4, $0x0000fe01
+DATA whole<>+52(SB)/4, $0x0000fe01
+DATA whole<>+56(SB)/4, $0x0000fe01
+DATA whole<>+60(SB)/4, $0x0000fe01
+GLOBL whole<>(SB), RODATA|NOPTR, $64
+
+DATA places<>+0(SB)/4, $0x00000000
+DATA places<>+4(SB)/4, $0x04040404
+DATA places<>+8(SB)/4, $0x08080808
+DATA places<>+12(SB)/4, $0x0c0c0c0c
+DATA places<>+16(SB)/4, $0x00000000
+DATA places<>+20(SB)/4, $0x04040404
+DATA places<>+24(SB)/4, $0x08080808
+DATA places<>+28(SB)/4, $0x0c0c0c0c
+DATA places<>+32(SB)/4, $0x00000000
+DATA places<>+36(SB)/4, $0x04040404
+DATA places<>+40(SB)/4, $0x08080808
+DATA places<>+44(SB)/4, $0x0c0c0c0c
+DATA places<>+48(SB)/4, $0x00000000
+DATA places<>+52(SB)/4, $0x04040404
+DATA places<>+56(SB)/4, $0x08080808
+DATA places<>+60(SB)/4, $0x0c0c0c0c
+GLOBL places<>(SB), RODATA|NOPTR, $64
+
+DATA oddSixths<>+0(SB)/4, $0x00000000
+DATA oddSixths<>+4(SB)/4, $0x000000ff
+DATA oddSixths<>+8(SB)/4, $0x00000000
+DATA oddSixths<>+12(SB)/4, $0x000000ff
+DATA oddSixths<>+16(SB)/4, $0x00000000
+DATA oddSixths<>+20(SB)/4, $0x000000ff
+DATA oddSixths<>+24(SB)/4, $0x00000000
+DATA oddSixths<>+28(SB)/4, $0x00000000
+DATA oddSixths<>+32(SB)/4, $0x00000000
+DATA oddSixths<>+36(SB)/4, $0x000000ff
+DATA oddSixths<>+40(SB)/4, $0x00000000
+DATA oddSixths<>+44(SB)/4, $0x000000ff
+DATA oddSixths<>+48(SB)/4, $0x00000000
+DATA oddSixths<>+52(SB)/4, $0x000000ff
+DATA oddSixths<>+56(SB)/4, $0x00000000
+DATA oddSixths<>+60(SB)/4, $0x00000000
+GLOBL oddSixths<>(SB), RODATA|NOPTR, $64
+
+DATA arrangements<>+0(SB)/4, $0x00020100
+DATA arrangements<>+4(SB)/4, $0x00020001
+DATA arrangements<>+8(SB)/4, $0x00010002
+DATA arrangements<>+12(SB)/4, $0x00000102
+DATA arrangements<>+16(SB)/4, $0x00000201
+DATA arrangements<>+20(SB)/4, $0x00010200
+DATA arrangements<>+24(SB)/4, $0x00020100
+DATA arrangements<>+28(SB)/4, $0x00000000
+DATA arrangements<>+32(SB)/4, $0x00020100
+DATA arrangements<>+36(SB)/4, $0x00020001
+DATA arrangements<>+40(SB)/4, $0x00010002
+DATA arrangements<>+44(SB)/4, $0x00000102
+DATA arrangements<>+48(SB)/4, $0x00000201
+DATA arrangements<>+52(SB)/4, $0x00010200
+DATA arrangements<>+56(SB)/4, $0x00020100
+DATA arrangements<>+60(SB)/4, $0x00000000
+GLOBL arrangements<>(SB), RODATA|NOPTR, $64
+
+DATA channelR<>+0(SB)/1, $0x00
+DATA channelR<>+1(SB)/1, $0xff
+DATA channelR<>+2(SB)/1, $0xff
+DATA channelR<>+3(SB)/1, $0xff
+DATA channelR<>+4(SB)/1, $0x03
+DATA channelR<>+5(SB)/1, $0xff
+DATA channelR<>+6(SB)/1, $0xff
+DATA channelR<>+7(SB)/1, $0xff
+DATA channelR<>+8(SB)/1, $0x06
+DATA channelR<>+9(SB)/1, $0xff
+DATA channelR<>+10(SB)/1, $0xff
+DATA channelR<>+11(SB)/1, $0xff
+DATA channelR<>+12(SB)/1, $0x09
+DATA channelR<>+13(SB)/1, $0xff
+DATA channelR<>+14(SB)/1, $0xff
+DATA channelR<>+15(SB)/1, $0xff
+DATA channelR<>+16(SB)/1, $0x00
+DATA channelR<>+17(SB)/1, $0xff
+DATA channelR<>+18(SB)/1, $0xff
+DATA channelR<>+19(SB)/1, $0xff
+DATA channelR<>+20(SB)/1, $0x03
+DATA channelR<>+21(SB)/1, $0xff
+DATA channelR<>+22(SB)/1, $0xff
+DATA channelR<>+23(SB)/1, $0xff
+DATA channelR<>+24(SB)/1, $0x06
+DATA channelR<>+25(SB)/1, $0xff
+DATA channelR<>+26(SB)/1, $0xff
+DATA channelR<>+27(SB)/1, $0xff
+DATA channelR<>+28(SB)/1, $0x09
+DATA channelR<>+29(SB)/1, $0xff
+DATA channelR<>+30(SB)/1, $0xff
+DATA channelR<>+31(SB)/1, $0xff
+DATA channelR<>+32(SB)/1, $0x00
+DATA channelR<>+33(SB)/1, $0xff
+DATA channelR<>+34(SB)/1, $0xff
+DATA channelR<>+35(SB)/1, $0xff
+DATA channelR<>+36(SB)/1, $0x03
+DATA channelR<>+37(SB)/1, $0xff
+DATA channelR<>+38(SB)/1, $0xff
+DATA channelR<>+39(SB)/1, $0xff
+DATA channelR<>+40(SB)/1, $0x06
+DATA channelR<>+41(SB)/1, $0xff
+DATA channelR<>+42(SB)/1, $0xff
+DATA channelR<>+43(SB)/1, $0xff
+DATA channelR<>+44(SB)/1, $0x09
+DATA channelR<>+45(SB)/1, $0xff
+DATA channelR<>+46(SB)/1, $0xff
+DATA channelR<>+47(SB)/1, $0xff
+DATA channelR<>+48(SB)/1, $0x00
+DATA channelR<>+49(SB)/1, $0xff
+DATA channelR<>+50(SB)/1, $0xff
+DATA channelR<>+51(SB)/1, $0xff
+DATA channelR<>+52(SB)/1, $0x03
+DATA channelR<>+53(SB)/1, $0xff
+DATA channelR<>+54(SB)/1, $0xff
+DATA channelR<>+55(SB)/1, $0xff
+DATA channelR<>+56(SB)/1, $0x06
+DATA channelR<>+57(SB)/1, $0xff
+DATA channelR<>+58(SB)/1, $0xff
+DATA channelR<>+59(SB)/1, $0xff
+DATA channelR<>+60(SB)/1, $0x09
+DATA channelR<>+61(SB)/1, $0xff
+DATA channelR<>+62(SB)/1, $0xff
+DATA channelR<>+63(SB)/1, $0xff
+GLOBL channelR<>(SB), RODATA|NOPTR, $64
+
+DATA channelG<>+0(SB)/1, $0x01
+DATA channelG<>+1(SB)/1, $0xff
+DATA channelG<>+2(SB)/1, $0xff
+DATA channelG<>+3(SB)/1, $0xff
+DATA channelG<>+4(SB)/1, $0x04
+DATA channelG<>+5(SB)/1, $0xff
+DATA channelG<>+6(SB)/1, $0xff
+DATA channelG<>+7(SB)/1, $0xff
+DATA channelG<>+8(SB)/1, $0x07
+DATA channelG<>+9(SB)/1, $0xff
+DATA channelG<>+10(SB)/1, $0xff
+DATA channelG<>+11(SB)/1, $0xff
+DATA channelG<>+12(SB)/1, $0x0a
+DATA channelG<>+13(SB)/1, $0xff
+DATA channelG<>+14(SB)/1, $0xff
+DATA channelG<>+15(SB)/1, $0xff
+DATA channelG<>+16(SB)/1, $0x01
+DATA channelG<>+17(SB)/1, $0xff
+DATA channelG<>+18(SB)/1, $0xff
+DATA channelG<>+19(SB)/1, $0xff
+DATA channelG<>+20(SB)/1, $0x04
+DATA channelG<>+21(SB)/1, $0xff
+DATA channelG<>+22(SB)/1, $0xff
+DATA channelG<>+23(SB)/1, $0xff
+DATA channelG<>+24(SB)/1, $0x07
+DATA channelG<>+25(SB)/1, $0xff
+DATA channelG<>+26(SB)/1, $0xff
+DATA channelG<>+27(SB)/1, $0xff
+DATA channelG<>+28(SB)/1, $0x0a
+DATA channelG<>+29(SB)/1, $0xff
+DATA channelG<>+30(SB)/1, $0xff
+DATA channelG<>+31(SB)/1, $0xff
+DATA channelG<>+32(SB)/1, $0x01
+DATA channelG<>+33(SB)/1, $0xff
+DATA channelG<>+34(SB)/1, $0xff
+DATA channelG<>+35(SB)/1, $0xff
+DATA channelG<>+36(SB)/1, $0x04
+DATA channelG<>+37(SB)/1, $0xff
+DATA channelG<>+38(SB)/1, $0xff
+DATA channelG<>+39(SB)/1, $0xff
+DATA channelG<>+40(SB)/1, $0x07
+DATA channelG<>+41(SB)/1, $0xff
+DATA channelG<>+42(SB)/1, $0xff
+DATA channelG<>+43(SB)/1, $0xff
+DATA channelG<>+44(SB)/1, $0x0a
+DATA channelG<>+45(SB)/1, $0xff
+DATA channelG<>+46(SB)/1, $0xff
+DATA channelG<>+47(SB)/1, $0xff
+DATA channelG<>+48(SB)/1, $0x01
+DATA channelG<>+49(SB)/1, $0xff
+DATA channelG<>+50(SB)/1, $0xff
+DATA channelG<>+51(SB)/1, $0xff
+DATA channelG<>+52(SB)/1, $0x04
+DATA channelG<>+53(SB)/1, $0xff
+DATA channelG<>+54(SB)/1, $0xff
+DATA channelG<>+55(SB)/1, $0xff
+DATA channelG<>+56(SB)/1, $0x07
+DATA channelG<>+57(SB)/1, $0xff
+DATA channelG<>+58(SB)/1, $0xff
+DATA channelG<>+59(SB)/1, $0xff
+DATA channelG<>+60(SB)/1, $0x0a
+DATA channelG<>+61(SB)/1, $0xff
+DATA channelG<>+62(SB)/1, $0xff
+DATA channelG<>+63(SB)/1, $0xff
+GLOBL channelG<>(SB), RODATA|NOPTR, $64
+
+DATA channelB<>+0(SB)/1, $0x02
+DATA channelB<>+1(SB)/1, $0xff
+DATA channelB<>+2(SB)/1, $0xff
+DATA channelB<>+3(SB)/1, $0xff
+DATA channelB<>+4(SB)/1, $0x05
+DATA channelB<>+5(SB)/1, $0xff
+DATA channelB<>+6(SB)/1, $0xff
+DATA channelB<>+7(SB)/1, $0xff
+DATA channelB<>+8(SB)/1, $0x08
+DATA channelB<>+9(SB)/1, $0xff
+DATA channelB<>+10(SB)/1, $0xff
+DATA channelB<>+11(SB)/1, $0xff
+DATA channelB<>+12(SB)/1, $0x0b
+DATA channelB<>+13(SB)/1, $0xff
+DATA channelB<>+14(SB)/1, $0xff
+DATA channelB<>+15(SB)/1, $0xff
+DATA channelB<>+16(SB)/1, $0x02
+DATA channelB<>+17(SB)/1, $0xff
+DATA channelB<>+18(SB)/1, $0xff
+DATA channelB<>+19(SB)/1, $0xff
+DATA channelB<>+20(SB)/1, $0x05
+DATA channelB<>+21(SB)/1, $0xff
+DATA channelB<>+22(SB)/1, $0xff
+DATA channelB<>+23(SB)/1, $0xff
+DATA channelB<>+24(SB)/1, $0x08
+DATA channelB<>+25(SB)/1, $0xff
+DATA channelB<>+26(SB)/1, $0xff
+DATA channelB<>+27(SB)/1, $0xff
+DATA channelB<>+28(SB)/1, $0x0b
+DATA channelB<>+29(SB)/1, $0xff
+DATA channelB<>+30(SB)/1, $0xff
+DATA channelB<>+31(SB)/1, $0xff
+DATA channelB<>+32(SB)/1, $0x02
+DATA channelB<>+33(SB)/1, $0xff
+DATA channelB<>+34(SB)/1, $0xff
+DATA channelB<>+35(SB)/1, $0xff
+DATA channelB<>+36(SB)/1, $0x05
+DATA channelB<>+37(SB)/1, $0xff
+DATA channelB<>+38(SB)/1, $0xff
+DATA channelB<>+39(SB)/1, $0xff
+DATA channelB<>+40(SB)/1, $0x08
+DATA channelB<>+41(SB)/1, $0xff
+DATA channelB<>+42(SB)/1, $0xff
+DATA channelB<>+43(SB)/1, $0xff
+DATA channelB<>+44(SB)/1, $0x0b
+DATA channelB<>+45(SB)/1, $0xff
+DATA channelB<>+46(SB)/1, $0xff
+DATA channelB<>+47(SB)/1, $0xff
+DATA channelB<>+48(SB)/1, $0x02
+DATA channelB<>+49(SB)/1, $0xff
+DATA channelB<>+50(SB)/1, $0xff
+DATA channelB<>+51(SB)/1, $0xff
+DATA channelB<>+52(SB)/1, $0x05
+DATA channelB<>+53(SB)/1, $0xff
+DATA channelB<>+54(SB)/1, $0xff
+DATA channelB<>+55(SB)/1, $0xff
+DATA channelB<>+56(SB)/1, $0x08
+DATA channelB<>+57(SB)/1, $0xff
+DATA channelB<>+58(SB)/1, $0xff
+DATA channelB<>+59(SB)/1, $0xff
+DATA channelB<>+60(SB)/1, $0x0b
+DATA channelB<>+61(SB)/1, $0xff
+DATA channelB<>+62(SB)/1, $0xff
+DATA channelB<>+63(SB)/1, $0xff
+GLOBL channelB<>(SB), RODATA|NOPTR, $64
+
+DATA redGreen<>+0(SB)/1, $0x00
+DATA redGreen<>+1(SB)/1, $0xff
+DATA redGreen<>+2(SB)/1, $0x01
+DATA redGreen<>+3(SB)/1, $0xff
+DATA redGreen<>+4(SB)/1, $0x03
+DATA redGreen<>+5(SB)/1, $0xff
+DATA redGreen<>+6(SB)/1, $0x04
+DATA redGreen<>+7(SB)/1, $0xff
+DATA redGreen<>+8(SB)/1, $0x06
+DATA redGreen<>+9(SB)/1, $0xff
+DATA redGreen<>+10(SB)/1, $0x07
+DATA redGreen<>+11(SB)/1, $0xff
+DATA redGreen<>+12(SB)/1, $0x09
+DATA redGreen<>+13(SB)/1, $0xff
+DATA redGreen<>+14(SB)/1, $0x0a
+DATA redGreen<>+15(SB)/1, $0xff
+DATA redGreen<>+16(SB)/1, $0x00
+DATA redGreen<>+17(SB)/1, $0xff
+DATA redGreen<>+18(SB)/1, $0x01
+DATA redGreen<>+19(SB)/1, $0xff
+DATA redGreen<>+20(SB)/1, $0x03
+DATA redGreen<>+21(SB)/1, $0xff
+DATA redGreen<>+22(SB)/1, $0x04
+DATA redGreen<>+23(SB)/1, $0xff
+DATA redGreen<>+24(SB)/1, $0x06
+DATA redGreen<>+25(SB)/1, $0xff
+DATA redGreen<>+26(SB)/1, $0x07
+DATA redGreen<>+27(SB)/1, $0xff
+DATA redGreen<>+28(SB)/1, $0x09
+DATA redGreen<>+29(SB)/1, $0xff
+DATA redGreen<>+30(SB)/1, $0x0a
+DATA redGreen<>+31(SB)/1, $0xff
+DATA redGreen<>+32(SB)/1, $0x00
+DATA redGreen<>+33(SB)/1, $0xff
+DATA redGreen<>+34(SB)/1, $0x01
+DATA redGreen<>+35(SB)/1, $0xff
+DATA redGreen<>+36(SB)/1, $0x03
+DATA redGreen<>+37(SB)/1, $0xff
+DATA redGreen<>+38(SB)/1, $0x04
+DATA redGreen<>+39(SB)/1, $0xff
+DATA redGreen<>+40(SB)/1, $0x06
+DATA redGreen<>+41(SB)/1, $0xff
+DATA redGreen<>+42(SB)/1, $0x07
+DATA redGreen<>+43(SB)/1, $0xff
+DATA redGreen<>+44(SB)/1, $0x09
+DATA redGreen<>+45(SB)/1, $0xff
+DATA redGreen<>+46(SB)/1, $0x0a
+DATA redGreen<>+47(SB)/1, $0xff
+DATA redGreen<>+48(SB)/1, $0x00
+DATA redGreen<>+49(SB)/1, $0xff
+DATA redGreen<>+50(SB)/1, $0x01
+DATA redGreen<>+51(SB)/1, $0xff
+DATA redGreen<>+52(SB)/1, $0x03
+DATA redGreen<>+53(SB)/1, $0xff
+DATA redGreen<>+54(SB)/1, $0x04
+DATA redGreen<>+55(SB)/1, $0xff
+DATA redGreen<>+56(SB)/1, $0x06
+DATA redGreen<>+57(SB)/1, $0xff
+DATA redGreen<>+58(SB)/1, $0x07
+DATA redGreen<>+59(SB)/1, $0xff
+DATA redGreen<>+60(SB)/1, $0x09
+DATA redGreen<>+61(SB)/1, $0xff
+DATA redGreen<>+62(SB)/1, $0x0a
+DATA redGreen<>+63(SB)/1, $0xff
+GLOBL redGreen<>(SB), RODATA|NOPTR, $64
+
+DATA greenBlue<>+0(SB)/1, $0x01
+DATA greenBlue<>+1(SB)/1, $0xff
+DATA greenBlue<>+2(SB)/1, $0x02
+DATA greenBlue<>+3(SB)/1, $0xff
+DATA greenBlue<>+4(SB)/1, $0x04
+DATA greenBlue<>+5(SB)/1, $0xff
+DATA greenBlue<>+6(SB)/1, $0x05
+DATA greenBlue<>+7(SB)/1, $0xff
+DATA greenBlue<>+8(SB)/1, $0x07
+DATA greenBlue<>+9(SB)/1, $0xff
+DATA greenBlue<>+10(SB)/1, $0x08
+DATA greenBlue<>+11(SB)/1, $0xff
+DATA greenBlue<>+12(SB)/1, $0x0a
+DATA greenBlue<>+13(SB)/1, $0xff
+DATA greenBlue<>+14(SB)/1, $0x0b
+DATA greenBlue<>+15(SB)/1, $0xff
+DATA greenBlue<>+16(SB)/1, $0x01
+DATA greenBlue<>+17(SB)/1, $0xff
+DATA greenBlue<>+18(SB)/1, $0x02
+DATA greenBlue<>+19(SB)/1, $0xff
+DATA greenBlue<>+20(SB)/1, $0x04
+DATA greenBlue<>+21(SB)/1, $0xff
+DATA greenBlue<>+22(SB)/1, $0x05
+DATA greenBlue<>+23(SB)/1, $0xff
+DATA greenBlue<>+24(SB)/1, $0x07
+DATA greenBlue<>+25(SB)/1, $0xff
+DATA greenBlue<>+26(SB)/1, $0x08
+DATA greenBlue<>+27(SB)/1, $0xff
+DATA greenBlue<>+28(SB)/1, $0x0a
+DATA greenBlue<>+29(SB)/1, $0xff
+DATA greenBlue<>+30(SB)/1, $0x0b
+DATA greenBlue<>+31(SB)/1, $0xff
+DATA greenBlue<>+32(SB)/1, $0x01
+DATA greenBlue<>+33(SB)/1, $0xff
+DATA greenBlue<>+34(SB)/1, $0x02
+DATA greenBlue<>+35(SB)/1, $0xff
+DATA greenBlue<>+36(SB)/1, $0x04
+DATA greenBlue<>+37(SB)/1, $0xff
+DATA greenBlue<>+38(SB)/1, $0x05
+DATA greenBlue<>+39(SB)/1, $0xff
+DATA greenBlue<>+40(SB)/1, $0x07
+DATA greenBlue<>+41(SB)/1, $0xff
+DATA greenBlue<>+42(SB)/1, $0x08
+DATA greenBlue<>+43(SB)/1, $0xff
+DATA greenBlue<>+44(SB)/1, $0x0a
+DATA greenBlue<>+45(SB)/1, $0xff
+DATA greenBlue<>+46(SB)/1, $0x0b
+DATA greenBlue<>+47(SB)/1, $0xff
+DATA greenBlue<>+48(SB)/1, $0x01
+DATA greenBlue<>+49(SB)/1, $0xff
+DATA greenBlue<>+50(SB)/1, $0x02
+DATA greenBlue<>+51(SB)/1, $0xff
+DATA greenBlue<>+52(SB)/1, $0x04
+DATA greenBlue<>+53(SB)/1, $0xff
+DATA greenBlue<>+54(SB)/1, $0x05
+DATA greenBlue<>+55(SB)/1, $0xff
+DATA greenBlue<>+56(SB)/1, $0x07
+DATA greenBlue<>+57(SB)/1, $0xff
+DATA greenBlue<>+58(SB)/1, $0x08
+DATA greenBlue<>+59(SB)/1, $0xff
+DATA greenBlue<>+60(SB)/1, $0x0a
+DATA greenBlue<>+61(SB)/1, $0xff
+DATA greenBlue<>+62(SB)/1, $0x0b
+DATA greenBlue<>+63(SB)/1, $0xff
+GLOBL greenBlue<>(SB), RODATA|NOPTR, $64
+
+DATA fromPacked<>+0(SB)/1, $0x00
+DATA fromPacked<>+1(SB)/1, $0x04
+DATA fromPacked<>+2(SB)/1, $0x08
+DATA fromPacked<>+3(SB)/1, $0x01
+DATA fromPacked<>+4(SB)/1, $0x05
+DATA fromPacked<>+5(SB)/1, $0x09
+DATA fromPacked<>+6(SB)/1, $0x02
+DATA fromPacked<>+7(SB)/1, $0x06
+DATA fromPacked<>+8(SB)/1, $0x0a
+DATA fromPacked<>+9(SB)/1, $0x03
+DATA fromPacked<>+10(SB)/1, $0x07
+DATA fromPacked<>+11(SB)/1, $0x0b
+DATA fromPacked<>+12(SB)/1, $0xff
+DATA fromPacked<>+13(SB)/1, $0xff
+DATA fromPacked<>+14(SB)/1, $0xff
+DATA fromPacked<>+15(SB)/1, $0xff
+DATA fromPacked<>+16(SB)/1, $0x00
+DATA fromPacked<>+17(SB)/1, $0x04
+DATA fromPacked<>+18(SB)/1, $0x08
+DATA fromPacked<>+19(SB)/1, $0x01
+DATA fromPacked<>+20(SB)/1, $0x05
+DATA fromPacked<>+21(SB)/1, $0x09
+DATA fromPacked<>+22(SB)/1, $0x02
+DATA fromPacked<>+23(SB)/1, $0x06
+DATA fromPacked<>+24(SB)/1, $0x0a
+DATA fromPacked<>+25(SB)/1, $0x03
+DATA fromPacked<>+26(SB)/1, $0x07
+DATA fromPacked<>+27(SB)/1, $0x0b
+DATA fromPacked<>+28(SB)/1, $0xff
+DATA fromPacked<>+29(SB)/1, $0xff
+DATA fromPacked<>+30(SB)/1, $0xff
+DATA fromPacked<>+31(SB)/1, $0xff
+DATA fromPacked<>+32(SB)/1, $0x00
+DATA fromPacked<>+33(SB)/1, $0x04
+DATA fromPacked<>+34(SB)/1, $0x08
+DATA fromPacked<>+35(SB)/1, $0x01
+DATA fromPacked<>+36(SB)/1, $0x05
+DATA fromPacked<>+37(SB)/1, $0x09
+DATA fromPacked<>+38(SB)/1, $0x02
+DATA fromPacked<>+39(SB)/1, $0x06
+DATA fromPacked<>+40(SB)/1, $0x0a
+DATA fromPacked<>+41(SB)/1, $0x03
+DATA fromPacked<>+42(SB)/1, $0x07
+DATA fromPacked<>+43(SB)/1, $0x0b
+DATA fromPacked<>+44(SB)/1, $0xff
+DATA fromPacked<>+45(SB)/1, $0xff
+DATA fromPacked<>+46(SB)/1, $0xff
+DATA fromPacked<>+47(SB)/1, $0xff
+DATA fromPacked<>+48(SB)/1, $0x00
+DATA fromPacked<>+49(SB)/1, $0x04
+DATA fromPacked<>+50(SB)/1, $0x08
+DATA fromPacked<>+51(SB)/1, $0x01
+DATA fromPacked<>+52(SB)/1, $0x05
+DATA fromPacked<>+53(SB)/1, $0x09
+DATA fromPacked<>+54(SB)/1, $0x02
+DATA fromPacked<>+55(SB)/1, $0x06
+DATA fromPacked<>+56(SB)/1, $0x0a
+DATA fromPacked<>+57(SB)/1, $0x03
+DATA fromPacked<>+58(SB)/1, $0x07
+DATA fromPacked<>+59(SB)/1, $0x0b
+DATA fromPacked<>+60(SB)/1, $0xff
+DATA fromPacked<>+61(SB)/1, $0xff
+DATA fromPacked<>+62(SB)/1, $0xff
+DATA fromPacked<>+63(SB)/1, $0xff
+GLOBL fromPacked<>(SB), RODATA|NOPTR, $64
+
+DATA thrice<>+0(SB)/1, $0x00
+DATA thrice<>+1(SB)/1, $0x00
+DATA thrice<>+2(SB)/1, $0x00
+DATA thrice<>+3(SB)/1, $0x04
+DATA thrice<>+4(SB)/1, $0x04
+DATA thrice<>+5(SB)/1, $0x04
+DATA thrice<>+6(SB)/1, $0x08
+DATA thrice<>+7(SB)/1, $0x08
+DATA thrice<>+8(SB)/1, $0x08
+DATA thrice<>+9(SB)/1, $0x0c
+DATA thrice<>+10(SB)/1, $0x0c
+DATA thrice<>+11(SB)/1, $0x0c
+DATA thrice<>+12(SB)/1, $0xff
+DATA thrice<>+13(SB)/1, $0xff
+DATA thrice<>+14(SB)/1, $0xff
+DATA thrice<>+15(SB)/1, $0xff
+DATA thrice<>+16(SB)/1, $0x00
+DATA thrice<>+17(SB)/1, $0x00
+DATA thrice<>+18(SB)/1, $0x00
+DATA thrice<>+19(SB)/1, $0x04
+DATA thrice<>+20(SB)/1, $0x04
+DATA thrice<>+21(SB)/1, $0x04
+DATA thrice<>+22(SB)/1, $0x08
+DATA thrice<>+23(SB)/1, $0x08
+DATA thrice<>+24(SB)/1, $0x08
+DATA thrice<>+25(SB)/1, $0x0c
+DATA thrice<>+26(SB)/1, $0x0c
+DATA thrice<>+27(SB)/1, $0x0c
+DATA thrice<>+28(SB)/1, $0xff
+DATA thrice<>+29(SB)/1, $0xff
+DATA thrice<>+30(SB)/1, $0xff
+DATA thrice<>+31(SB)/1, $0xff
+DATA thrice<>+32(SB)/1, $0x00
+DATA thrice<>+33(SB)/1, $0x00
+DATA thrice<>+34(SB)/1, $0x00
+DATA thrice<>+35(SB)/1, $0x04
+DATA thrice<>+36(SB)/1, $0x04
+DATA thrice<>+37(SB)/1, $0x04
+DATA thrice<>+38(SB)/1, $0x08
+DATA thrice<>+39(SB)/1, $0x08
+DATA thrice<>+40(SB)/1, $0x08
+DATA thrice<>+41(SB)/1, $0x0c
+DATA thrice<>+42(SB)/1, $0x0c
+DATA thrice<>+43(SB)/1, $0x0c
+DATA thrice<>+44(SB)/1, $0xff
+DATA thrice<>+45(SB)/1, $0xff
+DATA thrice<>+46(SB)/1, $0xff
+DATA thrice<>+47(SB)/1, $0xff
+DATA thrice<>+48(SB)/1, $0x00
+DATA thrice<>+49(SB)/1, $0x00
+DATA thrice<>+50(SB)/1, $0x00
+DATA thrice<>+51(SB)/1, $0x04
+DATA thrice<>+52(SB)/1, $0x04
+DATA thrice<>+53(SB)/1, $0x04
+DATA thrice<>+54(SB)/1, $0x08
+DATA thrice<>+55(SB)/1, $0x08
+DATA thrice<>+56(SB)/1, $0x08
+DATA thrice<>+57(SB)/1, $0x0c
+DATA thrice<>+58(SB)/1, $0x0c
+DATA thrice<>+59(SB)/1, $0x0c
+DATA thrice<>+60(SB)/1, $0xff
+DATA thrice<>+61(SB)/1, $0xff
+DATA thrice<>+62(SB)/1, $0xff
+DATA thrice<>+63(SB)/1, $0xff
+GLOBL thrice<>(SB), RODATA|NOPTR, $64
+
+DATA firstThree<>+0(SB)/1, $0x00
+DATA firstThree<>+1(SB)/1, $0x01
+DATA firstThree<>+2(SB)/1, $0x02
+DATA firstThree<>+3(SB)/1, $0x04
+DATA firstThree<>+4(SB)/1, $0x05
+DATA firstThree<>+5(SB)/1, $0x06
+DATA firstThree<>+6(SB)/1, $0x08
+DATA firstThree<>+7(SB)/1, $0x09
+DATA firstThree<>+8(SB)/1, $0x0a
+DATA firstThree<>+9(SB)/1, $0x0c
+DATA firstThree<>+10(SB)/1, $0x0d
+DATA firstThree<>+11(SB)/1, $0x0e
+DATA firstThree<>+12(SB)/1, $0xff
+DATA firstThree<>+13(SB)/1, $0xff
+DATA firstThree<>+14(SB)/1, $0xff
+DATA firstThree<>+15(SB)/1, $0xff
+DATA firstThree<>+16(SB)/1, $0x00
+DATA firstThree<>+17(SB)/1, $0x01
+DATA firstThree<>+18(SB)/1, $0x02
+DATA firstThree<>+19(SB)/1, $0x04
+DATA firstThree<>+20(SB)/1, $0x05
+DATA firstThree<>+21(SB)/1, $0x06
+DATA firstThree<>+22(SB)/1, $0x08
+DATA firstThree<>+23(SB)/1, $0x09
+DATA firstThree<>+24(SB)/1, $0x0a
+DATA firstThree<>+25(SB)/1, $0x0c
+DATA firstThree<>+26(SB)/1, $0x0d
+DATA firstThree<>+27(SB)/1, $0x0e
+DATA firstThree<>+28(SB)/1, $0xff
+DATA firstThree<>+29(SB)/1, $0xff
+DATA firstThree<>+30(SB)/1, $0xff
+DATA firstThree<>+31(SB)/1, $0xff
+DATA firstThree<>+32(SB)/1, $0x00
+DATA firstThree<>+33(SB)/1, $0x01
+DATA firstThree<>+34(SB)/1, $0x02
+DATA firstThree<>+35(SB)/1, $0x04
+DATA firstThree<>+36(SB)/1, $0x05
+DATA firstThree<>+37(SB)/1, $0x06
+DATA firstThree<>+38(SB)/1, $0x08
+DATA firstThree<>+39(SB)/1, $0x09
+DATA firstThree<>+40(SB)/1, $0x0a
+DATA firstThree<>+41(SB)/1, $0x0c
+DATA firstThree<>+42(SB)/1, $0x0d
+DATA firstThree<>+43(SB)/1, $0x0e
+DATA firstThree<>+44(SB)/1, $0xff
+DATA firstThree<>+45(SB)/1, $0xff
+DATA firstThree<>+46(SB)/1, $0xff
+DATA firstThree<>+47(SB)/1, $0xff
+DATA firstThree<>+48(SB)/1, $0x00
+DATA firstThree<>+49(SB)/1, $0x01
+DATA firstThree<>+50(SB)/1, $0x02
+DATA firstThree<>+51(SB)/1, $0x04
+DATA firstThree<>+52(SB)/1, $0x05
+DATA firstThree<>+53(SB)/1, $0x06
+DATA firstThree<>+54(SB)/1, $0x08
+DATA firstThree<>+55(SB)/1, $0x09
+DATA firstThree<>+56(SB)/1, $0x0a
+DATA firstThree<>+57(SB)/1, $0x0c
+DATA firstThree<>+58(SB)/1, $0x0d
+DATA firstThree<>+59(SB)/1, $0x0e
+DATA firstThree<>+60(SB)/1, $0xff
+DATA firstThree<>+61(SB)/1, $0xff
+DATA firstThree<>+62(SB)/1, $0xff
+DATA firstThree<>+63(SB)/1, $0xff
+GLOBL firstThree<>(SB), RODATA|NOPTR, $64
+
+DATA inOrder8<>+0(SB)/4, $0x00000000
+DATA inOrder8<>+4(SB)/4, $0x00000004
+DATA inOrder8<>+8(SB)/4, $0x00000001
+DATA inOrder8<>+12(SB)/4, $0x00000005
+DATA inOrder8<>+16(SB)/4, $0x00000002
+DATA inOrder8<>+20(SB)/4, $0x00000006
+DATA inOrder8<>+24(SB)/4, $0x00000003
+DATA inOrder8<>+28(SB)/4, $0x00000007
+DATA inOrder8<>+32(SB)/4, $0x00000000
+DATA inOrder8<>+36(SB)/4, $0x00000004
+DATA inOrder8<>+40(SB)/4, $0x00000001
+DATA inOrder8<>+44(SB)/4, $0x00000005
+DATA inOrder8<>+48(SB)/4, $0x00000002
+DATA inOrder8<>+52(SB)/4, $0x00000006
+DATA inOrder8<>+56(SB)/4, $0x00000003
+DATA inOrder8<>+60(SB)/4, $0x00000007
+GLOBL inOrder8<>(SB), RODATA|NOPTR, $64
+
+DATA apart8<>+0(SB)/4, $0x00000000
+DATA apart8<>+4(SB)/4, $0x00000001
+DATA apart8<>+8(SB)/4, $0x00000002
+DATA apart8<>+12(SB)/4, $0x00000002
+DATA apart8<>+16(SB)/4, $0x00000003
+DATA apart8<>+20(SB)/4, $0x00000004
+DATA apart8<>+24(SB)/4, $0x00000005
+DATA apart8<>+28(SB)/4, $0x00000005
+DATA apart8<>+32(SB)/4, $0x00000000
+DATA apart8<>+36(SB)/4, $0x00000001
+DATA apart8<>+40(SB)/4, $0x00000002
+DATA apart8<>+44(SB)/4, $0x00000002
+DATA apart8<>+48(SB)/4, $0x00000003
+DATA apart8<>+52(SB)/4, $0x00000004
+DATA apart8<>+56(SB)/4, $0x00000005
+DATA apart8<>+60(SB)/4, $0x00000005
+GLOBL apart8<>(SB), RODATA|NOPTR, $64
+
+DATA together8<>+0(SB)/4, $0x00000000
+DATA together8<>+4(SB)/4, $0x00000001
+DATA together8<>+8(SB)/4, $0x00000002
+DATA together8<>+12(SB)/4, $0x00000004
+DATA together8<>+16(SB)/4, $0x00000005
+DATA together8<>+20(SB)/4, $0x00000006
+DATA together8<>+24(SB)/4, $0x00000006
+DATA together8<>+28(SB)/4, $0x00000006
+DATA together8<>+32(SB)/4, $0x00000000
+DATA together8<>+36(SB)/4, $0x00000001
+DATA together8<>+40(SB)/4, $0x00000002
+DATA together8<>+44(SB)/4, $0x00000004
+DATA together8<>+48(SB)/4, $0x00000005
+DATA together8<>+52(SB)/4, $0x00000006
+DATA together8<>+56(SB)/4, $0x00000006
+DATA together8<>+60(SB)/4, $0x00000006
+GLOBL together8<>(SB), RODATA|NOPTR, $64
+
+DATA inOrder16<>+0(SB)/4, $0x00000000
+DATA inOrder16<>+4(SB)/4, $0x00000004
+DATA inOrder16<>+8(SB)/4, $0x00000008
+DATA inOrder16<>+12(SB)/4, $0x0000000c
+DATA inOrder16<>+16(SB)/4, $0x00000001
+DATA inOrder16<>+20(SB)/4, $0x00000005
+DATA inOrder16<>+24(SB)/4, $0x00000009
+DATA inOrder16<>+28(SB)/4, $0x0000000d
+DATA inOrder16<>+32(SB)/4, $0x00000002
+DATA inOrder16<>+36(SB)/4, $0x00000006
+DATA inOrder16<>+40(SB)/4, $0x0000000a
+DATA inOrder16<>+44(SB)/4, $0x0000000e
+DATA inOrder16<>+48(SB)/4, $0x00000003
+DATA inOrder16<>+52(SB)/4, $0x00000007
+DATA inOrder16<>+56(SB)/4, $0x0000000b
+DATA inOrder16<>+60(SB)/4, $0x0000000f
+GLOBL inOrder16<>(SB), RODATA|NOPTR, $64
+
+DATA apart16<>+0(SB)/4, $0x00000000
+DATA apart16<>+4(SB)/4, $0x00000001
+DATA apart16<>+8(SB)/4, $0x00000002
+DATA apart16<>+12(SB)/4, $0x00000002
+DATA apart16<>+16(SB)/4, $0x00000003
+DATA apart16<>+20(SB)/4, $0x00000004
+DATA apart16<>+24(SB)/4, $0x00000005
+DATA apart16<>+28(SB)/4, $0x00000005
+DATA apart16<>+32(SB)/4, $0x00000006
+DATA apart16<>+36(SB)/4, $0x00000007
+DATA apart16<>+40(SB)/4, $0x00000008
+DATA apart16<>+44(SB)/4, $0x00000008
+DATA apart16<>+48(SB)/4, $0x00000009
+DATA apart16<>+52(SB)/4, $0x0000000a
+DATA apart16<>+56(SB)/4, $0x0000000b
+DATA apart16<>+60(SB)/4, $0x0000000b
+GLOBL apart16<>(SB), RODATA|NOPTR, $64
+
+DATA together16<>+0(SB)/4, $0x00000000
+DATA together16<>+4(SB)/4, $0x00000001
+DATA together16<>+8(SB)/4, $0x00000002
+DATA together16<>+12(SB)/4, $0x00000004
+DATA together16<>+16(SB)/4, $0x00000005
+DATA together16<>+20(SB)/4, $0x00000006
+DATA together16<>+24(SB)/4, $0x00000008
+DATA together16<>+28(SB)/4, $0x00000009
+DATA together16<>+32(SB)/4, $0x0000000a
+DATA together16<>+36(SB)/4, $0x0000000c
+DATA together16<>+40(SB)/4, $0x0000000d
+DATA together16<>+44(SB)/4, $0x0000000e
+DATA together16<>+48(SB)/4, $0x0000000e
+DATA together16<>+52(SB)/4, $0x0000000e
+DATA together16<>+56(SB)/4, $0x0000000e
+DATA together16<>+60(SB)/4, $0x0000000e
+GLOBL together16<>(SB), RODATA|NOPTR, $64
 
 // func blendAVX2(pix *byte, n int, factor float32, level float32)
 // Requires: AVX, AVX2
@@ -101,45 +971,45 @@ TEXT ·blendAVX2(SB), NOSPLIT, $0-24
 	MOVQ         n+8(FP), CX
 	VBROADCASTSS factor+16(FP), Y0
 	VBROADCASTSS level+20(FP), Y1
-	VMOVUPS      most<>+0(SB), Y2
+	VMOVDQU      most<>+0(SB), Y2
+	VMOVDQU      inOrder8<>+0(SB), Y3
 
 next:
-	VPMOVZXBD  (AX), Y3
-	VCVTDQ2PS  Y3, Y3
-	VSUBPS     Y1, Y3, Y3
-	VMULPS     Y0, Y3, Y3
-	VADDPS     Y1, Y3, Y3
-	VMINPS     Y2, Y3, Y3
-	VCVTTPS2DQ Y3, Y3
-	VPMOVZXBD  8(AX), Y4
+	VPMOVZXBD  (AX), Y4
 	VCVTDQ2PS  Y4, Y4
 	VSUBPS     Y1, Y4, Y4
 	VMULPS     Y0, Y4, Y4
 	VADDPS     Y1, Y4, Y4
 	VMINPS     Y2, Y4, Y4
 	VCVTTPS2DQ Y4, Y4
-	VPMOVZXBD  16(AX), Y5
+	VPMOVZXBD  8(AX), Y5
 	VCVTDQ2PS  Y5, Y5
 	VSUBPS     Y1, Y5, Y5
 	VMULPS     Y0, Y5, Y5
 	VADDPS     Y1, Y5, Y5
 	VMINPS     Y2, Y5, Y5
 	VCVTTPS2DQ Y5, Y5
-	VPMOVZXBD  24(AX), Y6
+	VPMOVZXBD  16(AX), Y6
 	VCVTDQ2PS  Y6, Y6
 	VSUBPS     Y1, Y6, Y6
 	VMULPS     Y0, Y6, Y6
 	VADDPS     Y1, Y6, Y6
 	VMINPS     Y2, Y6, Y6
 	VCVTTPS2DQ Y6, Y6
-	VPACKSSDW  Y4, Y3, Y3
-	VPACKSSDW  Y6, Y5, Y5
-	VPACKUSWB  Y5, Y3, Y3
-	VMOVDQU    inOrder<>+0(SB), Y4
-	VPERMD     Y3, Y4, Y3
-	VMOVDQU    Y3, (AX)
+	VPMOVZXBD  24(AX), Y7
+	VCVTDQ2PS  Y7, Y7
+	VSUBPS     Y1, Y7, Y7
+	VMULPS     Y0, Y7, Y7
+	VADDPS     Y1, Y7, Y7
+	VMINPS     Y2, Y7, Y7
+	VCVTTPS2DQ Y7, Y7
+	VPACKSSDW  Y5, Y4, Y4
+	VPACKSSDW  Y7, Y6, Y6
+	VPACKUSWB  Y6, Y4, Y4
+	VPERMD     Y4, Y3, Y4
+	VMOVDQU    Y4, (AX)
 	ADDQ       $0x20, AX
-	SUBQ       $0x00000020, CX
+	SUBQ       $0x20, CX
 	JG         next
 	VZEROUPPER
 	RET
@@ -153,7 +1023,10 @@ TEXT ·sumLumaAVX2(SB), NOSPLIT, $0-24
 
 next:
 	VMOVDQU      (AX), X1
-	VINSERTI128  $0x01, 8(AX), Y1, Y1
+	VMOVQ        16(AX), X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VMOVDQU      apart8<>+0(SB), Y2
+	VPERMD       Y1, Y2, Y1
 	VPSHUFB      redGreen<>+0(SB), Y1, Y2
 	VPSHUFB      greenBlue<>+0(SB), Y1, Y3
 	VPMADDWD     redGreenFactors<>+0(SB), Y2, Y2
@@ -176,23 +1049,20 @@ next:
 	VZEROUPPER
 	RET
 
-DATA fromPacked<>+0(SB)/8, $0x0602090501080400
-DATA fromPacked<>+8(SB)/8, $0x808080800b07030a
-DATA fromPacked<>+16(SB)/8, $0x0602090501080400
-DATA fromPacked<>+24(SB)/8, $0x808080800b07030a
-GLOBL fromPacked<>(SB), RODATA|NOPTR, $32
-
 // func saturateAVX2(pix *byte, n int, factor float32)
 // Requires: AVX, AVX2
 TEXT ·saturateAVX2(SB), NOSPLIT, $0-20
 	MOVQ         pix+0(FP), AX
 	MOVQ         n+8(FP), CX
 	VBROADCASTSS factor+16(FP), Y0
-	VMOVUPS      most<>+0(SB), Y1
+	VMOVDQU      most<>+0(SB), Y1
 
 next:
 	VMOVDQU      (AX), X2
-	VINSERTI128  $0x01, 8(AX), Y2, Y2
+	VMOVQ        16(AX), X3
+	VINSERTI128  $0x01, X3, Y2, Y2
+	VMOVDQU      apart8<>+0(SB), Y3
+	VPERMD       Y2, Y3, Y2
 	VPSHUFB      redGreen<>+0(SB), Y2, Y3
 	VPSHUFB      greenBlue<>+0(SB), Y2, Y4
 	VPMADDWD     redGreenFactors<>+0(SB), Y3, Y3
@@ -226,22 +1096,16 @@ next:
 	VPACKSSDW    Y7, Y7, Y7
 	VPACKUSWB    Y7, Y5, Y5
 	VPSHUFB      fromPacked<>+0(SB), Y5, Y5
-	VMOVDQU      together<>+0(SB), Y3
+	VMOVDQU      together8<>+0(SB), Y3
 	VPERMD       Y5, Y3, Y5
-	VMOVDQU      X5, (AX)
 	VEXTRACTI128 $0x01, Y5, X2
+	VMOVDQU      X5, (AX)
 	VMOVQ        X2, 16(AX)
 	ADDQ         $0x18, AX
-	SUBQ         $0x00000008, CX
+	SUBQ         $0x08, CX
 	JG           next
 	VZEROUPPER
 	RET
-
-DATA thrice<>+0(SB)/8, $0x0808040404000000
-DATA thrice<>+8(SB)/8, $0x808080800c0c0c08
-DATA thrice<>+16(SB)/8, $0x0808040404000000
-DATA thrice<>+24(SB)/8, $0x808080800c0c0c08
-GLOBL thrice<>(SB), RODATA|NOPTR, $32
 
 // func grayAVX2(pix *byte, n int)
 // Requires: AVX, AVX2
@@ -251,7 +1115,10 @@ TEXT ·grayAVX2(SB), NOSPLIT, $0-16
 
 next:
 	VMOVDQU      (AX), X0
-	VINSERTI128  $0x01, 8(AX), Y0, Y0
+	VMOVQ        16(AX), X1
+	VINSERTI128  $0x01, X1, Y0, Y0
+	VMOVDQU      apart8<>+0(SB), Y1
+	VPERMD       Y0, Y1, Y0
 	VPSHUFB      redGreen<>+0(SB), Y0, Y1
 	VPSHUFB      greenBlue<>+0(SB), Y0, Y2
 	VPMADDWD     redGreenFactors<>+0(SB), Y1, Y1
@@ -260,162 +1127,16 @@ next:
 	VPADDD       half<>+0(SB), Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VPSHUFB      thrice<>+0(SB), Y1, Y1
-	VMOVDQU      together<>+0(SB), Y2
+	VMOVDQU      together8<>+0(SB), Y2
 	VPERMD       Y1, Y2, Y1
-	VMOVDQU      X1, (AX)
 	VEXTRACTI128 $0x01, Y1, X0
+	VMOVDQU      X1, (AX)
 	VMOVQ        X0, 16(AX)
 	ADDQ         $0x18, AX
-	SUBQ         $0x00000008, CX
+	SUBQ         $0x08, CX
 	JG           next
 	VZEROUPPER
 	RET
-
-DATA oneF<>+0(SB)/4, $0x3f800000
-DATA oneF<>+4(SB)/4, $0x3f800000
-DATA oneF<>+8(SB)/4, $0x3f800000
-DATA oneF<>+12(SB)/4, $0x3f800000
-DATA oneF<>+16(SB)/4, $0x3f800000
-DATA oneF<>+20(SB)/4, $0x3f800000
-DATA oneF<>+24(SB)/4, $0x3f800000
-DATA oneF<>+28(SB)/4, $0x3f800000
-GLOBL oneF<>(SB), RODATA|NOPTR, $32
-
-DATA sixF<>+0(SB)/4, $0x40c00000
-DATA sixF<>+4(SB)/4, $0x40c00000
-DATA sixF<>+8(SB)/4, $0x40c00000
-DATA sixF<>+12(SB)/4, $0x40c00000
-DATA sixF<>+16(SB)/4, $0x40c00000
-DATA sixF<>+20(SB)/4, $0x40c00000
-DATA sixF<>+24(SB)/4, $0x40c00000
-DATA sixF<>+28(SB)/4, $0x40c00000
-GLOBL sixF<>(SB), RODATA|NOPTR, $32
-
-DATA perGrid<>+0(SB)/4, $0x37810182
-DATA perGrid<>+4(SB)/4, $0x37810182
-DATA perGrid<>+8(SB)/4, $0x37810182
-DATA perGrid<>+12(SB)/4, $0x37810182
-DATA perGrid<>+16(SB)/4, $0x37810182
-DATA perGrid<>+20(SB)/4, $0x37810182
-DATA perGrid<>+24(SB)/4, $0x37810182
-DATA perGrid<>+28(SB)/4, $0x37810182
-GLOBL perGrid<>(SB), RODATA|NOPTR, $32
-
-DATA halfF<>+0(SB)/4, $0x3f000000
-DATA halfF<>+4(SB)/4, $0x3f000000
-DATA halfF<>+8(SB)/4, $0x3f000000
-DATA halfF<>+12(SB)/4, $0x3f000000
-DATA halfF<>+16(SB)/4, $0x3f000000
-DATA halfF<>+20(SB)/4, $0x3f000000
-DATA halfF<>+24(SB)/4, $0x3f000000
-DATA halfF<>+28(SB)/4, $0x3f000000
-GLOBL halfF<>(SB), RODATA|NOPTR, $32
-
-DATA twoF<>+0(SB)/4, $0x40000000
-DATA twoF<>+4(SB)/4, $0x40000000
-DATA twoF<>+8(SB)/4, $0x40000000
-DATA twoF<>+12(SB)/4, $0x40000000
-DATA twoF<>+16(SB)/4, $0x40000000
-DATA twoF<>+20(SB)/4, $0x40000000
-DATA twoF<>+24(SB)/4, $0x40000000
-DATA twoF<>+28(SB)/4, $0x40000000
-GLOBL twoF<>(SB), RODATA|NOPTR, $32
-
-DATA sign<>+0(SB)/4, $0x80000000
-DATA sign<>+4(SB)/4, $0x80000000
-DATA sign<>+8(SB)/4, $0x80000000
-DATA sign<>+12(SB)/4, $0x80000000
-DATA sign<>+16(SB)/4, $0x80000000
-DATA sign<>+20(SB)/4, $0x80000000
-DATA sign<>+24(SB)/4, $0x80000000
-DATA sign<>+28(SB)/4, $0x80000000
-GLOBL sign<>(SB), RODATA|NOPTR, $32
-
-DATA byteMask<>+0(SB)/4, $0x000000ff
-DATA byteMask<>+4(SB)/4, $0x000000ff
-DATA byteMask<>+8(SB)/4, $0x000000ff
-DATA byteMask<>+12(SB)/4, $0x000000ff
-DATA byteMask<>+16(SB)/4, $0x000000ff
-DATA byteMask<>+20(SB)/4, $0x000000ff
-DATA byteMask<>+24(SB)/4, $0x000000ff
-DATA byteMask<>+28(SB)/4, $0x000000ff
-GLOBL byteMask<>(SB), RODATA|NOPTR, $32
-
-DATA ones<>+0(SB)/4, $0x00000001
-DATA ones<>+4(SB)/4, $0x00000001
-DATA ones<>+8(SB)/4, $0x00000001
-DATA ones<>+12(SB)/4, $0x00000001
-DATA ones<>+16(SB)/4, $0x00000001
-DATA ones<>+20(SB)/4, $0x00000001
-DATA ones<>+24(SB)/4, $0x00000001
-DATA ones<>+28(SB)/4, $0x00000001
-GLOBL ones<>(SB), RODATA|NOPTR, $32
-
-DATA whole<>+0(SB)/4, $0x0000fe01
-DATA whole<>+4(SB)/4, $0x0000fe01
-DATA whole<>+8(SB)/4, $0x0000fe01
-DATA whole<>+12(SB)/4, $0x0000fe01
-DATA whole<>+16(SB)/4, $0x0000fe01
-DATA whole<>+20(SB)/4, $0x0000fe01
-DATA whole<>+24(SB)/4, $0x0000fe01
-DATA whole<>+28(SB)/4, $0x0000fe01
-GLOBL whole<>(SB), RODATA|NOPTR, $32
-
-DATA minusOne<>+0(SB)/4, $0xbf800000
-DATA minusOne<>+4(SB)/4, $0xbf800000
-DATA minusOne<>+8(SB)/4, $0xbf800000
-DATA minusOne<>+12(SB)/4, $0xbf800000
-DATA minusOne<>+16(SB)/4, $0xbf800000
-DATA minusOne<>+20(SB)/4, $0xbf800000
-DATA minusOne<>+24(SB)/4, $0xbf800000
-DATA minusOne<>+28(SB)/4, $0xbf800000
-GLOBL minusOne<>(SB), RODATA|NOPTR, $32
-
-DATA threeF<>+0(SB)/4, $0x40400000
-DATA threeF<>+4(SB)/4, $0x40400000
-DATA threeF<>+8(SB)/4, $0x40400000
-DATA threeF<>+12(SB)/4, $0x40400000
-DATA threeF<>+16(SB)/4, $0x40400000
-DATA threeF<>+20(SB)/4, $0x40400000
-DATA threeF<>+24(SB)/4, $0x40400000
-DATA threeF<>+28(SB)/4, $0x40400000
-GLOBL threeF<>(SB), RODATA|NOPTR, $32
-
-DATA oddSixths<>+0(SB)/4, $0x00000000
-DATA oddSixths<>+4(SB)/4, $0x000000ff
-DATA oddSixths<>+8(SB)/4, $0x00000000
-DATA oddSixths<>+12(SB)/4, $0x000000ff
-DATA oddSixths<>+16(SB)/4, $0x00000000
-DATA oddSixths<>+20(SB)/4, $0x000000ff
-DATA oddSixths<>+24(SB)/4, $0x00000000
-DATA oddSixths<>+28(SB)/4, $0x00000000
-GLOBL oddSixths<>(SB), RODATA|NOPTR, $32
-
-DATA places<>+0(SB)/4, $0x00000000
-DATA places<>+4(SB)/4, $0x04040404
-DATA places<>+8(SB)/4, $0x08080808
-DATA places<>+12(SB)/4, $0x0c0c0c0c
-DATA places<>+16(SB)/4, $0x00000000
-DATA places<>+20(SB)/4, $0x04040404
-DATA places<>+24(SB)/4, $0x08080808
-DATA places<>+28(SB)/4, $0x0c0c0c0c
-GLOBL places<>(SB), RODATA|NOPTR, $32
-
-DATA arrangements<>+0(SB)/4, $0x00020100
-DATA arrangements<>+4(SB)/4, $0x00020001
-DATA arrangements<>+8(SB)/4, $0x00010002
-DATA arrangements<>+12(SB)/4, $0x00000102
-DATA arrangements<>+16(SB)/4, $0x00000201
-DATA arrangements<>+20(SB)/4, $0x00010200
-DATA arrangements<>+24(SB)/4, $0x00020100
-DATA arrangements<>+28(SB)/4, $0x00000000
-GLOBL arrangements<>(SB), RODATA|NOPTR, $32
-
-DATA firstThree<>+0(SB)/8, $0x0908060504020100
-DATA firstThree<>+8(SB)/8, $0x808080800e0d0c0a
-DATA firstThree<>+16(SB)/8, $0x0908060504020100
-DATA firstThree<>+24(SB)/8, $0x808080800e0d0c0a
-GLOBL firstThree<>(SB), RODATA|NOPTR, $32
 
 // func turnAVX2(pix *byte, n int, shift int)
 // Requires: AVX, AVX2
@@ -426,7 +1147,10 @@ TEXT ·turnAVX2(SB), NOSPLIT, $0-24
 
 next:
 	VMOVDQU      (AX), X1
-	VINSERTI128  $0x01, 8(AX), Y1, Y1
+	VMOVQ        16(AX), X2
+	VINSERTI128  $0x01, X2, Y1, Y1
+	VMOVDQU      apart8<>+0(SB), Y2
+	VPERMD       Y1, Y2, Y1
 	VPSHUFB      channelR<>+0(SB), Y1, Y2
 	VPSHUFB      channelG<>+0(SB), Y1, Y3
 	VPSHUFB      channelB<>+0(SB), Y1, Y4
@@ -438,9 +1162,11 @@ next:
 	VPCMPEQD     Y3, Y5, Y8
 	VPBLENDVB    Y8, Y2, Y3, Y9
 	VPBLENDVB    Y7, Y4, Y9, Y9
-	VMOVUPS      threeF<>+0(SB), Y10
-	VBLENDVPS    Y8, oneF<>+0(SB), Y10, Y10
-	VBLENDVPS    Y7, minusOne<>+0(SB), Y10, Y10
+	VMOVDQU      minusOneFloat<>+0(SB), Y10
+	VMOVDQU      oneFloat<>+0(SB), Y11
+	VMOVDQU      threeFloat<>+0(SB), Y12
+	VPBLENDVB    Y8, Y11, Y12, Y8
+	VPBLENDVB    Y7, Y10, Y8, Y7
 	VPADDD       Y2, Y3, Y2
 	VPADDD       Y4, Y2, Y2
 	VPSUBD       Y6, Y2, Y2
@@ -451,14 +1177,14 @@ next:
 	VCVTDQ2PS    Y3, Y3
 	VDIVPS       Y3, Y4, Y4
 	VPCMPEQD     Y9, Y6, Y2
-	VPAND        twoF<>+0(SB), Y2, Y6
-	VADDPS       Y6, Y10, Y10
+	VPAND        twoFloat<>+0(SB), Y2, Y6
+	VADDPS       Y6, Y7, Y7
 	VPAND        sign<>+0(SB), Y2, Y2
 	VPXOR        Y2, Y4, Y4
-	VADDPS       Y4, Y10, Y2
+	VADDPS       Y4, Y7, Y2
 	VPSRAD       $0x1f, Y2, Y4
-	VPAND        oneF<>+0(SB), Y4, Y4
-	VDIVPS       sixF<>+0(SB), Y2, Y2
+	VPAND        oneFloat<>+0(SB), Y4, Y4
+	VDIVPS       sixFloat<>+0(SB), Y2, Y2
 	VADDPS       Y4, Y2, Y2
 	VMULPS       most<>+0(SB), Y2, Y2
 	VCVTTPS2DQ   Y2, Y2
@@ -489,7 +1215,7 @@ next:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       Y4, Y6, Y6
 	VMULPS       perGrid<>+0(SB), Y6, Y6
-	VADDPS       halfF<>+0(SB), Y6, Y6
+	VADDPS       halfFloat<>+0(SB), Y6, Y6
 	VCVTTPS2DQ   Y6, Y6
 	VPMULLW      byteMask<>+0(SB), Y3, Y3
 	VMOVDQU      whole<>+0(SB), Y7
@@ -497,7 +1223,7 @@ next:
 	VCVTDQ2PS    Y3, Y3
 	VMULPS       Y4, Y3, Y3
 	VMULPS       perGrid<>+0(SB), Y3, Y3
-	VADDPS       halfF<>+0(SB), Y3, Y3
+	VADDPS       halfFloat<>+0(SB), Y3, Y3
 	VCVTTPS2DQ   Y3, Y3
 	VPSLLD       $0x08, Y6, Y6
 	VPSLLD       $0x10, Y3, Y3
@@ -507,13 +1233,325 @@ next:
 	VPADDB       places<>+0(SB), Y2, Y2
 	VPSHUFB      Y2, Y5, Y5
 	VPSHUFB      firstThree<>+0(SB), Y5, Y5
-	VMOVDQU      together<>+0(SB), Y2
+	VMOVDQU      together8<>+0(SB), Y2
 	VPERMD       Y5, Y2, Y5
-	VMOVDQU      X5, (AX)
 	VEXTRACTI128 $0x01, Y5, X1
+	VMOVDQU      X5, (AX)
 	VMOVQ        X1, 16(AX)
 	ADDQ         $0x18, AX
-	SUBQ         $0x00000008, CX
+	SUBQ         $0x08, CX
 	JG           next
+	VZEROUPPER
+	RET
+
+// func blendAVX512(pix *byte, n int, factor float32, level float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·blendAVX512(SB), NOSPLIT, $0-24
+	VMOVDQU32    apart16<>+0(SB), Z0
+	VMOVDQU32    together16<>+0(SB), Z0
+	MOVQ         pix+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS factor+16(FP), Z0
+	VBROADCASTSS level+20(FP), Z1
+	VMOVDQU32    most<>+0(SB), Z2
+	VMOVDQU32    inOrder16<>+0(SB), Z3
+
+next:
+	VPMOVZXBD  (AX), Z4
+	VCVTDQ2PS  Z4, Z4
+	VSUBPS     Z1, Z4, Z4
+	VMULPS     Z0, Z4, Z4
+	VADDPS     Z1, Z4, Z4
+	VMINPS     Z2, Z4, Z4
+	VCVTTPS2DQ Z4, Z4
+	VPMOVZXBD  16(AX), Z5
+	VCVTDQ2PS  Z5, Z5
+	VSUBPS     Z1, Z5, Z5
+	VMULPS     Z0, Z5, Z5
+	VADDPS     Z1, Z5, Z5
+	VMINPS     Z2, Z5, Z5
+	VCVTTPS2DQ Z5, Z5
+	VPMOVZXBD  32(AX), Z6
+	VCVTDQ2PS  Z6, Z6
+	VSUBPS     Z1, Z6, Z6
+	VMULPS     Z0, Z6, Z6
+	VADDPS     Z1, Z6, Z6
+	VMINPS     Z2, Z6, Z6
+	VCVTTPS2DQ Z6, Z6
+	VPMOVZXBD  48(AX), Z7
+	VCVTDQ2PS  Z7, Z7
+	VSUBPS     Z1, Z7, Z7
+	VMULPS     Z0, Z7, Z7
+	VADDPS     Z1, Z7, Z7
+	VMINPS     Z2, Z7, Z7
+	VCVTTPS2DQ Z7, Z7
+	VPACKSSDW  Z5, Z4, Z4
+	VPACKSSDW  Z7, Z6, Z6
+	VPACKUSWB  Z6, Z4, Z4
+	VPERMD     Z4, Z3, Z4
+	VMOVDQU32  Z4, (AX)
+	ADDQ       $0x40, AX
+	SUBQ       $0x40, CX
+	JG         next
+	VZEROUPPER
+	RET
+
+// func sumLumaAVX512(pix *byte, n int) int
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL
+TEXT ·sumLumaAVX512(SB), NOSPLIT, $0-24
+	VMOVDQU32 apart16<>+0(SB), Z0
+	VMOVDQU32 together16<>+0(SB), Z1
+	VMOVDQU32 redGreen<>+0(SB), Z1
+	VMOVDQU32 greenBlue<>+0(SB), Z4
+	VMOVDQU32 redGreenFactors<>+0(SB), Z5
+	VMOVDQU32 greenBlueFactors<>+0(SB), Z6
+	VMOVDQU32 half<>+0(SB), Z7
+	MOVQ      pix+0(FP), AX
+	MOVQ      n+8(FP), CX
+	VPXORD    Z2, Z2, Z2
+
+next:
+	VMOVDQU32     (AX), Y3
+	VINSERTI32X4  $0x02, 32(AX), Z3, Z3
+	VPERMD        Z3, Z0, Z3
+	VPSHUFB       Z1, Z3, Z8
+	VPSHUFB       Z4, Z3, Z9
+	VPMADDWD      Z5, Z8, Z8
+	VPMADDWD      Z6, Z9, Z9
+	VPADDD        Z9, Z8, Z8
+	VPADDD        Z7, Z8, Z8
+	VPSRLD        $0x10, Z8, Z8
+	VPADDD        Z8, Z2, Z2
+	ADDQ          $0x30, AX
+	SUBQ          $0x10, CX
+	JG            next
+	VEXTRACTI64X4 $0x01, Z2, Y0
+	VPADDD        Y0, Y2, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VPADDD        X1, X0, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDD        X0, X1, X1
+	VPSHUFD       $0xb1, X1, X0
+	VPADDD        X0, X1, X1
+	VMOVD         X1, AX
+	MOVQ          AX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func saturateAVX512(pix *byte, n int, factor float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+TEXT ·saturateAVX512(SB), NOSPLIT, $0-20
+	VMOVDQU32    apart16<>+0(SB), Z0
+	VMOVDQU32    together16<>+0(SB), Z1
+	VMOVDQU32    redGreen<>+0(SB), Z2
+	VMOVDQU32    greenBlue<>+0(SB), Z3
+	VMOVDQU32    redGreenFactors<>+0(SB), Z4
+	VMOVDQU32    greenBlueFactors<>+0(SB), Z5
+	VMOVDQU32    half<>+0(SB), Z6
+	VMOVDQU32    channelR<>+0(SB), Z7
+	VMOVDQU32    channelG<>+0(SB), Z8
+	VMOVDQU32    channelB<>+0(SB), Z9
+	VMOVDQU32    fromPacked<>+0(SB), Z10
+	MOVQ         pix+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS factor+16(FP), Z11
+	VMOVDQU32    most<>+0(SB), Z12
+
+next:
+	VMOVDQU32     (AX), Y13
+	VINSERTI32X4  $0x02, 32(AX), Z13, Z13
+	VPERMD        Z13, Z0, Z13
+	VPSHUFB       Z2, Z13, Z14
+	VPSHUFB       Z3, Z13, Z15
+	VPMADDWD      Z4, Z14, Z14
+	VPMADDWD      Z5, Z15, Z15
+	VPADDD        Z15, Z14, Z14
+	VPADDD        Z6, Z14, Z14
+	VPSRLD        $0x10, Z14, Z14
+	VCVTDQ2PS     Z14, Z15
+	VPSHUFB       Z7, Z13, Z16
+	VPSUBD        Z14, Z16, Z16
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z11, Z16, Z16
+	VADDPS        Z15, Z16, Z16
+	VMINPS        Z12, Z16, Z16
+	VCVTTPS2DQ    Z16, Z16
+	VPSHUFB       Z8, Z13, Z17
+	VPSUBD        Z14, Z17, Z17
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z11, Z17, Z17
+	VADDPS        Z15, Z17, Z17
+	VMINPS        Z12, Z17, Z17
+	VCVTTPS2DQ    Z17, Z17
+	VPSHUFB       Z9, Z13, Z18
+	VPSUBD        Z14, Z18, Z18
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z11, Z18, Z18
+	VADDPS        Z15, Z18, Z18
+	VMINPS        Z12, Z18, Z18
+	VCVTTPS2DQ    Z18, Z18
+	VPACKSSDW     Z17, Z16, Z16
+	VPACKSSDW     Z18, Z18, Z18
+	VPACKUSWB     Z18, Z16, Z16
+	VPSHUFB       Z10, Z16, Z16
+	VPERMD        Z16, Z1, Z16
+	VMOVDQU32     Y16, (AX)
+	VEXTRACTI32X4 $0x02, Z16, 32(AX)
+	ADDQ          $0x30, AX
+	SUBQ          $0x10, CX
+	JG            next
+	VZEROUPPER
+	RET
+
+// func grayAVX512(pix *byte, n int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+TEXT ·grayAVX512(SB), NOSPLIT, $0-16
+	VMOVDQU32 apart16<>+0(SB), Z0
+	VMOVDQU32 together16<>+0(SB), Z1
+	VMOVDQU32 redGreen<>+0(SB), Z2
+	VMOVDQU32 greenBlue<>+0(SB), Z3
+	VMOVDQU32 redGreenFactors<>+0(SB), Z4
+	VMOVDQU32 greenBlueFactors<>+0(SB), Z5
+	VMOVDQU32 half<>+0(SB), Z6
+	VMOVDQU32 thrice<>+0(SB), Z7
+	MOVQ      pix+0(FP), AX
+	MOVQ      n+8(FP), CX
+
+next:
+	VMOVDQU32     (AX), Y8
+	VINSERTI32X4  $0x02, 32(AX), Z8, Z8
+	VPERMD        Z8, Z0, Z8
+	VPSHUFB       Z2, Z8, Z9
+	VPSHUFB       Z3, Z8, Z10
+	VPMADDWD      Z4, Z9, Z9
+	VPMADDWD      Z5, Z10, Z10
+	VPADDD        Z10, Z9, Z9
+	VPADDD        Z6, Z9, Z9
+	VPSRLD        $0x10, Z9, Z9
+	VPSHUFB       Z7, Z9, Z9
+	VPERMD        Z9, Z1, Z9
+	VMOVDQU32     Y9, (AX)
+	VEXTRACTI32X4 $0x02, Z9, 32(AX)
+	ADDQ          $0x30, AX
+	SUBQ          $0x10, CX
+	JG            next
+	VZEROUPPER
+	RET
+
+// func turnAVX512(pix *byte, n int, shift int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+TEXT ·turnAVX512(SB), NOSPLIT, $0-24
+	VMOVDQU32    apart16<>+0(SB), Z0
+	VMOVDQU32    together16<>+0(SB), Z1
+	VMOVDQU32    channelR<>+0(SB), Z2
+	VMOVDQU32    channelG<>+0(SB), Z3
+	VMOVDQU32    channelB<>+0(SB), Z4
+	VMOVDQU32    most<>+0(SB), Z5
+	VMOVDQU32    firstThree<>+0(SB), Z6
+	VMOVDQU32    oneFloat<>+0(SB), Z7
+	VMOVDQU32    sixFloat<>+0(SB), Z8
+	VMOVDQU32    perGrid<>+0(SB), Z9
+	VMOVDQU32    halfFloat<>+0(SB), Z10
+	VMOVDQU32    twoFloat<>+0(SB), Z11
+	VMOVDQU32    threeFloat<>+0(SB), Z12
+	VMOVDQU32    minusOneFloat<>+0(SB), Z13
+	VMOVDQU32    sign<>+0(SB), Z14
+	VMOVDQU32    byteMask<>+0(SB), Z15
+	VMOVDQU32    ones<>+0(SB), Z16
+	VMOVDQU32    whole<>+0(SB), Z17
+	VMOVDQU32    places<>+0(SB), Z18
+	VMOVDQU32    oddSixths<>+0(SB), Z19
+	VMOVDQU32    arrangements<>+0(SB), Z20
+	MOVQ         pix+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VPBROADCASTD shift+16(FP), Z21
+
+next:
+	VMOVDQU32     (AX), Y22
+	VINSERTI32X4  $0x02, 32(AX), Z22, Z22
+	VPERMD        Z22, Z0, Z22
+	VPSHUFB       Z2, Z22, Z23
+	VPSHUFB       Z3, Z22, Z24
+	VPSHUFB       Z4, Z22, Z25
+	VPMAXUD       Z23, Z24, Z26
+	VPMAXUD       Z25, Z26, Z26
+	VPMINUD       Z23, Z24, Z27
+	VPMINUD       Z25, Z27, Z27
+	VPCMPEQD      Z23, Z26, K1
+	VPCMPEQD      Z24, Z26, K2
+	VPBLENDMD     Z23, Z24, K2, Z28
+	VPBLENDMD     Z25, Z28, K1, Z29
+	VPBLENDMD     Z7, Z12, K2, Z30
+	VPBLENDMD     Z13, Z30, K1, Z31
+	VPADDD        Z23, Z24, Z23
+	VPADDD        Z25, Z23, Z23
+	VPSUBD        Z27, Z23, Z23
+	VPSUBD        Z27, Z26, Z24
+	VPADDD        Z26, Z26, Z25
+	VPSUBD        Z23, Z25, Z25
+	VCVTDQ2PS     Z25, Z25
+	VCVTDQ2PS     Z24, Z24
+	VDIVPS        Z24, Z25, Z25
+	VPCMPEQD      Z29, Z27, K1
+	VMOVDQA32.Z   Z11, K1, Z23
+	VADDPS        Z23, Z31, Z31
+	VMOVDQA32.Z   Z14, K1, Z23
+	VPXORD        Z23, Z25, Z25
+	VADDPS        Z25, Z31, Z23
+	VPSRAD        $0x1f, Z23, Z25
+	VPANDD        Z7, Z25, Z25
+	VDIVPS        Z8, Z23, Z23
+	VADDPS        Z25, Z23, Z23
+	VMULPS        Z5, Z23, Z23
+	VCVTTPS2DQ    Z23, Z23
+	VPMAXUD       Z16, Z26, Z25
+	VCVTDQ2PS     Z25, Z25
+	VDIVPS        Z25, Z24, Z24
+	VMULPS        Z5, Z24, Z24
+	VCVTTPS2DQ    Z24, Z24
+	VPADDD        Z21, Z23, Z23
+	VPANDD        Z15, Z23, Z23
+	VPADDD        Z23, Z23, Z25
+	VPADDD        Z23, Z25, Z25
+	VPADDD        Z25, Z25, Z25
+	VPSRLD        $0x08, Z25, Z23
+	VPADDD        Z25, Z23, Z23
+	VPADDD        Z16, Z23, Z23
+	VPSRLD        $0x08, Z23, Z23
+	VPSLLD        $0x08, Z23, Z27
+	VPSUBD        Z23, Z27, Z27
+	VPSUBD        Z27, Z25, Z27
+	VPERMD        Z19, Z23, Z25
+	VPXORD        Z15, Z27, Z27
+	VPXORD        Z25, Z27, Z27
+	VCVTDQ2PS     Z26, Z25
+	VPMULLW       Z27, Z24, Z27
+	VPSUBD        Z27, Z17, Z27
+	VCVTDQ2PS     Z27, Z27
+	VMULPS        Z25, Z27, Z27
+	VMULPS        Z9, Z27, Z27
+	VADDPS        Z10, Z27, Z27
+	VCVTTPS2DQ    Z27, Z27
+	VPMULLW       Z15, Z24, Z24
+	VPSUBD        Z24, Z17, Z24
+	VCVTDQ2PS     Z24, Z24
+	VMULPS        Z25, Z24, Z24
+	VMULPS        Z9, Z24, Z24
+	VADDPS        Z10, Z24, Z24
+	VCVTTPS2DQ    Z24, Z24
+	VPSLLD        $0x08, Z27, Z27
+	VPSLLD        $0x10, Z24, Z24
+	VPORD         Z27, Z26, Z26
+	VPORD         Z24, Z26, Z26
+	VPERMD        Z20, Z23, Z23
+	VPADDB        Z18, Z23, Z23
+	VPSHUFB       Z23, Z26, Z26
+	VPSHUFB       Z6, Z26, Z26
+	VPERMD        Z26, Z1, Z26
+	VMOVDQU32     Y26, (AX)
+	VEXTRACTI32X4 $0x02, Z26, 32(AX)
+	ADDQ          $0x30, AX
+	SUBQ          $0x10, CX
+	JG            next
 	VZEROUPPER
 	RET

@@ -22,9 +22,6 @@ func clip(v float32) uint8 {
 
 // blend moves each value away from a level.
 func blend(pix []uint8, factor, level float32) {
-	if len(pix) == 0 {
-		return
-	}
 	var table [256]uint8
 	for v := range table {
 		table[v] = clip(level + float32(factor*(float32(v)-level)))
@@ -45,9 +42,6 @@ func sumLuma(pix []uint8) int {
 
 // saturate moves each value away from the pixel's luma.
 func saturate(pix []uint8, factor float32) {
-	if len(pix) == 0 {
-		return
-	}
 	var table [511]float32 // of the difference to gray
 	for d := range table {
 		table[d] = factor * float32(d-255)

@@ -28,3 +28,28 @@ func grayAVX2(pix *byte, n int)
 //
 //go:noescape
 func turnAVX2(pix *byte, n int, shift int)
+
+// blendAVX512 is blend, for n values, a multiple of 64.
+//
+//go:noescape
+func blendAVX512(pix *byte, n int, factor float32, level float32)
+
+// sumLumaAVX512 is sumLuma, for n pixels, a multiple of 16 up to 1<<24.
+//
+//go:noescape
+func sumLumaAVX512(pix *byte, n int) int
+
+// saturateAVX512 is saturate, for n pixels, a multiple of 16.
+//
+//go:noescape
+func saturateAVX512(pix *byte, n int, factor float32)
+
+// grayAVX512 is gray, for n pixels, a multiple of 16.
+//
+//go:noescape
+func grayAVX512(pix *byte, n int)
+
+// turnAVX512 is turn, for n pixels, a multiple of 16.
+//
+//go:noescape
+func turnAVX512(pix *byte, n int, shift int)

@@ -3,9 +3,6 @@
 package main
 
 import (
-	"encoding/binary"
-	"math"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -13,64 +10,17 @@ import (
 
 func main() {
 	ConstraintExpr("amd64")
-	constants = newShared()
-	blend()
-	sumLuma()
-	saturate()
-	gray()
-	turn()
-	Generate()
-}
-
-// integers makes a constant of 32 bytes: the 32-bit numbers, repeated.
-func integers(name string, values ...uint32) Mem {
-	m := GLOBL(name, RODATA|NOPTR)
-	for i := range 8 {
-		DATA(4*i, U32(values[i%len(values)]))
-	}
-	return m
-}
-
-// floats makes a constant of 32 bytes: the floats, repeated.
-func floats(name string, values ...float32) Mem {
-	var bits []uint32
-	for _, v := range values {
-		bits = append(bits, math.Float32bits(v))
-	}
-	return integers(name, bits...)
-}
-
-// shuffle makes a constant for VPSHUFB. The bytes of the lower half come from f(i), those of the
-// upper half, in which everything lies `further` bytes on, from f(i)+further. Below 0 is a zero.
-func shuffle(name string, further int, f func(i int) int) Mem {
-	var b []byte
-	for lane := range 2 {
-		for i := range 16 {
-			from := f(i)
-			if from >= 0 {
-				from += lane * further
-			} else {
-				from = 0x80
-			}
-			b = append(b, byte(from))
+	c := newConstants()
+	for _, new := range []func(c *constants) *isa{newAVX2, newAVX512} {
+		for _, write := range []func(s *isa){blend, sumLuma, saturate, gray, turn} {
+			write(new(c))
 		}
 	}
-	m := GLOBL(name, RODATA|NOPTR)
-	for i := 0; i < len(b); i += 8 {
-		DATA(i, U64(binary.LittleEndian.Uint64(b[i:])))
-	}
-	return m
+	Generate()
 }
 
 // argument loads a parameter of the routine.
 func argument(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
-
-// everywhere is a float parameter in all places of a register.
-func everywhere(name string) reg.VecVirtual {
-	v := YMM()
-	VBROADCASTSS(paramAddr(name), v)
-	return v
-}
 
 func paramAddr(name string) Op {
 	b, err := Param(name).Resolve()
@@ -80,29 +30,35 @@ func paramAddr(name string) Op {
 	return b.Addr
 }
 
-// loop repeats what body writes until n, less `by` each time, is no more than 0.
-func loop(n reg.GPVirtual, by uint64, body func()) {
+// everywhere is a float parameter in all places of a register.
+func everywhere(s *isa, name string) reg.VecVirtual {
+	v := s.vec()
+	VBROADCASTSS(paramAddr(name), v)
+	return v
+}
+
+// loop repeats what body writes until n, less `by` each time, is 0, and ends the routine.
+func loop(n reg.GPVirtual, by int, body func()) {
 	Label("next")
 	body()
-	SUBQ(U32(by), n)
+	SUBQ(Imm(uint64(by)), n)
 	JG(LabelRef("next"))
 	VZEROUPPER()
 	RET()
 }
 
-// blend has 32 values at a time.
-func blend() {
-	TEXT("blendAVX2", NOSPLIT, "func(pix *byte, n int, factor float32, level float32)")
-	Pragma("noescape")
-	Doc("blendAVX2 is blend, for n values, a multiple of 32.")
+func blend(s *isa) {
+	values := s.bytes()
+	s.routine("blend", "pix *byte, n int, factor float32, level float32",
+		" is blend, for n values, a multiple of "+decimal(values)+".")
 	pix, n := argument("pix"), argument("n")
-	factor, level, limit := everywhere("factor"), everywhere("level"), YMM()
-	VMOVUPS(constants.most, limit)
-	loop(n, 32, func() {
+	factor, level := everywhere(s, "factor"), everywhere(s, "level")
+	limit, order := s.inRegister(s.c.most), s.inRegister(s.c.inOrder[s.lanes])
+	loop(n, values, func() {
 		var v [4]reg.VecVirtual
 		for i := range v {
-			v[i] = YMM()
-			VPMOVZXBD(Mem{Base: pix, Disp: 8 * i}, v[i])
+			v[i] = s.vec()
+			VPMOVZXBD(Mem{Base: pix, Disp: values / 4 * i}, v[i])
 			VCVTDQ2PS(v[i], v[i])
 			VSUBPS(level, v[i], v[i])
 			VMULPS(factor, v[i], v[i])
@@ -110,113 +66,47 @@ func blend() {
 			VMINPS(limit, v[i], v[i])
 			VCVTTPS2DQ(v[i], v[i])
 		}
-		VPACKSSDW(v[1], v[0], v[0]) // 0-3 8-11 | 4-7 12-15
+		VPACKSSDW(v[1], v[0], v[0])
 		VPACKSSDW(v[3], v[2], v[2])
 		VPACKUSWB(v[2], v[0], v[0])
-		order := YMM()
-		VMOVDQU(constants.inOrder, order)
 		VPERMD(v[0], order, v[0])
-		VMOVDQU(v[0], Mem{Base: pix})
-		ADDQ(Imm(32), pix)
+		s.move(v[0], Mem{Base: pix})
+		ADDQ(Imm(uint64(values)), pix)
 	})
 }
 
-// Eight pixels, 24 bytes, are loaded as bytes 0 to 15 and 8 to 23, so that nothing behind them is
-// read: the upper half's four pixels lie 4 bytes on.
-const upperPixels = 4
-
-// shared are the constants of several routines.
-type shared struct {
-	// inOrder is what VPERMD needs behind two packs of four registers.
-	inOrder Mem
-	// most is the largest value, as a float.
-	most Mem
-	// channel are the shuffles that make 32-bit numbers of red, green or blue of loaded pixels.
-	channel [3]Mem
-	// Pairs of 16-bit numbers of loaded pixels, and what they are multiplied with for the luma.
-	// Green's factor has 16 bits, and is split in two equal ones.
-	redGreen, greenBlue, redGreenFactors, greenBlueFactors, half Mem
-	// together is what VPERMD needs to bring the first 12 bytes of each half together.
-	together Mem
-}
-
-var constants shared
-
-func newShared() shared {
-	s := shared{
-		inOrder:          integers("inOrder", 0, 4, 1, 5, 2, 6, 3, 7),
-		most:             floats("most", 255),
-		redGreenFactors:  integers("redGreenFactors", 19595|19235<<16),
-		greenBlueFactors: integers("greenBlueFactors", 19235|7471<<16),
-		half:             integers("half", 0x8000),
-		together:         integers("together", 0, 1, 2, 4, 5, 6, 3, 7),
-	}
-	for c := range s.channel {
-		s.channel[c] = shuffle("channel"+string("RGB"[c]), upperPixels, func(i int) int {
-			if i%4 == 0 {
-				return i/4*3 + c
-			}
-			return -1
-		})
-	}
-	pair := func(name string, first int) Mem {
-		return shuffle(name, upperPixels, func(i int) int {
-			if i%2 == 0 {
-				return i/4*3 + first + i%4/2
-			}
-			return -1
-		})
-	}
-	s.redGreen, s.greenBlue = pair("redGreen", 0), pair("greenBlue", 1)
-	return s
-}
-
-// eight loads eight pixels.
-func eight(pix reg.GPVirtual) reg.VecVirtual {
-	v := YMM()
-	VMOVDQU(Mem{Base: pix}, v.AsX())
-	VINSERTI128(Imm(1), Mem{Base: pix, Disp: 8}, v, v)
-	return v
-}
-
-// luma is that of eight pixels.
-func luma(pixels reg.VecVirtual) reg.VecVirtual {
-	a, b := YMM(), YMM()
-	VPSHUFB(constants.redGreen, pixels, a)
-	VPSHUFB(constants.greenBlue, pixels, b)
-	VPMADDWD(constants.redGreenFactors, a, a)
-	VPMADDWD(constants.greenBlueFactors, b, b)
+// luma is that of pixels as they are loaded.
+func luma(s *isa, pixels reg.VecVirtual) reg.VecVirtual {
+	a, b := s.vec(), s.vec()
+	VPSHUFB(s.held(s.c.redGreen), pixels, a)
+	VPSHUFB(s.held(s.c.greenBlue), pixels, b)
+	VPMADDWD(s.held(s.c.redGreenFactors), a, a)
+	VPMADDWD(s.held(s.c.greenBlueFactors), b, b)
 	VPADDD(b, a, a)
-	VPADDD(constants.half, a, a)
+	VPADDD(s.held(s.c.half), a, a)
 	VPSRLD(Imm(16), a, a)
 	return a
 }
 
-// store writes eight pixels, which are in the first 12 bytes of each half.
-func store(v reg.VecVirtual, pix reg.GPVirtual) {
-	order, upper := YMM(), XMM()
-	VMOVDQU(constants.together, order)
-	VPERMD(v, order, v)
-	VMOVDQU(v.AsX(), Mem{Base: pix})
-	VEXTRACTI128(Imm(1), v, upper)
-	VMOVQ(upper, Mem{Base: pix, Disp: 16})
+// prepareLuma brings the constants of luma to registers.
+func prepareLuma(s *isa) {
+	s.hold(s.c.redGreen, s.c.greenBlue, s.c.redGreenFactors, s.c.greenBlueFactors, s.c.half)
 }
 
-func sumLuma() {
-	TEXT("sumLumaAVX2", NOSPLIT, "func(pix *byte, n int) int")
+func sumLuma(s *isa) {
+	TEXT("sumLuma"+s.name, NOSPLIT, "func(pix *byte, n int) int")
 	Pragma("noescape")
-	Doc("sumLumaAVX2 is sumLuma, for n pixels, a multiple of 8 up to 1<<24.")
+	Doc("sumLuma" + s.name + " is sumLuma, for n pixels, a multiple of " + decimal(s.lanes) + " up to 1<<24.")
+	s.begin()
+	prepareLuma(s)
 	pix, n := argument("pix"), argument("n")
-	sum := YMM()
-	VPXOR(sum, sum, sum)
+	sum := s.zero()
 	Label("next")
-	VPADDD(luma(eight(pix)), sum, sum)
-	ADDQ(Imm(24), pix)
-	SUBQ(Imm(8), n)
+	VPADDD(luma(s, s.load(pix)), sum, sum)
+	ADDQ(Imm(uint64(3*s.lanes)), pix)
+	SUBQ(Imm(uint64(s.lanes)), n)
 	JG(LabelRef("next"))
-	part := XMM()
-	VEXTRACTI128(Imm(1), sum, part)
-	VPADDD(part, sum.AsX(), part)
+	part := s.folded(sum)
 	for _, order := range []uint64{0x4e, 0xb1} {
 		other := XMM()
 		VPSHUFD(Imm(order), part, other)
@@ -229,28 +119,21 @@ func sumLuma() {
 	RET()
 }
 
-func saturate() {
-	rgb := shuffle("fromPacked", 0, func(i int) int { // r0-r3 g0-g3 b0-b3
-		if i < 12 {
-			return i%3*4 + i/3
-		}
-		return -1
-	})
-	TEXT("saturateAVX2", NOSPLIT, "func(pix *byte, n int, factor float32)")
-	Pragma("noescape")
-	Doc("saturateAVX2 is saturate, for n pixels, a multiple of 8.")
+func saturate(s *isa) {
+	s.routine("saturate", "pix *byte, n int, factor float32", " is saturate, for n pixels, a multiple of "+decimal(s.lanes)+".")
+	prepareLuma(s)
+	s.hold(s.c.channel[:]...)
+	s.hold(s.c.fromPacked)
 	pix, n := argument("pix"), argument("n")
-	factor, limit := everywhere("factor"), YMM()
-	VMOVUPS(constants.most, limit)
-	loop(n, 8, func() {
-		pixels := eight(pix)
-		l := luma(pixels)
-		base := YMM()
+	factor, limit := everywhere(s, "factor"), s.inRegister(s.c.most)
+	loop(n, s.lanes, func() {
+		pixels := s.load(pix)
+		l, base := luma(s, pixels), s.vec()
 		VCVTDQ2PS(l, base)
 		var v [3]reg.VecVirtual
 		for c := range v {
-			v[c] = YMM()
-			VPSHUFB(constants.channel[c], pixels, v[c])
+			v[c] = s.vec()
+			VPSHUFB(s.held(s.c.channel[c]), pixels, v[c])
 			VPSUBD(l, v[c], v[c])
 			VCVTDQ2PS(v[c], v[c])
 			VMULPS(factor, v[c], v[c])
@@ -261,27 +144,21 @@ func saturate() {
 		VPACKSSDW(v[1], v[0], v[0])
 		VPACKSSDW(v[2], v[2], v[2])
 		VPACKUSWB(v[2], v[0], v[0])
-		VPSHUFB(rgb, v[0], v[0])
-		store(v[0], pix)
-		ADDQ(Imm(24), pix)
+		VPSHUFB(s.held(s.c.fromPacked), v[0], v[0])
+		s.store(v[0], pix)
+		ADDQ(Imm(uint64(3*s.lanes)), pix)
 	})
 }
 
-func gray() {
-	thrice := shuffle("thrice", 0, func(i int) int {
-		if i < 12 {
-			return i / 3 * 4
-		}
-		return -1
-	})
-	TEXT("grayAVX2", NOSPLIT, "func(pix *byte, n int)")
-	Pragma("noescape")
-	Doc("grayAVX2 is gray, for n pixels, a multiple of 8.")
+func gray(s *isa) {
+	s.routine("gray", "pix *byte, n int", " is gray, for n pixels, a multiple of "+decimal(s.lanes)+".")
+	prepareLuma(s)
+	s.hold(s.c.thrice)
 	pix, n := argument("pix"), argument("n")
-	loop(n, 8, func() {
-		l := luma(eight(pix))
-		VPSHUFB(thrice, l, l)
-		store(l, pix)
-		ADDQ(Imm(24), pix)
+	loop(n, s.lanes, func() {
+		l := luma(s, s.load(pix))
+		VPSHUFB(s.held(s.c.thrice), l, l)
+		s.store(l, pix)
+		ADDQ(Imm(uint64(3*s.lanes)), pix)
 	})
 }
