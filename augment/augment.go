@@ -95,8 +95,8 @@ type Scratch struct {
 	pixels []uint8
 	resize picture.Resizer
 	blur   blurrer
-	normal [3][256]float32
-	of     *Policy
+	normal colour.Normal
+	of     *Policy // that normal is set for
 }
 
 // View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
@@ -106,25 +106,14 @@ func (p *Policy) View(dst []float32, img *data.Image, r *rng.Source, s *Scratch)
 	flip := p.draw(s.pixels, img, r, s)
 	if s.of != p {
 		s.of = p
-		for c := range s.normal {
-			for v := range s.normal[c] {
-				s.normal[c][v] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
-			}
-		}
+		s.normal.Set(p.Mean, p.Std)
 	}
-	dst = dst[:len(s.pixels)]
 	if !flip {
-		for i := 0; i+2 < len(dst); i += 3 {
-			dst[i], dst[i+1], dst[i+2] = s.normal[0][s.pixels[i]], s.normal[1][s.pixels[i+1]], s.normal[2][s.pixels[i+2]]
-		}
+		s.normal.Floats(dst, s.pixels)
 		return
 	}
-	for y := range p.Size {
-		from := s.pixels[3*y*p.Size : 3*(y+1)*p.Size]
-		to := dst[3*y*p.Size : 3*(y+1)*p.Size]
-		for i, j := 0, len(from)-3; j >= 0; i, j = i+3, j-3 {
-			to[i], to[i+1], to[i+2] = s.normal[0][from[j]], s.normal[1][from[j+1]], s.normal[2][from[j+2]]
-		}
+	for row, end := 0, 3*p.Size; row < len(s.pixels); row, end = end, end+3*p.Size {
+		s.normal.Mirrored(dst[row:end], s.pixels[row:end])
 	}
 }
 

@@ -12,6 +12,8 @@ type path struct {
 	saturate func(pix []uint8, factor float32)
 	gray     func(pix []uint8)
 	turn     func(pix []uint8, shift uint8)
+	floats   func(dst []float32, pix []uint8, n *Normal)
+	mirrored func(dst []float32, row []uint8, n *Normal)
 }
 
 // fastest is the first of the paths that this machine runs.

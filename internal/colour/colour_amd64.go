@@ -14,20 +14,29 @@ type kernels struct {
 	saturate func(pix *byte, n int, factor float32)
 	gray     func(pix *byte, n int)
 	turn     func(pix *byte, n, shift int)
+	floats   func(dst *float32, pix *byte, n int, by *float32)
+	mirrored func(dst *float32, pix *byte, n int, by *float32)
 }
 
-var (
-	avx2   = kernels{8, 32, portable, blendAVX2, sumLumaAVX2, saturateAVX2, grayAVX2, turnAVX2}
-	avx512 = kernels{16, 64, avx2.path("avx2"), blendAVX512, sumLumaAVX512, saturateAVX512, grayAVX512, turnAVX512}
-)
+var avx2 = kernels{
+	pixels: 8, values: 32, next: portable,
+	blend: blendAVX2, sumLuma: sumLumaAVX2, saturate: saturateAVX2, gray: grayAVX2, turn: turnAVX2,
+	floats: floatsAVX2, mirrored: mirroredAVX2,
+}
+
+var avx512 = kernels{
+	pixels: 16, values: 64, next: avx2.path("avx2"),
+	blend: blendAVX512, sumLuma: sumLumaAVX512, saturate: saturateAVX512, gray: grayAVX512, turn: turnAVX512,
+	floats: floatsAVX512, mirrored: mirroredAVX512,
+}
 
 // paths are the implementations that this machine runs, fastest first.
 func paths() []path {
 	var list []path
-	if x86 := cpu.X86; x86.HasAVX512F && x86.HasAVX512DQ && x86.HasAVX512BW && x86.HasAVX512VL {
+	if x86 := cpu.X86; x86.HasAVX512F && x86.HasAVX512DQ && x86.HasAVX512BW && x86.HasAVX512VL && x86.HasFMA {
 		list = append(list, avx512.path("avx512"))
 	}
-	if cpu.X86.HasAVX2 {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		list = append(list, avx2.path("avx2"))
 	}
 	return append(list, portable)
@@ -35,7 +44,7 @@ func paths() []path {
 
 func (k *kernels) path(name string) path {
 	return path{name: name, blend: k.blendPixels, sumLuma: k.sumPixels, saturate: k.saturatePixels, gray: k.grayPixels,
-		turn: k.turnPixels}
+		turn: k.turnPixels, floats: k.pixelFloats, mirrored: k.mirroredFloats}
 }
 
 // mostSummed is how many pixels sumLuma sums up at most in 32 bits.
@@ -87,4 +96,30 @@ func (k *kernels) turnPixels(pix []uint8, shift uint8) {
 		k.turn(&pix[0], n, int(shift))
 	}
 	k.next.turn(pix[3*n:], shift)
+}
+
+func (k *kernels) pixelFloats(dst []float32, pix []uint8, by *Normal) {
+	if !by.exact {
+		floats(dst, pix, by)
+		return
+	}
+	n := k.whole(pix)
+	if n > 0 {
+		_ = dst[3*n-1]
+		k.floats(&dst[0], &pix[0], n, &by.scale[0][0])
+	}
+	k.next.floats(dst[3*n:], pix[3*n:], by)
+}
+
+func (k *kernels) mirroredFloats(dst []float32, row []uint8, by *Normal) {
+	if !by.exact {
+		mirrored(dst, row, by)
+		return
+	}
+	n := k.whole(row)
+	if n > 0 {
+		_ = dst[3*n-1]
+		k.mirrored(&dst[0], &row[len(row)-3*k.pixels], n, &by.scale[0][0])
+	}
+	k.next.mirrored(dst[3*n:], row[:len(row)-3*n], by)
 }

@@ -328,6 +328,144 @@ DATA arrangements<>+56(SB)/4, $0x00020100
 DATA arrangements<>+60(SB)/4, $0x00000000
 GLOBL arrangements<>(SB), RODATA|NOPTR, $64
 
+DATA divisor255<>+0(SB)/4, $0x437f0000
+DATA divisor255<>+4(SB)/4, $0x437f0000
+DATA divisor255<>+8(SB)/4, $0x437f0000
+DATA divisor255<>+12(SB)/4, $0x437f0000
+DATA divisor255<>+16(SB)/4, $0x437f0000
+DATA divisor255<>+20(SB)/4, $0x437f0000
+DATA divisor255<>+24(SB)/4, $0x437f0000
+DATA divisor255<>+28(SB)/4, $0x437f0000
+DATA divisor255<>+32(SB)/4, $0x437f0000
+DATA divisor255<>+36(SB)/4, $0x437f0000
+DATA divisor255<>+40(SB)/4, $0x437f0000
+DATA divisor255<>+44(SB)/4, $0x437f0000
+DATA divisor255<>+48(SB)/4, $0x437f0000
+DATA divisor255<>+52(SB)/4, $0x437f0000
+DATA divisor255<>+56(SB)/4, $0x437f0000
+DATA divisor255<>+60(SB)/4, $0x437f0000
+GLOBL divisor255<>(SB), RODATA|NOPTR, $64
+
+DATA inverse255<>+0(SB)/4, $0x3b808081
+DATA inverse255<>+4(SB)/4, $0x3b808081
+DATA inverse255<>+8(SB)/4, $0x3b808081
+DATA inverse255<>+12(SB)/4, $0x3b808081
+DATA inverse255<>+16(SB)/4, $0x3b808081
+DATA inverse255<>+20(SB)/4, $0x3b808081
+DATA inverse255<>+24(SB)/4, $0x3b808081
+DATA inverse255<>+28(SB)/4, $0x3b808081
+DATA inverse255<>+32(SB)/4, $0x3b808081
+DATA inverse255<>+36(SB)/4, $0x3b808081
+DATA inverse255<>+40(SB)/4, $0x3b808081
+DATA inverse255<>+44(SB)/4, $0x3b808081
+DATA inverse255<>+48(SB)/4, $0x3b808081
+DATA inverse255<>+52(SB)/4, $0x3b808081
+DATA inverse255<>+56(SB)/4, $0x3b808081
+DATA inverse255<>+60(SB)/4, $0x3b808081
+GLOBL inverse255<>(SB), RODATA|NOPTR, $64
+
+DATA backwards<>+0(SB)/1, $0x09
+DATA backwards<>+1(SB)/1, $0x0a
+DATA backwards<>+2(SB)/1, $0x0b
+DATA backwards<>+3(SB)/1, $0x06
+DATA backwards<>+4(SB)/1, $0x07
+DATA backwards<>+5(SB)/1, $0x08
+DATA backwards<>+6(SB)/1, $0x03
+DATA backwards<>+7(SB)/1, $0x04
+DATA backwards<>+8(SB)/1, $0x05
+DATA backwards<>+9(SB)/1, $0x00
+DATA backwards<>+10(SB)/1, $0x01
+DATA backwards<>+11(SB)/1, $0x02
+DATA backwards<>+12(SB)/1, $0xff
+DATA backwards<>+13(SB)/1, $0xff
+DATA backwards<>+14(SB)/1, $0xff
+DATA backwards<>+15(SB)/1, $0xff
+DATA backwards<>+16(SB)/1, $0x09
+DATA backwards<>+17(SB)/1, $0x0a
+DATA backwards<>+18(SB)/1, $0x0b
+DATA backwards<>+19(SB)/1, $0x06
+DATA backwards<>+20(SB)/1, $0x07
+DATA backwards<>+21(SB)/1, $0x08
+DATA backwards<>+22(SB)/1, $0x03
+DATA backwards<>+23(SB)/1, $0x04
+DATA backwards<>+24(SB)/1, $0x05
+DATA backwards<>+25(SB)/1, $0x00
+DATA backwards<>+26(SB)/1, $0x01
+DATA backwards<>+27(SB)/1, $0x02
+DATA backwards<>+28(SB)/1, $0xff
+DATA backwards<>+29(SB)/1, $0xff
+DATA backwards<>+30(SB)/1, $0xff
+DATA backwards<>+31(SB)/1, $0xff
+DATA backwards<>+32(SB)/1, $0x09
+DATA backwards<>+33(SB)/1, $0x0a
+DATA backwards<>+34(SB)/1, $0x0b
+DATA backwards<>+35(SB)/1, $0x06
+DATA backwards<>+36(SB)/1, $0x07
+DATA backwards<>+37(SB)/1, $0x08
+DATA backwards<>+38(SB)/1, $0x03
+DATA backwards<>+39(SB)/1, $0x04
+DATA backwards<>+40(SB)/1, $0x05
+DATA backwards<>+41(SB)/1, $0x00
+DATA backwards<>+42(SB)/1, $0x01
+DATA backwards<>+43(SB)/1, $0x02
+DATA backwards<>+44(SB)/1, $0xff
+DATA backwards<>+45(SB)/1, $0xff
+DATA backwards<>+46(SB)/1, $0xff
+DATA backwards<>+47(SB)/1, $0xff
+DATA backwards<>+48(SB)/1, $0x09
+DATA backwards<>+49(SB)/1, $0x0a
+DATA backwards<>+50(SB)/1, $0x0b
+DATA backwards<>+51(SB)/1, $0x06
+DATA backwards<>+52(SB)/1, $0x07
+DATA backwards<>+53(SB)/1, $0x08
+DATA backwards<>+54(SB)/1, $0x03
+DATA backwards<>+55(SB)/1, $0x04
+DATA backwards<>+56(SB)/1, $0x05
+DATA backwards<>+57(SB)/1, $0x00
+DATA backwards<>+58(SB)/1, $0x01
+DATA backwards<>+59(SB)/1, $0x02
+DATA backwards<>+60(SB)/1, $0xff
+DATA backwards<>+61(SB)/1, $0xff
+DATA backwards<>+62(SB)/1, $0xff
+DATA backwards<>+63(SB)/1, $0xff
+GLOBL backwards<>(SB), RODATA|NOPTR, $64
+
+DATA backwardsOrder8<>+0(SB)/4, $0x00000004
+DATA backwardsOrder8<>+4(SB)/4, $0x00000005
+DATA backwardsOrder8<>+8(SB)/4, $0x00000006
+DATA backwardsOrder8<>+12(SB)/4, $0x00000000
+DATA backwardsOrder8<>+16(SB)/4, $0x00000001
+DATA backwardsOrder8<>+20(SB)/4, $0x00000002
+DATA backwardsOrder8<>+24(SB)/4, $0x00000002
+DATA backwardsOrder8<>+28(SB)/4, $0x00000002
+DATA backwardsOrder8<>+32(SB)/4, $0x00000004
+DATA backwardsOrder8<>+36(SB)/4, $0x00000005
+DATA backwardsOrder8<>+40(SB)/4, $0x00000006
+DATA backwardsOrder8<>+44(SB)/4, $0x00000000
+DATA backwardsOrder8<>+48(SB)/4, $0x00000001
+DATA backwardsOrder8<>+52(SB)/4, $0x00000002
+DATA backwardsOrder8<>+56(SB)/4, $0x00000002
+DATA backwardsOrder8<>+60(SB)/4, $0x00000002
+GLOBL backwardsOrder8<>(SB), RODATA|NOPTR, $64
+
+DATA backwardsOrder16<>+0(SB)/4, $0x0000000c
+DATA backwardsOrder16<>+4(SB)/4, $0x0000000d
+DATA backwardsOrder16<>+8(SB)/4, $0x0000000e
+DATA backwardsOrder16<>+12(SB)/4, $0x00000008
+DATA backwardsOrder16<>+16(SB)/4, $0x00000009
+DATA backwardsOrder16<>+20(SB)/4, $0x0000000a
+DATA backwardsOrder16<>+24(SB)/4, $0x00000004
+DATA backwardsOrder16<>+28(SB)/4, $0x00000005
+DATA backwardsOrder16<>+32(SB)/4, $0x00000006
+DATA backwardsOrder16<>+36(SB)/4, $0x00000000
+DATA backwardsOrder16<>+40(SB)/4, $0x00000001
+DATA backwardsOrder16<>+44(SB)/4, $0x00000002
+DATA backwardsOrder16<>+48(SB)/4, $0x00000002
+DATA backwardsOrder16<>+52(SB)/4, $0x00000002
+DATA backwardsOrder16<>+56(SB)/4, $0x00000002
+DATA backwardsOrder16<>+60(SB)/4, $0x00000002
+GLOBL backwardsOrder16<>(SB), RODATA|NOPTR, $64
+
 DATA channelR<>+0(SB)/1, $0x00
 DATA channelR<>+1(SB)/1, $0xff
 DATA channelR<>+2(SB)/1, $0xff
@@ -1244,6 +1382,108 @@ next:
 	VZEROUPPER
 	RET
 
+// func floatsAVX2(dst *float32, pix *byte, n int, by *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·floatsAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ pix+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ by+24(FP), BX
+
+next:
+	VPMOVZXBD    (CX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       inverse255<>+0(SB), Y0, Y1
+	VFNMADD231PS divisor255<>+0(SB), Y1, Y0
+	VFMADD231PS  inverse255<>+0(SB), Y0, Y1
+	VSUBPS       (BX), Y1, Y0
+	VMULPS       384(BX), Y0, Y1
+	VFNMADD231PS 192(BX), Y1, Y0
+	VFMADD231PS  384(BX), Y0, Y1
+	VMOVDQU      Y1, (AX)
+	VPMOVZXBD    8(CX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       inverse255<>+0(SB), Y0, Y1
+	VFNMADD231PS divisor255<>+0(SB), Y1, Y0
+	VFMADD231PS  inverse255<>+0(SB), Y0, Y1
+	VSUBPS       32(BX), Y1, Y0
+	VMULPS       416(BX), Y0, Y1
+	VFNMADD231PS 224(BX), Y1, Y0
+	VFMADD231PS  416(BX), Y0, Y1
+	VMOVDQU      Y1, 32(AX)
+	VPMOVZXBD    16(CX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       inverse255<>+0(SB), Y0, Y1
+	VFNMADD231PS divisor255<>+0(SB), Y1, Y0
+	VFMADD231PS  inverse255<>+0(SB), Y0, Y1
+	VSUBPS       64(BX), Y1, Y0
+	VMULPS       448(BX), Y0, Y1
+	VFNMADD231PS 256(BX), Y1, Y0
+	VFMADD231PS  448(BX), Y0, Y1
+	VMOVDQU      Y1, 64(AX)
+	ADDQ         $0x18, CX
+	ADDQ         $0x60, AX
+	SUBQ         $0x08, DX
+	JG           next
+	VZEROUPPER
+	RET
+
+// func mirroredAVX2(dst *float32, pix *byte, n int, by *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·mirroredAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ pix+8(FP), CX
+	MOVQ n+16(FP), DX
+	MOVQ by+24(FP), BX
+
+next:
+	VMOVDQU      (CX), X0
+	VMOVQ        16(CX), X1
+	VINSERTI128  $0x01, X1, Y0, Y0
+	VMOVDQU      apart8<>+0(SB), Y1
+	VPERMD       Y0, Y1, Y0
+	VPSHUFB      backwards<>+0(SB), Y0, Y0
+	VMOVDQU      backwardsOrder8<>+0(SB), Y1
+	VPERMD       Y0, Y1, Y0
+	VPSRLDQ      $0x08, X0, X1
+	VEXTRACTI128 $0x01, Y0, X2
+	SUBQ         $0x18, CX
+	VPMOVZXBD    X0, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       inverse255<>+0(SB), Y3, Y4
+	VFNMADD231PS divisor255<>+0(SB), Y4, Y3
+	VFMADD231PS  inverse255<>+0(SB), Y3, Y4
+	VSUBPS       (BX), Y4, Y3
+	VMULPS       384(BX), Y3, Y4
+	VFNMADD231PS 192(BX), Y4, Y3
+	VFMADD231PS  384(BX), Y3, Y4
+	VMOVDQU      Y4, (AX)
+	VPMOVZXBD    X1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       inverse255<>+0(SB), Y1, Y3
+	VFNMADD231PS divisor255<>+0(SB), Y3, Y1
+	VFMADD231PS  inverse255<>+0(SB), Y1, Y3
+	VSUBPS       32(BX), Y3, Y1
+	VMULPS       416(BX), Y1, Y3
+	VFNMADD231PS 224(BX), Y3, Y1
+	VFMADD231PS  416(BX), Y1, Y3
+	VMOVDQU      Y3, 32(AX)
+	VPMOVZXBD    X2, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       inverse255<>+0(SB), Y1, Y2
+	VFNMADD231PS divisor255<>+0(SB), Y2, Y1
+	VFMADD231PS  inverse255<>+0(SB), Y1, Y2
+	VSUBPS       64(BX), Y2, Y1
+	VMULPS       448(BX), Y1, Y2
+	VFNMADD231PS 256(BX), Y2, Y1
+	VFMADD231PS  448(BX), Y1, Y2
+	VMOVDQU      Y2, 64(AX)
+	ADDQ         $0x60, AX
+	SUBQ         $0x08, DX
+	JG           next
+	VZEROUPPER
+	RET
+
 // func blendAVX512(pix *byte, n int, factor float32, level float32)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·blendAVX512(SB), NOSPLIT, $0-24
@@ -1552,6 +1792,117 @@ next:
 	VEXTRACTI32X4 $0x02, Z26, 32(AX)
 	ADDQ          $0x30, AX
 	SUBQ          $0x10, CX
+	JG            next
+	VZEROUPPER
+	RET
+
+// func floatsAVX512(dst *float32, pix *byte, n int, by *float32)
+// Requires: AVX, AVX512F
+TEXT ·floatsAVX512(SB), NOSPLIT, $0-32
+	VMOVDQU32 apart16<>+0(SB), Z0
+	VMOVDQU32 together16<>+0(SB), Z0
+	VMOVDQU32 divisor255<>+0(SB), Z0
+	VMOVDQU32 inverse255<>+0(SB), Z1
+	VMOVDQU32 backwards<>+0(SB), Z2
+	VMOVDQU32 backwardsOrder16<>+0(SB), Z2
+	MOVQ      dst+0(FP), AX
+	MOVQ      pix+8(FP), CX
+	MOVQ      n+16(FP), DX
+	MOVQ      by+24(FP), BX
+
+next:
+	VPMOVZXBD    (CX), Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z1, Z2, Z3
+	VFNMADD231PS Z0, Z3, Z2
+	VFMADD231PS  Z1, Z2, Z3
+	VSUBPS       (BX), Z3, Z2
+	VMULPS       384(BX), Z2, Z3
+	VFNMADD231PS 192(BX), Z3, Z2
+	VFMADD231PS  384(BX), Z2, Z3
+	VMOVDQU32    Z3, (AX)
+	VPMOVZXBD    16(CX), Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z1, Z2, Z3
+	VFNMADD231PS Z0, Z3, Z2
+	VFMADD231PS  Z1, Z2, Z3
+	VSUBPS       64(BX), Z3, Z2
+	VMULPS       448(BX), Z2, Z3
+	VFNMADD231PS 256(BX), Z3, Z2
+	VFMADD231PS  448(BX), Z2, Z3
+	VMOVDQU32    Z3, 64(AX)
+	VPMOVZXBD    32(CX), Z2
+	VCVTDQ2PS    Z2, Z2
+	VMULPS       Z1, Z2, Z3
+	VFNMADD231PS Z0, Z3, Z2
+	VFMADD231PS  Z1, Z2, Z3
+	VSUBPS       128(BX), Z3, Z2
+	VMULPS       512(BX), Z2, Z3
+	VFNMADD231PS 320(BX), Z3, Z2
+	VFMADD231PS  512(BX), Z2, Z3
+	VMOVDQU32    Z3, 128(AX)
+	ADDQ         $0x30, CX
+	ADDQ         $0xc0, AX
+	SUBQ         $0x10, DX
+	JG           next
+	VZEROUPPER
+	RET
+
+// func mirroredAVX512(dst *float32, pix *byte, n int, by *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+TEXT ·mirroredAVX512(SB), NOSPLIT, $0-32
+	VMOVDQU32 apart16<>+0(SB), Z0
+	VMOVDQU32 together16<>+0(SB), Z1
+	VMOVDQU32 divisor255<>+0(SB), Z1
+	VMOVDQU32 inverse255<>+0(SB), Z3
+	VMOVDQU32 backwards<>+0(SB), Z4
+	VMOVDQU32 backwardsOrder16<>+0(SB), Z5
+	MOVQ      dst+0(FP), AX
+	MOVQ      pix+8(FP), CX
+	MOVQ      n+16(FP), DX
+	MOVQ      by+24(FP), BX
+
+next:
+	VMOVDQU32     (CX), Y2
+	VINSERTI32X4  $0x02, 32(CX), Z2, Z2
+	VPERMD        Z2, Z0, Z2
+	VPSHUFB       Z4, Z2, Z2
+	VPERMD        Z2, Z5, Z2
+	VEXTRACTI32X4 $0x01, Z2, X6
+	VEXTRACTI32X4 $0x02, Z2, X7
+	SUBQ          $0x30, CX
+	VPMOVZXBD     X2, Z8
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z3, Z8, Z9
+	VFNMADD231PS  Z1, Z9, Z8
+	VFMADD231PS   Z3, Z8, Z9
+	VSUBPS        (BX), Z9, Z8
+	VMULPS        384(BX), Z8, Z9
+	VFNMADD231PS  192(BX), Z9, Z8
+	VFMADD231PS   384(BX), Z8, Z9
+	VMOVDQU32     Z9, (AX)
+	VPMOVZXBD     X6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z3, Z6, Z8
+	VFNMADD231PS  Z1, Z8, Z6
+	VFMADD231PS   Z3, Z6, Z8
+	VSUBPS        64(BX), Z8, Z6
+	VMULPS        448(BX), Z6, Z8
+	VFNMADD231PS  256(BX), Z8, Z6
+	VFMADD231PS   448(BX), Z6, Z8
+	VMOVDQU32     Z8, 64(AX)
+	VPMOVZXBD     X7, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z3, Z6, Z7
+	VFNMADD231PS  Z1, Z7, Z6
+	VFMADD231PS   Z3, Z6, Z7
+	VSUBPS        128(BX), Z7, Z6
+	VMULPS        512(BX), Z6, Z7
+	VFNMADD231PS  320(BX), Z7, Z6
+	VFMADD231PS   512(BX), Z6, Z7
+	VMOVDQU32     Z7, 128(AX)
+	ADDQ          $0xc0, AX
+	SUBQ          $0x10, DX
 	JG            next
 	VZEROUPPER
 	RET

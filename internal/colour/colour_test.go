@@ -3,6 +3,8 @@ package colour
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"moco/internal/rng"
@@ -140,6 +142,58 @@ func TestLengths(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNormal has every value in every channel, in order and mirrored, at every length, for means and
+// deviations of data sets and for some that are hard to divide by.
+func TestNormal(t *testing.T) {
+	eachKernel(t, func(t *testing.T, p path) {
+		r := rng.New(6)
+		for n := range 300 {
+			mean, std := [3]float32{0.485, 0.456, 0.406}, [3]float32{0.229, 0.224, 0.225}
+			if n%2 == 1 {
+				for c := range mean {
+					mean[c], std[c] = float32(r.Float64()), float32(r.Uniform(0.01, 1))
+				}
+			}
+			if n == 99 {
+				std = [3]float32{math.Nextafter32(1, 0), math.Nextafter32(2, 0), 1}
+			}
+			var by Normal
+			by.Set(mean, std)
+			pix := make([]uint8, 3*n)
+			for i := range pix {
+				pix[i] = uint8(r.Uint64())
+			}
+			for name, run := range map[string]func(p path, dst []float32){
+				"floats":   func(p path, dst []float32) { p.floats(dst, pix, &by) },
+				"mirrored": func(p path, dst []float32) { p.mirrored(dst, pix, &by) },
+			} {
+				got, want := make([]float32, len(pix)+20), make([]float32, len(pix)+20)
+				run(p, got[10:10+len(pix)])
+				run(portable, want[10:10+len(pix)])
+				if !slices.Equal(got, want) {
+					t.Fatalf("%s of %d pixels, mean %v, std %v: %v, want %v", name, n, mean, std, got, want)
+				}
+			}
+		}
+	})
+}
+
+// TestNormalFallsBack: where the kernels would round a quotient otherwise, the table is used.
+func TestNormalFallsBack(t *testing.T) {
+	t.Parallel()
+	var by Normal
+	by.Set([3]float32{}, [3]float32{1e-39, 1, 1}) // its inverse is infinite
+	got, want := make([]float32, 3*64), make([]float32, 3*64)
+	pix := bytes.Repeat([]byte{0, 7, 255, 90}, 48)
+	by.Floats(got, pix)
+	portable.floats(want, pix, &by)
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("value %d becomes %v, want %v", pix[i], got[i], want[i])
+		}
+	}
 }
 
 func BenchmarkOperations(b *testing.B) {

@@ -2,7 +2,7 @@ package colour
 
 import "math"
 
-var portable = path{"portable", blend, sumLuma, saturate, gray, turn}
+var portable = path{"portable", blend, sumLuma, saturate, gray, turn, floats, mirrored}
 
 // luma is PIL's conversion to "L": ITU-R 601-2 in 16-bit fixed point.
 func luma(r, g, b uint8) uint8 {
@@ -133,5 +133,17 @@ func fromHSV(h, s, v uint8) (r, g, b uint8) {
 		return t, p, v
 	default:
 		return v, p, q
+	}
+}
+
+func floats(dst []float32, pix []uint8, n *Normal) {
+	for i := 0; i+2 < len(pix); i += 3 {
+		dst[i], dst[i+1], dst[i+2] = n.table[0][pix[i]], n.table[1][pix[i+1]], n.table[2][pix[i+2]]
+	}
+}
+
+func mirrored(dst []float32, row []uint8, n *Normal) {
+	for i, j := 0, len(row)-3; j >= 0; i, j = i+3, j-3 {
+		dst[i], dst[i+1], dst[i+2] = n.table[0][row[j]], n.table[1][row[j+1]], n.table[2][row[j+2]]
 	}
 }

@@ -29,6 +29,16 @@ func grayAVX2(pix *byte, n int)
 //go:noescape
 func turnAVX2(pix *byte, n int, shift int)
 
+// floatsAVX2 is floats, for n pixels, a multiple of 8.
+//
+//go:noescape
+func floatsAVX2(dst *float32, pix *byte, n int, by *float32)
+
+// mirroredAVX2 is mirrored, for n pixels, a multiple of 8. Pix is where the last ones begin.
+//
+//go:noescape
+func mirroredAVX2(dst *float32, pix *byte, n int, by *float32)
+
 // blendAVX512 is blend, for n values, a multiple of 64.
 //
 //go:noescape
@@ -53,3 +63,13 @@ func grayAVX512(pix *byte, n int)
 //
 //go:noescape
 func turnAVX512(pix *byte, n int, shift int)
+
+// floatsAVX512 is floats, for n pixels, a multiple of 16.
+//
+//go:noescape
+func floatsAVX512(dst *float32, pix *byte, n int, by *float32)
+
+// mirroredAVX512 is mirrored, for n pixels, a multiple of 16. Pix is where the last ones begin.
+//
+//go:noescape
+func mirroredAVX512(dst *float32, pix *byte, n int, by *float32)

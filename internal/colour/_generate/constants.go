@@ -26,7 +26,8 @@ type constants struct {
 	inOrder         map[int]Mem // behind two packs of four registers
 	apart, together map[int]Mem // three numbers to each part of four, and back
 
-	turn turnConstants
+	turn   turnConstants
+	floats floatsConstants
 }
 
 func newConstants() *constants {
@@ -36,6 +37,7 @@ func newConstants() *constants {
 		greenBlueFactors: integers("greenBlueFactors", 19235|7471<<16),
 		half:             integers("half", 0x8000),
 		turn:             newTurnConstants(),
+		floats:           newFloatsConstants(),
 	}
 	for i := range c.channel {
 		c.channel[i] = shuffle("channel"+string("RGB"[i]), func(at int) int {

@@ -12,7 +12,7 @@ func main() {
 	ConstraintExpr("amd64")
 	c := newConstants()
 	for _, new := range []func(c *constants) *isa{newAVX2, newAVX512} {
-		for _, write := range []func(s *isa){blend, sumLuma, saturate, gray, turn} {
+		for _, write := range []func(s *isa){blend, sumLuma, saturate, gray, turn, toFloats, mirrored} {
 			write(new(c))
 		}
 	}
