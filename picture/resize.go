@@ -34,7 +34,10 @@ func (z *Resizer) prepare(w *taps.Windows, in, out int) {
 		hi := min(int(centre+support+0.5), in)
 		var sum float64
 		for i := lo; i < hi; i++ {
-			share := max(0, 1-math.Abs((float64(i)-centre+0.5)*inverse))
+			share := 1 - math.Abs((float64(i)-centre+0.5)*inverse)
+			if share < 0 {
+				share = 0
+			}
 			z.shares[i-lo] = share
 			sum += share
 		}
