@@ -10,10 +10,10 @@ package taps
 func rowsAVX2(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
 
 // pixelsAVX2 is pixels for n windows of 2 rows, whose addresses it is given. It writes a byte
-// behind each pixel.
+// behind each pixel. What it needs next lies ahead.
 //
 //go:noescape
-func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int)
+func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
 
 // box3AVX2 is boxAVX2 for n of 3.
 // Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
@@ -39,10 +39,10 @@ func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper
 func rowsAVX512(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
 
 // pixelsAVX512 is pixels for n windows of 4 rows, whose addresses it is given. It writes a byte
-// behind each pixel.
+// behind each pixel. What it needs next lies ahead.
 //
 //go:noescape
-func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int)
+func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
 
 // box3AVX512 is boxAVX512 for n of 3.
 // Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.

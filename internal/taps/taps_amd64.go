@@ -13,7 +13,7 @@ type kernels struct {
 
 	rows            func(dst *byte, from, to int, rows *[]byte, weights *uint32, n int, shift uint)
 	box, box3, box5 func(dst *byte, from, to int, rows *[]byte, n int, lower, upper, shift uint)
-	pixels          func(dst, src *[4]*byte, stream *int32, n int)
+	pixels          func(dst, src *[4]*byte, stream *int32, n, ahead int)
 }
 
 var (
@@ -109,7 +109,7 @@ func (k *kernels) pixelSums(dst, src Lines, w *Windows) {
 		for i := range k.lines {
 			w.to[i], w.from[i] = &dst.Pix[(y+i)*dst.Stride], &src.Pix[(y+i)*src.Stride]
 		}
-		k.pixels(&w.to, &w.from, &w.stream[0], n)
+		k.pixels(&w.to, &w.from, &w.stream[0], n, k.lines*src.Stride)
 	}
 	w.row = slices.Grow(w.row[:0], reach)[:reach]
 	for ; y < dst.Rows; y++ {
@@ -117,7 +117,7 @@ func (k *kernels) pixelSums(dst, src Lines, w *Windows) {
 		for i := range k.lines { // the same one in each place
 			w.to[i], w.from[i] = &dst.Pix[y*dst.Stride], &w.row[0]
 		}
-		k.pixels(&w.to, &w.from, &w.stream[0], n)
+		k.pixels(&w.to, &w.from, &w.stream[0], n, k.lines*src.Stride)
 	}
 	w.to, w.from = [4]*byte{}, [4]*byte{} // so that nothing is kept
 }

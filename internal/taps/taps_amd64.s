@@ -109,9 +109,9 @@ row:
 	VZEROUPPER
 	RET
 
-// func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int)
-// Requires: AVX, AVX2
-TEXT ·pixelsAVX2(SB), NOSPLIT, $0-32
+// func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·pixelsAVX2(SB), NOSPLIT, $0-40
 	MOVQ           dst+0(FP), AX
 	MOVQ           (AX), CX
 	MOVQ           8(AX), AX
@@ -120,23 +120,27 @@ TEXT ·pixelsAVX2(SB), NOSPLIT, $0-32
 	MOVQ           8(DX), DX
 	MOVQ           stream+16(FP), SI
 	MOVQ           n+24(FP), DI
-	MOVL           $0x00200000, R8
-	VMOVD          R8, X0
+	MOVQ           ahead+32(FP), R8
+	MOVL           $0x00200000, R9
+	VMOVD          R9, X0
 	VPBROADCASTD   X0, Y0
 	VBROADCASTI128 lowBytes<>+0(SB), Y1
 	VBROADCASTI128 firstPair<>+0(SB), Y2
 	VBROADCASTI128 secondPair<>+0(SB), Y3
 
 pixel:
-	VMOVDQA Y0, Y4
-	VPXOR   Y5, Y5, Y5
-	MOVLQSX (SI), R8
-	MOVLQSX 4(SI), R9
-	ADDQ    $0x08, SI
+	VMOVDQA    Y0, Y4
+	VPXOR      Y5, Y5, Y5
+	MOVLQSX    (SI), R9
+	MOVLQSX    4(SI), R10
+	ADDQ       $0x08, SI
+	LEAQ       (R9)(R8*1), R11
+	PREFETCHT0 (BX)(R11*1)
+	PREFETCHT0 (DX)(R11*1)
 
 taps:
-	VMOVDQU      (BX)(R8*1), X6
-	VINSERTI128  $0x01, (DX)(R8*1), Y6, Y6
+	VMOVDQU      (BX)(R9*1), X6
+	VINSERTI128  $0x01, (DX)(R9*1), Y6, Y6
 	VPSHUFB      Y2, Y6, Y7
 	VPBROADCASTD (SI), Y8
 	VPMADDWD     Y8, Y7, Y8
@@ -151,9 +155,9 @@ taps:
 	VPBROADCASTD 12(SI), Y8
 	VPMADDWD     Y8, Y7, Y8
 	VPADDD       Y8, Y5, Y5
-	ADDQ         $0x0c, R8
+	ADDQ         $0x0c, R9
 	ADDQ         $0x10, SI
-	DECQ         R9
+	DECQ         R10
 	JNZ          taps
 	VPSLLD       $0x0f, Y5, Y5
 	VPADDD       Y5, Y4, Y4
@@ -398,9 +402,9 @@ row:
 	VZEROUPPER
 	RET
 
-// func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int)
-// Requires: AVX, AVX512BW, AVX512F
-TEXT ·pixelsAVX512(SB), NOSPLIT, $0-32
+// func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+// Requires: AVX, AVX512BW, AVX512F, MMX+
+TEXT ·pixelsAVX512(SB), NOSPLIT, $0-40
 	MOVQ            dst+0(FP), AX
 	MOVQ            (AX), CX
 	MOVQ            8(AX), DX
@@ -413,25 +417,31 @@ TEXT ·pixelsAVX512(SB), NOSPLIT, $0-32
 	MOVQ            24(SI), SI
 	MOVQ            stream+16(FP), R10
 	MOVQ            n+24(FP), R11
-	MOVL            $0x00200000, R12
-	VMOVD           R12, X0
+	MOVQ            ahead+32(FP), R12
+	MOVL            $0x00200000, R13
+	VMOVD           R13, X0
 	VPBROADCASTD    X0, Z0
 	VBROADCASTI32X4 lowBytes<>+0(SB), Z1
 	VBROADCASTI32X4 firstPair<>+0(SB), Z2
 	VBROADCASTI32X4 secondPair<>+0(SB), Z3
 
 pixel:
-	VMOVDQA32 Z0, Z4
-	VPXORD    Z5, Z5, Z5
-	MOVLQSX   (R10), R12
-	MOVLQSX   4(R10), R13
-	ADDQ      $0x08, R10
+	VMOVDQA32  Z0, Z4
+	VPXORD     Z5, Z5, Z5
+	MOVLQSX    (R10), R13
+	MOVLQSX    4(R10), R14
+	ADDQ       $0x08, R10
+	LEAQ       (R13)(R12*1), R15
+	PREFETCHT0 (DI)(R15*1)
+	PREFETCHT0 (R8)(R15*1)
+	PREFETCHT0 (R9)(R15*1)
+	PREFETCHT0 (SI)(R15*1)
 
 taps:
-	VMOVDQU       (DI)(R12*1), X6
-	VINSERTI32X4  $0x01, (R8)(R12*1), Z6, Z6
-	VINSERTI32X4  $0x02, (R9)(R12*1), Z6, Z6
-	VINSERTI32X4  $0x03, (SI)(R12*1), Z6, Z6
+	VMOVDQU       (DI)(R13*1), X6
+	VINSERTI32X4  $0x01, (R8)(R13*1), Z6, Z6
+	VINSERTI32X4  $0x02, (R9)(R13*1), Z6, Z6
+	VINSERTI32X4  $0x03, (SI)(R13*1), Z6, Z6
 	VPSHUFB       Z2, Z6, Z7
 	VPBROADCASTD  (R10), Z8
 	VPMADDWD      Z8, Z7, Z8
@@ -446,9 +456,9 @@ taps:
 	VPBROADCASTD  12(R10), Z8
 	VPMADDWD      Z8, Z7, Z8
 	VPADDD        Z8, Z5, Z5
-	ADDQ          $0x0c, R12
+	ADDQ          $0x0c, R13
 	ADDQ          $0x10, R10
-	DECQ          R13
+	DECQ          R14
 	JNZ           taps
 	VPSLLD        $0x0f, Z5, Z5
 	VPADDD        Z5, Z4, Z4

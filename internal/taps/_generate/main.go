@@ -172,9 +172,9 @@ func newShuffles() shuffles {
 // pixels makes as many rows at once as a register has parts of 16 bytes.
 func (s isa) pixels(shared shuffles) {
 	rows := s.bytes / 16
-	s.routine("pixels", "dst, src *[4]*byte, stream *int32, n int")
+	s.routine("pixels", "dst, src *[4]*byte, stream *int32, n, ahead int")
 	Doc("pixels"+s.name+" is pixels for n windows of "+strconv.Itoa(rows)+" rows, whose addresses it is given. It writes a byte",
-		"behind each pixel.")
+		"behind each pixel. What it needs next lies ahead.")
 	addresses := func(name string) []reg.GPVirtual {
 		list, all := argument(name), make([]reg.GPVirtual, rows)
 		for i := range all {
@@ -184,7 +184,7 @@ func (s isa) pixels(shared shuffles) {
 		return all
 	}
 	dst, src := addresses("dst"), addresses("src")
-	stream, n := argument("stream"), argument("n")
+	stream, n, ahead := argument("stream"), argument("n"), argument("ahead")
 	half, bytes := s.everywhere(1<<(precision-1)), s.held(shared.bytes)
 	var pairs [taps / 2]reg.VecVirtual
 	for i, m := range shared.pairs {
@@ -197,6 +197,11 @@ func (s isa) pixels(shared shuffles) {
 	MOVLQSX(Mem{Base: stream}, place)
 	MOVLQSX(Mem{Base: stream, Disp: 4}, left)
 	ADDQ(Imm(8), stream)
+	next := GP64()
+	LEAQ(Mem{Base: place, Index: ahead, Scale: 1}, next)
+	for _, row := range src {
+		PREFETCHT0(Mem{Base: row, Index: next, Scale: 1})
+	}
 	Label("taps")
 	values := s.vec()
 	VMOVDQU(Mem{Base: src[0], Index: place, Scale: 1}, values.AsX())
