@@ -19,6 +19,7 @@ import (
 
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/lock"
 	"moco/vectors"
@@ -40,6 +41,8 @@ type Options struct {
 	// The encoder, the images, the layer, the batch, the precision and the engine must be those of
 	// the stopped run. Without a journal a new run begins.
 	Resume bool
+	// Replace lets a new run write over an output that is there. Without it, that is an *ExistsError.
+	Replace bool
 	// MaxBad is the share of the images that may be unreadable. Unreadable images get no row.
 	MaxBad float64
 	Events func(event.Event) // receives Start, Progress, Bad and Done; may be nil
@@ -103,13 +106,17 @@ func (j *job) begin(ctx context.Context) error {
 		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine()}
 	_, err := os.Stat(path)
 	here := err == nil
-	_, err = os.Stat(out)
-	switch exists := err == nil; {
-	case here && !j.o.Resume:
+	if here && !j.o.Resume {
 		return &UnfinishedError{path}
-	case exists && !here:
-		return &ExistsError{out}
-	case here:
+	}
+	if !here && !j.o.Replace {
+		for _, file := range vectors.Files(out) {
+			if err := atomicfile.Free(file, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if here {
 		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
 			if err != nil {
 				return fmt.Errorf("resume %s: %w", path, err)

@@ -80,6 +80,14 @@ func Check(path string) error {
 	return err
 }
 
+// Files names the files that Save makes for a path: itself, and for an array the names of its rows.
+func Files(path string) []string {
+	if strings.EqualFold(filepath.Ext(path), ".npy") {
+		return []string{path, manifest(path)}
+	}
+	return []string{path}
+}
+
 // Save writes rows to path, in the format of the path's ending. The file appears whole or not at
 // all: it is written under another name, synced and renamed, and an older file stays if anything
 // fails. Save iterates over rows once or twice. Each time they must be h.Rows rows of h.Dim finite

@@ -46,9 +46,13 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 	}()
 	ctx, stop := interruptible()
 	defer stop()
-	root := newRoot(&app{screen: screen{out: stdout, err: stderr}, getenv: getenv})
+	a := &app{screen: screen{out: stdout, err: stderr}, getenv: getenv}
+	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.failed
+	}
 	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
 		fmt.Fprintf(stderr, "moco: %s\n", told(err))
 	}
@@ -127,7 +131,7 @@ func newRoot(a *app) *cobra.Command {
 	// Lines of flags that are longer than helpWidth are folded.
 	usage := strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth))
 	root.SetUsageTemplate(usage)
-	root.SetOut(a.out) // before the completion command, which keeps it
+	root.SetOut(a) // before the completion command, which keeps it
 	root.SetErr(a.err)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
