@@ -61,7 +61,7 @@ type job struct {
 }
 
 // Run embeds the whole set, or until ctx ends. It also sends the Done that it returns as the last
-// event.
+// event. Features that are not finite end it with an *encoder.FeaturesError about their batch.
 func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Put == nil {
 		if err := vectors.Check(o.Out); err != nil {
@@ -162,7 +162,7 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		for _, i := range b.Images {
 			f.images = append(f.images, uint32(i))
 		}
-		if err := finite(b, set, j.dim); err != nil {
+		if err := encoder.CheckRows(b.Rows, j.dim, func(i int) string { return set.Name(b.Images[i]) }); err != nil {
 			return err
 		}
 		if err := j.keep(ctx, &f); err != nil {
@@ -243,17 +243,6 @@ func (j *job) skipped(i int, err error) error {
 	j.pending = append(j.pending, uint32(i))
 	if n := len(j.journal.bad) + len(j.pending); n > int(j.o.MaxBad*float64(set.Len())) {
 		return &BadImagesError{Bad: n, Images: set.Len(), Limit: j.o.MaxBad, Kept: j.o.Put == nil, Last: err}
-	}
-	return nil
-}
-
-// finite refuses features that are NaN or infinite: the encoder is damaged.
-func finite(b encoder.Embedding, set *data.Set, dim int) error {
-	for i, v := range b.Rows {
-		if v-v != 0 {
-			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged",
-				set.Name(b.Images[i/dim]), v)
-		}
 	}
 	return nil
 }

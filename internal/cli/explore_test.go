@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"context"
+	"encoding/binary"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"moco/weights"
 )
 
 // TestExplore runs the five commands as a user does, in all three forms of output.
@@ -198,6 +203,78 @@ func TestVectors(t *testing.T) {
 		got, _ := output(slices.Concat(args, sets, []string{"--train-vectors", file, "--test-vectors", file})...)
 		if words := strings.NewReplacer("backbone", "", "vectors", "", " ", ""); words.Replace(got) != words.Replace(want) {
 			t.Errorf("moco %v with vectors:\n%s\nwith --model:\n%s", args, got, want)
+		}
+	}
+}
+
+// TestNotFinite: features that are NaN are no answer, wherever they come from. No command may find
+// nothing in them and end as if all were well.
+func TestNotFinite(t *testing.T) {
+	t.Parallel()
+	images := good(t, nil)
+	run := trained(t, images)
+	vectors := filepath.Join(t.TempDir(), "v.npy")
+	if code, _, stderr := command("embed", "--model", run, "--data", images, "--out", vectors); code != 0 {
+		t.Fatal(stderr)
+	}
+	raw, err := os.ReadFile(vectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nan := binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(math.NaN())))
+	dim := (len(raw) - 128) / 4 / 10
+	for _, row := range []int{3, 7} { // of 10
+		copy(raw[128+4*dim*row:], nan)
+	}
+	if err := os.WriteFile(vectors, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	model := filepath.Join(t.TempDir(), "encoder.safetensors")
+	f, err := weights.Load(context.Background(), filepath.Join(run, "encoder.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := f.Get("layer2.0.bn1.running_var").Float32s()
+	for i := range v {
+		v[i] = -1
+	}
+	if _, err := weights.Save(model, f); err != nil {
+		t.Fatal(err)
+	}
+	for from, flags := range map[string][]string{
+		"2 of 10 images are NaN or infinite, cat/3.png first":  {"--vectors", vectors},
+		"10 of 10 images are NaN or infinite, cat/0.png first": {"--model", model},
+	} {
+		for _, c := range [][]string{{"search"}, {"dedupe"}, {"dedupe", "--by", "features"}, {"outliers"}, {"label-errors"}, {"cluster", "--k", "2"}} {
+			args := append(append(c, "--data", images), flags...)
+			code, stdout, stderr := command(args...)
+			if code != exitFailed || stdout != "" || !strings.Contains(stderr, from) {
+				t.Errorf("%v: exit code %d, %s%s; want an error of %q", c, code, stdout, stderr, from)
+			}
+		}
+		for _, c := range [][]string{{"eval", "knn"}, {"eval", "linear", "--epochs", "1", "--rates", "1"}} {
+			args := append(c, "--train", images, "--test", images)
+			if flags[0] == "--vectors" {
+				args = append(args, "--train-vectors", vectors, "--test-vectors", vectors)
+			} else {
+				args = append(args, flags...)
+			}
+			code, stdout, stderr := command(args...)
+			if code != exitFailed || stdout != "" || !strings.Contains(stderr, from) {
+				t.Errorf("%v: exit code %d, %s%s; want an error of %q", c, code, stdout, stderr, from)
+			}
+		}
+	}
+	for _, args := range [][]string{
+		{"embed", "--model", model, "--data", images, "--out", filepath.Join(t.TempDir(), "v.npy")},
+		{"export", "--model", model, "--out", filepath.Join(t.TempDir(), "m.onnx")},
+		{"export", "--model", model, "--out", filepath.Join(t.TempDir(), "m.pth")},
+		{"search", "--model", model, "--data", images, "--query", filepath.Join(images, "cat", "1.png")},
+		{"eval", "linear", "--views", "--epochs", "1", "--rates", "1", "--model", model, "--train", images, "--test", images},
+	} {
+		code, stdout, stderr := command(args...)
+		if code != exitFailed || strings.Contains(stdout, "Done") || !strings.Contains(stderr, "NaN or infinite") {
+			t.Errorf("%v: exit code %d, %s%s", args, code, stdout, stderr)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func runExport(ctx context.Context, a *app, o *exportOptions) (result, error) {
 		return nil, err
 	}
 	a.warnImported(o.model, e.Imported)
-	if err := exchange.Check(e, w); err != nil {
+	if err := exchange.Check(ctx, e, w); err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	views := e.Recipe.Views
