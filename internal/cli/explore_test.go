@@ -278,3 +278,34 @@ func TestNotFinite(t *testing.T) {
 		}
 	}
 }
+
+// TestOutnumbered: classes that are too small for the votes are named, in all forms of output.
+func TestOutnumbered(t *testing.T) {
+	t.Parallel()
+	images := folder(t, nil)
+	for class, n := range map[string]int{"many": 9, "one": 1, "two": 2} {
+		for i := range n {
+			name := filepath.Join(images, class, strconv.Itoa(i)+".png")
+			os.MkdirAll(filepath.Dir(name), 0o755)
+			if err := os.WriteFile(name, pngBytes(i), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	page := filepath.Join(t.TempDir(), "page.html")
+	args := []string{"label-errors", "--model", "pixels", "--data", images, "--k", "3", "--html", page}
+	code, stdout, stderr := command(args...)
+	for _, want := range []string{"one (1 image)", "2 classes have too few images for the 3 neighbours", "one (1), two (2)", "--k"} {
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, and %q is not said:\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "one (1), two (2)") {
+		t.Errorf("the page does not say it (%v)", err)
+	}
+	code, stdout, _ = command(append(args, "--json")...)
+	if code != 0 || !strings.Contains(stdout, `"outnumbered":[{"name":"one","images":1},{"name":"two","images":2}]`) ||
+		!strings.Contains(stdout, `"outnumbered":true`) {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
