@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"syscall"
 	"text/tabwriter"
 
 	"golang.org/x/term"
@@ -17,7 +19,8 @@ import (
 type screen struct {
 	out, err io.Writer
 	json     bool
-	failed   error // why something could not be written to out
+	failed   error  // why something could not be written to out
+	unread   func() // is called when nobody reads out any more; may be nil
 }
 
 // Write writes to standard output, and keeps the first error: a command that goes on without its
@@ -25,6 +28,9 @@ type screen struct {
 func (s *screen) Write(p []byte) (int, error) {
 	n, err := s.out.Write(p)
 	if err != nil {
+		if errors.Is(err, syscall.EPIPE) && s.unread != nil {
+			s.unread()
+		}
 		err = fmt.Errorf("standard output: %w", err)
 		s.fail(err)
 	}
