@@ -28,7 +28,10 @@ func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.C
 	}
 	o.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := o.parse(c, args); err != nil {
+		if err := ready(o, c, args); err != nil {
+			return err
+		}
+		if err := a.giveWay(o); err != nil {
 			return err
 		}
 		r, err := run(c.Context(), a, o)
