@@ -19,6 +19,7 @@ import (
 
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/lock"
 	"moco/vectors"
@@ -40,6 +41,8 @@ type Options struct {
 	// The encoder, the images, the layer, the batch, the precision and the engine must be those of
 	// the stopped run. Without a journal a new run begins.
 	Resume bool
+	// Replace lets a new run write over an output that is there. Without it, that is an *ExistsError.
+	Replace bool
 	// MaxBad is the share of the images that may be unreadable. Unreadable images get no row.
 	MaxBad float64
 	Events func(event.Event) // receives Start, Progress, Bad and Done; may be nil
@@ -58,7 +61,7 @@ type job struct {
 }
 
 // Run embeds the whole set, or until ctx ends. It also sends the Done that it returns as the last
-// event.
+// event. Features that are not finite end it with an *encoder.FeaturesError about their batch.
 func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Put == nil {
 		if err := vectors.Check(o.Out); err != nil {
@@ -103,13 +106,17 @@ func (j *job) begin(ctx context.Context) error {
 		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine()}
 	_, err := os.Stat(path)
 	here := err == nil
-	_, err = os.Stat(out)
-	switch exists := err == nil; {
-	case here && !j.o.Resume:
+	if here && !j.o.Resume {
 		return &UnfinishedError{path}
-	case exists && !here:
-		return &ExistsError{out}
-	case here:
+	}
+	if !here && !j.o.Replace {
+		for _, file := range vectors.Files(out) {
+			if err := atomicfile.Free(file, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if here {
 		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
 			if err != nil {
 				return fmt.Errorf("resume %s: %w", path, err)
@@ -155,7 +162,7 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		for _, i := range b.Images {
 			f.images = append(f.images, uint32(i))
 		}
-		if err := finite(b, set, j.dim); err != nil {
+		if err := encoder.CheckRows(b.Rows, j.dim, func(i int) string { return set.Name(b.Images[i]) }); err != nil {
 			return err
 		}
 		if err := j.keep(ctx, &f); err != nil {
@@ -236,17 +243,6 @@ func (j *job) skipped(i int, err error) error {
 	j.pending = append(j.pending, uint32(i))
 	if n := len(j.journal.bad) + len(j.pending); n > int(j.o.MaxBad*float64(set.Len())) {
 		return &BadImagesError{Bad: n, Images: set.Len(), Limit: j.o.MaxBad, Kept: j.o.Put == nil, Last: err}
-	}
-	return nil
-}
-
-// finite refuses features that are NaN or infinite: the encoder is damaged.
-func finite(b encoder.Embedding, set *data.Set, dim int) error {
-	for i, v := range b.Rows {
-		if v-v != 0 {
-			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged",
-				set.Name(b.Images[i/dim]), v)
-		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package evaluate
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -33,7 +34,7 @@ type Match struct {
 // An image is left out and counted in Bad, as an unreadable one is, if it has no row or if its
 // bytes are not those that were embedded. Match has the numbers. To compare bytes, every image's
 // file is read but not decoded. A path that occurs twice is an error, and so is a file without a
-// row of any image.
+// row of any image. The error of vectors that are not finite is an *encoder.FeaturesError.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
 	e, rows, match, err := readVectors(ctx, path, set)
 	if err != nil {
@@ -74,6 +75,11 @@ func (e *Embedded) closeGaps(path string, set *data.Set, rows foundRows, match M
 	}
 	match.Missing = e.Bad - match.Replaced
 	e.Features = e.Features[:e.Len()*e.Dim]
+	var damaged *encoder.FeaturesError
+	if err := e.check(set); errors.As(err, &damaged) {
+		damaged.File = path
+		return nil, match, damaged
+	}
 	if e.Len() == 0 {
 		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have "+
 			"changed); embed them again",
@@ -109,6 +115,9 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 	foreign, first := map[string]bool{}, ""
 	n, matched := 0, 0
 	for row, err := range r.All() {
+		if errors.As(err, new(*vectors.NotFiniteError)) {
+			err = nil // which of the set's images have such rows is told in the end
+		}
 		if err == nil && n%4096 == 0 {
 			err = ctx.Err()
 		}

@@ -47,7 +47,7 @@ type embedOptions struct {
 	machine
 	data, out, to string
 	maxBad        float64
-	resume        bool
+	resume, force bool
 }
 
 func init() { register("", (*app).embedCommand) }
@@ -70,11 +70,13 @@ func (o *embedOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
 	f.Float64Var(&o.maxBad, "max-bad", 0.01, "share of the images that may be unreadable")
 	f.BoolVar(&o.resume, "resume", false, "go on with a run that was stopped")
+	forceFlag(c, &o.force)
 	o.machine.bind(c)
 	required(c, "data")
 	c.MarkFlagsOneRequired("out", "to")
 	c.MarkFlagsMutuallyExclusive("out", "to")
 	c.MarkFlagsMutuallyExclusive("to", "resume")
+	c.MarkFlagsMutuallyExclusive("to", "force")
 }
 
 func (o *embedOptions) parse(*cobra.Command, []string) error {
@@ -107,7 +109,8 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 		return nil, err
 	}
 	defer set.Close()
-	r := embed.Options{Encoder: f.encoder, Layer: o.layers[0], Data: set, Out: o.out, Resume: o.resume, MaxBad: o.maxBad, Log: a.logger()}
+	r := embed.Options{Encoder: f.encoder, Layer: o.layers[0], Data: set, Out: o.out, Resume: o.resume, Replace: o.force,
+		MaxBad: o.maxBad, Log: a.logger()}
 	if o.to != "" {
 		db, err := vectordb.Open(ctx, o.to, f.encoder.Dim())
 		if err != nil {

@@ -165,6 +165,8 @@ type labelError struct {
 	Margin    float64       `json:"margin"`    // share of the votes for the suggested class, less that for the label
 	Votes     float64       `json:"votes"`     // share of the votes for the label
 	Nearest   []explore.Ref `json:"nearest"`
+	// Outnumbered is true where the label has fewer other images than k. Such images come last.
+	Outnumbered bool `json:"outnumbered,omitempty"`
 }
 
 // cluster is a cluster with all its images, the most typical first.
@@ -211,8 +213,9 @@ type outliersSummary struct {
 
 // labelErrorsSummary is the summary of label-errors.
 type labelErrorsSummary struct {
-	K int     `json:"k"`
-	T float64 `json:"t"`
+	K           int               `json:"k"`
+	T           float64           `json:"t"`
+	Outnumbered []data.ClassCount `json:"outnumbered,omitempty"` // classes with fewer images than k and one
 }
 
 // clusterSummary is the summary of cluster.

@@ -16,6 +16,7 @@ import (
 	"moco/explore"
 	"moco/internal/atomicfile"
 	"moco/internal/event"
+	"moco/internal/report"
 	"moco/vectors"
 )
 
@@ -45,6 +46,7 @@ type exploreOptions struct {
 	question            explorer
 	data, vectors, html string
 	show                int
+	force               bool
 
 	command string // its name
 	line    string // the command as it was given
@@ -67,6 +69,7 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 		"features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them",
 	)
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
+	forceFlag(c, &o.force)
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")
 	o.bindLayer(c)
 	o.bindAny(c, "vectors")
@@ -93,7 +96,11 @@ func (o *exploreOptions) parse(c *cobra.Command, _ []string) error {
 		}
 	}
 	o.line = commandLine(c)
-	return folderFor("--html", o.html)
+	return nil
+}
+
+func (o *exploreOptions) outputs() []output {
+	return []output{{flag: "--html", path: o.html, force: o.force, own: report.IsPage}}
 }
 
 // exploration is a command that explores, at work.
