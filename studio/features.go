@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"unsafe"
@@ -46,16 +45,6 @@ func newFeatures(e *evaluate.Embedded, n int) *features {
 	return f
 }
 
-// notFinite is the picture of the first row that holds a number which is not finite, else -1.
-func (f *features) notFinite() int {
-	for i, v := range f.Features {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return f.Images[i/f.Dim]
-		}
-	}
-	return -1
-}
-
 // load reads the features, and makes them before if need be. It returns nil without an error where
 // there is nothing to make them of.
 func (w *work) load(ctx context.Context) (*features, error) {
@@ -79,12 +68,7 @@ func (w *work) load(ctx context.Context) (*features, error) {
 		w.s.log.Warn("the file of vectors does not fit all pictures", "pictures without a row", match.Missing,
 			"rows without a picture", match.Foreign)
 	}
-	f := newFeatures(e, len(w.s.names))
-	if i := f.notFinite(); i >= 0 {
-		return nil, fmt.Errorf("%s: the features of %s are not finite numbers; its encoder has diverged, or the file "+
-			"is damaged", path, w.s.names[i])
-	}
-	return f, nil
+	return newFeatures(e, len(w.s.names)), nil
 }
 
 // layer is the layer of the encoder that is used.
