@@ -45,7 +45,7 @@ It is also what moco export --probe takes for an ONNX model, whose logits are th
 const classifyExample = `  moco classify --model run --train labelled/ --data photos/ --out photos.csv
   moco classify --model run --labels some.csv --data photos/ --out photos.parquet --html review.html
   moco classify --model run --labels some.csv --data photos/ --links sorted/ --min-confidence 0.8
-  moco classify --model run --train labelled/ --data photos/ --out photos.csv --save pets.safetensors
+  moco classify --model run --train labelled/ --data photos/ --save pets.safetensors
   moco classify --model run --classifier pets.safetensors --data more/ --out more.jsonl`
 
 // classifyOptions are those of `moco classify`.
@@ -117,10 +117,10 @@ func (o *classifyOptions) parse(c *cobra.Command, _ []string) error {
 		return usagef("--save and --classifier need an encoder: give --model a run or an encoder.safetensors")
 	case o.save != "" && o.model == "":
 		return usagef("--save needs the --model beside --vectors: the file says which encoder the classifier belongs to")
-	case o.vectors != "" && o.model == string(pixels):
-		return usagef("give --model pixels or --vectors, not both: vectors are features already")
 	case o.train != "" && (o.vectors == "") != (o.trainVectors == ""):
 		return usagef("--vectors and --train-vectors go together: both have to be features of one encoder")
+	case o.vectors != "" && o.model == string(pixels):
+		return usagef("give --model pixels or --vectors, not both: vectors are features already")
 	case o.train == "" && o.trainVectors != "":
 		return usagef("--train-vectors are the features of --train, which is not given")
 	}
@@ -324,6 +324,7 @@ type sorted struct {
 	unknown  int
 	labelled int     // pictures of the pile with a label
 	mean     float64 // confidence of the predictions
+	known    float64 // that of those that are not unknown
 }
 
 // predicted counts rows that are predictions.
@@ -359,11 +360,14 @@ func (k *classification) sort(ctx context.Context) (*sorted, error) {
 		r := k.classifier.RowOf(name, p, float32(k.o.leastConfidence))
 		if p.Confidence < float32(k.o.leastConfidence) {
 			s.unknown++
+		} else {
+			s.known += float64(p.Confidence)
 		}
 		s.mean += float64(p.Confidence)
 		s.add(row, r, false)
 	}
 	s.mean /= math.Max(1, float64(s.predicted()))
+	s.known /= math.Max(1, float64(s.predicted()-s.unknown))
 	return s, nil
 }
 
@@ -421,7 +425,7 @@ func (k *classification) say(e classifyExpected) {
 // done is the result.
 func (k *classification) done(s *sorted, took time.Duration) *classified {
 	d := classifyDone{expectation: k.expected(s), Images: k.pile.Len(), Bad: k.pile.Bad, Predicted: s.predicted(),
-		Unknown: s.unknown, Given: s.labelled, MeanConfidence: s.mean, Classes: k.classifier.Classes,
+		Unknown: s.unknown, Given: s.labelled, MeanConfidence: s.mean, KnownConfidence: s.known, Classes: k.classifier.Classes,
 		Features: k.o.names()[0], Out: k.o.out, HTML: k.o.html, Links: k.o.links, Saved: k.o.save, Seconds: took.Seconds()}
 	return &classified{classifyDone: d, o: k.o}
 }
@@ -437,7 +441,8 @@ func (r *classified) event() event.Event { return r.classifyDone }
 func (r *classified) text(s *screen) error {
 	s.say("%s classified, with a mean confidence of %s.", plural(r.Predicted, "picture", "pictures"), percent(100*r.MeanConfidence))
 	if r.o.leastConfidence > 0 {
-		s.say("%d of them are unknown: their confidence is less than %v.", r.Unknown, r.o.leastConfidence)
+		s.say("%d of them are unknown: their confidence is less than %v. The others have a mean confidence of %s.",
+			r.Unknown, r.o.leastConfidence, percent(100*r.KnownConfidence))
 	}
 	if r.Given > 0 && !r.o.withLabelled {
 		s.say("%d pictures that have a label are left out; --with-labelled adds them.", r.Given)

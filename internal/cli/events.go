@@ -246,19 +246,20 @@ type classifyExpected struct {
 // classifyDone is the result of `moco classify`.
 type classifyDone struct {
 	expectation
-	Images         int           `json:"images"` // of the data
-	Bad            int           `json:"bad_images"`
-	Predicted      int           `json:"predicted"`
-	Unknown        int           `json:"unknown"`         // of the predicted, those below the least confidence
-	Given          int           `json:"given"`           // images of the data that had a label
-	MeanConfidence float64       `json:"mean_confidence"` // of the predicted
-	Classes        []string      `json:"classes"`
-	Features       encoder.Layer `json:"features"` // head, backbone, vectors or pixels
-	Out            string        `json:"out,omitempty"`
-	HTML           string        `json:"html,omitempty"`
-	Links          string        `json:"links,omitempty"` // the folder of links
-	Saved          string        `json:"saved,omitempty"` // the file of the classifier
-	Seconds        float64       `json:"seconds"`
+	Images          int           `json:"images"` // of the data
+	Bad             int           `json:"bad_images"`
+	Predicted       int           `json:"predicted"`
+	Unknown         int           `json:"unknown"`          // of the predicted, those below the least confidence
+	Given           int           `json:"given"`            // images of the data that had a label
+	MeanConfidence  float64       `json:"mean_confidence"`  // of the predicted
+	KnownConfidence float64       `json:"known_confidence"` // of the predicted that are not unknown
+	Classes         []string      `json:"classes"`
+	Features        encoder.Layer `json:"features"` // head, backbone, vectors or pixels
+	Out             string        `json:"out,omitempty"`
+	HTML            string        `json:"html,omitempty"`
+	Links           string        `json:"links,omitempty"` // the folder of links
+	Saved           string        `json:"saved,omitempty"` // the file of the classifier
+	Seconds         float64       `json:"seconds"`
 }
 
 // exported is the result of `moco export`.
