@@ -105,9 +105,9 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &bad):
 		return "remove them or raise --max-bad"
 	case errors.As(err, &head):
-		return "give --probe the file that `moco eval linear --save` writes"
+		return "give --probe the file that `moco classify --save` or `moco eval linear --save` writes"
 	case errors.As(err, &probe):
-		return "train one with `moco eval linear --save` on this encoder"
+		return "train one with `moco classify --save`, or `moco eval linear --save`, on this encoder"
 	case errors.As(err, &maker):
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
@@ -123,7 +123,7 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &broken):
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.Is(err, encoder.ErrNoProbe):
-		return "`moco eval linear --save` writes one"
+		return "`moco classify --save` and `moco eval linear --save` write one"
 	}
 	return ""
 }

@@ -168,7 +168,7 @@ func (x *exploration) collect(ctx context.Context, path, vectors string) (*explo
 		set.Close()
 		return nil, err
 	}
-	return &explore.Collection{Embedded: all[0], Set: set, Reading: x.reading()}, nil
+	return &explore.Collection{Embedded: all[0], Set: set, Reading: x.from.reading()}, nil
 }
 
 // shownSide is twice what pages show of a picture.
@@ -176,10 +176,10 @@ const shownSide = 256
 
 // reading is how pictures are read to be shown, and laid over each other: as the encoder reads them,
 // but not smaller than pages show them.
-func (x *exploration) reading() data.Reading {
+func (f *features) reading() data.Reading {
 	r := data.Reading{Side: shownSide}
-	if e := x.from.encoder; e != nil {
-		r = e.Reading()
+	if f.encoder != nil {
+		r = f.encoder.Reading()
 		r.Side = max(r.Side, shownSide)
 	}
 	return r
