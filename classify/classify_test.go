@@ -284,6 +284,7 @@ func TestFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Estimate.rows = nil // which are not kept
 	if !reflect.DeepEqual(back.Estimate, c.Estimate) || back.C != c.C || back.Temperature != c.Temperature ||
 		back.Encoder != "abc" || back.Layer != encoder.Backbone {
 		t.Errorf("it comes back as %+v", back)
@@ -424,5 +425,34 @@ func TestDeal(t *testing.T) {
 	}
 	if !slices.Equal(by, []int{2, 6, 1}) {
 		t.Errorf("a sample has %v of each class", by)
+	}
+}
+
+// TestAmong: an estimate of some rows counts those alone, and a class with several labels does not
+// decide for one that has a single one.
+func TestAmong(t *testing.T) {
+	t.Parallel()
+	set := made(60, 8, 3, 0)
+	all := fitted(t, set, Options{}).Estimate
+	if same := all.Among(func(int) bool { return true }); !reflect.DeepEqual(same, all) {
+		t.Errorf("of all rows it is %+v, want %+v", same, all)
+	}
+	first := func(row int) bool { return row < 12 }
+	some, rest := all.Among(first), all.Among(func(row int) bool { return !first(row) })
+	if some.HeldOut != 12 || some.Labelled != 60 || rest.HeldOut != 48 {
+		t.Fatalf("of 12 rows it is %+v", some)
+	}
+	for k := range all.Confusion {
+		for j, n := range all.Confusion[k] {
+			if some.Confusion[k][j]+rest.Confusion[k][j] != n {
+				t.Errorf("of class %d taken for %d there are %d, in parts %d and %d", k, j, n, some.Confusion[k][j], rest.Confusion[k][j])
+			}
+		}
+	}
+	few := &evaluate.Embedded{Dim: 2, Classes: []string{"a", "b"}, Labels: []int{0, 0, 1},
+		Features: []float32{1, 0, 0.96, 0.28, 0, 1}}
+	p, err := fitted(t, few, Options{}).Predict(t.Context(), few)
+	if err != nil || p[0].Label != 0 || p[2].Label != 1 {
+		t.Errorf("two rows of one class and one of another are taken for %+v (%v)", p, err)
 	}
 }
