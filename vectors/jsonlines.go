@@ -138,7 +138,7 @@ func newJSONLines(r io.Reader) (decoder, error) {
 	return j, nil
 }
 
-func (j *jsonLines) head() Head { return Head{-1, j.dim} }
+func (j *jsonLines) head() Head { return Head{Rows: -1, Dim: j.dim} }
 
 func (j *jsonLines) next(row *Row) error {
 	if !j.peeked {

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"moco/internal/half"
 )
 
 // manifest is the path of the file with the names of an array's rows.
@@ -28,22 +30,47 @@ func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 		out.Write(npyHeader(h))
 		var raw []byte
 		return func(r Row) error {
-			raw = raw[:0]
-			for _, v := range r.Vector {
-				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
-			}
+			raw = h.Type.append(raw[:0], r.Vector)
 			_, err := out.Write(raw)
 			return err
 		}, out.Flush, nil
 	})
 }
 
+// append appends the bytes of numbers, little endian.
+func (t Type) append(raw []byte, vector []float32) []byte {
+	for _, v := range vector {
+		if t == Float16 {
+			raw = binary.LittleEndian.AppendUint16(raw, half.To(v))
+		} else {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+	}
+	return raw
+}
+
+// decode reads numbers from their bytes.
+func (t Type) decode(vector []float32, raw []byte) {
+	if t == Float16 {
+		for i := range vector {
+			vector[i] = half.From(binary.LittleEndian.Uint16(raw[2*i:]))
+		}
+		return
+	}
+	for i := range vector {
+		vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+}
+
+// npyTypes are NumPy's names of the types.
+var npyTypes = map[Type]string{Float32: "<f4", Float16: "<f2"}
+
 const npyMagic = "\x93NUMPY"
 
 // npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, and a Python
 // dictionary. Blanks pad it so that the numbers begin at a multiple of 64.
 func npyHeader(h Head) []byte {
-	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", h.Rows, h.Dim)
+	text := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%d, %d), }", npyTypes[h.Type], h.Rows, h.Dim)
 	const before = len(npyMagic) + 4
 	text += strings.Repeat(" ", 63-(before+len(text))%64) + "\n"
 	raw := append([]byte(npyMagic), 1, 0)
@@ -82,11 +109,11 @@ func newNPY(array io.Reader, size int64, names io.Reader) (*npy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want := length + 4*int64(head.Rows)*int64(head.Dim); size != want {
+	if want := length + int64(head.Type.Bytes())*int64(head.Rows)*int64(head.Dim); size != want {
 		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
 			head.Rows, head.Dim, want, size)
 	}
-	d.what, d.raw = head, make([]byte, 4*head.Dim)
+	d.what, d.raw = head, make([]byte, head.Type.Bytes()*head.Dim)
 	return d, nil
 }
 
@@ -117,8 +144,14 @@ func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
 		return h, 0, errors.New("its header is cut short")
 	}
 	descr, fortran, shape := npyDescr.FindSubmatch(raw), npyFortran.FindSubmatch(raw), npyShape.FindSubmatch(raw)
-	if descr == nil || fortran == nil || shape == nil || string(descr[1]) != "<f4" || string(fortran[1]) != "False" {
-		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' in "+
+	known := false
+	for t, name := range npyTypes {
+		if descr != nil && string(descr[1]) == name {
+			h.Type, known = t, true
+		}
+	}
+	if !known || fortran == nil || shape == nil || string(fortran[1]) != "False" {
+		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' or '<f2' in "+
 			"C order (in NumPy: numpy.ascontiguousarray(x, 'float32'))", raw)
 	}
 	rows, err1 := strconv.ParseInt(string(shape[1]), 10, 64)
@@ -126,7 +159,8 @@ func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
 	if err1 != nil || err2 != nil || !fits(rows, dim) || dim == 0 || dim > maxLine {
 		return h, 0, fmt.Errorf("an array of %sx%s is not believable", shape[1], shape[2])
 	}
-	return Head{int(rows), int(dim)}, length + text, nil
+	h.Rows, h.Dim = int(rows), int(dim)
+	return h, length + text, nil
 }
 
 func (d *npy) head() Head { return d.what }
@@ -150,9 +184,7 @@ func (d *npy) next(row *Row) error {
 	}
 	d.n++
 	*row = d.names.line.row(grow(row.Vector, d.what.Dim))
-	for i := range row.Vector {
-		row.Vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(d.raw[4*i:]))
-	}
+	d.what.Type.decode(row.Vector, d.raw)
 	return nil
 }
 
