@@ -47,6 +47,9 @@ func (e *ShardsError) Error() string {
 // listShards finds the files of the shards in a folder, in order. Files that are not of vectors are
 // left alone, such as logs, and so are hidden ones.
 func listShards(folder string) ([]string, error) {
+	if info, err := os.Stat(filepath.Join(folder, clipArrays)); err == nil && info.IsDir() {
+		return listClip(folder)
+	}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, err

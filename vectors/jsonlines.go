@@ -84,6 +84,7 @@ const maxLine = 16 << 20
 // lines reads rows of JSON.
 type lines struct {
 	scanner *bufio.Scanner
+	file    io.Closer // may be nil
 	n       int
 	line    line
 }
@@ -115,6 +116,15 @@ func (l *lines) next() error {
 		return fmt.Errorf("line %d: %w", l.n+1, err)
 	}
 	return io.EOF
+}
+
+func (l *lines) row(vector []float32) Row { return l.line.row(vector) }
+
+func (l *lines) close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
 }
 
 // jsonLines is the decoder of .jsonl.

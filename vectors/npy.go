@@ -21,7 +21,7 @@ func manifest(path string) string { return path + ".jsonl" }
 
 // saveNPY writes the manifest first, so that an array is never without its manifest.
 func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
-	if err := saveLines(manifest(path), rows, false); err != nil {
+	if err := saveNames(path, rows); err != nil {
 		return err
 	}
 	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
@@ -35,6 +35,34 @@ func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 			return err
 		}, out.Flush, nil
 	})
+}
+
+func saveNames(path string, rows iter.Seq2[Row, error]) error {
+	if number, ok := clipNumber(path); ok {
+		return saveClipTable(clipTable(path, number), rows)
+	}
+	return saveLines(manifest(path), rows, false)
+}
+
+// names are those of an array's rows, one after the other.
+type names interface {
+	next() error // io.EOF after the last
+	row(vector []float32) Row
+	close() error
+}
+
+// openNames opens the names of the rows of an array.
+func openNames(array string) (names, error) {
+	if number, ok := clipNumber(array); ok {
+		return openClipNames(clipTable(array, number))
+	}
+	f, err := os.Open(manifest(array))
+	if err != nil {
+		return nil, err
+	}
+	l := newLines(f)
+	l.file = f
+	return l, nil
 }
 
 // append appends the bytes of numbers, little endian.
@@ -84,27 +112,25 @@ type npy struct {
 	n     int
 	array *bufio.Reader
 	raw   []byte
-	names *lines
-	file  io.Closer // of the manifest; may be nil
+	names names
 }
 
 func openNPY(f *os.File, size int64) (decoder, error) {
-	names, err := os.Open(manifest(f.Name()))
+	names, err := openNames(f.Name())
 	if err != nil {
 		return nil, fmt.Errorf("the names of its rows: %w", err)
 	}
 	d, err := newNPY(f, size, names)
 	if err != nil {
-		names.Close()
+		names.close()
 		return nil, err
 	}
-	d.file = names
 	return d, nil
 }
 
 // newNPY reads an array of size bytes and its manifest.
-func newNPY(array io.Reader, size int64, names io.Reader) (*npy, error) {
-	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: newLines(names)}
+func newNPY(array io.Reader, size int64, names names) (*npy, error) {
+	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: names}
 	head, length, err := readNPYHeader(d.array)
 	if err != nil {
 		return nil, err
@@ -183,14 +209,9 @@ func (d *npy) next(row *Row) error {
 		return fmt.Errorf("row %d: %w", d.n, errors.Join(err, errors.New("the array ends too early")))
 	}
 	d.n++
-	*row = d.names.line.row(grow(row.Vector, d.what.Dim))
+	*row = d.names.row(grow(row.Vector, d.what.Dim))
 	d.what.Type.decode(row.Vector, d.raw)
 	return nil
 }
 
-func (d *npy) close() error {
-	if d.file == nil {
-		return nil
-	}
-	return d.file.Close()
-}
+func (d *npy) close() error { return d.names.close() }

@@ -69,6 +69,9 @@ func (s Shard) Path(whole string) string {
 	if s.Whole() {
 		return whole
 	}
+	if _, ok := clipNumber(whole); ok {
+		return clipShard(whole, s)
+	}
 	ending := filepath.Ext(whole)
 	return fmt.Sprintf("%s-%04d-of-%04d%s", strings.TrimSuffix(whole, ending), s.Index, s.Count, ending)
 }

@@ -305,7 +305,7 @@ func FuzzNPY(f *testing.F) {
 		f.Add(append(npyHeader(h), make([]byte, h.Type.Bytes()*h.Rows*h.Dim)...), names)
 	}
 	f.Fuzz(func(t *testing.T, array, names []byte) {
-		d, err := newNPY(bytes.NewReader(array), int64(len(array)), bytes.NewReader(names))
+		d, err := newNPY(bytes.NewReader(array), int64(len(array)), newLines(bytes.NewReader(names)))
 		readAll(t, d, err)
 	})
 }

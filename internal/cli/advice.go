@@ -15,6 +15,7 @@ import (
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
+	"moco/vectors"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
@@ -74,6 +75,7 @@ func adviceOnUse(err error) string {
 		stopped    *embed.StoppedError
 		unfinished *embed.UnfinishedError
 		exists     *embed.ExistsError
+		shards     *vectors.ShardsError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
 		probe      *exchange.OtherProbeError
@@ -94,6 +96,8 @@ func adviceOnUse(err error) string {
 		return "--resume goes on with it, or remove it"
 	case errors.As(err, &exists):
 		return "remove it, or give another --out"
+	case errors.As(err, &shards) && len(shards.Missing) > 0:
+		return "make those that are missing with `moco embed --shard`"
 	case errors.As(err, &bad) && bad.Kept:
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.As(err, &bad):

@@ -64,7 +64,7 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 		&o.vectors,
 		"vectors",
 		"",
-		"features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them",
+		"features of the images from what moco embed wrote (.parquet, .npy, .jsonl, or a folder of shards), instead of encoding them",
 	)
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")
@@ -85,7 +85,7 @@ func (o *exploreOptions) parse(c *cobra.Command, _ []string) error {
 		return err
 	}
 	if o.vectors != "" {
-		if err := vectors.Check(o.vectors); err != nil {
+		if err := vectors.CheckSource(o.vectors); err != nil {
 			return usagef("--vectors %w", err)
 		}
 		if o.model != "" && o.command != "search" { // which encodes new images with it
