@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
 	"moco/data"
-	"moco/encoder"
 	"moco/vectors"
 )
 
@@ -35,7 +33,20 @@ type Match struct {
 // file is read but not decoded. A path that occurs twice is an error, and so is a file without a
 // row of any image.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
-	e, rows, match, err := readVectors(ctx, path, set)
+	r, err := vectors.Open(path)
+	if err != nil {
+		return nil, Match{}, err
+	}
+	dim := r.Head().Dim
+	if err := r.Close(); err != nil {
+		return nil, Match{}, err
+	}
+	return readInto(ctx, path, set, &floats{dim: dim, features: make([]float32, set.Len()*dim)})
+}
+
+// readInto reads the features of a set's images.
+func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Embedded, Match, error) {
+	e, rows, match, err := readVectors(ctx, path, set, keep)
 	if err != nil {
 		return nil, Match{}, err
 	}
@@ -48,12 +59,12 @@ func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Ma
 			continue
 		}
 		if at := e.Len(); at != i {
-			copy(e.Features[at*e.Dim:(at+1)*e.Dim], e.Features[i*e.Dim:(i+1)*e.Dim])
+			keep.move(at, i)
 		}
 		e.Images, e.Labels = append(e.Images, i), append(e.Labels, set.Label(i))
 	}
 	match.Missing = e.Bad - match.Replaced
-	e.Features = e.Features[:e.Len()*e.Dim]
+	keep.finish(e, e.Len())
 	if e.Len() == 0 {
 		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have "+
 			"changed); embed them again",
@@ -71,8 +82,8 @@ type found struct {
 
 type foundRows []found // by image
 
-// readVectors puts the rows of a set's images at their places.
-func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, foundRows, Match, error) {
+// readVectors keeps the rows of a set's images by their places.
+func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (*Embedded, foundRows, Match, error) {
 	var match Match
 	r, err := vectors.Open(path)
 	if err != nil {
@@ -84,7 +95,7 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 		place[set.Name(i)] = i
 	}
 	dim := r.Head().Dim
-	e := &Embedded{Dim: dim, Classes: set.Classes(), Features: make([]float32, set.Len()*dim)}
+	e := &Embedded{Dim: dim, Classes: set.Classes()}
 	rows := make(foundRows, set.Len())
 	foreign, first := map[string]bool{}, ""
 	n, matched := 0, 0
@@ -113,11 +124,7 @@ func readVectors(ctx context.Context, path string, set *data.Set) (*Embedded, fo
 			// The form of the digest was checked when it was read.
 			hex.Decode(rows[i].digest.SHA256[:], []byte(row.SHA256))
 		}
-		to := e.Features[i*dim : (i+1)*dim]
-		copy(to, row.Vector)
-		if square := dot(to, to); math.Abs(square-1) > 1e-5 {
-			encoder.Normalise(to)
-		}
+		keep.put(i, n-1, row.Vector)
 	}
 	match.Foreign = len(foreign)
 	if matched == 0 {

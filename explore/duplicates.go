@@ -168,7 +168,11 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 						continue
 					}
 					if s := overlay(thumbs[a], thumbs[b]); s >= d.Threshold-tolerance {
-						found[i] = append(found[i], Pair{a, b, min(s, 1), cosine(row(set, a), row(set, b))})
+						c, err := cosineOf(set, a, b)
+						if err != nil {
+							return err
+						}
+						found[i] = append(found[i], Pair{a, b, min(s, 1), c})
 					}
 				}
 				return nil

@@ -59,7 +59,7 @@ func (x Explorer) Layout(ctx context.Context, set *evaluate.Embedded, l Layout) 
 	if l.Neighbours < 0 || l.Rounds < 0 {
 		return nil, fmt.Errorf("a map needs positive numbers of neighbours and rounds, not %d and %d", l.Neighbours, l.Rounds)
 	}
-	if err := finite(set); err != nil {
+	if err := finite(ctx, set); err != nil {
 		return nil, err
 	}
 	l.Neighbours, l.Rounds = cmp.Or(l.Neighbours, 15), cmp.Or(l.Rounds, defaultRounds(n))
@@ -101,14 +101,16 @@ func defaultRounds(n int) int {
 }
 
 // finite refuses features that are NaN or infinite.
-func finite(set *evaluate.Embedded) error {
-	for i, v := range set.Features {
-		if v-v != 0 {
-			return fmt.Errorf("the features of row %d hold %v, which is no number: the encoder or the file is damaged",
-				i/set.Dim, v)
+func finite(ctx context.Context, set *evaluate.Embedded) error {
+	return eachTile(ctx, set, func(first int, tile []float32) error {
+		for i, v := range tile {
+			if v-v != 0 {
+				return fmt.Errorf("the features of row %d hold %v, which is no number: the encoder or the file is damaged",
+					first+i/set.Dim, v)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // spread scales the start to its radius. A little noise separates equal images.
@@ -166,10 +168,11 @@ func (d *descent) run(ctx context.Context, progress func(done int)) error {
 	n := len(d.now)
 	blocks := (n + pointsAtOnce - 1) / pointsAtOnce
 	for round := range d.rounds {
-		key := rng.New(layoutTag, d.seed, uint64(round)+1)
+		r := rng.New(layoutTag, d.seed, uint64(round)+1)
+		key := r.Uint64() // before workers begin: drawing changes a source
 		rate := 1 - float32(round)/float32(d.rounds)
 		err := loader.Parallel(ctx, blocks, runtime.GOMAXPROCS(0), func(_, b int) error {
-			d.move(b*pointsAtOnce, min(n, (b+1)*pointsAtOnce), key.Uint64(), rate)
+			d.move(b*pointsAtOnce, min(n, (b+1)*pointsAtOnce), key, rate)
 			return nil
 		})
 		if err != nil {

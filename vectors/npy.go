@@ -131,13 +131,9 @@ func openNPY(f *os.File, size int64) (decoder, error) {
 // newNPY reads an array of size bytes and its manifest.
 func newNPY(array io.Reader, size int64, names names) (*npy, error) {
 	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: names}
-	head, length, err := readNPYHeader(d.array)
+	head, _, err := sizedNPYHeader(d.array, size)
 	if err != nil {
 		return nil, err
-	}
-	if want := length + int64(head.Type.Bytes())*int64(head.Rows)*int64(head.Dim); size != want {
-		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
-			head.Rows, head.Dim, want, size)
 	}
 	d.what, d.raw = head, make([]byte, head.Type.Bytes()*head.Dim)
 	return d, nil
@@ -148,6 +144,18 @@ var (
 	npyFortran = regexp.MustCompile(`'fortran_order': *(True|False)`)
 	npyShape   = regexp.MustCompile(`'shape': *\( *([0-9]+), *([0-9]+),? *\)`)
 )
+
+// sizedNPYHeader is readNPYHeader of a file of some size, which it must fill.
+func sizedNPYHeader(r io.Reader, size int64) (h Head, length int64, err error) {
+	if h, length, err = readNPYHeader(r); err != nil {
+		return h, 0, err
+	}
+	if want := length + int64(h.Type.Bytes())*int64(h.Rows)*int64(h.Dim); size != want {
+		return h, 0, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
+			h.Rows, h.Dim, want, size)
+	}
+	return h, length, nil
+}
 
 // readNPYHeader returns the array's shape and the header's length.
 func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
