@@ -3,12 +3,10 @@ package explore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
 	"slices"
-	"sync/atomic"
 
 	"moco/data"
 	"moco/evaluate"
@@ -77,7 +75,7 @@ func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Dupl
 	var pairs []Pair
 	var err error
 	if d.Image == nil {
-		pairs, err = x.pairsByCosine(ctx, set, d.Threshold)
+		pairs, err = x.Pairs(ctx, set, d.Threshold)
 	} else {
 		pairs, err = x.pairsByOverlay(ctx, set, d)
 	}
@@ -89,40 +87,6 @@ func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Dupl
 
 // tolerance lets copies of one image reach a threshold of 1 in spite of rounding.
 const tolerance = 1e-6
-
-func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, threshold float32) ([]Pair, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var count atomic.Int64
-	var pairs []Pair
-	for first := 0; first < set.Len(); first += queriesAtOnce {
-		last := min(first+queriesAtOnce, set.Len())
-		found := make([][]Pair, last-first)
-		err := evaluate.Similarities(ctx, x.Engine, set, set.Part(first, last), func(query, lo int, similarity []float32) {
-			for i, s := range similarity {
-				if s >= threshold-tolerance && lo+i > first+query {
-					found[query] = append(found[query], Pair{first + query, lo + i, min(s, 1), s})
-					if count.Add(1) > maxPairs {
-						cancel(fmt.Errorf("more than %d million pairs of images have a cosine of %v; "+
-							"give a higher threshold (or have the features collapsed?)", maxPairs/1_000_000, threshold))
-						return
-					}
-				}
-			}
-		})
-		if errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, list := range found {
-			pairs = append(pairs, list...)
-		}
-		x.progress("search", last, set.Len())
-	}
-	return pairs, nil
-}
 
 func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d Duplicates) ([]Pair, error) {
 	if d.Candidates < 1 {
@@ -187,7 +151,6 @@ func (x Explorer) pairsByOverlay(ctx context.Context, set *evaluate.Embedded, d 
 		}
 	}
 	// A pair comes up to four times: from either side, by features and by thumbnails.
-	byRows := func(a, b Pair) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
 	slices.SortFunc(pairs, byRows)
 	return slices.CompactFunc(pairs, func(a, b Pair) bool { return byRows(a, b) == 0 }), nil
 }
