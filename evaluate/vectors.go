@@ -53,8 +53,8 @@ func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Em
 	if err := rows.compare(ctx, set, &match); err != nil {
 		return nil, Match{}, err
 	}
-	for i, r := range rows { // close gaps
-		if !r.there {
+	for i, there := range rows.there { // close gaps
+		if !there {
 			e.Bad++
 			continue
 		}
@@ -73,30 +73,55 @@ func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Em
 	return e, match, nil
 }
 
-// found is what an image's row tells.
-type found struct {
-	there   bool
-	checked bool // digest is known
-	digest  data.Digest
+// foundRows is what the rows of images tell, by image.
+type foundRows struct {
+	there []bool
+	// digests are nil if no row has one. A zero one is not known.
+	digests []data.Digest
 }
 
-type foundRows []found // by image
+// finder finds images by name. Rows mostly come in the set's order, and then it needs no memory for
+// an index.
+type finder struct {
+	set   *data.Set
+	next  int            // the image after the last one that was found
+	index map[string]int // nil until a row comes out of order
+}
+
+// lookahead is the number of images without a row that a finder passes over.
+const lookahead = 100
+
+func (f *finder) find(name string) (image int, ok bool) {
+	for i := f.next; i < min(f.next+lookahead, f.set.Len()); i++ {
+		if f.set.Name(i) == name {
+			f.next = i + 1
+			return i, true
+		}
+	}
+	if f.index == nil {
+		f.index = make(map[string]int, f.set.Len())
+		for i := range f.set.Len() {
+			f.index[f.set.Name(i)] = i
+		}
+	}
+	if image, ok = f.index[name]; ok {
+		f.next = image + 1
+	}
+	return image, ok
+}
 
 // readVectors keeps the rows of a set's images by their places.
 func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (*Embedded, foundRows, Match, error) {
 	var match Match
 	r, err := vectors.Open(path)
 	if err != nil {
-		return nil, nil, match, err
+		return nil, foundRows{}, match, err
 	}
 	defer r.Close()
-	place := make(map[string]int, set.Len())
-	for i := range set.Len() {
-		place[set.Name(i)] = i
-	}
+	places := finder{set: set}
 	dim := r.Head().Dim
 	e := &Embedded{Dim: dim, Classes: set.Classes()}
-	rows := make(foundRows, set.Len())
+	rows := foundRows{there: make([]bool, set.Len())}
 	foreign, first := map[string]bool{}, ""
 	n, matched := 0, 0
 	for row, err := range r.All() {
@@ -104,31 +129,34 @@ func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, nil, match, err
+			return nil, foundRows{}, match, err
 		}
 		if n++; n == 1 {
 			first = row.Path
 		}
-		i, ours := place[row.Path]
-		if ours && rows[i].there || foreign[row.Path] {
-			return nil, nil, match, fmt.Errorf("%s has more than one row of %q; which is meant?", path, row.Path)
+		i, ours := places.find(row.Path)
+		if ours && rows.there[i] || foreign[row.Path] {
+			return nil, foundRows{}, match, fmt.Errorf("%s has more than one row of %q; which is meant?", path, row.Path)
 		}
 		if !ours {
 			foreign[row.Path] = true
 			continue
 		}
 		matched++
-		rows[i].there = true
+		rows.there[i] = true
 		if row.SHA256 != "" {
-			rows[i].checked, rows[i].digest.Size = true, row.Size
+			if rows.digests == nil {
+				rows.digests = make([]data.Digest, set.Len())
+			}
+			rows.digests[i].Size = row.Size
 			// The form of the digest was checked when it was read.
-			hex.Decode(rows[i].digest.SHA256[:], []byte(row.SHA256))
+			hex.Decode(rows.digests[i].SHA256[:], []byte(row.SHA256))
 		}
 		keep.put(i, n-1, row.Vector)
 	}
 	match.Foreign = len(foreign)
 	if matched == 0 {
-		return nil, nil, match, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first "+
+		return nil, foundRows{}, match, fmt.Errorf("none of the %d rows of %s is of one of the %d images: its first "+
 			"path is %q, that of the images %q; "+
 			"give the data that were embedded, by the same path (names are relative to it; in files of earlier "+
 			"versions "+
@@ -140,21 +168,29 @@ func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (
 // compare drops and counts the rows of images whose bytes are not those that were embedded. An
 // image that cannot be read now counts among them.
 func (rows foundRows) compare(ctx context.Context, set *data.Set, match *Match) error {
-	replaced := make([]bool, len(rows))
+	if rows.digests == nil {
+		for _, there := range rows.there {
+			if there {
+				match.Unchecked++
+			}
+		}
+		return nil
+	}
+	replaced := make([]bool, len(rows.there))
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	const lot = 64
-	for from := 0; from < len(rows); from += lot {
+	for from := 0; from < len(rows.there); from += lot {
 		workers.Go(func() error {
-			for i := from; i < min(from+lot, len(rows)); i++ {
-				if !rows[i].checked {
+			for i := from; i < min(from+lot, len(rows.there)); i++ {
+				if rows.digests[i] == (data.Digest{}) {
 					continue
 				}
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 				now, err := set.Digest(i)
-				replaced[i] = err != nil || now != rows[i].digest
+				replaced[i] = err != nil || now != rows.digests[i]
 			}
 			return nil
 		})
@@ -162,12 +198,12 @@ func (rows foundRows) compare(ctx context.Context, set *data.Set, match *Match) 
 	if err := workers.Wait(); err != nil {
 		return err
 	}
-	for i, r := range rows {
-		if r.there && !r.checked {
+	for i := range rows.there {
+		if rows.there[i] && rows.digests[i] == (data.Digest{}) {
 			match.Unchecked++
 		}
 		if replaced[i] {
-			rows[i].there = false
+			rows.there[i] = false
 			if match.Replaced++; match.Replaced == 1 {
 				match.Replacing = set.Name(i)
 			}
