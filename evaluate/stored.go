@@ -208,6 +208,17 @@ func (e *Embedded) InMemory() (*Embedded, error) {
 	return &all, e.Read(0, all.Features)
 }
 
+// Memory is the number of bytes that the features take in memory.
+func (e *Embedded) Memory() int64 {
+	switch kept := e.kept.(type) {
+	case *halves:
+		return 2 * int64(len(kept.features))
+	case *inFile:
+		return 4 * int64(len(kept.at))
+	}
+	return 4 * int64(len(e.Features))
+}
+
 // Close closes the file in which the features are, if they are in one.
 func (e *Embedded) Close() error {
 	if e.kept == nil {

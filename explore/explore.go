@@ -125,7 +125,11 @@ func eachTile(ctx context.Context, set *evaluate.Embedded, f func(first int, til
 
 // cosineOf is the cosine of two rows of a set, wherever they are kept.
 func cosineOf(set *evaluate.Embedded, a, b int) (float32, error) {
-	rows := make([]float32, 2*set.Dim)
+	return cosineIn(set, a, b, make([]float32, 2*set.Dim))
+}
+
+// cosineIn is cosineOf with memory for the two rows.
+func cosineIn(set *evaluate.Embedded, a, b int, rows []float32) (float32, error) {
 	err := set.Read(a, rows[:set.Dim])
 	if err == nil {
 		err = set.Read(b, rows[set.Dim:])

@@ -154,10 +154,13 @@ func (x Explorer) tablePairs(ctx context.Context, set *evaluate.Embedded, candid
 	threshold float32) ([]Pair, error) {
 	var pairs []Pair
 	lot := make([]Pair, 0, candidatesAtOnce)
-	workers := runtime.GOMAXPROCS(0)
+	rows := make([][]float32, runtime.GOMAXPROCS(0))
+	for w := range rows {
+		rows[w] = make([]float32, 2*set.Dim)
+	}
 	compute := func() error {
-		err := loader.Parallel(ctx, len(lot), workers, func(_, i int) (err error) {
-			lot[i].Cosine, err = cosineOf(set, lot[i].A, lot[i].B)
+		err := loader.Parallel(ctx, len(lot), len(rows), func(w, i int) (err error) {
+			lot[i].Cosine, err = cosineIn(set, lot[i].A, lot[i].B, rows[w])
 			return err
 		})
 		for _, p := range lot {
@@ -182,15 +185,4 @@ func (x Explorer) tablePairs(ctx context.Context, set *evaluate.Embedded, candid
 		err = compute()
 	}
 	return pairs, cmp.Or(err, ctx.Err())
-}
-
-// PairsMemory is the largest memory in bytes that Pairs takes for n rows of some length, besides the
-// features, the pairs that it finds, and what the engine takes for a tile of similarities.
-func PairsMemory(n, dim int) int64 {
-	tiles := int64(4*rowsAtOnce+queriesAtOnce) * int64(dim) * 4
-	if n <= pairsExactly {
-		return tiles
-	}
-	const pairBytes, entryBytes = 24, 8
-	return tiles + int64(n)*(mostSigns/8+entryBytes) + candidatesAtOnce*int64(pairBytes+2*4*dim)
 }

@@ -76,6 +76,7 @@ func adviceOnUse(err error) string {
 		unfinished *embed.UnfinishedError
 		exists     *embed.ExistsError
 		shards     *vectors.ShardsError
+		much       *memoryError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
 		probe      *exchange.OtherProbeError
@@ -96,6 +97,8 @@ func adviceOnUse(err error) string {
 		return "--resume goes on with it, or remove it"
 	case errors.As(err, &exists):
 		return "remove it, or give another --out"
+	case errors.As(err, &much):
+		return "allow more with --memory, or embed with --dtype float16"
 	case errors.As(err, &shards) && len(shards.Missing) > 0:
 		return "make those that are missing with `moco embed --shard`"
 	case errors.As(err, &bad) && bad.Kept:
