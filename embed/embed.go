@@ -19,6 +19,7 @@ import (
 
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/lock"
 	"moco/vectors"
@@ -47,6 +48,9 @@ type Options struct {
 	// The encoder, the images, the layer, the batch, the precision and the engine must be those of
 	// the stopped run. Without a journal a new run begins.
 	Resume bool
+	// Replace lets a new run write over an output that is there. Without it, that is an *ExistsError.
+	// A shard that is there is finished, and is left alone.
+	Replace bool
 	// MaxBad is the share of all images that may be unreadable, also of a shard. Unreadable images
 	// get no row.
 	MaxBad float64
@@ -68,7 +72,7 @@ type job struct {
 }
 
 // Run embeds the whole set, or until ctx ends. It also sends the Done that it returns as the last
-// event.
+// event. Features that are not finite end it with an *encoder.FeaturesError about their batch.
 func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Put == nil {
 		if err := vectors.Check(o.Out); err != nil {
@@ -120,15 +124,21 @@ func (j *job) begin(ctx context.Context) error {
 	}
 	_, err := os.Stat(path)
 	here := err == nil
-	_, err = os.Stat(out)
-	switch exists := err == nil; {
-	case here && !j.o.Resume && j.o.Shard.Whole():
+	if !j.o.Shard.Whole() {
+		if _, err := os.Stat(out); err == nil {
+			return errFinished
+		}
+	} else if here && !j.o.Resume {
 		return &UnfinishedError{path}
-	case exists && !j.o.Shard.Whole():
-		return errFinished
-	case exists && !here:
-		return &ExistsError{out}
-	case here:
+	}
+	if !here && !j.o.Replace {
+		for _, file := range vectors.Files(out) {
+			if err := atomicfile.Free(file, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if here {
 		if j.journal, err = openJournal(path, t, j.first, j.last); !errors.Is(err, errNoTerms) {
 			if err != nil {
 				return fmt.Errorf("resume %s: %w", path, err)
@@ -215,7 +225,7 @@ func (j *job) walk(ctx context.Context) error {
 		for _, i := range b.Images {
 			f.images = append(f.images, uint32(i))
 		}
-		if err := finite(b, set, j.dim); err != nil {
+		if err := encoder.CheckRows(b.Rows, j.dim, func(i int) string { return set.Name(b.Images[i]) }); err != nil {
 			return err
 		}
 		if err := j.keep(ctx, &f); err != nil {
@@ -276,17 +286,6 @@ func (j *job) skipped(i int, err error) error {
 	j.pending = append(j.pending, uint32(i))
 	if n := len(j.journal.bad) + len(j.pending); n > int(j.o.MaxBad*float64(set.Len())) {
 		return &BadImagesError{Bad: n, Images: set.Len(), Limit: j.o.MaxBad, Kept: j.o.Put == nil, Last: err}
-	}
-	return nil
-}
-
-// finite refuses features that are NaN or infinite: the encoder is damaged.
-func finite(b encoder.Embedding, set *data.Set, dim int) error {
-	for i, v := range b.Rows {
-		if v-v != 0 {
-			return fmt.Errorf("the features of %s hold %v: the encoder's weights are damaged",
-				set.Name(b.Images[i/dim]), v)
-		}
 	}
 	return nil
 }

@@ -257,8 +257,16 @@ func TestRunRefuses(t *testing.T) {
 		}, "none of the 11"},
 		"a file in its place": {func(o *Options) {
 			o.Out = filepath.Join(t.TempDir(), "y.npy")
-			os.WriteFile(o.Out, nil, 0o644)
-		}, "is there already"},
+			os.WriteFile(o.Out, []byte("x"), 0o644)
+		}, "y.npy is there already"},
+		"a file in the place of the names": {func(o *Options) {
+			o.Out = filepath.Join(t.TempDir(), "y.npy")
+			os.WriteFile(o.Out+".jsonl", []byte("x"), 0o644)
+		}, "y.npy.jsonl is there already"},
+		"a text in the journal's place": {func(o *Options) {
+			o.Out, o.Resume = filepath.Join(t.TempDir(), "y.npy"), true
+			os.WriteFile(part(o.Out), []byte("dear diary"), 0o644)
+		}, "no journal"},
 		"a journal of text": {func(o *Options) {
 			o.Out, o.Resume = filepath.Join(t.TempDir(), "y.npy"), true
 			os.WriteFile(part(o.Out), []byte("hello\n"), 0o644)

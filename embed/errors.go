@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"moco/internal/atomicfile"
 	"moco/internal/lock"
 )
 
@@ -35,12 +36,8 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s is what a stopped run left", e.Journal)
 }
 
-// ExistsError is the error of a run whose output exists already.
-type ExistsError struct{ Path string }
-
-func (e *ExistsError) Error() string {
-	return fmt.Sprintf("%s is there already", e.Path)
-}
+// ExistsError is the error of a run one of whose output files exists already.
+type ExistsError = atomicfile.ExistsError
 
 // OtherRunError is the error of resuming a run with other settings than it began with.
 type OtherRunError struct {

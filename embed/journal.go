@@ -40,6 +40,9 @@ type terms struct {
 const (
 	journalFormat = "moco embed journal 2"
 	journalPlain  = "moco embed journal 1"
+
+	// journalStart is what a journal of either format begins with.
+	journalStart = `{"format":"moco embed journal `
 )
 
 // digested tells whether the journal's frames have digests.
@@ -220,8 +223,11 @@ var errNoTerms = errors.New("the journal has no first line")
 // readTerms reads the first line and returns its length.
 func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 	head, err := r.ReadSlice('\n')
-	if err != nil {
+	if n := min(len(head), len(journalStart)); err != nil && string(head[:n]) == journalStart[:n] {
 		return t, 0, errNoTerms
+	}
+	if err != nil {
+		return t, 0, fmt.Errorf("it is no journal: it begins with %.80q", head)
 	}
 	length = int64(len(head))
 	d := json.NewDecoder(bytes.NewReader(head))

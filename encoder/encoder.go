@@ -247,6 +247,8 @@ func (e *Encoder) Close() error {
 //
 // The same images in the same call give the same bits. An image's row may differ by rounding
 // between calls, alone or among others: small batches are computed differently from large ones.
+//
+// With a damaged encoder the error is a *FeaturesError.
 func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32, error) {
 	each, dim := e.viewLen(), e.Dim()
 	out := make([]float32, len(images)*dim)
@@ -280,7 +282,7 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 	for i := range images {
 		rows = append(rows, out[i*dim:(i+1)*dim:(i+1)*dim])
 	}
-	return rows, nil
+	return rows, CheckRows(out, dim, func(i int) string { return fmt.Sprintf("image %d", i) })
 }
 
 // embedScratch is what one goroutine needs.

@@ -3,6 +3,9 @@ package evaluate
 import (
 	"fmt"
 	"slices"
+
+	"moco/data"
+	"moco/encoder"
 )
 
 // Embedded is the features of a set of images.
@@ -27,6 +30,12 @@ func (e *Embedded) Len() int { return len(e.Labels) }
 
 // Row is the features of image i, if they are in Features.
 func (e *Embedded) Row(i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
+
+// check returns an *encoder.FeaturesError if the features of an image are not finite. Whatever makes
+// an Embedded ends with it.
+func (e *Embedded) check(set *data.Set) error {
+	return encoder.CheckRows(e.Features, e.Dim, func(row int) string { return set.Name(e.Images[row]) })
+}
 
 // Part is the rows from first up to last, without a copy.
 func (e *Embedded) Part(first, last int) *Embedded {

@@ -3,12 +3,15 @@ package evaluate
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"moco/data"
+	"moco/encoder"
 	"moco/vectors"
 )
 
@@ -31,7 +34,7 @@ type Match struct {
 // An image is left out and counted in Bad, as an unreadable one is, if it has no row or if its
 // bytes are not those that were embedded. Match has the numbers. To compare bytes, every image's
 // file is read but not decoded. A path that occurs twice is an error, and so is a file without a
-// row of any image.
+// row of any image. The error of vectors that are not finite is an *encoder.FeaturesError.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
 	r, err := vectors.Open(path)
 	if err != nil {
@@ -65,6 +68,9 @@ func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Em
 	}
 	match.Missing = e.Bad - match.Replaced
 	keep.finish(e, e.Len())
+	if err := rows.check(path, set, e.Len()); err != nil {
+		return nil, match, err
+	}
 	if e.Len() == 0 {
 		return nil, match, fmt.Errorf("%s: all %d images that it has a row of are others now (their bytes have "+
 			"changed); embed them again",
@@ -78,6 +84,26 @@ type foundRows struct {
 	there []bool
 	// digests are nil if no row has one. A zero one is not known.
 	digests []data.Digest
+	// damaged are the images whose rows hold NaN or infinities.
+	damaged []int
+}
+
+// check returns an *encoder.FeaturesError if an image of the n that have a row has a damaged one.
+func (rows foundRows) check(path string, set *data.Set, n int) error {
+	slices.Sort(rows.damaged)
+	wrong := &encoder.FeaturesError{Of: n, File: path}
+	for _, i := range rows.damaged {
+		if !rows.there[i] {
+			continue
+		}
+		if wrong.Images++; wrong.Images == 1 {
+			wrong.First = set.Name(i)
+		}
+	}
+	if wrong.Images == 0 {
+		return nil
+	}
+	return wrong
 }
 
 // finder finds images by name. Rows mostly come in the set's order, and then it needs no memory for
@@ -125,6 +151,10 @@ func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (
 	foreign, first := map[string]bool{}, ""
 	n, matched := 0, 0
 	for row, err := range r.All() {
+		damaged := errors.As(err, new(*vectors.NotFiniteError))
+		if damaged {
+			err = nil // which of the set's images have such rows is told in the end
+		}
 		if err == nil && n%4096 == 0 {
 			err = ctx.Err()
 		}
@@ -144,6 +174,9 @@ func readVectors(ctx context.Context, path string, set *data.Set, keep keeper) (
 		}
 		matched++
 		rows.there[i] = true
+		if damaged {
+			rows.damaged = append(rows.damaged, i)
+		}
 		if row.SHA256 != "" {
 			if rows.digests == nil {
 				rows.digests = make([]data.Digest, set.Len())

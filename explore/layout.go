@@ -82,12 +82,12 @@ func (x Explorer) Layout(ctx context.Context, set *evaluate.Embedded, l Layout) 
 	if err != nil {
 		return nil, err
 	}
-	spread(places, l.Seed)
+	scatter(places, l.Seed)
 	d := descent{edges: edges, seed: l.Seed, rounds: l.Rounds, now: places, next: make([]Point, n)}
 	if err := d.run(ctx, func(done int) { x.progress("layout", done, l.Rounds) }); err != nil {
 		return nil, err
 	}
-	fit(d.now)
+	intoUnit(d.now)
 	return d.now, nil
 }
 
@@ -113,8 +113,8 @@ func finite(ctx context.Context, set *evaluate.Embedded) error {
 	})
 }
 
-// spread scales the start to its radius. A little noise separates equal images.
-func spread(places []Point, seed uint64) {
+// scatter scales the start to its radius. A little noise separates equal images.
+func scatter(places []Point, seed uint64) {
 	var most float32
 	for _, p := range places {
 		most = max(most, abs(p.X), abs(p.Y))
@@ -132,10 +132,8 @@ func spread(places []Point, seed uint64) {
 	}
 }
 
-func abs(v float32) float32 { return max(v, -v) }
-
-// fit scales the map into the unit square.
-func fit(places []Point) {
+// intoUnit scales the map into the unit square.
+func intoUnit(places []Point) {
 	low, high := places[0], places[0]
 	for _, p := range places {
 		low = Point{X: min(low.X, p.X), Y: min(low.Y, p.Y)}

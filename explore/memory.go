@@ -40,10 +40,11 @@ func PairsMemory(n, dim int) int64 {
 	return tileMemory(dim) + int64(mostSigns*dim)*16 + int64(n)*(mostSigns/8+entryBytes) + candidatesAtOnce*pairBytes
 }
 
-// OverlayMemory is the memory of Duplicates with images: their thumbnails, and blurred ones as rows.
+// OverlayMemory is the memory of Duplicates with images: their thumbnails, blurred ones as rows, and
+// details of some. Images that are being decoded come on top.
 func OverlayMemory(n, dim, candidates int) int64 {
 	const thumbnailBytes = thumbEdge*thumbEdge + 24 + blurEdge*blurEdge*4
-	return SearchMemory(dim, candidates) + int64(n)*thumbnailBytes
+	return SearchMemory(dim, candidates) + int64(n)*thumbnailBytes + detailBytes
 }
 
 // Memory is the memory of Cluster.

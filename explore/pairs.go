@@ -107,8 +107,8 @@ func (x Explorer) hashedPairs(ctx context.Context, set *evaluate.Embedded, h *ha
 		}
 		x.progress("pairs", table+1, h.tables)
 	}
-	slices.SortFunc(pairs, byRows)
-	return slices.CompactFunc(pairs, func(a, b Pair) bool { return byRows(a, b) == 0 }), nil
+	slices.SortFunc(pairs, byPlace)
+	return slices.CompactFunc(pairs, func(a, b Pair) bool { return byPlace(a, b) == 0 }), nil
 }
 
 // pairsOf finds the pairs that some rows, in rising order, make with any others.
@@ -143,8 +143,8 @@ func (x Explorer) pairsOf(ctx context.Context, set *evaluate.Embedded, rows []in
 	return pairs, nil
 }
 
-// byRows orders pairs by A, then B.
-func byRows(a, b Pair) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
+// byPlace orders pairs by A, then B.
+func byPlace(a, b Pair) int { return cmp.Or(cmp.Compare(a.A, b.A), cmp.Compare(a.B, b.B)) }
 
 // candidatesAtOnce is the number of candidates whose cosines are computed before the next are made.
 const candidatesAtOnce = 1 << 16

@@ -168,13 +168,14 @@ func peek(path string) (h Head, first *Row, err error) {
 		return h, nil, err
 	}
 	defer r.Close()
-	for row, err := range r.All() {
-		if err != nil {
-			return h, nil, err
-		}
-		return r.Head(), &row, nil
+	first = new(Row)
+	switch err := r.decoder.next(first); {
+	case err == io.EOF:
+		return r.Head(), nil, nil
+	case err != nil:
+		return h, nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return r.Head(), nil, nil
+	return r.Head(), first, nil
 }
 
 func (d *shards) head() Head { return d.what }

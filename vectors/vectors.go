@@ -110,6 +110,17 @@ func CheckSource(path string) error {
 	return Check(path)
 }
 
+// Files names the files that Save makes for a path: itself, and for an array the names of its rows.
+func Files(path string) []string {
+	if !strings.EqualFold(filepath.Ext(path), ".npy") {
+		return []string{path}
+	}
+	if number, ok := clipNumber(path); ok {
+		return []string{path, clipTable(path, number)}
+	}
+	return []string{path, manifest(path)}
+}
+
 // Save writes rows to path, in the format of the path's ending. The file appears whole or not at
 // all: it is written under another name, synced and renamed, and an older file stays if anything
 // fails. Save iterates over rows once or twice. Each time they must be h.Rows rows of h.Dim finite
@@ -170,10 +181,21 @@ func (r *Row) check(n, dim int) error {
 	}
 	for _, v := range r.Vector {
 		if v-v != 0 {
-			return fmt.Errorf("row %d (%s) holds %v, which is no number", n, r.Path, v)
+			return &NotFiniteError{Row: n, Path: r.Path, Value: v}
 		}
 	}
 	return nil
+}
+
+// NotFiniteError is the error of a row that holds NaN or an infinity.
+type NotFiniteError struct {
+	Row   int // counted from 0
+	Path  string
+	Value float32 // the first such number
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("row %d (%s) holds %v, which is no number", e.Row, e.Path, e.Value)
 }
 
 // isDigest tells whether size and sum have the form of a digest.
@@ -256,7 +278,8 @@ func Open(path string) (r *Reader, err error) {
 func (r *Reader) Head() Head { return r.decoder.head() }
 
 // All iterates over the rows, once. A row's Vector is valid until the next row; copy it to keep it.
-// An error ends the iteration.
+// An error ends the iteration, but for a *NotFiniteError: it comes with its row, and the rows after
+// it can be read.
 func (r *Reader) All() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if r.used {
@@ -273,11 +296,12 @@ func (r *Reader) All() iter.Seq2[Row, error] {
 			if err == nil {
 				err = row.check(n, r.decoder.head().Dim)
 			}
+			last := false
 			if err != nil {
-				yield(Row{}, fmt.Errorf("read %s: %w", r.path, err))
-				return
+				last = !errors.As(err, new(*NotFiniteError))
+				err = fmt.Errorf("read %s: %w", r.path, err)
 			}
-			if !yield(row, nil) {
+			if !yield(row, err) || last {
 				return
 			}
 		}

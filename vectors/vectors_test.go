@@ -2,6 +2,7 @@ package vectors
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -324,4 +325,42 @@ func FuzzJSONLines(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNotFinite: a row that is not finite comes with an error, and those after it can be read.
+func TestNotFinite(t *testing.T) {
+	t.Parallel()
+	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
+	rows := [][]float32{{1, 2}, {3, nan}, {5, 6}, {inf, 8}}
+	path := filepath.Join(t.TempDir(), "x.npy")
+	raw := npyHeader(Head{Rows: len(rows), Dim: 2})
+	var names bytes.Buffer
+	for i, r := range rows {
+		for _, v := range r {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+		fmt.Fprintf(&names, "{\"path\":\"%d\"}\n", i)
+	}
+	for file, content := range map[string][]byte{path: raw, path + ".jsonl": names.Bytes()} {
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	n := 0
+	for row, err := range r.All() {
+		var wrong *NotFiniteError
+		if bad := n%2 == 1; row.Path != fmt.Sprint(n) || errors.As(err, &wrong) != bad ||
+			bad && (wrong.Row != n || wrong.Path != row.Path) {
+			t.Errorf("row %d is %+v, %v", n, row, err)
+		}
+		n++
+	}
+	if n != len(rows) {
+		t.Errorf("%d rows were read", n)
+	}
 }

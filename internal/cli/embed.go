@@ -64,7 +64,7 @@ type embedOptions struct {
 	layout        string
 	dtype         string
 	maxBad        float64
-	resume        bool
+	resume, force bool
 }
 
 // The layouts of the files that embed writes, and the numbers in them.
@@ -99,11 +99,13 @@ func (o *embedOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.to, "to", "", "vector database to write to instead: postgres://... or qdrant://...")
 	f.Float64Var(&o.maxBad, "max-bad", 0.01, "share of the images that may be unreadable")
 	f.BoolVar(&o.resume, "resume", false, "go on with a run that was stopped")
+	forceFlag(c, &o.force)
 	o.machine.bind(c)
 	required(c, "data")
 	c.MarkFlagsOneRequired("out", "to")
 	c.MarkFlagsMutuallyExclusive("out", "to")
 	c.MarkFlagsMutuallyExclusive("to", "resume")
+	c.MarkFlagsMutuallyExclusive("to", "force")
 }
 
 func (o *embedOptions) parse(*cobra.Command, []string) error {
@@ -148,7 +150,7 @@ func runEmbed(ctx context.Context, a *app, o *embedOptions) (result, error) {
 	}
 	defer set.Close()
 	r := embed.Options{Encoder: f.encoder, Layer: o.layers[0], Data: set, Out: o.out, Shard: shard, Resume: o.resume,
-		MaxBad: o.maxBad, Log: a.logger()}
+		Replace: o.force, MaxBad: o.maxBad, Log: a.logger()}
 	if o.dtype == vectors.Float16.String() {
 		r.Type = vectors.Float16
 	}

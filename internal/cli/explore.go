@@ -17,6 +17,7 @@ import (
 	"moco/explore"
 	"moco/internal/atomicfile"
 	"moco/internal/event"
+	"moco/internal/report"
 	"moco/internal/sys"
 	"moco/vectors"
 )
@@ -50,6 +51,7 @@ type exploreOptions struct {
 	data, vectors, html string
 	show                int
 	limit               byteSize // of the memory for vectors and the question; 0: by what is free
+	force               bool
 
 	command string // its name
 	line    string // the command as it was given
@@ -74,6 +76,7 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 	f.Var(&o.limit, "memory", "most that --vectors and the question may take (default: three quarters of what is free). "+
 		"Vectors in a .npy that take more stay in their file")
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
+	forceFlag(c, &o.force)
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")
 	o.bindLayer(c)
 	o.bindAny(c, "vectors")
@@ -100,7 +103,11 @@ func (o *exploreOptions) parse(c *cobra.Command, _ []string) error {
 		}
 	}
 	o.line = commandLine(c)
-	return folderFor("--html", o.html)
+	return nil
+}
+
+func (o *exploreOptions) outputs() []output {
+	return []output{{flag: "--html", path: o.html, force: o.force, own: report.IsPage}}
 }
 
 // exploration is a command that explores, at work.
@@ -277,6 +284,9 @@ type explored struct {
 func (r *explored) event() event.Event { return r.exploreDone }
 
 func (r *explored) text(s *screen) error {
+	if r.x.quiet {
+		return nil
+	}
 	if r.x.lead {
 		s.say("%s", r.x.page.Lead)
 	}

@@ -20,7 +20,9 @@ import (
 
 // parsed reads a command line, without the command's name, as the command would.
 func parsed(o options, line string) error {
-	c := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: o.parse}
+	c := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: func(c *cobra.Command, args []string) error {
+		return ready(o, c, args)
+	}}
 	o.bind(c)
 	typed(c)
 	c.SetArgs(strings.Fields(line))
@@ -140,7 +142,7 @@ func TestParseComparisons(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	here := filepath.Join(t.TempDir(), "here.pth")
-	if err := os.WriteFile(here, nil, 0o644); err != nil {
+	if err := os.WriteFile(here, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	train, knn, linear := "--data d --out r ", "--train a --test b ", "--model m --train a --test b "
@@ -178,9 +180,8 @@ func TestParseRefuses(t *testing.T) {
 		{&exportOptions{}, "--model m --out x.bin", ".onnx"},
 		{&exportOptions{}, "--model m --out x.pth --output head", "--output is for ONNX"},
 		{&exportOptions{}, "--model m --out x.onnx --output head --probe p", "--probe makes logits"},
-		{&exportOptions{}, "--model m --out " + here, "--force"},
 		{&benchOptions{}, "--steps 0", "--steps 0"},
-		{&benchOptions{}, "--layers --precision bf16", "--precision fp32"},
+		{&benchOptions{}, "--paths avx2", "--layers"},
 		{&compareOptions{}, "--study mechanism --data d --monitor-train a --monitor-test b --out o", "mechanisms"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --arms moco,none", "moco, supervised, scratch"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --set seed=2", "--seeds"},
@@ -206,7 +207,10 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{explore(&clusters{}), "--model m --data d --html no/where/x.html", "there is no folder"},
 		{&linearOptions{linear: evaluate.DefaultLinear()}, linear + "--save no/where/x", "there is no folder"},
-		{&importOptions{}, "x --out " + here, "--force"},
+		{&linearOptions{linear: evaluate.DefaultLinear()}, linear + "--save " + here, "there already"},
+		{explore(&clusters{}), "--model m --data d --html " + here, "there already"},
+		{&exportOptions{}, "--model m --out " + here, "there already"},
+		{&importOptions{}, "x --out " + here, "there already"},
 		{&demoOptions{}, "--out " + filepath.Dir(here), "not empty"},
 	} {
 		if err := parsed(c.o, c.line); err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != exitFailed {

@@ -47,10 +47,11 @@ func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error
 		bad := make([]error, want)
 		err := Parallel(ctx, want, len(p.pool), func(w, i int) error {
 			s := &p.pool[w]
-			if bad[i] = p.set.ReadAs(p.next+i, p.reading, &s.image); bad[i] != nil {
+			m, err := p.set.Borrow(p.next+i, p.reading, &s.image)
+			if bad[i] = err; err != nil {
 				return nil
 			}
-			p.policy.View(x[(n+i)*each:(n+i+1)*each], &s.image, nil, &s.scratch)
+			p.policy.View(x[(n+i)*each:(n+i+1)*each], m, nil, &s.scratch)
 			return nil
 		})
 		if err != nil {
