@@ -175,7 +175,9 @@ func (e *memoryError) Error() string {
 func (x *exploration) fit() error {
 	features, work := x.set.Memory(), x.o.question.memory(x.set.Len(), x.set.Dim)
 	if x.o.vectors != "" && x.set.Features == nil {
-		x.app.say("%d vectors of %d: %s of memory, and up to %s for the work.", x.set.Len(), x.set.Dim, bytesText(features), bytesText(work))
+		// Not on standard output, which is for what is found.
+		x.app.warn("%d vectors of %d: they take %s of memory, and the work up to %s.",
+			x.set.Len(), x.set.Dim, bytesText(features), bytesText(work))
 	}
 	limit := int64(x.o.limit)
 	if limit == 0 || x.o.vectors == "" {
