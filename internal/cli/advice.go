@@ -17,6 +17,7 @@ import (
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
+	"moco/vectors"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
@@ -79,6 +80,8 @@ func adviceOnUse(err error) string {
 		stopped    *embed.StoppedError
 		unfinished *embed.UnfinishedError
 		exists     *atomicfile.ExistsError
+		shards     *vectors.ShardsError
+		much       *memoryError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
 		probe      *encoder.OtherProbeError
@@ -100,6 +103,10 @@ func adviceOnUse(err error) string {
 		return "--resume goes on with it, or remove it"
 	case errors.As(err, &exists):
 		return "give another name, or --force to replace it"
+	case errors.As(err, &much):
+		return "allow more with --memory, or embed with --dtype float16"
+	case errors.As(err, &shards) && len(shards.Missing) > 0:
+		return "make those that are missing with `moco embed --shard`"
 	case errors.As(err, &bad) && bad.Kept:
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.As(err, &bad):
