@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"moco/embed"
@@ -54,10 +55,8 @@ func (w *work) load(ctx context.Context) (*features, error) {
 			return nil, nil
 		}
 		path = w.vectorsFile()
-		if _, err := os.Stat(path); err != nil {
-			if err := w.encode(ctx, path); err != nil {
-				return nil, err
-			}
+		if err := w.makeVectors(ctx, path); err != nil {
+			return nil, err
 		}
 	}
 	e, match, err := evaluate.FromVectorsByName(ctx, path, o.Data)
@@ -69,6 +68,26 @@ func (w *work) load(ctx context.Context) (*features, error) {
 			"rows without a picture", match.Foreign)
 	}
 	return newFeatures(e, len(w.s.names)), nil
+}
+
+// makeVectors makes the file of the features, if it is not there. Where another studio is making it,
+// it waits.
+func (w *work) makeVectors(ctx context.Context, path string) error {
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		err := w.encode(ctx, path)
+		var locked *embed.LockedError
+		if !errors.As(err, &locked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // layer is the layer of the encoder that is used.
