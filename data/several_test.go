@@ -3,6 +3,8 @@ package data
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 func TestBraces(t *testing.T) {
@@ -339,8 +343,26 @@ func FuzzCSVList(f *testing.F) {
 	})
 }
 
-// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: the
-// library makes room for what a page's header claims, so that damaged bytes can take gigabytes.
+// TestParquetListClaims: a list that asks for gigabytes is refused before it gets them.
+func TestParquetListClaims(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []struct {
+		Path string `parquet:"path"`
+	}{{"a.png"}}); err != nil {
+		t.Fatal(err)
+	}
+	raw := b.Bytes()
+	binary.LittleEndian.PutUint32(raw[len(raw)-8:], 4<<30-1) // the footer's length
+	var limit *parquetcheck.LimitError
+	if _, err := parquetList(bytes.NewReader(raw), int64(len(raw))); !errors.As(err, &limit) {
+		t.Errorf("the error is %v, want a *parquetcheck.LimitError", err)
+	}
+}
+
+// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: behind
+// the headers, which parquetcheck holds to limits, a few bytes can still be a run of billions of equal
+// values, for which the library makes room.
 func TestCutParquetList(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
