@@ -83,11 +83,12 @@ func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	flags := ""
+	missing := ""
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if takesFiles(f) && flags == "" && !f.Changed {
-			flags = fmt.Sprintf("; images go behind a flag: --%s %s", f.Name, args[0])
+		_, required := f.Annotations[cobra.BashCompOneRequiredFlag]
+		if missing == "" && required && takesFiles(f) && !f.Changed {
+			missing = fmt.Sprintf("; images go behind a flag: --%s %s", f.Name, args[0])
 		}
 	})
-	return fmt.Errorf("%q belongs to no flag%s", args[0], flags)
+	return fmt.Errorf("%q belongs to no flag%s", args[0], missing)
 }
