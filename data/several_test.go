@@ -444,3 +444,32 @@ func idxOf(n, h, w int) []byte {
 	}
 	return raw
 }
+
+// TestSeveralFiles: image files given one by one are named by their last names, as in their folder,
+// and in a list of pairs by where they are.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, images("a/1.png", "a/2.png", "b/1.png", "x/1.png/3.png"))
+	at := func(names ...string) string {
+		for i, n := range names {
+			names[i] = filepath.Join(dir, n)
+		}
+		return "{" + strings.Join(names, ",") + "}"
+	}
+	for want, path := range map[string]string{
+		"1.png=- 2.png=-":                   at("a/1.png", "a/2.png"),
+		"2.png=- a/1.png=- b/1.png=-":       at("a/1.png", "a/2.png", "b/1.png"),
+		"2.png=- a/1.png=- x/1.png/3.png=-": at("a/1.png", "a/2.png", "x/1.png"),
+	} {
+		if got := listing(open(t, path, Options{})); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	pairs := filepath.Join(dir, "pairs.csv")
+	if err := os.WriteFile(pairs, []byte("path,group\na/1.png,g\na/2.png,g\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, at("a/1.png", "a/2.png"), Options{Pairs: pairs}).Len(); got != 2 {
+		t.Errorf("%d images are in pairs", got)
+	}
+}

@@ -297,7 +297,7 @@ func (r *run) begin(ctx context.Context) error {
 	if err := begin(ctx); err != nil {
 		return err
 	}
-	if err := r.events.open(r.files, r.folder.log()); err != nil {
+	if err := r.events.open(r.files, r.folder.log(), r.step); err != nil {
 		return err
 	}
 	parameters := 0

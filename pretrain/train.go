@@ -116,9 +116,10 @@ func (r *run) one(ctx context.Context) error {
 	if rate := r.rate.perSecond(); rate > 0 {
 		left = float64((r.last-r.step)*r.recipe.Batch) / rate
 	}
+	spread := r.spread(s)
 	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
-		ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
-	r.watch.step(r, s, m)
+		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
+	r.watch.step(r, spread, m)
 	return nil
 }
 
@@ -128,7 +129,7 @@ func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
 	if r.step == r.last {
 		if err := r.checkLast(ctx); err != nil {
-			return r.stopped(ctx, err)
+			return err
 		}
 	}
 	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
@@ -156,18 +157,24 @@ func (r *run) after(ctx context.Context) error {
 }
 
 // checkLast encodes with what the last step has made of the encoder. The loss of a step is that of the
-// weights before it, so nothing else has seen the last ones.
+// weights before it, so nothing else has seen the last ones. Where the recipe goes on, features that
+// are not finite are a warning: batch norm's running statistics can be behind the weights for some
+// steps, and catch up.
 func (r *run) checkLast(ctx context.Context) error {
 	e, err := r.following(2)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	err = e.Check(ctx)
-	if errors.As(err, new(*encoder.FeaturesError)) {
-		return r.diverged(fmt.Sprintf("%v: at step %d", err, r.step))
+	err = e.Check(context.WithoutCancel(ctx)) // an interruption now finds a run that is done
+	if !errors.As(err, new(*encoder.FeaturesError)) {
+		return err
 	}
-	return err
+	if r.step < r.recipe.Epochs.Steps(r.stepsPerEpoch) {
+		r.events.tell(Warning{Step: r.step, Message: fmt.Sprintf("%v; go on with the run, or lower lr", err)})
+		return nil
+	}
+	return r.diverged(fmt.Sprintf("%v: at step %d", err, r.step))
 }
 
 // measureKeys measures how consistent the keys are, where that is asked for.

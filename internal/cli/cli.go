@@ -46,8 +46,11 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 	defer release()
 	a := &app{screen: screen{out: stdout, err: stderr, unread: cancel}, getenv: getenv}
 	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	words, err := gather(root, args)
+	if err == nil {
+		root.SetArgs(words)
+		err = root.ExecuteContext(ctx)
+	}
 	if errors.Is(a.failed, syscall.EPIPE) { // whoever read, such as head, has seen enough
 		return exitInterrupted
 	}

@@ -24,7 +24,7 @@ type options interface {
 // does the work, and the screen shows the result.
 func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.Context, a *app, o O) (result, error)) *cobra.Command {
 	if c.Args == nil {
-		c.Args = cobra.NoArgs
+		c.Args = noArguments
 	}
 	o.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -120,7 +120,7 @@ func (a *app) openOnce(ctx context.Context, path string, o data.Options) (*data.
 		return nil, err
 	}
 	if left := set.LeftOut().String(); left != "" {
-		a.warn("%s: %s", path, left)
+		a.warn("%s: %s", short(path), left)
 	}
 	return set, nil
 }

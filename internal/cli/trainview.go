@@ -24,7 +24,7 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(event.
 	show.bar.clear()
 	if errors.Is(err, pretrain.ErrInterrupted) {
 		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s%s --out %s --resume",
-			done.Step, o.DataPath, o.DataArgs, o.Out)
+			done.Step, quoted(o.DataPath), o.DataArgs, quoted(o.Out))
 	}
 	return done, err
 }
