@@ -76,7 +76,7 @@ func adviceOnUse(err error) string {
 		exists     *embed.ExistsError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
-		probe      *exchange.OtherProbeError
+		probe      *encoder.OtherProbeError
 		maker      *explore.OtherEncoderError
 		large      *bench.MemoryError
 		packed     *pack.NotEmptyError

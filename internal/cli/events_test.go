@@ -55,6 +55,7 @@ var eventsOf = []struct {
 	{"data info", "", []event.Event{dataInfo{}}},
 	{"data pack", "", []event.Event{pack.Start{}, pack.Bad{}, pack.Shard{}, pack.Done{}}},
 	{"bench", "Without `--layers` the first, with it the second.", []event.Event{&bench.Report{}, &bench.LayersReport{}}},
+	{"studio", "It answers from `ready` on, until it is interrupted.", []event.Event{studioReady{}, studioDone{}}},
 	{"demo", "The events of [train](#moco-train) but its `done` come first.", []event.Event{demoDone{}}},
 }
 
