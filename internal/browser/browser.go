@@ -8,17 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -63,7 +57,7 @@ func Start(ctx context.Context) (*Browser, error) {
 	quiet := func(string, ...any) {}
 	tab, stopTab := chromedp.NewContext(allocator, chromedp.WithLogf(quiet), chromedp.WithErrorf(quiet))
 	b := &Browser{ctx: tab, stop: []context.CancelFunc{stopTab, stopAllocator}}
-	if err := chromedp.Run(tab); err != nil {
+	if err := chromedp.Do(tab); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("start %s: %w", found, err)
 	}
@@ -75,111 +69,4 @@ func (b *Browser) Close() {
 	for _, stop := range b.stop {
 		stop()
 	}
-}
-
-// A Page is a tab. Its context is for chromedp's actions.
-type Page struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-
-	mu     sync.Mutex
-	origin string
-	faults []string
-}
-
-// Options are how a page looks at the world.
-type Options struct {
-	Width, Height int  // pixels; 1280 x 720 where they are 0
-	Dark          bool // whether the person likes dark pages
-}
-
-// Page opens a tab on an address.
-func (b *Browser) Page(address string, o Options) (*Page, error) {
-	at, err := url.Parse(address)
-	if err != nil {
-		return nil, err
-	}
-	if o.Width == 0 || o.Height == 0 {
-		o.Width, o.Height = 1280, 720
-	}
-	scheme := "light"
-	if o.Dark {
-		scheme = "dark"
-	}
-	p := &Page{origin: at.Scheme + "://" + at.Host}
-	p.ctx, p.cancel = chromedp.NewContext(b.ctx)
-	chromedp.ListenTarget(p.ctx, p.heard)
-	err = p.Do(
-		log.Enable(), network.Enable(),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
-			{Name: "prefers-color-scheme", Value: scheme},
-		}),
-		chromedp.EmulateViewport(int64(o.Width), int64(o.Height)),
-		chromedp.Navigate(address),
-	)
-	if err != nil {
-		p.Close()
-		return nil, fmt.Errorf("open %s: %w", address, err)
-	}
-	return p, nil
-}
-
-// Close closes the tab.
-func (p *Page) Close() { p.cancel() }
-
-// Do runs chromedp's actions one after another.
-func (p *Page) Do(actions ...chromedp.Action) error { return chromedp.Run(p.ctx, actions...) }
-
-// Faults lists what the page did that it must not: errors on the console, requests that leave the origin.
-func (p *Page) Faults() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.faults)
-}
-
-func (p *Page) fault(format string, arguments ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.faults = append(p.faults, fmt.Sprintf(format, arguments...))
-}
-
-func (p *Page) heard(event any) {
-	switch e := event.(type) {
-	case *runtime.EventExceptionThrown:
-		p.fault("exception: %s", e.ExceptionDetails.Error())
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeAssert {
-			p.fault("console: %s", said(e.Args))
-		}
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.LevelError {
-			p.fault("log: %s %s", e.Entry.Text, e.Entry.URL)
-		}
-	case *network.EventRequestWillBeSent:
-		if !p.may(e.Request.URL) {
-			p.fault("request to %s", e.Request.URL)
-		}
-	}
-}
-
-// may tells whether the page may ask for an address: of its own server, or of what it holds itself.
-func (p *Page) may(address string) bool {
-	for _, own := range []string{p.origin + "/", "blob:" + p.origin + "/", "data:", "about:"} {
-		if strings.HasPrefix(address, own) {
-			return true
-		}
-	}
-	return false
-}
-
-func said(values []*runtime.RemoteObject) string {
-	var parts []string
-	for _, v := range values {
-		if v.Value != nil {
-			parts = append(parts, string(v.Value))
-		} else {
-			parts = append(parts, v.Description)
-		}
-	}
-	return strings.Join(parts, " ")
 }

@@ -45,9 +45,10 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
   }
 
   function render() {
-    const above = element.clientHeight / 2;
+    const height = Math.min(element.clientHeight, window.innerHeight); // before the styles are there it is as tall as its content
+    const above = height / 2;
     const first = Math.max(0, Math.floor((element.scrollTop - above) / rowHeight())) * grid.columns;
-    const rows = Math.ceil((element.clientHeight + 2 * above) / rowHeight()) + 1;
+    const rows = Math.ceil((height + 2 * above) / rowHeight()) + 1;
     const end = Math.min(grid.list.length, first + rows * grid.columns);
     for (const place of [...tiles.keys()]) if (place < first || place >= end) release(place);
     for (let place = first; place < end; place++) if (!tiles.has(place)) put(place);

@@ -1,0 +1,205 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// patience is how long Wait waits: long, since a busy machine is no fault of the page.
+const patience = 60 * time.Second
+
+// A Page is a tab.
+type Page struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	origin string
+	faults []string
+}
+
+// Options are how a page looks at the world.
+type Options struct {
+	Width, Height int    // pixels; 1280 x 720 where they are 0
+	Dark          bool   // whether the person likes dark pages
+	Downloads     string // the folder for files that the page gives; none where it is ""
+}
+
+// Page opens a tab on an address.
+func (b *Browser) Page(address string, o Options) (*Page, error) {
+	at, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	p := &Page{origin: at.Scheme + "://" + at.Host}
+	p.ctx, p.cancel = chromedp.NewContext(b.ctx, chromedp.WithListener(p.heard))
+
+	if err := p.prepare(o); err != nil {
+		p.Close()
+		return nil, err
+	}
+
+	if err := p.Go(address); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("open %s: %w", address, err)
+	}
+	return p, nil
+}
+
+func (p *Page) prepare(o Options) error {
+	if o.Width == 0 || o.Height == 0 {
+		o.Width, o.Height = 1280, 720
+	}
+	scheme := "light"
+	if o.Dark {
+		scheme = "dark"
+	}
+	if _, err := chromedp.Call(p.ctx, log.Enable, cdp.Empty{}); err != nil {
+		return err
+	}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme},
+	}}
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		return err
+	}
+	if o.Downloads != "" {
+		to := cdpbrowser.SetDownloadBehaviorParams{Behavior: cdpbrowser.SetDownloadBehaviorBehaviorAllow, DownloadPath: o.Downloads}
+		if _, err := chromedp.CallBrowser(p.ctx, cdpbrowser.SetDownloadBehavior, to); err != nil {
+			return err
+		}
+	}
+	return chromedp.Do(p.ctx, chromedp.EmulateViewport(int64(o.Width), int64(o.Height)))
+}
+
+// Close closes the tab.
+func (p *Page) Close() { p.cancel() }
+
+// Go opens another address in the tab.
+func (p *Page) Go(address string) error { return chromedp.Do(p.ctx, chromedp.Navigate(address)) }
+
+// Reload opens the page again.
+func (p *Page) Reload() error { return chromedp.Do(p.ctx, chromedp.Reload()) }
+
+// Eval gives what a JavaScript expression is; a promise is waited for.
+func Eval[T any](p *Page, expression string) (T, error) {
+	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		return value, fmt.Errorf("%s: %w", expression, err)
+	}
+	return value, nil
+}
+
+// Wait waits until a JavaScript expression is true.
+func (p *Page) Wait(expression string) error {
+	wait := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingTimeout(patience),
+		chromedp.WithPollingInterval(20*time.Millisecond))
+	if _, err := chromedp.Run(p.ctx, wait); err != nil {
+		return fmt.Errorf("waited for %s: %w (page: %s)", expression, err, strings.Join(p.Faults(), "; "))
+	}
+	return nil
+}
+
+// Click clicks on the first visible element of a CSS selector.
+func (p *Page) Click(selector string) error {
+	if err := chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
+		return fmt.Errorf("click %s: %w", selector, err)
+	}
+	return nil
+}
+
+// Press presses keys one after another, as chromedp/kb names them.
+func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
+	return chromedp.Do(p.ctx, chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+}
+
+// Drag drags the mouse from one place to another.
+func (p *Page) Drag(places [][2]float64, options ...chromedp.MouseOption) error {
+	for i, at := range places {
+		kind := chromedp.MouseMoved
+		if i == 0 {
+			kind = chromedp.MousePressed
+		}
+		o := append(slices.Clone(options), chromedp.ButtonLeft)
+		if err := chromedp.Do(p.ctx, chromedp.MouseEvent(kind, at[0], at[1], o...)); err != nil {
+			return err
+		}
+	}
+	last := places[len(places)-1]
+	o := append(slices.Clone(options), chromedp.ButtonLeft)
+	return chromedp.Do(p.ctx, chromedp.MouseEvent(chromedp.MouseReleased, last[0], last[1], o...))
+}
+
+// Screenshot gives what the tab shows, as PNG.
+func (p *Page) Screenshot() ([]byte, error) { return chromedp.Run(p.ctx, chromedp.CaptureScreenshot()) }
+
+// Faults lists what the page did that it must not: errors on the console, requests that leave the origin.
+func (p *Page) Faults() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.faults)
+}
+
+func (p *Page) fault(format string, arguments ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults = append(p.faults, fmt.Sprintf(format, arguments...))
+}
+
+func (p *Page) heard(event any) {
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		text := e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			text += " " + e.ExceptionDetails.Exception.Description
+		}
+		p.fault("exception: %s", text)
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError {
+			p.fault("console: %s", said(e.Args))
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError {
+			p.fault("log: %s %s", e.Entry.Text, e.Entry.URL)
+		}
+	case *network.EventRequestWillBeSent:
+		if !p.may(e.Request.URL) {
+			p.fault("request to %s", e.Request.URL)
+		}
+	}
+}
+
+// may tells whether the page may ask for an address: of its own server, or of what it holds itself.
+func (p *Page) may(address string) bool {
+	for _, own := range []string{p.origin + "/", "blob:" + p.origin + "/", "data:", "about:"} {
+		if strings.HasPrefix(address, own) {
+			return true
+		}
+	}
+	return false
+}
+
+func said(values []*runtime.RemoteObject) string {
+	var parts []string
+	for _, v := range values {
+		if len(v.Value) > 0 {
+			parts = append(parts, string(v.Value))
+		} else {
+			parts = append(parts, v.Description)
+		}
+	}
+	return strings.Join(parts, " ")
+}
