@@ -18,8 +18,8 @@ function send(path, body) {
       if (others) await changes(before);
       return answer;
     } catch (error) {
-      toast(error.message, { kind: "bad" });
-      if (error.status !== 0) await load().catch(() => {});
+      toast(error.message, error.status === 409 ? {} : { kind: "bad" });
+      if (error.status !== 0 && error.status !== 409) await load().catch(() => {});
       return null;
     }
   });

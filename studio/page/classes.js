@@ -19,9 +19,10 @@ export function makeClassField({ targets, onDone, placeholder }) {
   const form = h("form.classfield", { onsubmit: submit }, input, known);
   function submit(event) {
     event.preventDefault();
-    const name = input.value.trim();
-    if (!name) return;
+    const typed = input.value.trim();
+    if (!typed) return;
     input.value = "";
+    const name = store.names.find((known) => known.toLowerCase() === typed.toLowerCase()) || typed;
     const images = targets();
     if (images.length) label(images, name);
     else addClass(name);

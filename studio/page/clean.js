@@ -92,7 +92,7 @@ export function makeClean() {
     else showTabs();
   }
 
-  on("labels", () => { if (!page.element.hidden) show(); });
+  for (const event of ["labels", "names"]) on(event, () => { if (!page.element.hidden) show(); });
   on("work", (before) => {
     for (const q of queues) {
       const [was, is] = [before[q.work] || {}, (store.state.work || {})[q.work] || {}];

@@ -64,7 +64,7 @@ export function makeExplore() {
     h("header", h("label", "Colour ", colourBy), tool.element, h("span.spring"),
       icon("−", "Zoom out", () => map.zoom(1 / 1.5)), icon("+", "Zoom in", () => map.zoom(1.5)),
       icon("All", "Show the whole map", () => map.showAll())),
-    h("div.mapbox", map.element, legend.element, mapEmpty));
+    h("div.mapbox", map.element, mapEmpty), legend.element);
   const gridPane = h("section.pane.gridpane", { "aria-label": "Pictures" },
     h("header", title, back, h("span.spring"), filter, icon("−", "Smaller pictures", () => larger(-1)),
       icon("+", "Larger pictures", () => larger(1))),

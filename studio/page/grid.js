@@ -107,7 +107,8 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
     classList.toggle("guess", !given && guess !== "");
     classList.toggle("rejected", grid.review === true && !selected);
     const at = given ? store.label[image] : guess ? store.prediction[image] : -1;
-    style.setProperty("--class", at >= 0 ? category(at) : "transparent");
+    tile.mark.hidden = at < 0;
+    if (at >= 0) style.setProperty("--class", category(at));
     const sure = !given && guess && store.confidence ? ` ${percent(store.confidence[image])}` : "";
     tile.text.textContent = given || (guess ? guess + sure : name);
     tile.element.title = name;

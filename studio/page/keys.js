@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 const scopes = []; // the newest last; it is asked first
 
 // bind adds keys under a title: [{ keys: ["mod+z"], show: "Ctrl Z", text: "undo", run }]. It returns what removes them.
+// A binding with match instead of keys takes every key that it matches, and lets the key through to what it focused.
 export function bind(title, bindings) {
   const scope = { title, bindings };
   scopes.push(scope);
@@ -29,9 +30,9 @@ function pressed(event) {
   const activates = (name === "Enter" || name === " ") && event.target.closest("button, a, summary");
   if (activates) return;
   for (const scope of [...scopes].reverse()) {
-    const found = scope.bindings.find((b) => b.keys.includes(name));
+    const found = scope.bindings.find((b) => (b.match ? b.match(name) : b.keys.includes(name)));
     if (found && found.run(event, name) !== false) {
-      event.preventDefault();
+      if (!found.match) event.preventDefault();
       return;
     }
   }

@@ -169,11 +169,11 @@ export function makeLabel({ onReview, onMore }) {
     if (!store.names.length) field.input.focus();
     unbind = bind("Label", [
       { keys: ["Enter"], text: "accept what it looks like", run: acceptGuess },
-      { keys: ["y"], run: acceptGuess },
       { keys: ["ArrowRight", " "], show: "→", text: "skip", run: skip },
       { keys: ["ArrowLeft"], show: "←", text: "the one before", run: previous },
-      { keys: ["m"], text: "more like this", run: () => current >= 0 && onMore(current) },
       { keys: ["Backspace"], text: "take the last label back", run: undo },
+      { keys: ["mod+Enter"], show: "Ctrl Enter", text: "more like this", run: () => current >= 0 && onMore(current) },
+      { match: (pressed) => /^\p{L}$/u.test(pressed), show: "a … z", text: "type the name of a class", run: () => field.input.focus() },
     ]);
   };
   page.hide = () => unbind && unbind();

@@ -34,7 +34,7 @@ export function view(list, image, { onMore, onLess } = {}) {
       h("dl",
         row("Label", labelOf(now) || "none"),
         row("Looks like", known.prediction && `${known.prediction}, ${percent(known.confidence)} sure`),
-        row("or", known.second), row("Folder", known.truth), row("Cluster", known.cluster && String(known.cluster)),
+        row("or", known.second), row("Folder", known.truth), row("Cluster", known.cluster >= 0 && String(known.cluster + 1)),
         row("Decision", known.decision),
         row("Size", known.width && `${known.width} × ${known.height}`), row("File", known.bytes && bytes(known.bytes))),
       h("div.buttons",

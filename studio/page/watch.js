@@ -16,18 +16,25 @@ export function makeWatch() {
 
   function show(run) {
     const running = run.state === "running";
+    if (run.state === "none") {
+      fill(page.element, state("The run has not begun to write", "Its curves appear here with its first steps."));
+      return;
+    }
     const title = { running: "The run is training", done: "The run is done", stopped: "The run has stopped" }[run.state] || "The run";
     const facts = [["Step", `${count(run.step)} of ${count(run.steps)}`], ["Epoch", `${count(run.epoch)} of ${count(run.epochs)}`],
       ["Pictures a second", running || run.rate ? count(Math.round(run.rate)) : "–"],
       ["Time left", running ? duration(run.left_s) : "–"]];
     fill(page.element,
       h("header.run", h("h2", title), progress("", run.step, run.steps),
+        (run.warnings || []).map((text) => h("p.bad", text)),
         h("dl.facts", facts.map(([name, value]) => h("div", h("dt", name), h("dd", value))))),
       h("div.charts",
         chart("Loss", run.loss || [], { hue: "c0",
           level: Number.isFinite(run.chance) ? { at: run.chance, text: `dashed: chance, ${run.chance.toFixed(2)}` } : null }),
         chart("Accuracy of picking the right key", run.accuracy || [], { hue: "c2", show: (v) => percent(v), low: 0 }),
-        chart("Spread of the features", run.spread || [], { hue: "c1", low: 0 })),
+        chart("Spread of the features", run.spread || [],
+          { hue: "c1", low: 0, show: (v) => v.toFixed(2), level: { at: 1, text: "1: evenly, 0: collapsed" } }),
+        run.knn && run.knn.length > 1 ? chart("Neighbours of the same class", run.knn, { hue: "c2", show: (v) => `${v.toFixed(0)}%`, low: 0 }) : null),
       probes(run));
   }
 
@@ -47,7 +54,7 @@ export function makeWatch() {
     try {
       const run = await api.get("/api/run");
       show(run);
-      if (run.state === "running") timer = setTimeout(look, pause);
+      if (run.state === "running" || run.state === "none") timer = setTimeout(look, pause);
     } catch (error) {
       fill(page.element, error.status === 404
         ? state("No run to watch", "Start the studio with the folder of a run that is training: --model run.")
