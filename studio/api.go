@@ -2,25 +2,21 @@ package studio
 
 import (
 	"bytes"
-	"embed"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 
 	"moco/data"
 )
-
-//go:embed page
-var embedded embed.FS
 
 // The most that a request may hold.
 const (
@@ -31,25 +27,31 @@ const (
 // handler answers requests at an address.
 func (s *Studio) handler(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
-	page, err := fs.Sub(embedded, "page")
-	if err != nil { // the folder is embedded, so it is there
-		page = embedded
-	}
-	mux.Handle("GET /", http.FileServerFS(page))
+	mux.Handle("GET /", s.page)
 	for pattern, f := range map[string]func(w http.ResponseWriter, r *http.Request) error{
-		"GET /api/state":       s.getState,
-		"GET /api/names":       s.getNames,
-		"GET /api/column/{of}": s.getColumn,
-		"GET /api/changes":     s.getChanges,
-		"GET /api/picture/{i}": s.getPictureFacts,
-		"GET /thumb/{i}":       s.getThumb,
-		"GET /picture/{i}":     s.getPicture,
-		"POST /api/label":      s.postLabel,
-		"POST /api/accept":     s.postAccept,
-		"POST /api/decide":     s.postDecide,
-		"POST /api/undo":       s.postUndo,
-		"POST /api/redo":       s.postRedo,
-		"POST /api/class":      s.postClass,
+		"GET /api/state":            s.getState,
+		"GET /api/names":            s.getNames,
+		"GET /api/column/{of}":      s.getColumn,
+		"GET /api/layout":           s.getLayout,
+		"GET /api/classifier":       s.getClassifier,
+		"GET /api/run":              s.getRun,
+		"GET /api/export/{file}":    s.getExport,
+		"POST /api/export/links":    s.postLinks,
+		"GET /api/clean/duplicates": s.getDuplicates,
+		"GET /api/clean/outliers":   s.getOutliers,
+		"GET /api/clean/doubtful":   s.getDoubtful,
+		"POST /api/search":          s.postSearch,
+		"POST /api/search/picture":  s.postSearchPicture,
+		"GET /api/changes":          s.getChanges,
+		"GET /api/picture/{i}":      s.getPictureFacts,
+		"GET /thumb/{i}":            s.getThumb,
+		"GET /picture/{i}":          s.getPicture,
+		"POST /api/label":           s.postLabel,
+		"POST /api/accept":          s.postAccept,
+		"POST /api/decide":          s.postDecide,
+		"POST /api/undo":            s.postUndo,
+		"POST /api/redo":            s.postRedo,
+		"POST /api/class":           s.postClass,
 	} {
 		mux.Handle(pattern, answer(f))
 	}
@@ -167,6 +169,7 @@ type state struct {
 	Model      *string             `json:"model"`
 	Vectors    bool                `json:"vectors"`
 	LabelsFile string              `json:"labels_file"`
+	LabelsPath string              `json:"labels_path"`
 	Work       map[string]progress `json:"work"`
 	Advice     string              `json:"advice"`
 	Run        bool                `json:"run"`
@@ -176,7 +179,7 @@ type state struct {
 func (s *Studio) getState(w http.ResponseWriter, _ *http.Request) error {
 	st := state{
 		Epoch: s.epoch, Name: s.o.Name, Count: len(s.names), Unreadable: s.thumb.unreadable(),
-		Vectors: s.work.features() != nil, LabelsFile: s.o.Labels, Work: s.work.progress(), Run: s.o.Run != "",
+		Vectors: s.work.features() != nil, LabelsFile: filepath.Base(s.o.Labels), LabelsPath: s.o.Labels, Work: s.work.progress(), Run: s.o.Run != "",
 		tally: s.board.tally(),
 	}
 	if s.o.Model != "" {
@@ -224,14 +227,91 @@ func (s *Studio) getColumn(w http.ResponseWriter, r *http.Request) error {
 		}
 		return sendCategories(w, column, now.classes)
 	case "truth":
+		if len(s.o.Data.Classes()) == 0 {
+			return &refusal{http.StatusNotFound, "the pictures have no classes of their own"}
+		}
 		column := make([]int32, len(s.names))
 		for i := range column {
 			column[i] = int32(s.o.Data.Label(i))
 		}
 		return sendCategories(w, column, s.o.Data.Classes())
+	case "prediction", "confidence":
+		classes, class, confidence, err := s.predictionColumns()
+		if err != nil {
+			return &refusal{http.StatusNotFound, err.Error()}
+		}
+		if of == "prediction" {
+			return sendCategories(w, class, classes)
+		}
+		return sendNumbers(w, confidence)
+	case "cluster":
+		return s.sendClusters(w)
+	case "outlier":
+		return s.sendOutliers(w)
 	default:
 		return &refusal{http.StatusNotFound, fmt.Sprintf("there is no column %.40q", of)}
 	}
+}
+
+// sendClusters sends the cluster of each picture.
+func (s *Studio) sendClusters(w http.ResponseWriter) error {
+	of := s.work.clusters.Load()
+	if of == nil {
+		return &refusal{http.StatusNotFound, errNotYet.Error()}
+	}
+	column, names := make([]int32, len(s.names)), []string{}
+	for i := range column {
+		if column[i] = s.work.clusterOf(i); column[i] >= int32(len(names)) {
+			for n := len(names); n <= int(column[i]); n++ {
+				names = append(names, fmt.Sprint(n+1))
+			}
+		}
+	}
+	return sendCategories(w, column, names)
+}
+
+// sendOutliers sends how far each picture is from its neighbours.
+func (s *Studio) sendOutliers(w http.ResponseWriter) error {
+	score, f := s.work.outliers.Load(), s.work.features()
+	if score == nil {
+		return &refusal{http.StatusNotFound, errNotYet.Error()}
+	}
+	column := make([]float32, len(s.names))
+	for i := range column {
+		if column[i] = float32(math.NaN()); f.row[i] >= 0 {
+			column[i] = (*score)[f.row[i]]
+		}
+	}
+	return sendNumbers(w, column)
+}
+
+// getLayout sends the place of each picture on the map; NaN where it has none.
+func (s *Studio) getLayout(w http.ResponseWriter, r *http.Request) error {
+	points, f := s.work.layout.Load(), s.work.features()
+	if points == nil {
+		return &refusal{http.StatusNotFound, errNotYet.Error()}
+	}
+	w.Header().Set("ETag", `"`+f.hash[:16]+`"`)
+	w.Header().Set("Cache-Control", "private, no-cache")
+	if r.Header.Get("If-None-Match") == w.Header().Get("ETag") {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	places := make([]float32, 2*len(s.names))
+	for i := range s.names {
+		x, y := float32(math.NaN()), float32(math.NaN())
+		if row := f.row[i]; row >= 0 {
+			x, y = (*points)[row].X, (*points)[row].Y
+		}
+		places[2*i], places[2*i+1] = x, y
+	}
+	return sendBinary(w, places)
+}
+
+// sendNumbers sends a number for each picture, NaN for none.
+func sendNumbers(w http.ResponseWriter, column []float32) error {
+	w.Header().Set("X-Kind", "number")
+	return sendBinary(w, column)
 }
 
 // sendCategories sends a category for each picture, -1 for none.
@@ -303,6 +383,12 @@ func (s *Studio) getPictureFacts(w http.ResponseWriter, r *http.Request) error {
 		f.Width, f.Height = 0, 0
 	}
 	f.Bytes = s.o.Data.Bytes(i)
+	f.Cluster = int(s.work.clusterOf(i))
+	if t := s.work.classifier.now.Load(); t != nil {
+		if p, ok := t.prediction(s.work.features(), i); ok {
+			f.Prediction, f.Confidence, f.Second = t.c.Classes[p.Label], &p.Confidence, t.c.Classes[p.Second]
+		}
+	}
 	return send(w, f)
 }
 
@@ -427,14 +513,6 @@ func (s *Studio) postDecide(w http.ResponseWriter, r *http.Request) error {
 		return refuse("the decision %.40q is none of keep, drop, ok and \"\"", c.Decision)
 	}
 	return s.answerChange(w, s.board.decide(r.Context(), c.Images, c.Decision))
-}
-
-// postAccept labels pictures with what is predicted of them. Those without a prediction stay.
-func (s *Studio) postAccept(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.readChange(w, r); err != nil {
-		return err
-	}
-	return &refusal{http.StatusConflict, "there are no predictions yet"}
 }
 
 func (s *Studio) postUndo(w http.ResponseWriter, r *http.Request) error {

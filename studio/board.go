@@ -262,7 +262,7 @@ func (b *board) rename(ctx context.Context, from, to string) error {
 	_, err := b.change(ctx, func() (edit, error) {
 		old, ok := b.number[from]
 		if !ok {
-			return edit{}, fmt.Errorf("there is no class %q", from)
+			return edit{}, refuse("there is no class %q", from)
 		}
 		var e edit
 		n := b.class(to)
@@ -345,6 +345,11 @@ type tally struct {
 func (b *board) tally() tally {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	return b.count()
+}
+
+// count makes a tally. b.mu is held.
+func (b *board) count() tally {
 	t := tally{Version: b.version, Classes: []classCount{}, Undo: len(b.undo), Redo: len(b.redo)}
 	for n, name := range b.classes {
 		if b.counts[n] > 0 || b.shown[n] {
@@ -357,7 +362,7 @@ func (b *board) tally() tally {
 
 // changes is what has changed since a version.
 type changes struct {
-	Version   int64    `json:"version"`
+	tally
 	Images    []int32  `json:"images"`
 	Labels    []string `json:"labels"`
 	Decisions []string `json:"decisions"`
@@ -367,7 +372,7 @@ type changes struct {
 func (b *board) since(version int64) changes {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	c := changes{Version: b.version, Images: []int32{}, Labels: []string{}, Decisions: []string{}}
+	c := changes{tally: b.count(), Images: []int32{}, Labels: []string{}, Decisions: []string{}}
 	for i, at := range b.stamp {
 		if at <= version && version >= b.began {
 			continue

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -53,10 +54,15 @@ type Studio struct {
 	log   *slog.Logger
 	epoch string // a hash of the set: a page that was made of another one must be made anew
 	names []string
+	order []int // all pictures in a random order, the same at each start
 	board *board
 	hub   *hub
 	thumb *thumbnails
 	work  *work
+	page  page
+	watch *watcher // nil: no run is watched
+
+	linking sync.Mutex // held while folders of links are made
 
 	decoding chan struct{} // held while a picture is decoded for somebody who waits
 
@@ -84,9 +90,14 @@ func Open(ctx context.Context, o Options) (*Studio, error) {
 	}
 	sum := sha256.Sum256([]byte(o.Data.Fingerprint()))
 	s.epoch = hex.EncodeToString(sum[:8])
+	s.order = mathrand.New(mathrand.NewChaCha8(sum)).Perm(len(s.names))
 	s.hub = newHub()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	var err error
+	if s.page, err = newPage(embedded, "page"); err != nil {
+		s.cancel()
+		return nil, err
+	}
 	if s.thumb, err = openThumbnails(o.Folder, o.Data); err != nil {
 		s.cancel()
 		return nil, err
@@ -96,6 +107,10 @@ func Open(ctx context.Context, o Options) (*Studio, error) {
 		return nil, errors.Join(err, s.thumb.close())
 	}
 	s.work = newWork(s)
+	if o.Run != "" {
+		s.watch = &watcher{s: s}
+		s.background(s.watch.run)
+	}
 	s.background(s.follow)
 	s.background(s.work.run)
 	return s, nil

@@ -1,0 +1,202 @@
+package studio
+
+import (
+	"context"
+	"image"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"moco/encoder"
+	"moco/internal/loader"
+	"moco/picture"
+)
+
+// searchRequest asks for pictures.
+type searchRequest struct {
+	Like   []int32 `json:"like"`
+	Unlike []int32 `json:"unlike"`
+	Text   string  `json:"text"` // a part of the name
+	Limit  int     `json:"limit"`
+}
+
+// found are pictures that a search has found, the best first.
+type found struct {
+	Images []int     `json:"images"`
+	Scores []float32 `json:"scores"`
+}
+
+// The pictures of one answer.
+const (
+	searchLimit = 500
+	maxSearch   = 100_000
+)
+
+func (s *Studio) postSearch(w http.ResponseWriter, r *http.Request) error {
+	var q searchRequest
+	if err := body(w, r, &q); err != nil {
+		return err
+	}
+	for _, list := range [][]int32{q.Like, q.Unlike} {
+		if err := s.check(list); err != nil {
+			return err
+		}
+	}
+	if q.Limit <= 0 {
+		q.Limit = searchLimit
+	}
+	q.Limit = min(q.Limit, maxSearch)
+	named := s.named(q.Text)
+	if len(q.Like)+len(q.Unlike) == 0 {
+		all := found{Images: []int{}, Scores: []float32{}}
+		for i := range s.names {
+			if len(all.Images) < q.Limit && named(i) {
+				all.Images, all.Scores = append(all.Images, i), append(all.Scores, 1)
+			}
+		}
+		return send(w, all)
+	}
+	f := s.work.features()
+	if f == nil {
+		return &refusal{http.StatusConflict, "search by picture needs the features of the pictures: " +
+			"give a model, or wait until they are made"}
+	}
+	asked := map[int]bool{}
+	for _, i := range slices.Concat(q.Like, q.Unlike) {
+		asked[int(i)] = true
+	}
+	direction := make([]float32, f.Dim)
+	add(direction, f, q.Like, 1)
+	add(direction, f, q.Unlike, -1)
+	hits, err := f.nearest(r.Context(), encoder.Normalise(direction), q.Limit, func(i int) bool { return !asked[i] && named(i) })
+	if err != nil {
+		return err
+	}
+	return send(w, hits)
+}
+
+// named tells which pictures have a text in their names, whatever its case.
+func (s *Studio) named(text string) func(i int) bool {
+	fold := func(t string) string { return cases.Fold().String(norm.NFC.String(t)) }
+	if text = fold(strings.TrimSpace(text)); text == "" {
+		return func(int) bool { return true }
+	}
+	return func(i int) bool { return strings.Contains(fold(s.names[i]), text) }
+}
+
+// add adds the mean of pictures' features to a sum.
+func add(sum []float32, f *features, images []int32, weight float32) {
+	n := 0
+	for _, i := range images {
+		if f.row[i] >= 0 {
+			n++
+		}
+	}
+	for _, i := range images {
+		if row := f.row[i]; row >= 0 {
+			for k, v := range f.Row(int(row)) {
+				sum[k] += weight * v / float32(n)
+			}
+		}
+	}
+}
+
+// postSearchPicture finds the pictures that are most like one that is not in the set.
+func (s *Studio) postSearchPicture(w http.ResponseWriter, r *http.Request) error {
+	f, e := s.work.features(), s.o.Encoder
+	if f == nil || e == nil {
+		return &refusal{http.StatusConflict, "search by a picture of your own needs --model, and the features of the pictures"}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPicture))
+	if err != nil {
+		return err
+	}
+	var m picture.Image
+	how := picture.Options{Ground: e.Reading().Ground, Side: e.Reading().Side}
+	if _, err := s.decode(r, func() ([]byte, error) { return nil, new(picture.Decoder).Decode(raw, how, &m) }); err != nil {
+		if r.Context().Err() != nil {
+			return err
+		}
+		return &refusal{http.StatusUnprocessableEntity, "this is no picture that can be read: " + err.Error()}
+	}
+	rows, err := e.Embed(r.Context(), []image.Image{&m})
+	if err != nil {
+		return err
+	}
+	if len(rows[0]) != f.Dim {
+		return &refusal{http.StatusConflict, "the vectors are of another model than the one that is given"}
+	}
+	hits, err := f.nearest(r.Context(), rows[0], searchLimit, func(int) bool { return true })
+	if err != nil {
+		return err
+	}
+	return send(w, hits)
+}
+
+// rowsAtOnce is how many rows a goroutine takes at a time.
+const rowsAtOnce = 2048
+
+// nearest finds the pictures with the largest dot products with a direction, exactly.
+func (f *features) nearest(ctx context.Context, direction []float32, limit int, wanted func(image int) bool) (*found, error) {
+	score := make([]float32, f.Len())
+	tiles := (f.Len() + rowsAtOnce - 1) / rowsAtOnce
+	err := loader.Parallel(ctx, tiles, runtime.GOMAXPROCS(0), func(_, tile int) error {
+		for row := tile * rowsAtOnce; row < min(f.Len(), (tile+1)*rowsAtOnce); row++ {
+			score[row] = dot(f.Row(row), direction)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	best := make([]int, f.Len())
+	for row := range best {
+		best[row] = row
+	}
+	slices.SortStableFunc(best, func(a, b int) int {
+		switch {
+		case score[a] > score[b]:
+			return -1
+		case score[a] < score[b]:
+			return 1
+		}
+		return 0
+	})
+	hits := &found{Images: []int{}, Scores: []float32{}}
+	for _, row := range best {
+		if i := f.Images[row]; wanted(i) {
+			if hits.Images, hits.Scores = append(hits.Images, i), append(hits.Scores, score[row]); len(hits.Images) >= limit {
+				break
+			}
+		}
+	}
+	return hits, nil
+}
+
+// dot is the dot product of two rows. Eight sums run side by side, so that none waits for the one
+// before.
+func dot(a, b []float32) float32 {
+	var s [8]float32
+	n := len(a) &^ 7
+	b = b[:len(a)]
+	for i := 0; i < n; i += 8 {
+		x, y := a[i:i+8:i+8], b[i:i+8:i+8]
+		s[0] += x[0] * y[0]
+		s[1] += x[1] * y[1]
+		s[2] += x[2] * y[2]
+		s[3] += x[3] * y[3]
+		s[4] += x[4] * y[4]
+		s[5] += x[5] * y[5]
+		s[6] += x[6] * y[6]
+		s[7] += x[7] * y[7]
+	}
+	for i := n; i < len(a); i++ {
+		s[0] += a[i] * b[i]
+	}
+	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
+}
