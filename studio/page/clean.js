@@ -4,7 +4,7 @@ import { fill, h, progress, state } from "./dom.js";
 import { count } from "./format.js";
 import { bind } from "./keys.js";
 import { asBindings } from "./queue.js";
-import { hasFeatures, on, store } from "./store.js";
+import { hasFeatures, isDone, on, store } from "./store.js";
 import { makeDuplicates } from "./duplicates.js";
 import { makeDoubtful, makeOutliers } from "./suspects.js";
 
@@ -68,17 +68,20 @@ export function makeClean() {
     return state(chosen.nothing, chosen.why);
   }
 
+  const looking = (q) => ((store.state.work || {})[q.work] || {}).state === "running";
+
   function showTabs() {
     fill(tabs, queues.map((q) => {
       const left = q.items.filter((item) => !q.decided(item)).length;
       return h("button", {
         type: "button", role: "tab", "aria-selected": String(q === chosen), onclick: () => choose(q), dataset: { queue: q.work },
-      }, h("span.name", q.title), h("span.note", q.items.length ? `${count(left)} to decide` : "none"),
+      }, h("span.name", q.title), h("span.note", q.items.length ? `${count(left)} to decide` : looking(q) ? "still looking" : "none"),
       h("div.progress", h("i", { style: { width: `${q.items.length ? 100 - (100 * left) / q.items.length : 0}%` } })));
     }));
   }
 
   async function refresh(queue) {
+    if (!isDone(queue.work)) return show();
     queue.loading = true;
     try {
       await queue.load();
@@ -88,15 +91,13 @@ export function makeClean() {
     }
     queue.loading = false;
     queue.at = Math.min(queue.at, Math.max(0, queue.items.length - 1));
-    if (queue === chosen || page.element.hidden) show();
-    else showTabs();
+    return queue === chosen || page.element.hidden ? show() : showTabs();
   }
 
   for (const event of ["labels", "names"]) on(event, () => { if (!page.element.hidden) show(); });
   on("work", (before) => {
     for (const q of queues) {
-      const [was, is] = [before[q.work] || {}, (store.state.work || {})[q.work] || {}];
-      if (is.state === "done" && was.state !== "done") refresh(q);
+      if (isDone(q.work) && !isDone(q.work, before)) refresh(q);
     }
     if (!page.element.hidden && !chosen.items.length) show();
   });

@@ -16,7 +16,10 @@ export function follow() {
     asking = true;
     try {
       await predictions();
-    } catch { /* the next event asks again */ }
+    } catch {
+      if (!store.classifier) Object.assign(store, { classifier: { ready: false, next: [] } }); // pictures in their order, then
+      emit("classifier");
+    }
     asking = false;
     return undefined;
   }, 120);

@@ -13,7 +13,7 @@ import { makeLegend } from "./legend.js";
 import { makeMap } from "./map.js";
 import { choices, columnOf, forget, paint } from "./paint.js";
 import { makeSearch } from "./search.js";
-import { hasFeatures, on, store } from "./store.js";
+import { hasFeatures, isDone, on, store } from "./store.js";
 import { view as openViewer } from "./viewer.js";
 
 const sizes = [72, 96, 128, 176, 240];
@@ -193,7 +193,7 @@ export function makeExplore() {
 
   // The map comes when the server has laid it out.
   async function fetchMap() {
-    if (page.places) return;
+    if (page.places || !isDone("layout")) return showMapState();
     const xy = await api.layout().catch(() => null);
     page.places = xy;
     if (xy) {
@@ -222,7 +222,7 @@ export function makeExplore() {
   }
 
   function advice() {
-    const lines = (store.state.advice || "").split("\n").filter(Boolean);
+    const lines = (store.state.advice || "").split(/\n|, then /).filter(Boolean);
     const commands = lines.filter((line) => line.trim().startsWith("moco "));
     const said = lines.filter((line) => !line.trim().startsWith("moco "));
     return state("No model yet", "Looking and labelling work already. With a model the studio also lays out this map, "
@@ -244,12 +244,9 @@ export function makeExplore() {
   on("state", () => { refreshNext(); if (page.places) legend.refresh(); });
   on("work", (before) => {
     for (const name of ["clusters", "outliers"]) {
-      const done = (w) => w && w[name] && w[name].state === "done";
-      if (done(store.state.work) && !done(before)) { forget("cluster"); forget("outlier"); recolourSoon(); }
+      if (isDone(name) && !isDone(name, before)) { forget("cluster"); forget("outlier"); recolourSoon(); }
     }
-    const laid = store.state.work && store.state.work.layout;
-    if (laid && laid.state === "done") fetchMap();
-    else showMapState();
+    fetchMap();
   });
   onScheme(() => { grid.repaint(); recolour(); });
 

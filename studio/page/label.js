@@ -39,7 +39,8 @@ export function makeLabel({ onReview, onMore }) {
 
   // refill takes the classifier's newest wishes; what is on the screen stays.
   function refill() {
-    const wishes = store.classifier ? store.classifier.next : [];
+    if (!store.classifier) return; // its wishes come in a moment
+    const wishes = store.classifier.next || [];
     queue = wishes.filter((i) => i !== current && store.label[i] < 0 && !skipped.has(i));
     if (queue.length < ahead) {
       const known = new Set(queue);
@@ -138,7 +139,8 @@ export function makeLabel({ onReview, onMore }) {
 
   function showEmpty() {
     const all = store.state.labelled >= store.state.count;
-    fill(empty, all
+    if (!store.classifier) fill(empty, state("Choosing the first pictures …"));
+    else fill(empty, all
       ? state("Every picture has a label", "Take them with you, or look through them once more.",
         h("a.button.primary", { href: "#export" }, "Export"), h("a.button", { href: "#explore" }, "Explore"))
       : state("Nothing left in the queue", `${count(skipped.size)} were skipped.`,

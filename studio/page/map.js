@@ -209,7 +209,7 @@ export function makeMap({ onLasso, onPick }) {
     element, zoom, showAll, inView, draw,
     kind: points.kind,
     places(values) {
-      xy = values;
+      xy = values.map((v) => (Number.isNaN(v) ? -9 : v)); // pictures without features lie nowhere
       places = makePlaces(xy);
       points.places(xy);
       showAll();

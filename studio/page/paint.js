@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { category, none, number, rgb } from "./colours.js";
-import { store } from "./store.js";
+import { isDone, store } from "./store.js";
 
 // The choices, in the order of the menu. A column comes from the server; the page has labels and predictions itself.
 export const choices = [
@@ -24,6 +24,8 @@ export async function columnOf(name) {
     return store.prediction && { kind: "category", names: store.names, values: store.prediction };
   }
   if (name === "confidence") return store.confidence && { kind: "number", names: [], values: store.confidence };
+  const needs = { cluster: "clusters", outlier: "outliers" }[name];
+  if (needs && !isDone(needs)) return null;
   if (!columns.has(name)) {
     const column = await api.column(name);
     if (!column) return null;

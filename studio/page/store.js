@@ -36,6 +36,9 @@ export const labelOf = (image) => store.names[store.label[image]] || "";
 export const predictionOf = (image) => (store.prediction ? store.names[store.prediction[image]] || "" : "");
 export const hasFeatures = () => Boolean(store.state.vectors);
 
+// isDone tells whether a part of the work is done: what it makes can be asked for.
+export const isDone = (part, work = store.state.work) => Boolean(work && work[part] && work[part].state === "done");
+
 // load reads everything; it is called once, and again when the set or a class's name changed.
 export async function load() {
   const state = await api.get("/api/state");
@@ -84,8 +87,9 @@ export async function changes(since = store.state.version) {
 
 // predictions reads what the classifier now thinks, and what it would ask next.
 export async function predictions() {
-  const [prediction, confidence, classifier] = await Promise.all([
-    api.column("prediction"), api.column("confidence"), api.get("/api/classifier")]);
+  const classifier = await api.get("/api/classifier");
+  const [prediction, confidence] = classifier.ready
+    ? await Promise.all([api.column("prediction"), api.column("confidence")]) : [null, null];
   store.prediction = prediction ? remapped(prediction) : null;
   store.confidence = confidence ? confidence.values : null;
   store.classifier = classifier;

@@ -72,7 +72,7 @@ export function makeDoubtful() {
     title: "Doubtful labels", work: "doubtful", items: [], at: 0,
     about: "Asking each picture's neighbours about its label.",
     nothing: "No doubtful labels", why: "Where there are labels, the neighbours agree with them. Label more, and look again.",
-    decided: (item) => Boolean(store.decision[item.image]) || labelOf(item.image) !== item.label,
+    decided: ({ image, label: given }) => Boolean(store.decision[image]) || !["", given].includes(labelOf(image)),
     target: (item) => [item.image],
     async load() {
       const { images, labels, suggested, scores } = await api.get("/api/clean/doubtful");

@@ -27,7 +27,7 @@ export function makeWatch() {
     fill(page.element,
       h("header.run", h("h2", title), progress("", run.step, run.steps),
         (run.warnings || []).map((text) => h("p.bad", text)),
-        h("dl.facts", facts.map(([name, value]) => h("div", h("dt", name), h("dd", value))))),
+        h("dl.run-facts", facts.map(([name, value]) => h("div", h("dt", name), h("dd", value))))),
       h("div.charts",
         chart("Loss", run.loss || [], { hue: "c0",
           level: Number.isFinite(run.chance) ? { at: run.chance, text: `dashed: chance, ${run.chance.toFixed(2)}` } : null }),
