@@ -12,6 +12,7 @@ import (
 	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -82,17 +83,24 @@ func (p *Page) prepare(o Options) error {
 			return err
 		}
 	}
-	return chromedp.Do(p.ctx, chromedp.EmulateViewport(int64(o.Width), int64(o.Height)))
+	return p.do(chromedp.EmulateViewport(int64(o.Width), int64(o.Height)))
+}
+
+// do runs one action, within the page's patience.
+func (p *Page) do(action chromedp.Action[chromedp.Void]) error {
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	return chromedp.Do(ctx, action)
 }
 
 // Close closes the tab.
 func (p *Page) Close() { p.cancel() }
 
 // Go opens another address in the tab.
-func (p *Page) Go(address string) error { return chromedp.Do(p.ctx, chromedp.Navigate(address)) }
+func (p *Page) Go(address string) error { return p.do(chromedp.Navigate(address)) }
 
 // Reload opens the page again.
-func (p *Page) Reload() error { return chromedp.Do(p.ctx, chromedp.Reload()) }
+func (p *Page) Reload() error { return p.do(chromedp.Reload()) }
 
 // Eval gives what a JavaScript expression is; a promise is waited for.
 func Eval[T any](p *Page, expression string) (T, error) {
@@ -115,32 +123,45 @@ func (p *Page) Wait(expression string) error {
 
 // Click clicks on the first visible element of a CSS selector.
 func (p *Page) Click(selector string) error {
-	if err := chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
+	if err := p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
 		return fmt.Errorf("click %s: %w", selector, err)
 	}
 	return nil
 }
 
+// A Modifier is a key that is held while another one is pressed.
+type Modifier = chromedp.Modifier
+
+// Keys that are held.
+const (
+	ModifierCtrl  = chromedp.ModifierCtrl
+	ModifierShift = chromedp.ModifierShift
+)
+
 // Press presses keys one after another, as chromedp/kb names them.
-func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
-	return chromedp.Do(p.ctx, chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+func (p *Page) Press(keys string, modifiers ...Modifier) error {
+	return p.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
 }
 
-// Drag drags the mouse from one place to another.
-func (p *Page) Drag(places [][2]float64, options ...chromedp.MouseOption) error {
-	for i, at := range places {
-		kind := chromedp.MouseMoved
-		if i == 0 {
-			kind = chromedp.MousePressed
+// Drag presses the mouse's button at the first place, moves over the others, and lets go at the last.
+func (p *Page) Drag(places [][2]float64, modifiers ...Modifier) error {
+	event := func(kind input.DispatchMouseEventType, at [2]float64) error {
+		held := func(e *input.DispatchMouseEventParams) {
+			for _, m := range modifiers {
+				e.Modifiers |= int64(m)
+			}
 		}
-		o := append(slices.Clone(options), chromedp.ButtonLeft)
-		if err := chromedp.Do(p.ctx, chromedp.MouseEvent(kind, at[0], at[1], o...)); err != nil {
+		return p.do(chromedp.MouseEvent(kind, at[0], at[1], chromedp.ButtonLeft, held))
+	}
+	if err := event(chromedp.MousePressed, places[0]); err != nil {
+		return err
+	}
+	for _, at := range places[1:] {
+		if err := event(chromedp.MouseMoved, at); err != nil {
 			return err
 		}
 	}
-	last := places[len(places)-1]
-	o := append(slices.Clone(options), chromedp.ButtonLeft)
-	return chromedp.Do(p.ctx, chromedp.MouseEvent(chromedp.MouseReleased, last[0], last[1], o...))
+	return event(chromedp.MouseReleased, places[len(places)-1])
 }
 
 // Screenshot gives what the tab shows, as PNG.

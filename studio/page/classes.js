@@ -9,8 +9,8 @@ import { on, store } from "./store.js";
 export const keyOf = (place) => (place < 9 ? String(place + 1) : place === 9 ? "0" : "");
 export const classOfKey = (pressed) => store.names[pressed === "0" ? 9 : Number(pressed) - 1] || "";
 
-// makeClassField is where a class is typed. Enter labels what is chosen, or only adds the class.
-export function makeClassField({ targets, onDone, placeholder }) {
+// makeClassField is where a class is typed. Enter labels what is chosen, or only adds the class; then back() has the focus.
+export function makeClassField({ targets, onDone, placeholder, back = () => input.blur() }) {
   const known = h("datalist", { id: `classes${Math.random().toString(36).slice(2, 8)}` });
   const input = h("input", {
     type: "text", placeholder, autocomplete: "off", spellcheck: false, maxLength: 200, "aria-label": "Name of a class",
@@ -26,11 +26,11 @@ export function makeClassField({ targets, onDone, placeholder }) {
     const images = targets();
     if (images.length) label(images, name);
     else addClass(name);
-    input.blur();
+    back();
     if (onDone) onDone(images, name);
   }
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") input.blur();
+    if (event.key === "Escape") back();
   });
   const refresh = () => fill(known, store.names.map((name) => h("option", { value: name })));
   on("state", refresh);

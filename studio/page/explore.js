@@ -43,7 +43,8 @@ export function makeExplore() {
   const search = makeSearch({ onResult: (found) => show(found || all()) });
   const legend = makeLegend({ onChoose: showCategory });
   const targets = () => grid.targets();
-  const field = makeClassField({ targets, placeholder: "Add a class: type and Enter", onDone: () => afterLabel() });
+  const field = makeClassField({ targets, placeholder: "Add a class: type and Enter", onDone: () => afterLabel(),
+    back: () => grid.element.focus({ preventScroll: true }) });
   const classes = makeClassList({ targets, onLabel: afterLabel, onShow: showClass });
   const bulk = makeBulk({ onReview: (place, least) => page.review(place, least) });
   const next = h("section.panel.next");

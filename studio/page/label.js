@@ -17,6 +17,7 @@ const behind = 3; // and those just labelled
 export function makeLabel({ onReview, onMore }) {
   const page = { title: "Label", name: "label" };
   let [queue, current, answered] = [[], -1, []];
+  let asking = true; // the current picture had no label when it was shown
   const skipped = new Set();
 
   const img = h("img", { alt: "" });
@@ -48,12 +49,13 @@ export function makeLabel({ onReview, onMore }) {
         if (store.label[i] < 0 && i !== current && !skipped.has(i) && !known.has(i)) queue.push(i);
       }
     }
-    if (current < 0 && queue.length) current = queue.shift();
+    if (current < 0 && queue.length) [current, asking] = [queue.shift(), true];
   }
 
+  // next goes on to the picture after the one that was done; -1 leaves the current one without an answer.
   function next(done) {
     if (done >= 0) answered = [...answered.filter((i) => i !== done), done].slice(-50);
-    current = -1;
+    if (done < 0 || current === done) current = -1;
     refill();
     show();
   }
@@ -82,7 +84,7 @@ export function makeLabel({ onReview, onMore }) {
 
   function backTo(image) {
     if (current >= 0 && current !== image && store.label[current] < 0) queue.unshift(current);
-    current = image;
+    [current, asking] = [image, store.label[image] < 0];
     queue = queue.filter((i) => i !== image);
     show();
   }
@@ -157,7 +159,9 @@ export function makeLabel({ onReview, onMore }) {
   on("classifier", () => { refill(); if (visible()) show(); });
   on("labels", () => {
     if (queue.some((i) => store.label[i] >= 0)) refill();
-    if (visible()) show();
+    const answeredElsewhere = current >= 0 && asking && store.label[current] >= 0;
+    if (answeredElsewhere) next(-1);
+    else if (visible()) show();
   });
   on("state", () => { showProgress(); if (visible()) show(); });
   on("names", () => { if (visible() && current >= 0) name.textContent = tail(nameOf(current)) || " "; });
