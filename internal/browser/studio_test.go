@@ -272,6 +272,7 @@ func TestClean(t *testing.T) {
 		w.wait(fmt.Sprintf(`document.querySelector(".one").dataset.image !== "%s"`, image))
 	}
 	w.wait(`document.querySelector("[data-queue=outliers]").textContent.includes("118 to decide")`)
+	w.wait(`document.documentElement.dataset.pending === "0"`)
 	var drop, ok int
 	for _, rest := range s.rows() {
 		if strings.HasSuffix(rest, "drop") {

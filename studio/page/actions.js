@@ -6,9 +6,19 @@ import { toast } from "./toast.js";
 import { pictures } from "./format.js";
 
 let last = Promise.resolve(); // the change before this one
+let pending = 0; // changes that the server has not confirmed
+
+function count(by) {
+  pending += by;
+  document.documentElement.dataset.pending = String(pending);
+}
+
+// Whoever closes the page while a change is on its way is asked first.
+window.addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 
 // send does a change after those before it. A refused one reloads what the server has.
 function send(path, body) {
+  count(1);
   last = last.then(async () => {
     try {
       const before = store.state.version;
@@ -21,6 +31,8 @@ function send(path, body) {
       toast(error.message, error.status === 409 ? {} : { kind: "bad" });
       if (error.status !== 0 && error.status !== 409) await load().catch(() => {});
       return null;
+    } finally {
+      count(-1);
     }
   });
   return last;
