@@ -1,9 +1,11 @@
 package studio
 
 import (
+	"cmp"
 	"context"
 	"image"
 	"io"
+	"math"
 	"net/http"
 	"runtime"
 	"slices"
@@ -82,11 +84,23 @@ func (s *Studio) postSearch(w http.ResponseWriter, r *http.Request) error {
 
 // named tells which pictures have a text in their names, whatever its case.
 func (s *Studio) named(text string) func(i int) bool {
-	fold := func(t string) string { return cases.Fold().String(norm.NFC.String(t)) }
 	if text = fold(strings.TrimSpace(text)); text == "" {
 		return func(int) bool { return true }
 	}
-	return func(i int) bool { return strings.Contains(fold(s.names[i]), text) }
+	names := s.folded()
+	return func(i int) bool { return strings.Contains(names[i], text) }
+}
+
+// fold is a text without its case.
+func fold(text string) string { return cases.Fold().String(norm.NFC.String(text)) }
+
+// foldAll makes the names without their case, for the searches.
+func (s *Studio) foldAll() []string {
+	names := make([]string, len(s.names))
+	for i, name := range s.names {
+		names[i] = fold(name)
+	}
+	return names
 }
 
 // add adds the mean of pictures' features to a sum.
@@ -154,49 +168,42 @@ func (f *features) nearest(ctx context.Context, direction []float32, limit int, 
 	if err != nil {
 		return nil, err
 	}
-	best := make([]int, f.Len())
-	for row := range best {
-		best[row] = row
+	// A bound below which no row counts is raised again and again, so that few rows are sorted.
+	var best []int
+	bound := float32(math.Inf(-1))
+	order := func(a, b int) int { return cmp.Or(cmp.Compare(score[b], score[a]), a-b) }
+	for row, v := range score {
+		if v < bound || !wanted(f.Images[row]) {
+			continue
+		}
+		if best = append(best, row); len(best) >= 4*limit+1024 {
+			slices.SortFunc(best, order)
+			best = best[:limit]
+			bound = score[best[limit-1]]
+		}
 	}
-	slices.SortStableFunc(best, func(a, b int) int {
-		switch {
-		case score[a] > score[b]:
-			return -1
-		case score[a] < score[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(best, order)
 	hits := &found{Images: []int{}, Scores: []float32{}}
-	for _, row := range best {
-		if i := f.Images[row]; wanted(i) {
-			if hits.Images, hits.Scores = append(hits.Images, i), append(hits.Scores, score[row]); len(hits.Images) >= limit {
-				break
-			}
-		}
+	for _, row := range best[:min(len(best), limit)] {
+		hits.Images, hits.Scores = append(hits.Images, f.Images[row]), append(hits.Scores, score[row])
 	}
 	return hits, nil
 }
 
-// dot is the dot product of two rows. Eight sums run side by side, so that none waits for the one
-// before.
+// dot is the dot product of two rows. Four sums run side by side, so that none waits for the one
+// before; as variables, since an array's elements would not stay in registers.
 func dot(a, b []float32) float32 {
-	var s [8]float32
-	n := len(a) &^ 7
+	var s0, s1, s2, s3 float32
 	b = b[:len(a)]
-	for i := 0; i < n; i += 8 {
-		x, y := a[i:i+8:i+8], b[i:i+8:i+8]
-		s[0] += x[0] * y[0]
-		s[1] += x[1] * y[1]
-		s[2] += x[2] * y[2]
-		s[3] += x[3] * y[3]
-		s[4] += x[4] * y[4]
-		s[5] += x[5] * y[5]
-		s[6] += x[6] * y[6]
-		s[7] += x[7] * y[7]
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		s0 += a[i] * b[i]
+		s1 += a[i+1] * b[i+1]
+		s2 += a[i+2] * b[i+2]
+		s3 += a[i+3] * b[i+3]
 	}
-	for i := n; i < len(a); i++ {
-		s[0] += a[i] * b[i]
+	for ; i < len(a); i++ {
+		s0 += a[i] * b[i]
 	}
-	return (s[0] + s[1]) + (s[2] + s[3]) + ((s[4] + s[5]) + (s[6] + s[7]))
+	return s0 + s1 + s2 + s3
 }

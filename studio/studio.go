@@ -26,6 +26,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/engine"
+	"moco/vectors"
 )
 
 // Options say what a studio shows. Data, Labels, Folder and Engine are needed.
@@ -50,17 +51,18 @@ type Options struct {
 
 // Studio is an open studio. It is safe for concurrent use.
 type Studio struct {
-	o     Options
-	log   *slog.Logger
-	epoch string // a hash of the set: a page that was made of another one must be made anew
-	names []string
-	order []int // all pictures in a random order, the same at each start
-	board *board
-	hub   *hub
-	thumb *thumbnails
-	work  *work
-	page  page
-	watch *watcher // nil: no run is watched
+	o      Options
+	log    *slog.Logger
+	epoch  string // a hash of the set: a page that was made of another one must be made anew
+	names  []string
+	folded func() []string // names without their case, made with the first search
+	order  []int           // all pictures in a random order, the same at each start
+	board  *board
+	hub    *hub
+	thumb  *thumbnails
+	work   *work
+	page   page
+	watch  *watcher // nil: no run is watched
 
 	linking sync.Mutex // held while folders of links are made
 
@@ -91,6 +93,7 @@ func Open(ctx context.Context, o Options) (*Studio, error) {
 	sum := sha256.Sum256([]byte(o.Data.Fingerprint()))
 	s.epoch = hex.EncodeToString(sum[:8])
 	s.order = mathrand.New(mathrand.NewChaCha8(sum)).Perm(len(s.names))
+	s.folded = sync.OnceValue(s.foldAll)
 	s.hub = newHub()
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	var err error
@@ -203,9 +206,40 @@ func (s *Studio) Close() (err error) {
 	return err
 }
 
-// Memory is how many bytes the features and what is made of them will take, beside what the program
-// takes without them. The names of the pictures are part of it.
-func (s *Studio) Memory() int64 { return 0 }
+// Memory is about how many bytes the pictures' features take with all that is computed of them, and
+// the pictures' names: what grows with the set, beside what the program takes without one.
+func (s *Studio) Memory() int64 {
+	const each = 100 // for a picture: labels, places on the map, predictions, heads of strings
+	bytes := int64(len(s.names)) * each
+	for _, name := range s.names {
+		bytes += 2 * int64(len(name)) // and without its case
+	}
+	if dim := s.dim(); dim > 0 {
+		// A neighbour takes 8 bytes, and for the time of the layout 16 more.
+		bytes += int64(len(s.names)) * int64(4*dim+8*neighbours+16*layoutNeighbours)
+	}
+	return bytes
+}
+
+// dim is the length of the features, 0 where there are none.
+func (s *Studio) dim() int {
+	if s.o.Vectors != "" {
+		r, err := vectors.Open(s.o.Vectors)
+		if err != nil {
+			return 0
+		}
+		defer r.Close()
+		return r.Head().Dim
+	}
+	if s.o.Encoder == nil {
+		return 0
+	}
+	dim, err := s.o.Encoder.DimOf(s.layer())
+	if err != nil {
+		return 0
+	}
+	return dim
+}
 
 // Labelled is how many pictures have a label.
 func (s *Studio) Labelled() int { return s.board.tally().Labelled }

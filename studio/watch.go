@@ -212,7 +212,7 @@ func (w *watcher) ask(ctx context.Context, step int) error {
 	if err != nil {
 		return err
 	}
-	f, err := evaluate.Features(ctx, e, some, "", nil)
+	f, err := evaluate.Features(ctx, e, some, e.Layer(), nil)
 	if err != nil {
 		return err
 	}

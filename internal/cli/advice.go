@@ -12,6 +12,7 @@ import (
 	"moco/explore"
 	"moco/internal/bench"
 	"moco/internal/job"
+	"moco/labels"
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
@@ -82,6 +83,7 @@ func adviceOnUse(err error) string {
 		packed     *pack.NotEmptyError
 		halted     *pack.StoppedError
 		broken     *pack.BadImagesError
+		columns    *labels.ColumnsError
 	)
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
@@ -106,6 +108,8 @@ func adviceOnUse(err error) string {
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
 		return "use a smaller --batch"
+	case errors.As(err, &columns):
+		return "give another file with --labels"
 	case errors.As(err, &packed) && packed.Packed:
 		return "give another --out, or --resume to go on with them"
 	case errors.As(err, &packed):

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco/data"
+	"moco/encoder"
+	"moco/pretrain"
 	"moco/studio"
 	"moco/vectors"
 )
@@ -168,14 +172,20 @@ func runStudio(ctx context.Context, a *app, o *studioOptions) (result, error) {
 		return nil, err
 	}
 	defer set.Close()
-	from, err := o.source.open(ctx, a, e)
+	watched, model := o.watched(), o.source
+	if o.unfinished() {
+		a.warn("%s has no encoder yet: it has one from its first checkpoint on. Until then the studio watches it; start the "+
+			"studio again for the map and the search.", o.model)
+		model.model = ""
+	}
+	from, err := model.open(ctx, a, e)
 	if err != nil {
 		return nil, err
 	}
 	defer from.Close()
 	s, err := studio.Open(ctx, studio.Options{
 		Data: set, Name: filepath.Base(filepath.Clean(o.data)), Labels: o.labels, Folder: studioFolder(o.labels),
-		Engine: e, Encoder: from.encoder, Layer: o.layers[0], Model: o.model, Vectors: o.vectors, Run: o.watched(),
+		Engine: e, Encoder: from.encoder, Layer: o.layers[0], Model: model.model, Vectors: o.vectors, Run: watched,
 		Advice: fmt.Sprintf("moco train --data %s --time 1h --out run, then moco studio --data %s --model run",
 			word(o.data), word(o.data)),
 		Token: o.token, Log: a.logger(),
@@ -224,10 +234,19 @@ func (o *studioOptions) watched() string {
 	if o.run != "" {
 		return o.run
 	}
-	if info, err := os.Stat(o.model); err == nil && info.IsDir() {
+	if o.model != "" && pretrain.IsRun(o.model) {
 		return o.model
 	}
 	return ""
+}
+
+// unfinished tells whether the model is a run that has not saved an encoder yet.
+func (o *studioOptions) unfinished() bool {
+	if o.model == "" || !pretrain.IsRun(o.model) {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(o.model, encoder.File))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // studioFolder is where a studio keeps what it computes, beside its labels.
