@@ -27,7 +27,7 @@ var floors = map[string]int{
 	"study":    9, "explore": 9, "transfer": 9,
 	"studio":       10,
 	"internal/cli": 11,
-	"cmd/moco":     12, "scripts/pan": 12, "scripts/plant": 12,
+	"cmd/moco":     12, "scripts/pan": 12, "scripts/plant": 12, "scripts/studio": 12, "internal/browser": 0,
 }
 
 func TestFloors(t *testing.T) {

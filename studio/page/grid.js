@@ -66,6 +66,7 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
       transform: `translate(${x}px, ${y}px)`, width: `${stride - gap}px`, height: `${grid.size + caption}px`,
     });
     tile.element.id = `${grid.id}-${place}`;
+    tile.element.dataset.image = grid.list[place];
     tile.element.hidden = false;
     tile.element.setAttribute("aria-posinset", place + 1);
     tile.element.setAttribute("aria-setsize", grid.list.length);

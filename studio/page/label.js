@@ -6,6 +6,7 @@ import { category } from "./colours.js";
 import { makeBulk, makeClassifier } from "./classifier.js";
 import { keyOf, makeClassField } from "./classes.js";
 import { fill, h, key, state } from "./dom.js";
+import { follow } from "./events.js";
 import { count, percent, tail } from "./format.js";
 import { bind } from "./keys.js";
 import { strip } from "./queue.js";
@@ -49,6 +50,8 @@ export function makeLabel({ onReview, onMore }) {
         if (store.label[i] < 0 && i !== current && !skipped.has(i) && !known.has(i)) queue.push(i);
       }
     }
+    const stale = store.classifier.version !== store.state.version;
+    if (stale && queue.length < 2 * ahead) follow(); // soon nothing is left that the classifier chose
     if (current < 0 && queue.length) [current, asking] = [queue.shift(), true];
   }
 

@@ -34,10 +34,11 @@ export function classAt(name) {
 
 export const labelOf = (image) => store.names[store.label[image]] || "";
 export const predictionOf = (image) => (store.prediction ? store.names[store.prediction[image]] || "" : "");
-export const hasFeatures = () => Boolean(store.state.vectors);
 
 // isDone tells whether a part of the work is done: what it makes can be asked for.
 export const isDone = (part, work = store.state.work) => Boolean(work && work[part] && work[part].state === "done");
+
+export const hasFeatures = () => Boolean(store.state.vectors) || isDone("encode");
 
 // load reads everything; it is called once, and again when the set or a class's name changed.
 export async function load() {
@@ -45,6 +46,7 @@ export async function load() {
   api.setEpoch(state.epoch);
   const [label, decision] = await Promise.all([api.column("label"), api.column("decision")]);
   store.state = state;
+  document.documentElement.dataset.version = state.version;
   store.names = state.classes.map((c) => c.name);
   store.label = label ? remapped(label) : new Int32Array(state.count).fill(-1);
   store.decision = new Array(state.count).fill("");
@@ -65,6 +67,11 @@ export function summarise(answer) {
   if (!classes) return;
   classes.forEach((c) => classAt(c.name));
   Object.assign(store.state, { version, classes, labelled, undo, redo });
+  told();
+}
+
+function told() {
+  document.documentElement.dataset.version = store.state.version;
   emit("state");
 }
 
@@ -93,6 +100,7 @@ export async function predictions() {
   store.prediction = prediction ? remapped(prediction) : null;
   store.confidence = confidence ? confidence.values : null;
   store.classifier = classifier;
+  document.documentElement.dataset.learned = classifier.version;
   emit("classifier");
 }
 

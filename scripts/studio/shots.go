@@ -1,0 +1,5 @@
+package main
+
+import "moco/internal/browser"
+
+func shots(b *browser.Browser, o options) error { return nil }
