@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -164,8 +165,13 @@ func (p *Page) Drag(places [][2]float64, modifiers ...Modifier) error {
 	return event(chromedp.MouseReleased, places[len(places)-1])
 }
 
-// Screenshot gives what the tab shows, as PNG.
-func (p *Page) Screenshot() ([]byte, error) { return chromedp.Run(p.ctx, chromedp.CaptureScreenshot()) }
+// WebP gives what the tab shows, as WebP of a quality of 0 to 100.
+func (p *Page) WebP(quality int64) ([]byte, error) {
+	shot, err := chromedp.Call(p.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
+		Format: page.CaptureScreenshotFormatWebp, Quality: &quality,
+	})
+	return shot.Data, err
+}
 
 // Faults lists what the page did that it must not: errors on the console, requests that leave the origin.
 func (p *Page) Faults() []string {

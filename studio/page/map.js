@@ -43,7 +43,7 @@ export function makeMap({ onLasso, onPick }) {
     pen.clearRect(0, 0, view.width, view.height);
     const [x0, y0] = toMap(0, 0);
     const [x1, y1] = toMap(view.width, view.height);
-    cards.draw(pen, { places, x0, y0, x1, y1, k: view.k, fit, toScreen, count: xy.length / 2 });
+    cards.draw(pen, { places, x0, y0, x1, y1, k: view.k, fit, toScreen });
     for (const image of [marked, hovered]) ring(image);
     drawLasso();
   }
