@@ -158,13 +158,13 @@ func (p *person) acceptInBulk(n int) error {
 
 // acceptSome selects the first pictures under review, takes out those that are wrong, and accepts the others.
 func (p *person) acceptSome(class string, n int) (int, error) {
-	if err := p.Wait(`document.querySelector(".tile.selected")`); err != nil {
+	if err := p.Wait(`document.querySelector(".tile.selected:not([hidden])")`); err != nil {
 		return 0, err
 	}
 	if err := p.Press("\x1b"); err != nil { // not all of them: only those that were looked at
 		return 0, err
 	}
-	if err := p.Wait(`!document.querySelector(".tile.selected")`); err != nil {
+	if err := p.Wait(`!document.querySelector(".tile.selected:not([hidden])")`); err != nil {
 		return 0, err
 	}
 	shown, err := browser.Eval[[]int](p.Page, fmt.Sprintf(`[...document.querySelectorAll(".tile:not([hidden])")]

@@ -13,6 +13,8 @@ function count(by) {
   document.documentElement.dataset.pending = String(pending);
 }
 
+count(0);
+
 // Whoever closes the page while a change is on its way is asked first.
 window.addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 
