@@ -56,7 +56,8 @@ var all = []shot{
 	}},
 	{"duplicates", "clean", [][2]string{
 		{`0`, `document.querySelector(".copy img")`},
-		{`0`, settled},
+		{`for (let i = 0; i < 500 && (document.querySelectorAll(".copy").length > 3 || i < 12); i++) {
+			document.querySelectorAll(".place button")[1].click(); }`, settled},
 	}},
 	{"doubtful", "clean", [][2]string{
 		{`document.querySelector("[data-queue=doubtful]").click()`, `document.querySelector(".near img")`},

@@ -19,8 +19,9 @@ export function chart(title, points, { level, show = (v) => v.toPrecision(3), hu
   const [from, to] = [known[0][0], known[known.length - 1][0]];
   const x = (s) => edge.left + ((s - from) / (to - from || 1)) * (width - edge.left - edge.right);
   const y = (v) => height - edge.bottom - ((v - bottom) / (top - bottom || 1)) * (height - edge.top - edge.bottom);
-  const last = known[known.length - 1];
-  const line = known.map(([s, v], i) => `${i ? "L" : "M"}${x(s).toFixed(1)} ${y(v).toFixed(1)}`).join("");
+  const calm = smooth(known);
+  const last = [to, calm[calm.length - 1][1]];
+  const path = (list) => list.map(([s, v], i) => `${i ? "L" : "M"}${x(s).toFixed(1)} ${y(v).toFixed(1)}`).join("");
   const right = width - edge.right;
   figure.append(svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${show(last[1])} at step ${last[0]}` },
     ticks.map((t) => [
@@ -28,12 +29,25 @@ export function chart(title, points, { level, show = (v) => v.toPrecision(3), hu
       svg("text", { class: "tick end", x: edge.left - 6, y: y(t) + 4 }, show(t)),
     ]),
     level ? svg("line", { class: "level", x1: edge.left, x2: right, y1: y(level.at), y2: y(level.at) }) : null,
-    svg("path", { class: `curve ${hue}`, d: line }),
+    calm === known ? null : svg("path", { class: `curve raw ${hue}`, d: path(known) }),
+    svg("path", { class: `curve ${hue}`, d: path(calm) }),
     svg("circle", { class: hue, cx: x(last[0]), cy: y(last[1]), r: 3.5 }),
     svg("text", { class: "value", x: x(last[0]) + 8, y: y(last[1]) + 4 }, show(last[1])),
     svg("text", { class: "tick", x: edge.left, y: height - 8 }, `step ${count(from)}`),
     svg("text", { class: "tick end", x: right, y: height - 8 }, count(to))));
   return figure;
+}
+
+// smooth gives the mean of each of some equal parts of a long line, from its first point to its last.
+function smooth(points) {
+  const parts = 60;
+  if (points.length < 3 * parts) return points;
+  const calm = [];
+  for (let part = 0; part < parts; part++) {
+    const some = points.slice(Math.floor((part * points.length) / parts), Math.floor(((part + 1) * points.length) / parts));
+    calm.push([some[some.length >> 1][0], some.reduce((sum, p) => sum + p[1], 0) / some.length]);
+  }
+  return calm;
 }
 
 // axis gives round ends and about four round ticks.

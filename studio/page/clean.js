@@ -48,11 +48,20 @@ export function makeClean() {
       return;
     }
     const list = chosen.answers(item, onwards);
-    fill(body, chosen.draw(item, list, { step, position: `${count(chosen.at + 1)} of ${count(chosen.items.length)}` }));
+    fill(body, chosen.draw(item, list, place()));
     unbind = bind(`Clean: ${chosen.title.toLowerCase()}`, [...asBindings(list),
       { keys: ["ArrowRight", "n"], show: "→", text: "the next one", run: () => step(1) },
       { keys: ["ArrowLeft", "p"], show: "←", text: "the one before", run: () => step(-1) },
       { keys: ["Tab"], run: () => false }]);
+  }
+
+  // place says where in the queue one is, and goes to the neighbours.
+  function place() {
+    const button = (text, said, by) => h("button.icon", {
+      type: "button", title: said, "aria-label": said, onclick: () => step(by),
+    }, text);
+    return h("div.place", button("‹", "The one before (←)", -1),
+      h("span.note", `${count(chosen.at + 1)} of ${count(chosen.items.length)}`), button("›", "The next one (→)", 1));
   }
 
   function waiting() {

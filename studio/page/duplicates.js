@@ -9,6 +9,7 @@ import { nameOf, store } from "./store.js";
 import { view } from "./viewer.js";
 
 const shown = 24; // pictures of a group on the screen
+const few = 3; // more than these are shown smaller
 
 export function makeDuplicates() {
   const facts = new Map(); // picture -> what the server knows of it
@@ -51,7 +52,7 @@ export function makeDuplicates() {
     return api.get(`/api/picture/${image}`).then((known) => { facts.set(image, known); write(known); }).catch(() => {});
   }
 
-  queue.draw = (group, list, { position }) => {
+  queue.draw = (group, list, place) => {
     const card = (image, i) => {
       const best = image === group.best;
       const fact = h("span.note");
@@ -67,9 +68,9 @@ export function makeDuplicates() {
     };
     const ordered = [group.best, ...others(group)];
     return h("div.question",
-      h("header", h("h2", `Are these ${group.images.length} the same picture?`), h("span.note", position)),
+      h("header", h("h2", `Are these ${group.images.length} the same picture?`), place),
       h("p.note", `The least alike of them agree to ${percent(group.weakest, 1)}.`),
-      h("div.copies", ordered.slice(0, shown).map((image) => card(image, group.images.indexOf(image)))),
+      h(`div.copies${ordered.length > few ? ".many" : ""}`, ordered.slice(0, shown).map((image) => card(image, group.images.indexOf(image)))),
       ordered.length > shown ? h("p.note", `and ${ordered.length - shown} more`) : null,
       answers(list.filter((a) => !a.hidden)),
       h("p.note", "A number keeps only that picture."));

@@ -29,19 +29,19 @@ async function showNear(place, image) {
   }
 }
 
-function drawOne(item, list, position, title, ...more) {
-  const place = h("div.near");
-  showNear(place, item.image);
+function drawOne(item, list, place, title, ...more) {
+  const alike = h("div.near");
+  showNear(alike, item.image);
   const decision = store.decision[item.image];
   return h("div.question",
-    h("header", h("h2", title), h("span.note", position)),
+    h("header", h("h2", title), place),
     h("div.beside",
       h("figure.one", { dataset: { decision: decision || "", image: item.image } },
         h("button.picture", { type: "button", title: "Open", onclick: () => view([item.image], item.image) },
           h("img", { src: api.picture(item.image), alt: nameOf(item.image) })),
         h("figcaption", h("span.file", tail(nameOf(item.image)) || `picture ${item.image}`), " ",
           decision ? h(`span.tag.${decision}`, decision) : null)),
-      h("div", more, h("h3", "Most alike"), place)),
+      h("div", more, h("h3", "Most alike"), alike)),
     answers(list));
 }
 
@@ -62,7 +62,7 @@ export function makeOutliers() {
     { text: "Drop it", keys: ["d"], name: "drop", run: () => { decide([image], "drop"); onwards(); } },
     { text: "Undecided", keys: ["u"], name: "undecided", run: () => decide([image], "") },
   ];
-  queue.draw = (item, list, { position }) => drawOne(item, list, position, "Does this belong here?",
+  queue.draw = (item, list, place) => drawOne(item, list, place, "Does this belong here?",
     h("p", "It is unlike the others", h("span.note", ` (score ${item.score.toPrecision(2)})`)));
   return queue;
 }
@@ -90,7 +90,7 @@ export function makeDoubtful() {
   const chip = (name) => h("span.chip", h("i.swatch", {
     style: { background: category(Math.max(0, store.names.indexOf(name))) },
   }), name);
-  queue.draw = (item, list, { position }) => drawOne(item, list, position, `Is this ${item.label}?`,
+  queue.draw = (item, list, place) => drawOne(item, list, place, `Is this ${item.label}?`,
     h("p", "Labelled ", chip(labelOf(item.image) || item.label), " but looks like ", chip(item.suggested),
       h("span.note", ` ${percent(item.score)}`)),
     h("p.note", "A number gives it any other class."));

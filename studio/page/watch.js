@@ -21,7 +21,7 @@ export function makeWatch() {
       return;
     }
     const title = { running: "The run is training", done: "The run is done", stopped: "The run has stopped" }[run.state] || "The run";
-    const facts = [["Step", `${count(run.step)} of ${count(run.steps)}`], ["Epoch", `${count(run.epoch)} of ${count(run.epochs)}`],
+    const facts = [["Step", `${count(run.step)} of ${count(run.steps)}`], ["Epoch", `${count(run.epoch)} of ${count(Math.ceil(run.epochs))}`],
       ["Pictures a second", running || run.rate ? count(Math.round(run.rate)) : "–"],
       ["Time left", running ? duration(run.left_s) : "–"]];
     fill(page.element,
