@@ -16,7 +16,7 @@ import (
 var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "internal/lock": 0, "internal/event": 0, "internal/sys": 0, "internal/picturecache": 0, "internal/taps": 0, "engine/cpu/internal/kernel": 0, "internal/jpeg": 0,
 	"weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/atomicfile/volatile": 1,
-	"graph": 1, "internal/job": 1, "labels": 1, "picture": 1, "weights": 1,
+	"graph": 1, "internal/job": 1, "internal/links": 1, "labels": 1, "picture": 1, "weights": 1,
 	"engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2, "onnx": 2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3, "pack": 3,
 	".":      4,

@@ -6,13 +6,32 @@ import "math"
 type heldOut struct {
 	logits  []float32 // [n,classes]
 	labels  []int     // [n]
+	at      []int     // [n], places of the rows in the set
 	classes int
+}
+
+// newHeldOut has room for the logits of all rows.
+func newHeldOut(r *rows) *heldOut {
+	classes := len(r.classes)
+	return &heldOut{logits: make([]float32, r.len()*classes), labels: r.labels, at: r.at, classes: classes}
+}
+
+// only keeps rows that are in a part.
+func (h *heldOut) only(part []int) *heldOut {
+	kept := &heldOut{classes: h.classes}
+	for i, p := range part {
+		if p >= 0 {
+			kept.logits, kept.labels = append(kept.logits, h.row(i)...), append(kept.labels, h.labels[i])
+			kept.at = append(kept.at, h.at[i])
+		}
+	}
+	return kept
 }
 
 func (h *heldOut) row(i int) []float32 { return h.logits[i*h.classes : (i+1)*h.classes] }
 
 // The temperatures that come into question.
-const coldest, hottest = 1.0 / 50, 50.0
+const coldest, hottest = 1e-4, 1e3
 
 // temperature is the one under which the held-out rows have the least cross-entropy (Guo et al.
 // 2017, On Calibration of Modern Neural Networks), and that cross-entropy, a mean. Labels are

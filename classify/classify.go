@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"moco/encoder"
 	"moco/engine"
@@ -101,8 +100,8 @@ func (e *DimError) Error() string {
 //
 // The same rows and options give the same bits for any number of workers.
 func Fit(ctx context.Context, set *evaluate.Embedded, o Options) (*Classifier, error) {
-	if err := check(set); err != nil {
-		return nil, err
+	if set.Dim < 1 || len(set.Features) != set.Dim*set.Len() {
+		return nil, ErrNoFeatures
 	}
 	x, err := labelledOf(set)
 	if err != nil {
@@ -121,21 +120,3 @@ func Fit(ctx context.Context, set *evaluate.Embedded, o Options) (*Classifier, e
 	}
 	return c, nil
 }
-
-// check refuses features that are no matrix of finite numbers.
-func check(set *evaluate.Embedded) error {
-	if set.Dim < 1 || len(set.Features) != set.Dim*set.Len() {
-		return ErrNoFeatures
-	}
-	for i, v := range set.Features {
-		if v-v != 0 {
-			return &NotFiniteError{Row: i / set.Dim, Value: v}
-		}
-	}
-	return nil
-}
-
-// DefaultC is the C of a classifier for which nothing can be held out, for features of the given
-// spread: the mean squared distance of a row from the mean of all. Losses and penalty do not
-// change when features are scaled and C with the inverse square of that.
-func DefaultC(spread float64) float64 { return defaultStrength / math.Max(spread, smallestSpread) }

@@ -27,7 +27,7 @@ func blobs(n, dim, classes int, noise float64, seed uint64) *evaluate.Embedded {
 		row := make([]float32, dim)
 		var square float64
 		for j := range row {
-			v := means[l*dim+j] + noise*r.Normal()+3
+			v := means[l*dim+j] + noise*r.Normal() + 3
 			row[j] = float32(v)
 			square += v * v
 		}

@@ -21,6 +21,8 @@ type Estimate struct {
 	// Enough is true if the labels are enough to say: the interval is at most 20 points wide, and
 	// there are at least FewLabels of each class.
 	Enough bool `json:"enough"`
+
+	rows []heldOutRow
 }
 
 // FewLabels is how many labels a class needs for Estimate.Enough.
@@ -57,12 +59,12 @@ func interval(right, n int) Interval {
 	return Interval{Accuracy: share, Low: max(0, min(share, middle-half)), High: min(1, max(share, middle+half))}
 }
 
+// heldOutRow is a row that was held out: its place in the set, its label, and what it was taken for.
+type heldOutRow struct{ at, label, taken int }
+
 // estimate counts what held-out rows were taken for. labelled is the number of labels of each class.
 func estimate(h *heldOut, classes []string, labelled []int) Estimate {
-	e := Estimate{HeldOut: len(h.labels), Confusion: make([][]int, len(classes))}
-	for c := range e.Confusion {
-		e.Confusion[c] = make([]int, len(classes))
-	}
+	rows := make([]heldOutRow, len(h.labels))
 	for i, label := range h.labels {
 		best := 0
 		row := h.row(i)
@@ -71,7 +73,19 @@ func estimate(h *heldOut, classes []string, labelled []int) Estimate {
 				best = c
 			}
 		}
-		e.Confusion[label][best]++
+		rows[i] = heldOutRow{h.at[i], label, best}
+	}
+	return count(rows, classes, labelled)
+}
+
+// count makes an estimate of rows that were held out.
+func count(rows []heldOutRow, classes []string, labelled []int) Estimate {
+	e := Estimate{HeldOut: len(rows), Confusion: make([][]int, len(classes)), rows: rows}
+	for c := range e.Confusion {
+		e.Confusion[c] = make([]int, len(classes))
+	}
+	for _, r := range rows {
+		e.Confusion[r.label][r.taken]++
 	}
 	right, enough := 0, true
 	for c, name := range classes {
@@ -90,6 +104,24 @@ func estimate(h *heldOut, classes []string, labelled []int) Estimate {
 	return e
 }
 
+// Among is the estimate by some of the held-out rows alone, for instance by those that were picked
+// at random; counts says of a row's place in the set whether it is one. It needs a classifier that
+// was fitted here: one from a file does not know the rows, and its Among has none.
+func (e *Estimate) Among(counts func(row int) bool) Estimate {
+	var rows []heldOutRow
+	for _, r := range e.rows {
+		if counts(r.at) {
+			rows = append(rows, r)
+		}
+	}
+	var classes []string
+	var labelled []int
+	for _, c := range e.PerClass {
+		classes, labelled = append(classes, c.Class), append(labelled, c.Labelled)
+	}
+	return count(rows, classes, labelled)
+}
+
 // Lacking says in a sentence why the labels are too few for an estimate, empty if Enough.
 func (e *Estimate) Lacking() string {
 	if e.Enough {
@@ -104,7 +136,7 @@ func (e *Estimate) Lacking() string {
 	const most = 5
 	switch {
 	case e.HeldOut == 0:
-		return "no class has two labels, so that none could be held out to test with"
+		return "fewer than two classes have two labels, so that none could be held out to test with"
 	case len(few) > most:
 		return fmt.Sprintf("%d of %d classes have fewer than %d labels", len(few), len(e.PerClass), FewLabels)
 	case len(few) > 0:

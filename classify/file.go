@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"moco/encoder"
+	"moco/tensor"
 )
 
 // The notes that a classifier keeps with its probe.
@@ -94,4 +95,14 @@ func fromProbe(p *encoder.Probe) (*Classifier, error) {
 		*to = v
 	}
 	return c, nil
+}
+
+// Probe is the classifier as a linear probe, whose logits are calibrated: their softmax is what
+// Probabilities gives.
+func (c *Classifier) Probe() *encoder.Probe {
+	p := &encoder.Probe{Weight: tensor.New(tensor.Float32, len(c.Classes), c.Dim),
+		Bias: tensor.New(tensor.Float32, len(c.Classes)), Scale: 1, Features: c.Layer, Classes: c.Classes, Encoder: c.Encoder}
+	copy(p.Weight.Float32s(), c.weight)
+	copy(p.Bias.Float32s(), c.bias)
+	return p
 }

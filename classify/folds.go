@@ -5,9 +5,9 @@ import "moco/internal/rng"
 // foldStream is the random stream that deals rows to folds; it is always the same.
 const foldStream = 0x666f6c6473 // "folds"
 
-// folds deals rows to k parts of nearly the same number of each class. A row that is alone in its
+// deal deals rows to k parts of nearly the same number of each class. A row that is alone in its
 // class is in no part (-1): without it a fit would not know the class.
-func folds(labels []int, classes, k int) []int {
+func deal(labels []int, classes, k int) []int {
 	order := make([]int, len(labels))
 	random := rng.New(foldStream)
 	random.Perm(order)

@@ -17,24 +17,24 @@ const memory = 10
 // left promises to lower the function by less than tolerance, or after so many iterations. It looks
 // at gradients only: the function is convex, so a step is good where the slope along it has fallen,
 // and float32 losses, whose differences drown in rounding near the end, are not needed.
-func minimise(ctx context.Context, p problem, w []float64, tolerance float64, iterations int) (taken int, err error) {
+func minimise(ctx context.Context, p problem, w []float64, tolerance float64, iterations int) error {
 	m := minimiser{problem: p, w: w, g: make([]float64, len(w)), next: make([]float64, len(w)),
-		nextG: make([]float64, len(w)), d: make([]float64, len(w)), scale: 1}
+		nextG: make([]float64, len(w)), d: make([]float64, len(w))}
 	if err := p.gradient(ctx, w, m.g); err != nil {
-		return 0, err
+		return err
 	}
-	for taken = range iterations {
+	for range iterations {
 		m.direction()
 		slope := dot(m.g, m.d)
 		// -slope is twice what a parabola with these second derivatives would fall by.
 		if !(-slope/2 > tolerance) {
-			return taken, nil
+			return nil
 		}
 		if err := m.step(ctx, slope); err != nil {
-			return taken, err
+			return err
 		}
 	}
-	return iterations, nil
+	return nil
 }
 
 // minimiser is the state of L-BFGS.
@@ -44,7 +44,6 @@ type minimiser struct {
 	next, nextG []float64 // where the step leads
 	d           []float64 // the direction of the step
 	moves       []move    // the last ones, oldest first
-	scale       float64   // of the preconditioner
 }
 
 // move is a step that was taken, and the change of the gradient along it.
@@ -62,9 +61,6 @@ func (m *minimiser) direction() {
 		add(q, -alpha[i], m.moves[i].y)
 	}
 	m.precondition(q, m.d)
-	for i := range m.d {
-		m.d[i] *= m.scale
-	}
 	for i, v := range m.moves {
 		add(m.d, alpha[i]-v.rho*dot(v.y, m.d), v.s)
 	}
@@ -120,8 +116,6 @@ func (m *minimiser) take() {
 		return
 	}
 	v.rho = 1 / along
-	m.precondition(v.y, m.d)
-	m.scale = along / dot(v.y, m.d)
 	m.moves = append(m.moves, v)
 }
 

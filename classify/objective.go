@@ -2,6 +2,7 @@ package classify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"moco/engine"
@@ -15,62 +16,78 @@ const chunkRows = 4096
 
 // objective is the sum of the losses of some rows, and what it takes to compute its gradient on the
 // engine. The features are variables of the engine, a chunk each, less their mean: the intercepts
-// then hardly depend on the weights, and the fit takes fewer steps. So features are held twice
-// while a classifier is fitted.
+// then hardly depend on the weights, and the fit takes fewer steps. They are there as rows, of
+// which logits are made, and transposed, of which gradients are made, so that no product has to
+// turn them first. So features are held three times while a classifier is fitted.
+//
+// Weights are [classes,dim] and then the intercepts [classes], in one vector.
 type objective struct {
+	engine   engine.Engine
 	state    engine.State
-	programs []engine.Program
-	sizes    []int // rows of each program
-	n        int
+	programs []engine.Program // of the chunks
+	n        int              // rows
 	dim      int
 	classes  int
+	padded   int // classes on the engine
 	weight   *tensor.Tensor
 	bias     *tensor.Tensor
 }
 
+// Classes are filled up to whole blocks with some that never occur, because the engine takes
+// exponentials of whole blocks much faster than single ones. Their intercepts are never.
+const (
+	classBlock = 32
+	never      = -1e4
+)
+
 // newObjective puts rows on the engine. close frees them.
 func newObjective(e engine.Engine, r *rows, mean []float32) (_ *objective, err error) {
-	o := &objective{state: e.NewState(), n: r.len(), dim: r.dim, classes: len(r.classes),
-		weight: tensor.New(tensor.Float32, len(r.classes), r.dim), bias: tensor.New(tensor.Float32, len(r.classes))}
+	padded := (len(r.classes) + classBlock - 1) / classBlock * classBlock
+	o := &objective{engine: e, state: e.NewState(), n: r.len(), dim: r.dim, classes: len(r.classes), padded: padded,
+		weight: tensor.New(tensor.Float32, padded, r.dim), bias: tensor.New(tensor.Float32, padded)}
+	for k := o.classes; k < padded; k++ {
+		o.bias.Float32s()[k] = never
+	}
 	defer func() {
 		if err != nil {
 			o.close()
 		}
 	}()
 	for lo := 0; lo < r.len(); lo += chunkRows {
-		if err := o.add(e, r, lo, min(lo+chunkRows, r.len()), mean); err != nil {
+		if err := o.add(r, lo, min(lo+chunkRows, r.len()), mean); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
 }
 
+// logitsOf declares the classifier and applies it to features.
+func (o *objective) logitsOf(g *graph.Graph, x *graph.Node) *graph.Node {
+	weight := g.Variable("weight", tensor.Float32, o.padded, o.dim)
+	return g.BiasAdd(g.MatMul(x, weight, false, true), g.Variable("bias", tensor.Float32, o.padded))
+}
+
 // add makes the program of the rows from lo up to hi.
-func (o *objective) add(e engine.Engine, r *rows, lo, hi int, mean []float32) error {
+func (o *objective) add(r *rows, lo, hi int, mean []float32) error {
 	n, number := hi-lo, len(o.programs)
-	features, labels := fmt.Sprint("features", number), fmt.Sprint("labels", number)
+	features, turned, labels := fmt.Sprint("features", number), fmt.Sprint("turned", number), fmt.Sprint("labels", number)
 	g := graph.New()
-	x, y := g.Variable(features, tensor.Float32, n, o.dim), g.Variable(labels, tensor.Int32, n)
-	weight, bias := g.Variable("weight", tensor.Float32, o.classes, o.dim), g.Variable("bias", tensor.Float32, o.classes)
-	loss := g.CrossEntropy(g.BiasAdd(g.MatMul(x, weight, false, true), bias), y)
-	// The loss itself is no output: the fit looks at gradients only.
-	gradients := g.Gradients(loss, g.Fill(float64(n)), []*graph.Node{weight, bias})
-	g.Output("weight gradient", gradients[0])
-	g.Output("bias gradient", gradients[1])
-	p, err := e.Compile(g, o.state)
+	logits := o.logitsOf(g, g.Variable(features, tensor.Float32, n, o.dim))
+	// The loss itself is not computed: the fit looks at gradients only.
+	rest := g.CrossEntropyGrad(g.Fill(float64(n)), logits, g.Variable(labels, tensor.Int32, n))
+	g.Output("weight gradient", g.MatMul(g.Variable(turned, tensor.Float32, o.dim, n), rest, false, false))
+	g.Output("bias gradient", g.SplitSum(g.ChannelSum(rest, 1)))
+	p, err := o.engine.Compile(g, o.state)
 	if err != nil {
 		return err
 	}
-	o.programs, o.sizes = append(o.programs, p), append(o.sizes, n)
-	chunk := &rows{x: r.x[lo*o.dim : hi*o.dim], labels: r.labels[lo:hi], dim: o.dim}
-	if err := o.state.Write(features, chunk.centred(mean)); err != nil {
-		return err
-	}
+	o.programs = append(o.programs, p)
+	x := r.centred(lo, hi, mean)
 	places := tensor.New(tensor.Int32, n)
-	for i, l := range chunk.labels {
+	for i, l := range r.labels[lo:hi] {
 		places.Int32s()[i] = int32(l)
 	}
-	return o.state.Write(labels, places)
+	return errors.Join(o.state.Write(features, x), o.state.Write(turned, transposed(x)), o.state.Write(labels, places))
 }
 
 // close frees the programs.
@@ -80,32 +97,7 @@ func (o *objective) close() {
 	}
 }
 
-// gradient adds to out, [classes,dim] weights and then [classes] intercepts, factor times the
-// gradient of the sum of the losses at w, which has the same form. Chunks are added in their order,
-// in float64.
-func (o *objective) gradient(ctx context.Context, w []float64, factor float64, out []float64) error {
-	weights := o.classes * o.dim
-	if err := o.load(w); err != nil {
-		return err
-	}
-	for _, p := range o.programs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := p.Run(); err != nil {
-			return err
-		}
-		for i, v := range p.Output("weight gradient").Float32s() {
-			out[i] += factor * float64(v)
-		}
-		for i, v := range p.Output("bias gradient").Float32s() {
-			out[weights+i] += factor * float64(v)
-		}
-	}
-	return nil
-}
-
-// load writes weights and intercepts to the engine.
+// load writes weights to the engine.
 func (o *objective) load(w []float64) error {
 	weights := o.classes * o.dim
 	for i, v := range w[:weights] {
@@ -120,32 +112,60 @@ func (o *objective) load(w []float64) error {
 	return o.state.Write("bias", o.bias)
 }
 
-// logits makes a program of other rows' logits, with the weights of the fit.
-func (o *objective) logits(e engine.Engine, r *rows, mean []float32) (engine.Program, error) {
+// gradient adds to out factor times the gradient of the sum of the losses. Chunks are added in
+// their order, in float64.
+func (o *objective) gradient(ctx context.Context, w []float64, factor float64, out []float64) error {
+	if err := o.load(w); err != nil {
+		return err
+	}
+	weights := o.classes * o.dim
+	for _, p := range o.programs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.Run(); err != nil {
+			return err
+		}
+		byFeature := p.Output("weight gradient").Float32s() // [dim,padded]
+		for k := range o.classes {
+			of := out[k*o.dim : (k+1)*o.dim]
+			for j := range of {
+				of[j] += factor * float64(byFeature[j*o.padded+k])
+			}
+		}
+		for k, v := range p.Output("bias gradient").Float32s()[:o.classes] {
+			out[weights+k] += factor * float64(v)
+		}
+	}
+	return nil
+}
+
+// logits makes a program of other rows' logits [n,padded], with the weights that were loaded last.
+func (o *objective) logits(r *rows, mean []float32) (engine.Program, error) {
 	g := graph.New()
-	x := g.Variable("held out", tensor.Float32, r.len(), o.dim)
-	weight, bias := g.Variable("weight", tensor.Float32, o.classes, o.dim), g.Variable("bias", tensor.Float32, o.classes)
-	g.Output("logits", g.BiasAdd(g.MatMul(x, weight, false, true), bias))
-	p, err := e.Compile(g, o.state)
+	g.Output("logits", o.logitsOf(g, g.Variable("held out", tensor.Float32, r.len(), o.dim)))
+	p, err := o.engine.Compile(g, o.state)
 	if err != nil {
 		return nil, err
 	}
-	return p, o.state.Write("held out", r.centred(mean))
+	return p, o.state.Write("held out", r.centred(0, r.len(), mean))
 }
 
-// minimise fits the weights, from where they are.
-func (o *objective) minimise(ctx context.Context, w []float64, c, tolerance float64) error {
-	p := &penalised{objective: o, c: c}
-	p.curvature = c * float64(o.n) / float64(o.classes) * (1 - 1/float64(o.classes))
-	_, err := minimise(ctx, p, w, tolerance*c*float64(o.n), iterations)
-	return err
+// minimise fits the weights, from where they are: to C times the losses plus half the squared
+// weights, until less than tolerance of the mean loss is left to gain.
+func (o *objective) minimise(ctx context.Context, w []float64, c, tolerance float64, shape *curvature) error {
+	// How much the loss of a logit bends: p(1-p), taken for probabilities that are all the same.
+	bend := c * float64(o.n) / float64(o.classes) * (1 - 1/float64(o.classes))
+	p := &penalised{objective: o, c: c, bend: bend, inverse: shape.invert(bend)}
+	return minimise(ctx, p, w, tolerance*c*float64(o.n), iterations)
 }
 
 // penalised is C times the losses, plus half the squared weights.
 type penalised struct {
 	*objective
-	c         float64
-	curvature float64 // of an intercept, roughly
+	c       float64
+	bend    float64  // the second derivative by an intercept, roughly
+	inverse *inverse // that of the second derivatives by the weights of a class, roughly
 }
 
 func (p *penalised) gradient(ctx context.Context, w, out []float64) error {
@@ -157,8 +177,10 @@ func (p *penalised) gradient(ctx context.Context, w, out []float64) error {
 
 func (p *penalised) precondition(g, out []float64) {
 	weights := p.classes * p.dim
-	copy(out, g[:weights])
+	for lo := 0; lo < weights; lo += p.dim {
+		p.inverse.apply(g[lo:lo+p.dim], out[lo:lo+p.dim])
+	}
 	for i, v := range g[weights:] {
-		out[weights+i] = v / p.curvature
+		out[weights+i] = v / p.bend
 	}
 }

@@ -40,6 +40,7 @@ type entry struct {
 	name string // path inside the container as it is stored, with slashes
 	size int64  // bytes; for a zip, as its directory claims
 	at   int64  // where it is: offset in a tar, index in a zip
+	time int64  // of its last change, Unix nanoseconds; 0: not known
 }
 
 // head returns the first bytes of a file, as many as tell what a picture is.

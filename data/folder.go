@@ -91,7 +91,9 @@ func (w *folderWalk) look(dir string, item fs.DirEntry, above []fs.FileInfo, lin
 	case info.IsDir():
 		return w.enter(name, above, links)
 	case info.Mode().IsRegular():
-		w.box.entries = append(w.box.entries, entry{name: filepath.ToSlash(name), size: info.Size()})
+		w.box.entries = append(w.box.entries, entry{
+			name: filepath.ToSlash(name), size: info.Size(), time: info.ModTime().UnixNano(),
+		})
 	}
 	return nil
 }

@@ -242,6 +242,7 @@ func (b *subset) inMemory() bool {
 	held, ok := b.of.(interface{ inMemory() bool })
 	return ok && held.inMemory()
 }
+func (b *subset) changed(i int) int64     { return changedOf(b.of, b.keep[i]) }
 func (b *subset) size(i int) int64        { return b.of.size(b.keep[i]) }
 func (b *subset) fingerprint(h hash.Hash) { b.of.fingerprint(h) }
 func (b *subset) close() error            { return b.of.close() }

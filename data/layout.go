@@ -341,6 +341,7 @@ func (e *encodedImages) stored(i int, buf []byte) ([]byte, bool, error) {
 	return content, true, err
 }
 
+func (e *encodedImages) changed(i int) int64   { return e.entries[i].time }
 func (e *encodedImages) size(i int) int64      { return e.entries[i].size }
 func (e *encodedImages) fingerprint(hash.Hash) {}
 func (e *encodedImages) close() error          { return e.box.close() }

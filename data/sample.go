@@ -78,6 +78,7 @@ func (b *sampled) header(i int) (string, int, int, error) { return b.of.backend.
 func (b *sampled) stored(i int, buf []byte) ([]byte, bool, error) {
 	return b.of.backend.stored(b.keep[i], buf)
 }
+func (b *sampled) changed(i int) int64     { return changedOf(b.of.backend, b.keep[i]) }
 func (b *sampled) size(i int) int64        { return b.of.backend.size(b.keep[i]) }
 func (b *sampled) fingerprint(h hash.Hash) { b.of.backend.fingerprint(h) }
 func (b *sampled) close() error            { return nil }

@@ -66,7 +66,7 @@ func indexTar(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 			}
 			return nil, tarEnds(err, Text(last.name), count)
 		}
-		last = entry{name: cleanName(header.Name), size: header.Size, at: window.pos}
+		last = entry{name: cleanName(header.Name), size: header.Size, at: window.pos, time: changed(header.ModTime)}
 		if sparse(header) {
 			return nil, fmt.Errorf("tar entry %s is stored as a sparse file, which cannot be read at random; "+
 				"pack it as plain files", Text(last.name))

@@ -180,6 +180,11 @@ func (b *joined) stored(i int, buf []byte) ([]byte, bool, error) {
 	return m.stored(at, buf)
 }
 
+func (b *joined) changed(i int) int64 {
+	m, at := b.of(i)
+	return changedOf(m, at)
+}
+
 func (b *joined) size(i int) int64 {
 	m, at := b.of(i)
 	return m.size(at)

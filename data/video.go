@@ -394,6 +394,8 @@ func (v *videoFrames) stored(i int, buf []byte) ([]byte, bool, error) {
 	return content, f.at < 0, err
 }
 
+func (v *videoFrames) changed(i int) int64 { return v.frames[i].file.time }
+
 func (v *videoFrames) size(i int) int64 { return v.frames[i].bytes }
 
 func (v *videoFrames) fingerprint(h hash.Hash) {

@@ -65,7 +65,9 @@ func indexZip(ctx context.Context, file io.ReaderAt, size int64) (*container, er
 			if f.Flags&zipEncrypted != 0 {
 				locked++
 			}
-			list.file(entry{name: name, size: int64(min(f.UncompressedSize64, 1<<62)), at: int64(i)})
+			list.file(entry{
+				name: name, size: int64(min(f.UncompressedSize64, 1<<62)), at: int64(i), time: changed(f.Modified),
+			})
 		}
 	}
 	if locked > 0 && locked == list.files {

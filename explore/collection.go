@@ -35,6 +35,9 @@ func (c *Collection) Read(row int, dst *data.Image) error {
 	return c.Set.ReadAs(c.Images[row], c.Reading, dst)
 }
 
+// Source tells how a row's image is stored.
+func (c *Collection) Source(row int) (data.Source, error) { return c.Set.Source(c.Images[row]) }
+
 // Find is the row of the image with the given name.
 func (c *Collection) Find(name string) (row int, ok bool) {
 	for row := range c.Len() {

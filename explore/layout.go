@@ -82,12 +82,12 @@ func (x Explorer) Layout(ctx context.Context, set *evaluate.Embedded, l Layout) 
 	if err != nil {
 		return nil, err
 	}
-	spread(places, l.Seed)
+	startAt(places, l.Seed)
 	d := descent{edges: edges, seed: l.Seed, rounds: l.Rounds, now: places, next: make([]Point, n)}
 	if err := d.run(ctx, func(done int) { x.progress("layout", done, l.Rounds) }); err != nil {
 		return nil, err
 	}
-	fit(d.now)
+	fitUnit(d.now)
 	return d.now, nil
 }
 
@@ -111,11 +111,11 @@ func finite(set *evaluate.Embedded) error {
 	return nil
 }
 
-// spread scales the start to its radius. A little noise separates equal images.
-func spread(places []Point, seed uint64) {
+// startAt scales the start to its radius. A little noise separates equal images.
+func startAt(places []Point, seed uint64) {
 	var most float32
 	for _, p := range places {
-		most = max(most, abs(p.X), abs(p.Y))
+		most = max(most, magnitude(p.X), magnitude(p.Y))
 	}
 	scale := float32(0)
 	if most > 0 {
@@ -130,10 +130,10 @@ func spread(places []Point, seed uint64) {
 	}
 }
 
-func abs(v float32) float32 { return max(v, -v) }
+func magnitude(v float32) float32 { return max(v, -v) }
 
-// fit scales the map into the unit square.
-func fit(places []Point) {
+// fitUnit scales the map into the unit square.
+func fitUnit(places []Point) {
 	low, high := places[0], places[0]
 	for _, p := range places {
 		low = Point{X: min(low.X, p.X), Y: min(low.Y, p.Y)}

@@ -1,6 +1,7 @@
 package studio
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -168,8 +169,8 @@ func (b *board) change(ctx context.Context, next func() (edit, error), note func
 		}
 		return b.rows(&e)
 	})
-	if err != nil || wrong != nil {
-		return nil, fmt.Errorf("nothing is changed: %w", firstOf(wrong, err))
+	if err = cmp.Or(wrong, err); err != nil {
+		return nil, fmt.Errorf("nothing is changed: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,14 +180,6 @@ func (b *board) change(ctx context.Context, next func() (edit, error), note func
 	}
 	note(e)
 	return e.images, nil
-}
-
-// firstOf is the first of two errors that is one.
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // rows drops from an edit what it does not change, notes what was before, and returns the rows that

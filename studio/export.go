@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/links"
 )
 
 // labelRow is a row of the exported labels.
@@ -29,10 +29,17 @@ type predictionRow struct {
 	Second     string  `parquet:"second"`
 }
 
+// fields are the row's in a CSV.
+func (r labelRow) fields() []string { return []string{r.Path, r.Label} }
+
+func (r predictionRow) fields() []string {
+	return []string{r.Path, r.Label, strconv.FormatFloat(float64(r.Confidence), 'f', 4, 32), r.Second}
+}
+
 // exports are the files that can be downloaded.
 var exports = map[string]func(s *Studio, w io.Writer) error{
 	"labels.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "label"}, s.labelRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "label"}, s.labelRows(), labelRow.fields)
 	},
 	"labels.parquet": func(s *Studio, w io.Writer) error { return writeParquet(w, s.labelRows()) },
 	"predictions.csv": func(s *Studio, w io.Writer) error {
@@ -40,9 +47,7 @@ var exports = map[string]func(s *Studio, w io.Writer) error{
 		if err != nil {
 			return err
 		}
-		return writeCSV(w, []string{"path", "label", "confidence", "second"}, rows, func(r predictionRow) []string {
-			return []string{r.Path, r.Label, strconv.FormatFloat(float64(r.Confidence), 'f', 4, 32), r.Second}
-		})
+		return writeCSV(w, []string{"path", "label", "confidence", "second"}, rows, predictionRow.fields)
 	},
 	"predictions.parquet": func(s *Studio, w io.Writer) error {
 		rows, err := s.predictionRows()
@@ -52,11 +57,11 @@ var exports = map[string]func(s *Studio, w io.Writer) error{
 		return writeParquet(w, rows)
 	},
 	"decisions.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "decision"}, s.decisionRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "decision"}, s.decisionRows(), labelRow.fields)
 	},
 	// Pictures of one label are a group: two of them are a positive pair in training.
 	"pairs.csv": func(s *Studio, w io.Writer) error {
-		return writeCSV(w, []string{"path", "group"}, s.pairRows(), func(r labelRow) []string { return []string{r.Path, r.Label} })
+		return writeCSV(w, []string{"path", "group"}, s.pairRows(), labelRow.fields)
 	},
 	"drop.txt": func(s *Studio, w io.Writer) error { return s.writeDecided(w, "drop") },
 	"keep.txt": func(s *Studio, w io.Writer) error { return s.writeDecided(w, "keep") },
@@ -175,9 +180,6 @@ func writeParquet[R any](w io.Writer, rows []R) error {
 	return out.Close()
 }
 
-// linksMark is the file by which a folder of links is known to be one of a studio's.
-const linksMark = ".moco-links"
-
 // postLinks makes a folder with a folder for each class, and in it links to the pictures of that
 // class.
 func (s *Studio) postLinks(w http.ResponseWriter, r *http.Request) error {
@@ -209,98 +211,25 @@ func (s *Studio) postLinks(w http.ResponseWriter, r *http.Request) error {
 		return refuse("the kind is %.40q, and can be labels or predictions", q.Kind)
 	}
 	if _, ok := s.o.Data.File(0); !ok {
-		return &refusal{http.StatusConflict, "links lead to files, and these pictures are not files of their own; export a CSV"}
+		return &refusal{http.StatusConflict,
+			"links lead to files, and these pictures are not files of their own; export a CSV"}
+	}
+	var list []links.Link
+	for i, name := range s.names {
+		if file, ok := s.o.Data.File(i); ok && class(i) != "" {
+			list = append(list, links.Link{Class: class(i), Name: name, Target: file})
+		}
 	}
 	folder := strings.TrimSuffix(s.o.Labels, ".csv") + "." + q.Kind
 	s.linking.Lock()
 	defer s.linking.Unlock()
-	links, err := s.link(r, folder, class)
-	if err != nil {
-		return err
-	}
-	return send(w, map[string]any{"folder": folder, "links": links})
-}
-
-// link fills a folder with links. One that an earlier call has filled is emptied before: of its
-// links and empty folders, and of nothing else.
-func (s *Studio) link(r *http.Request, folder string, class func(i int) string) (links int, err error) {
-	if err := clearLinks(folder); err != nil {
-		return 0, err
-	}
-	if err := os.MkdirAll(folder, 0o777); err != nil {
-		return 0, err
-	}
-	if err := os.WriteFile(filepath.Join(folder, linksMark), nil, 0o666); err != nil {
-		return 0, err
-	}
-	for i := range s.names {
-		name := class(i)
-		from, ok := s.o.Data.File(i)
-		if name == "" || !ok {
-			continue
-		}
-		if err := r.Context().Err(); err != nil {
-			return links, err
-		}
-		if from, err = filepath.Abs(from); err != nil {
-			return links, err
-		}
-		to := filepath.Join(folder, folderName(name), folderName(s.names[i]))
-		if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-			return links, err
-		}
-		if err := os.Symlink(from, to); err != nil {
-			return links, fmt.Errorf("a link cannot be made: %w", err)
-		}
-		links++
-	}
-	return links, nil
-}
-
-// clearLinks empties a folder of links. It refuses a folder that is not one.
-func clearLinks(folder string) error {
-	entries, err := os.ReadDir(folder)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
-		return nil
+	err := links.Write(folder, list)
+	var theirs *links.NotOursError
+	if errors.As(err, &theirs) {
+		return &refusal{http.StatusConflict, theirs.Error() + "; move it away"}
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(folder, linksMark)); err != nil {
-		return &refusal{http.StatusConflict, fmt.Sprintf("%s is there and was not made by a studio; move it away", folder)}
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		class := filepath.Join(folder, e.Name())
-		files, err := os.ReadDir(class)
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			if f.Type()&os.ModeSymlink != 0 {
-				if err := os.Remove(filepath.Join(class, f.Name())); err != nil {
-					return err
-				}
-			}
-		}
-		os.Remove(class) // it stays where somebody has put something of their own
-	}
-	return nil
-}
-
-// folderName is text as one name within a folder, on every system. Two texts never share one: what
-// is replaced is written as in an address.
-func folderName(text string) string {
-	var b strings.Builder
-	for i, r := range text {
-		switch {
-		case strings.ContainsRune(`/\:*?"<>|%`, r) || r < ' ' || i == 0 && r == '.' || i == len(text)-1 && (r == '.' || r == ' '):
-			fmt.Fprintf(&b, "%%%02X", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
+	return send(w, map[string]any{"folder": folder, "links": len(list)})
 }

@@ -99,7 +99,8 @@ func (s *Studio) layer() encoder.Layer {
 // precision, and the names and sizes of the pictures' files.
 func (w *work) vectorsFile() string {
 	e := w.s.o.Encoder
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", e.SHA256, w.s.layer(), e.Recipe.Precision, w.s.o.Data.Fingerprint()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s",
+		e.SHA256, w.s.layer(), e.Recipe.Precision, w.s.o.Data.Fingerprint()))
 	return filepath.Join(w.s.o.Folder, "vectors-"+hex.EncodeToString(sum[:8])+".npy")
 }
 

@@ -75,7 +75,8 @@ func (s *Studio) postSearch(w http.ResponseWriter, r *http.Request) error {
 	direction := make([]float32, f.Dim)
 	add(direction, f, q.Like, 1)
 	add(direction, f, q.Unlike, -1)
-	hits, err := f.nearest(r.Context(), encoder.Normalise(direction), q.Limit, func(i int) bool { return !asked[i] && named(i) })
+	wanted := func(i int) bool { return !asked[i] && named(i) }
+	hits, err := f.nearest(r.Context(), encoder.Normalise(direction), q.Limit, wanted)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func add(sum []float32, f *features, images []int32, weight float32) {
 func (s *Studio) postSearchPicture(w http.ResponseWriter, r *http.Request) error {
 	f, e := s.work.features(), s.o.Encoder
 	if f == nil || e == nil {
-		return &refusal{http.StatusConflict, "search by a picture of your own needs --model, and the features of the pictures"}
+		return &refusal{http.StatusConflict, "search by a picture of your own needs a model, and the features of the pictures"}
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPicture))
 	if err != nil {
@@ -156,7 +157,8 @@ func (s *Studio) postSearchPicture(w http.ResponseWriter, r *http.Request) error
 const rowsAtOnce = 2048
 
 // nearest finds the pictures with the largest dot products with a direction, exactly.
-func (f *features) nearest(ctx context.Context, direction []float32, limit int, wanted func(image int) bool) (*found, error) {
+func (f *features) nearest(ctx context.Context, direction []float32, limit int,
+	wanted func(image int) bool) (*found, error) {
 	score := make([]float32, f.Len())
 	tiles := (f.Len() + rowsAtOnce - 1) / rowsAtOnce
 	err := loader.Parallel(ctx, tiles, runtime.GOMAXPROCS(0), func(_, tile int) error {

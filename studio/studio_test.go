@@ -458,7 +458,7 @@ func TestExport(t *testing.T) {
 	}
 	for range 2 { // the second time it replaces its own
 		links := post[map[string]any](c, "/api/export/links", map[string]string{"kind": "labels"})
-		at, err := os.Readlink(filepath.Join(links["folder"].(string), "even%2Fa", "p002.jpg"))
+		at, err := os.Readlink(filepath.Join(links["folder"].(string), "even_a", "p002.jpg"))
 		if err != nil || at != filepath.Join(dir, "photos", "p002.jpg") || links["links"] != 3.0 {
 			t.Errorf("the link leads to %q (%v), %v", at, err, links)
 		}
@@ -472,12 +472,27 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// TestFolderName: text of any kind is one name within a folder.
-func TestFolderName(t *testing.T) {
+// TestRandom: pictures that were labelled in the random order are told from those that were picked.
+func TestRandom(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"cat": "cat", "a/b": "a%2Fb", "..": "%2E%2E", ".x.": "%2Ex%2E", "50%": "50%25", "ä b": "ä b"} {
-		if got := folderName(text); got != want {
-			t.Errorf("%q is %q, want %q", text, got, want)
-		}
+	const n = 100
+	s := &Studio{order: make([]int, n)}
+	f := &features{row: make([]int32, n)}
+	for i := range n {
+		s.order[i], f.row[i] = n-1-i, int32(i)
+	}
+	f.row[95] = -1 // it cannot be read
+	labels := make([]int, n)
+	for i := range labels {
+		labels[i] = -1
+	}
+	for i := 60; i < n; i++ {
+		labels[i] = i % 3
+	}
+	labels[98], labels[70] = -1, -1 // nobody knew
+	labels[10], labels[20] = 0, 0   // picked by a person
+	got := s.random(f, labels)
+	if len(got) != 40-3 || !got[60] || got[10] || got[98] {
+		t.Errorf("%d rows were drawn at random: %v", len(got), got)
 	}
 }

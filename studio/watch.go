@@ -88,8 +88,9 @@ func (w *watcher) run(ctx context.Context) {
 // brief is how far the run is, without its curves.
 func (w *watcher) brief() runNow {
 	brief := *w.now.Load()
-	last := func(curve [][2]float64) [][2]float64 { return curve[max(0, len(curve)-1):] }
-	brief.Loss, brief.Accuracy, brief.KNN, brief.Spread = last(brief.Loss), last(brief.Accuracy), last(brief.KNN), last(brief.Spread)
+	for _, curve := range []*[][2]float64{&brief.Loss, &brief.Accuracy, &brief.KNN, &brief.Spread} {
+		*curve = (*curve)[max(0, len(*curve)-1):]
+	}
 	return brief
 }
 
@@ -141,7 +142,9 @@ func readRun(path string) *runNow {
 		case *pretrain.Start:
 			now.State, now.Steps, now.Chance, perEpoch = "running", e.Steps, e.ChanceLoss, max(1, e.StepsPerEpoch)
 			now.Epochs = float64(e.Steps) / float64(perEpoch)
-			now.Loss, now.Accuracy, now.KNN = before(now.Loss, e.FirstStep), before(now.Accuracy, e.FirstStep), before(now.KNN, e.FirstStep)
+			for _, curve := range []*[][2]float64{&now.Loss, &now.Accuracy, &now.KNN} {
+				*curve = before(*curve, e.FirstStep)
+			}
 		case *pretrain.Step:
 			now.State, now.Step, now.Epoch, now.Rate, now.Left = "running", e.Step, e.Epoch, e.ImagesPerSecond, e.SecondsLeft
 			now.Loss = appendPoint(now.Loss, e.Step, e.Loss)

@@ -1,12 +1,9 @@
 package studio
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -291,13 +288,13 @@ func (w *work) findOutliers(_ context.Context, f *features) error {
 // neighbours whenever they are asked for.
 func (w *work) readyForDoubt(context.Context, *features) error { return nil }
 
-// group is near-duplicates, as the page shows them.
+// group is copies of one picture, as the page shows them.
 type group struct {
-	Images  []int   `json:"images"`
+	Images  []int   `json:"images"` // the best, then the others, the most similar first
 	Best    int     `json:"best"`
 	Why     string  `json:"why"`
 	Weakest float32 `json:"weakest"`
-	Edges   int     `json:"edges"` // pairs that are similar enough
+	Edges   int     `json:"edges"` // pairs of the best with another
 }
 
 // overlaySide is the size at which pictures are laid over each other.
@@ -310,59 +307,24 @@ func (w *work) findDuplicates(ctx context.Context, f *features) error {
 		w.duplicates.Store(was.more.(*[]group))
 		return nil
 	}
+	set := &explore.Collection{Embedded: f.Embedded, Set: w.s.o.Data, Reading: data.Reading{Side: overlaySide}}
 	found, err := w.x.Duplicates(ctx, f.Embedded, explore.Duplicates{
-		Threshold: explore.OverlayThreshold, Candidates: explore.Candidates,
-		Image: func(row int, dst *data.Image) error {
-			return w.s.o.Data.ReadOnce(f.Images[row], data.Reading{Side: overlaySide}, dst)
-		},
+		Threshold: explore.OverlayThreshold, Candidates: explore.Candidates, Image: set.Read, Source: set.Source,
 	})
 	if err != nil {
 		return err
 	}
 	groups := make([]group, len(found))
 	for i, g := range found {
-		groups[i] = w.group(f, g)
+		groups[i] = group{Best: f.Images[g.Best], Why: g.Why.String(), Weakest: g.Weakest().Similarity, Edges: len(g.Pairs)}
+		groups[i].Images = append(groups[i].Images, groups[i].Best)
+		for _, p := range g.Pairs { // the most similar first
+			groups[i].Images = append(groups[i].Images, f.Images[p.B])
+		}
 	}
 	w.keep(kept{more: groups}, "duplicates", f)
 	w.duplicates.Store(&groups)
 	return nil
-}
-
-// group makes a group of pictures of one of rows.
-func (w *work) group(f *features, found explore.Group) group {
-	g := group{Edges: len(found.Pairs), Weakest: 1}
-	for _, p := range found.Pairs {
-		g.Weakest = min(g.Weakest, p.Similarity)
-	}
-	type size struct {
-		image, pixels int
-		bytes         int64
-	}
-	var all []size
-	for _, row := range found.Rows {
-		i := f.Images[row]
-		width, height, err := w.s.o.Data.Size(i)
-		if err != nil {
-			width, height = 0, 0
-		}
-		all = append(all, size{i, width * height, w.s.o.Data.Bytes(i)})
-	}
-	slices.SortStableFunc(all, func(a, b size) int {
-		return cmp.Or(cmp.Compare(b.pixels, a.pixels), cmp.Compare(b.bytes, a.bytes))
-	})
-	for _, a := range all {
-		g.Images = append(g.Images, a.image)
-	}
-	g.Best = all[0].image
-	switch {
-	case len(all) > 1 && all[0].pixels > all[1].pixels:
-		g.Why = fmt.Sprintf("%.1f MP, the most pixels", float64(all[0].pixels)/1e6)
-	case len(all) > 1 && all[0].bytes > all[1].bytes:
-		g.Why = "as many pixels, and the least compressed"
-	default:
-		g.Why = "the first of equals"
-	}
-	return g
 }
 
 // errNotYet is the error of what is still computed.

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +18,13 @@ const (
 	byFeatures = "features"
 )
 
+// printExtras is the value of --print.
+const printExtras = "extras"
+
 // dedupe is the question of which images are near-duplicates.
 type dedupe struct {
 	explore.Duplicates
-	by string
+	by, print string
 }
 
 func init() { register("", (*app).dedupeCommand) }
@@ -48,6 +53,8 @@ func (q *dedupe) bind(c *cobra.Command) {
 		"similarity of a pair, above 0 and at most 1 (default 0.95; with --by features 0.999)")
 	choiceFlag(c, &q.by, "by", []string{byOverlay, byFeatures}, byOverlay,
 		"overlay: lay proposed pairs over each other; features: take the cosine of the features")
+	choiceFlag(c, &q.print, "print", []string{printExtras}, "",
+		"extras: print the images beside the best of each group, one a line, and nothing else")
 	c.Flags().IntVar(&q.Candidates, "candidates", explore.Candidates, "neighbours of each image that are laid over it")
 }
 
@@ -65,50 +72,113 @@ func (q *dedupe) explore(ctx context.Context, x *exploration) (summary, error) {
 	if q.by == byOverlay {
 		q.Image = x.set.Read
 	}
+	q.Source = x.set.Source
 	groups, err := x.Duplicates(ctx, x.set.Embedded, q.Duplicates)
 	if err != nil {
 		return nil, err
 	}
+	return q.tell(x, groups, copies{Collection: x.set})
+}
+
+// copies are the images that groups are of.
+type copies struct {
+	*explore.Collection
+}
+
+// tell tells of all groups.
+func (q *dedupe) tell(x *exploration, groups []explore.Group, of copies) (summary, error) {
+	if q.print == printExtras {
+		return q.printAll(x, groups, of)
+	}
 	x.begin(heading{columns: []string{"GROUP", "SIMILARITY", "LABEL", "IMAGE"}, title: "Near-duplicates", sheet: "Groups",
-		note: "Under each picture stands its highest similarity to another of its group."})
-	s := dedupeSummary{By: q.by, Threshold: q.Threshold}
+		note: "The first picture of each group is its best copy. Under the others stands their similarity to it, the " +
+			"weakest link last."})
+	s := q.summary(groups)
 	for i, g := range groups {
-		s.Pairs, s.Extra = s.Pairs+len(g.Pairs), s.Extra+len(g.Rows)-1
-		if err := x.add(q.finding(x.set, i+1, g)); err != nil {
+		if err := x.add(q.finding(of, i+1, g)); err != nil {
 			return nil, err
 		}
 	}
-	x.conclude("%s of near-duplicates among %d images: %d images more than one of each.",
+	x.conclude("%s of near-duplicates among %d images: %d images beyond the best of each group.",
 		plural(len(groups), "group", "groups"), x.set.Len(), s.Extra)
 	x.page.Facts = [][2]string{{"compared by", q.by}, {"threshold", fmt.Sprint(q.Threshold)}}
 	return s, nil
 }
 
-// finding is a group of near-duplicates.
-func (q *dedupe) finding(set *explore.Collection, number int, g explore.Group) finding {
-	var e duplicates
-	best := map[int]float32{} // of each row, its highest similarity to another
-	for _, p := range g.Pairs {
-		e.Pairs = append(e.Pairs, duplicatePair{
-			A: set.Name(p.A), B: set.Name(p.B), Similarity: p.Similarity, Cosine: p.Cosine,
-		})
-		best[p.A], best[p.B] = max(best[p.A], p.Similarity), max(best[p.B], p.Similarity)
+func (q *dedupe) summary(groups []explore.Group) dedupeSummary {
+	s := dedupeSummary{By: q.by, Threshold: q.Threshold}
+	for _, g := range groups {
+		s.Pairs, s.Extra = s.Pairs+len(g.Pairs), s.Extra+len(g.Rows)-1
 	}
-	var rows [][]string
-	for _, r := range g.Rows {
-		e.Images = append(e.Images, set.Ref(r))
-		rows = append(rows, []string{fmt.Sprint(number), fmt.Sprintf("%.4f", best[r]), set.Label(r), set.Name(r)})
-	}
-	return finding{event: e, rows: rows, strip: func() (report.Strip, error) {
-		const most = 24
-		strip := report.Strip{Title: plural(len(g.Rows), "image", "images")}
-		for _, r := range g.Rows[:min(most, len(g.Rows))] {
-			p, err := picture(set, r, fmt.Sprintf("%.3f %s", best[r], set.Name(r)), false)
-			if err != nil {
-				return strip, err
+	return s
+}
+
+// printAll prints the images beside the best ones, one a line, and nothing else.
+func (q *dedupe) printAll(x *exploration, groups []explore.Group, of copies) (summary, error) {
+	x.quiet = true
+	for _, g := range groups {
+		for _, r := range g.Extras() {
+			name := of.Name(r)
+			if strings.ContainsAny(name, "\r\n") {
+				x.app.warn("%q has a line break in its name and is not printed.", name)
+				continue
 			}
-			strip.Pictures = append(strip.Pictures, p)
+			x.app.say("%s", name)
 		}
-		return strip, nil
-	}}
+	}
+	return q.summary(groups), nil
+}
+
+// finding is a group of near-duplicates: the best first.
+func (q *dedupe) finding(of copies, number int, g explore.Group) finding {
+	weakest := g.Weakest()
+	e := duplicates{Best: of.Name(g.Best), Why: g.Why.String(), Reason: g.Why.Reason, Weakest: weakest.Similarity}
+	for _, r := range g.Rows {
+		e.Images = append(e.Images, duplicate{Ref: of.Ref(r)})
+	}
+	for _, r := range g.Extras() {
+		e.Extras = append(e.Extras, of.Name(r))
+	}
+	rows := [][]string{{fmt.Sprint(number), "best", of.Label(g.Best), of.Name(g.Best) + "  (" + g.Why.String() + ")"}}
+	for i, p := range g.Pairs {
+		e.Pairs = append(e.Pairs, duplicatePair{A: e.Best, B: of.Name(p.B), Similarity: p.Similarity, Cosine: p.Cosine})
+		name := of.Name(p.B)
+		if i == len(g.Pairs)-1 && i > 0 {
+			name += "  (weakest link)"
+		}
+		rows = append(rows, []string{fmt.Sprint(number), fmt.Sprintf("%.4f", p.Similarity), of.Label(p.B), name})
+	}
+	return finding{event: e, rows: rows, strip: func() (report.Strip, error) { return q.strip(of, g) }}
+}
+
+// strip is a group's pictures: the best, and the others by falling similarity. Of very many, the
+// last is the weakest link.
+func (q *dedupe) strip(of copies, g explore.Group) (report.Strip, error) {
+	const most = 24
+	strip := report.Strip{
+		Title: fmt.Sprintf("%s, weakest link %.3f", plural(len(g.Rows), "image", "images"), g.Weakest().Similarity),
+		Note:  "Best: " + g.Why.String(),
+		Query: true,
+	}
+	best, err := of.picture(g.Best, "best: "+of.Name(g.Best))
+	if err != nil {
+		return strip, err
+	}
+	strip.Pictures = []report.Picture{best}
+	pairs := g.Pairs
+	if len(pairs) > most {
+		pairs = append(slices.Clone(pairs[:most-1]), g.Weakest())
+	}
+	for _, p := range pairs {
+		other, err := of.picture(p.B, fmt.Sprintf("%.3f %s", p.Similarity, of.Name(p.B)))
+		if err != nil {
+			return strip, err
+		}
+		strip.Pictures = append(strip.Pictures, other)
+	}
+	return strip, nil
+}
+
+func (c copies) picture(row int, caption string) (report.Picture, error) {
+	return picture(c.Collection, row, caption, false)
 }

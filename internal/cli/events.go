@@ -123,15 +123,26 @@ type neighbours struct {
 	Neighbours []explore.Ref `json:"neighbours"` // most similar first
 }
 
-// duplicates is a group of near-duplicates.
+// duplicates is a group of near-duplicates: copies of its best.
 type duplicates struct {
-	Images []explore.Ref   `json:"images"`
-	Pairs  []duplicatePair `json:"pairs"`
+	Images  []duplicate     `json:"images"`
+	Best    string          `json:"best"`    // the image to keep
+	Why     string          `json:"why"`     // what makes it the best, such as "most pixels: 80 x 60, the next 40 x 30"
+	Reason  explore.Reason  `json:"reason"`  // already there, most pixels, least compressed, oldest or first in order
+	Extras  []string        `json:"extras"`  // all others
+	Weakest float32         `json:"weakest"` // similarity of the best with the image that is least like it
+	Pairs   []duplicatePair `json:"pairs"`   // the best with each of the others, most similar first
+}
+
+// duplicate is an image of a group.
+type duplicate struct {
+	explore.Ref
+	Old bool `json:"old,omitempty"` // of --against
 }
 
 // duplicatePair is two images that are near-duplicates.
 type duplicatePair struct {
-	A          string  `json:"a"`
+	A          string  `json:"a"` // the group's best
 	B          string  `json:"b"`
 	Similarity float32 `json:"similarity"` // what the threshold is for
 	Cosine     float32 `json:"cosine"`     // of the features
@@ -190,7 +201,7 @@ type dedupeSummary struct {
 	By        string  `json:"by"` // overlay or features
 	Threshold float32 `json:"threshold"`
 	Pairs     int     `json:"pairs"`
-	Extra     int     `json:"extra_images"` // beyond one of each group
+	Extra     int     `json:"extra_images"` // beyond the best of each group
 }
 
 // outliersSummary is the summary of outliers.

@@ -226,6 +226,9 @@ type explored struct {
 func (r *explored) event() event.Event { return r.exploreDone }
 
 func (r *explored) text(s *screen) error {
+	if r.x.quiet {
+		return nil
+	}
 	if r.x.lead {
 		s.say("%s", r.x.page.Lead)
 	}

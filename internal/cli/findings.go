@@ -21,6 +21,7 @@ type findings struct {
 	paged  bool // a page is wanted
 	found  int
 	lead   bool // the page's lead stands below the table too
+	quiet  bool // nothing is said of what was found
 	page   report.Page
 }
 

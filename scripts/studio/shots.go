@@ -51,7 +51,7 @@ var all = []shot{
 	{"label", "label", [][2]string{{`0`, `document.querySelector(".labelling .expected")`}}},
 	{"review", "label", [][2]string{
 		{`0`, `document.querySelector(".labelling button[data-review]")`},
-		{`document.querySelectorAll(".labelling button[data-review]")[4].click()`, `document.querySelector(".tile.selected:not([hidden])")`},
+		{`[...document.querySelectorAll(".labelling button[data-review]")].at(-1).click()`, `document.querySelector(".tile.selected:not([hidden])")`},
 		{`document.querySelectorAll(".tile")[5].click()`, settled},
 	}},
 	{"duplicates", "clean", [][2]string{

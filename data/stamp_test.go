@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestFile: the file of an image is told where it is one, and Stamp changes with it.
-func TestFile(t *testing.T) {
+// TestFileAndStamp: the file of an image is told where it is one, and Stamp changes with it.
+func TestFileAndStamp(t *testing.T) {
 	t.Parallel()
 	dir, content := t.TempDir(), shade(9)
 	for _, name := range []string{"a.png", "b.png"} {
