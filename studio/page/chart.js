@@ -11,7 +11,8 @@ export function chart(title, points, { level, show = (v) => v.toPrecision(3), hu
   const known = points.filter((p) => Number.isFinite(p[1]));
   const figure = h("figure.chart", h("figcaption", h("h3", title), level ? h("span.note", level.text) : null));
   if (known.length < 2) {
-    figure.append(h("p.note.nothing", "There is nothing to draw yet."));
+    figure.append(known.length ? h("p.single", h("b", show(known[0][1])), h("span.note", ` at step ${count(known[0][0])}`))
+      : h("p.note.nothing", "There is nothing to draw yet."));
     return figure;
   }
   const values = known.map((p) => p[1]).concat(level ? [level.at] : [], low !== undefined ? [low] : []);

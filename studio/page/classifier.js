@@ -37,15 +37,15 @@ function waiting(c) {
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 function expected(c) {
-  const range = `${percent(c.low)} to ${percent(c.high)}`;
+  const range = `${percent(c.low)} and ${percent(c.high)}`;
   const place = (share) => `${(100 * share).toFixed(1)}%`;
   return h("div.expected",
     h("p", h("b.big", { dataset: { accuracy: c.accuracy } }, percent(c.accuracy)), h("span", " of the rest will be right")),
     h("div.interval", { role: "img", "aria-label": `between ${range}` },
       h("i.range", { style: { left: place(c.low), width: place(c.high - c.low) } }),
       h("i.at", { style: { left: place(c.accuracy) } })),
-    h("p.note", c.enough ? `Between ${range}, measured on labels that it had not seen.`
-      : `Between ${range}: still too few labels to be sure of that.`));
+    h("p.note", c.enough ? `Between ${range}, ${c.random ? `judged by ${count(c.random)} pictures drawn at random`
+      : "judged by labels that it had not seen"}.` : `Between ${range}: still too few labels to be sure of that.`));
 }
 
 function perClass(c) {

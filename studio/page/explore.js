@@ -6,7 +6,7 @@ import { onScheme } from "./colours.js";
 import { makeBulk, makeClassifier, sure } from "./classifier.js";
 import { makeClassField, makeClassList } from "./classes.js";
 import { command, fill, h, key, progress, state } from "./dom.js";
-import { count, percent, pictures } from "./format.js";
+import { count, pictures } from "./format.js";
 import { makeGrid } from "./grid.js";
 import { bind } from "./keys.js";
 import { makeLegend } from "./legend.js";
@@ -92,8 +92,9 @@ export function makeExplore() {
     else filter.value = view.kind;
     grid.show(view.images, { selected: view.selected, review: Boolean(view.review), active: view.active });
     back.hidden = view.kind === "all";
+    filter.hidden = !filters.some((f) => f.name === view.kind);
     title.textContent = view.kind === "all" ? `${view.title}` : view.title;
-    const many = view.kind === "lasso" || view.review ? "" : ` · ${count(view.images.length)}`;
+    const many = view.kind === "lasso" ? "" : ` · ${count(view.images.length)}`;
     title.append(h("span.note", many));
     gridPane.classList.toggle("empty", !view.images.length);
     recolour();
@@ -116,7 +117,7 @@ export function makeExplore() {
   page.review = (place, least) => {
     const images = sure(place, least);
     show({
-      title: `Predicted ${store.names[place]}, at least ${percent(least)} sure`, images, selected: images, kind: "review",
+      title: `Predicted ${store.names[place]}`, images, selected: images, kind: "review",
       review: true,
     });
     grid.element.focus();
