@@ -1,7 +1,7 @@
 // Package browser drives a chromium, for the studio's tests, its screenshots and its measurements.
 //
-// What a page must never do is watched all the time: write an error to the console, fail in a script,
-// or ask anybody but the server that it came from.
+// What a page must never do is watched all the time: write an error to the console, fail in a
+// script, or ask anybody but the server that it came from.
 package browser
 
 import (

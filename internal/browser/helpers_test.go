@@ -19,7 +19,8 @@ import (
 	"moco/vectors"
 )
 
-// asMoco makes the test's program be moco: the studio then runs in a process of its own, which can be killed.
+// asMoco makes the test's program be moco: the studio then runs in a process of its own, which can
+// be killed.
 const asMoco = "MOCO_TEST_AS_MOCO"
 
 // one is the browser that all tests share. A test has tabs of its own.
@@ -56,7 +57,8 @@ func start(t *testing.T, labels string, args ...string) *studio {
 		t.Skipf("%v", err)
 	}
 	s := &studio{t: t, labels: labels, done: make(chan struct{})}
-	s.command = exec.Command(os.Args[0], append([]string{"studio", "--no-browser", "--json", "--labels", labels}, args...)...)
+	args = append([]string{"studio", "--no-browser", "--json", "--labels", labels}, args...)
+	s.command = exec.Command(os.Args[0], args...)
 	s.command.Env = append(os.Environ(), asMoco+"=1")
 	out, err := s.command.StdoutPipe()
 	if err != nil {
@@ -124,7 +126,8 @@ type tab struct {
 	*browser.Page
 }
 
-// open opens a page of the studio. At the test's end the page must have made no error and asked nobody else.
+// open opens a page of the studio. At the test's end the page must have made no error and asked
+// nobody else.
 func (s *studio) open(page string, o browser.Options) *tab {
 	s.t.Helper()
 	one.Do(func() { one.Browser, one.err = browser.Start(context.Background()) })
@@ -195,7 +198,7 @@ const drawnClasses = 10 // of the built-in set: picture i is of class i%10
 // features writes features of n pictures of the built-in set, in which classes lie apart.
 func features(t *testing.T, n int) string {
 	t.Helper()
-	names := [drawnClasses]string{"checker", "cross", "disc", "dots", "ring", "square", "star", "stripes", "triangle", "waves"}
+	names := strings.Fields("checker cross disc dots ring square star stripes triangle waves")
 	path := filepath.Join(t.TempDir(), "features.parquet")
 	err := vectors.Save(path, vectors.Head{Rows: n, Dim: 16}, func(yield func(vectors.Row, error) bool) {
 		for i := range n {

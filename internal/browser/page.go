@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -37,7 +36,6 @@ type Page struct {
 type Options struct {
 	Width, Height int    // pixels; 1280 x 720 where they are 0
 	Dark          bool   // whether the person likes dark pages
-	Downloads     string // the folder for files that the page gives; none where it is ""
 }
 
 // Page opens a tab on an address.
@@ -77,12 +75,6 @@ func (p *Page) prepare(o Options) error {
 	}}
 	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
 		return err
-	}
-	if o.Downloads != "" {
-		to := cdpbrowser.SetDownloadBehaviorParams{Behavior: cdpbrowser.SetDownloadBehaviorBehaviorAllow, DownloadPath: o.Downloads}
-		if _, err := chromedp.CallBrowser(p.ctx, cdpbrowser.SetDownloadBehavior, to); err != nil {
-			return err
-		}
 	}
 	return p.do(chromedp.EmulateViewport(int64(o.Width), int64(o.Height)))
 }
@@ -144,7 +136,8 @@ func (p *Page) Press(keys string, modifiers ...Modifier) error {
 	return p.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
 }
 
-// Drag presses the mouse's button at the first place, moves over the others, and lets go at the last.
+// Drag presses the mouse's button at the first place, moves over the others, and lets go at the
+// last.
 func (p *Page) Drag(places [][2]float64, modifiers ...Modifier) error {
 	event := func(kind input.DispatchMouseEventType, at [2]float64) error {
 		held := func(e *input.DispatchMouseEventParams) {
@@ -173,7 +166,8 @@ func (p *Page) WebP(quality int64) ([]byte, error) {
 	return shot.Data, err
 }
 
-// Faults lists what the page did that it must not: errors on the console, requests that leave the origin.
+// Faults lists what the page did that it must not: errors on the console, requests that leave the
+// origin.
 func (p *Page) Faults() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

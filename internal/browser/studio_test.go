@@ -38,7 +38,8 @@ func (w *tab) answer(n int) []string {
 	return done
 }
 
-// TestLabel goes the way of a person who begins: label, see what was learned, take back, come again.
+// TestLabel goes the way of a person who begins: label, see what was learned, take back, come
+// again.
 func TestLabel(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "labels.csv"), drawn(t, 400)...)
 	w := s.open("explore", browser.Options{})
@@ -99,7 +100,8 @@ func TestAccept(t *testing.T) {
 	w.clean()
 }
 
-// TestKilled kills the studio: what was labelled stays, and the page goes on when there is a studio again.
+// TestKilled kills the studio: what was labelled stays, and the page goes on when there is a studio
+// again.
 func TestKilled(t *testing.T) {
 	labels := filepath.Join(t.TempDir(), "labels.csv")
 	args := append(drawn(t, 200), "--port", port(t), "--token", "a-token-of-more-than-16-letters")
@@ -128,7 +130,8 @@ func TestTwo(t *testing.T) {
 	labels := filepath.Join(t.TempDir(), "labels.csv")
 	args := drawn(t, 200)
 	s, other := start(t, labels, args...), start(t, labels, args...)
-	a, b, c := s.open("label", browser.Options{}), s.open("label", browser.Options{}), other.open("label", browser.Options{})
+	a, b := s.open("label", browser.Options{}), s.open("label", browser.Options{})
+	c := other.open("label", browser.Options{})
 	a.answer(3)
 	for _, w := range []*tab{a, b, c} {
 		w.waitLabelled("3")
@@ -156,9 +159,10 @@ func TestMany(t *testing.T) {
 		w.wait(fmt.Sprintf(`(() => { const box = %s.getBoundingClientRect();
 			const seen = [...document.querySelectorAll(".tile:not([hidden])")].filter((tile) => {
 				const r = tile.getBoundingClientRect(); return r.bottom > box.top && r.top < box.bottom; });
-			return seen.length > 8 && seen.every((tile) => tile.querySelector("img").complete && tile.querySelector("img").src); })()`, grid))
+			const there = (img) => img.complete && img.src;
+			return seen.length > 8 && seen.every((tile) => there(tile.querySelector("img"))); })()`, grid))
 	}
-	w.wait(`[...document.querySelectorAll(".tile:not([hidden])")].some((tile) => tile.getAttribute("aria-posinset") === "50000")`)
+	w.wait(`document.querySelector(".tile:not([hidden])[aria-posinset='50000']")`)
 	if n := w.text(`document.querySelectorAll(".tile").length`); len(n) > 3 {
 		t.Errorf("%s tiles were made", n)
 	}
@@ -202,7 +206,8 @@ func TestBroken(t *testing.T) {
 	}
 	s := start(t, filepath.Join(t.TempDir(), "labels.csv"), "--data", dir)
 	w := s.open("explore", browser.Options{Dark: true})
-	w.wait(`[...document.querySelectorAll(".tile:not([hidden]) img")].filter((i) => i.complete && i.naturalWidth).length === 12`)
+	w.wait(`[...document.querySelectorAll(".tile:not([hidden]) img")]
+		.filter((i) => i.complete && i.naturalWidth).length === 12`)
 	if text := w.text(`document.querySelector(".mapstate").textContent`); !strings.Contains(text, "moco train --data") {
 		t.Errorf("without a model the map says %q", text)
 	}

@@ -32,8 +32,9 @@ const allNames = `(async () => {
 	}
 })()`
 
-// label labels as many pictures as asked for, most of them as the page asks for them, the rest in bulk, and compares
-// the accuracy that the page promises for the others with that of the CSV that it gives.
+// label labels as many pictures as asked for, most of them as the page asks for them, the rest in
+// bulk, and compares the accuracy that the page promises for the others with that of the CSV that
+// it gives.
 func label(b *browser.Browser, o options) error {
 	page, err := open(b, o, "explore", browser.Options{})
 	if err != nil {
@@ -76,7 +77,8 @@ const learned = `document.documentElement.dataset.pending === "0" &&
 // class is what a picture is: the name of its folder.
 func (p *person) class(image int) string { return path.Base(path.Dir(p.names[image])) }
 
-// answer labels n pictures as the page asks: the first of a class by typing its name, later ones by its key.
+// answer labels n pictures as the page asks: the first of a class by typing its name, later ones by
+// its key.
 func (p *person) answer(n int) error {
 	for done := 0; done < n; done++ {
 		if err := p.Wait(asked); err != nil {
@@ -123,7 +125,8 @@ func (p *person) give(class string) error {
 // saved waits until the server has every change.
 func (p *person) saved() error { return p.Wait(`document.documentElement.dataset.pending === "0"`) }
 
-// acceptInBulk goes through the classes, and accepts the surest predictions of each but for those that are wrong.
+// acceptInBulk goes through the classes, and accepts the surest predictions of each but for those
+// that are wrong.
 func (p *person) acceptInBulk(n int) error {
 	each := (n + len(p.classes) - 1) / len(p.classes)
 	for _, class := range p.classes {
@@ -156,7 +159,8 @@ func (p *person) acceptInBulk(n int) error {
 	return p.answer(n) // what was rejected or not sure enough is made up for
 }
 
-// acceptSome selects the first pictures under review, takes out those that are wrong, and accepts the others.
+// acceptSome selects the first pictures under review, takes out those that are wrong, and accepts
+// the others.
 func (p *person) acceptSome(class string, n int) (int, error) {
 	if err := p.Wait(`document.querySelector(".tile.selected:not([hidden])")`); err != nil {
 		return 0, err

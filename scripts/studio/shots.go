@@ -9,8 +9,8 @@ import (
 	"moco/internal/browser"
 )
 
-// A shot is a picture of a page after a person did something there. Each step is JavaScript that does it, and each is
-// followed by a condition that is waited for.
+// A shot is a picture of a page after a person did something there. Each step is JavaScript that
+// does it, and each is followed by a condition that is waited for.
 type shot struct {
 	name  string
 	page  string
@@ -26,9 +26,10 @@ const (
 
 // zoom turns the mouse's wheel over a place of the map, given in shares of its width and height.
 func zoom(x, y, by float64) string {
-	return fmt.Sprintf(`(() => { const over = document.querySelector("canvas.over"); const b = over.getBoundingClientRect();
-		over.dispatchEvent(new WheelEvent("wheel", { deltaY: -%g, clientX: b.left + %g * b.width, clientY: b.top + %g * b.height,
-			bubbles: true, cancelable: true })); })()`, by, x, y)
+	return fmt.Sprintf(`(() => { const over = document.querySelector("canvas.over");
+		const b = over.getBoundingClientRect();
+		over.dispatchEvent(new WheelEvent("wheel", { deltaY: -%g, bubbles: true, cancelable: true,
+			clientX: b.left + %g * b.width, clientY: b.top + %g * b.height })); })()`, by, x, y)
 }
 
 func colour(by string) string {
@@ -51,7 +52,8 @@ var all = []shot{
 	{"label", "label", [][2]string{{`0`, `document.querySelector(".labelling .expected")`}}},
 	{"review", "label", [][2]string{
 		{`0`, `document.querySelector(".labelling button[data-review]")`},
-		{`[...document.querySelectorAll(".labelling button[data-review]")].at(-1).click()`, `document.querySelector(".tile.selected:not([hidden])")`},
+		{`[...document.querySelectorAll(".labelling button[data-review]")].at(-1).click()`,
+			`document.querySelector(".tile.selected:not([hidden])")`},
 		{`document.querySelectorAll(".tile")[5].click()`, settled},
 	}},
 	{"duplicates", "clean", [][2]string{
@@ -100,8 +102,10 @@ func (s shot) take(b *browser.Browser, o options, dark bool, to string) error {
 			return err
 		}
 	}
-	// Two frames after the last change everything is drawn; pictures on the map come a moment later.
-	const drawn = `new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => done(0))), 1500))`
+	// Two frames after the last change everything is drawn; pictures on the map come a moment
+	// later.
+	const drawn = `new Promise((done) => setTimeout(() => requestAnimationFrame(() =>
+		requestAnimationFrame(() => done(0))), 1500))`
 	if _, err := browser.Eval[int](p, drawn); err != nil {
 		return err
 	}

@@ -16,7 +16,9 @@ function count(by) {
 count(0);
 
 // Whoever closes the page while a change is on its way is asked first.
-window.addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => {
+  if (pending) event.preventDefault();
+});
 
 // send does a change after those before it. A refused one reloads what the server has.
 function send(path, body) {
@@ -47,8 +49,10 @@ export function label(images, name, quiet = false) {
   for (const image of images) store.label[image] = at;
   emit("labels", images);
   if (!quiet && images.length > 1) {
-    toast(name ? `${pictures(images.length)} labelled ${name}` : `${pictures(images.length)} without a label now`,
-      { action: "Undo", run: undo });
+    toast(name ? `${pictures(images.length)} labelled ${name}` : `${pictures(images.length)} without a label now`, {
+      action: "Undo",
+      run: undo,
+    });
   }
   return send("/api/label", { images, label: name });
 }

@@ -19,7 +19,9 @@ async function ask(path, options) {
   let message = `The studio answered ${response.status}.`;
   try {
     message = (await response.json()).error || message;
-  } catch { /* an answer without a sentence keeps the general one */ }
+  } catch {
+    /* an answer without a sentence keeps the general one */
+  }
   throw new ApiError(message, response.status);
 }
 
@@ -66,7 +68,8 @@ export function setEpoch(value) {
   epoch = value;
 }
 
-// The epoch in an address keeps pictures of another set, once at this address, out of the browser's cache.
+// The epoch in an address keeps pictures of another set, once at this address, out of the browser's
+// cache.
 export function thumb(image, side) {
   const pixels = side * Math.min(2, window.devicePixelRatio || 1);
   const size = pixels <= 64 ? 64 : pixels <= 128 ? 128 : 256;

@@ -1,4 +1,5 @@
-// Pictures on the map: one for each cell of the screen when a person is near enough to tell them apart.
+// Pictures on the map: one for each cell of the screen when a person is near enough to tell them
+// apart.
 
 import * as api from "./api.js";
 
@@ -8,10 +9,12 @@ const kept = 800; // pictures in memory
 const cell = 50; // pixels a side of a cell, at least
 const largest = 60; // pixels a side of a picture
 
-// mixed gives each picture a rank that has nothing to do with its place: the lowest of a cell is shown.
+// mixed gives each picture a rank that has nothing to do with its place: the lowest of a cell is
+// shown.
 const mixed = (i) => Math.imul(i + 1, 2654435761) >>> 0;
 
-// covered tells whether a picture of one of the eight cells around lies over this one and comes first.
+// covered tells whether a picture of one of the eight cells around lies over this one and comes
+// first.
 function covered({ i, x, y, column, row }, chosen, size) {
   for (let dx = -1; dx <= 1; dx++) {
     for (let dy = -1; dy <= 1; dy++) {
@@ -46,7 +49,8 @@ export function makeCards(redraw) {
     let inView = 0;
     places.within(x0, y0, x1, y1, () => inView++);
     if (k < near * fit && inView > few) return;
-    // Cells are fixed on the map, and change at powers of two of the zoom, so that pictures do not jump while one pans.
+    // Cells are fixed on the map, and change at powers of two of the zoom, so that pictures do not
+    // jump while one pans.
     const side = 2 ** -Math.floor(Math.log2(k / cell));
     const chosen = new Map();
     places.within(x0 - side, y0 - side, x1 + side, y1 + side, (i, x, y) => {
@@ -75,5 +79,10 @@ export function makeCards(redraw) {
     pen.drawImage(image, px - w / 2, py - h / 2, w, h);
   }
 
-  return { draw, colours(values) { rgba = values; } };
+  return {
+    draw,
+    colours(values) {
+      rgba = values;
+    },
+  };
 }

@@ -14,8 +14,15 @@ export function makeClean() {
   let chosen = queues[0];
   const tabs = h("div.queues", { role: "tablist", "aria-label": "Queues" });
   const body = h("div.question-body");
-  page.element = h("div.cleaning", h("aside.rail.left", tabs,
-    h("p.note", "Decisions are only written down. No picture is moved or deleted: Export has them as lists.")), body);
+  page.element = h(
+    "div.cleaning",
+    h(
+      "aside.rail.left",
+      tabs,
+      h("p.note", "Decisions are only written down. No picture is moved or deleted: Export has them as lists."),
+    ),
+    body,
+  );
 
   function choose(queue) {
     chosen = queue;
@@ -49,26 +56,43 @@ export function makeClean() {
     }
     const list = chosen.answers(item, onwards);
     fill(body, chosen.draw(item, list, place()));
-    unbind = bind(`Clean: ${chosen.title.toLowerCase()}`, [...asBindings(list),
+    unbind = bind(`Clean: ${chosen.title.toLowerCase()}`, [
+      ...asBindings(list),
       { keys: ["ArrowRight", "n"], show: "→", text: "the next one", run: () => step(1) },
       { keys: ["ArrowLeft", "p"], show: "←", text: "the one before", run: () => step(-1) },
-      { keys: ["Tab"], run: () => false }]);
+      { keys: ["Tab"], run: () => false },
+    ]);
   }
 
   // place says where in the queue one is, and goes to the neighbours.
   function place() {
-    const button = (text, said, by) => h("button.icon", {
-      type: "button", title: said, "aria-label": said, onclick: () => step(by),
-    }, text);
-    return h("div.place", button("‹", "The one before (←)", -1),
-      h("span.note", `${count(chosen.at + 1)} of ${count(chosen.items.length)}`), button("›", "The next one (→)", 1));
+    const button = (text, said, by) =>
+      h(
+        "button.icon",
+        {
+          type: "button",
+          title: said,
+          "aria-label": said,
+          onclick: () => step(by),
+        },
+        text,
+      );
+    return h(
+      "div.place",
+      button("‹", "The one before (←)", -1),
+      h("span.note", `${count(chosen.at + 1)} of ${count(chosen.items.length)}`),
+      button("›", "The next one (→)", 1),
+    );
   }
 
   function waiting() {
     const work = (store.state.work || {})[chosen.work] || { state: "none" };
     if (!hasFeatures() && work.state !== "running") {
-      return state("This needs a model", "With features the studio finds what looks alike, and what does not belong.",
-        h("a.button", { href: "#explore" }, "How to get one"));
+      return state(
+        "This needs a model",
+        "With features the studio finds what looks alike, and what does not belong.",
+        h("a.button", { href: "#explore" }, "How to get one"),
+      );
     }
     if (work.state === "running" || chosen.loading) {
       return state("Still looking", chosen.about, progress(chosen.title, work.done || 0, work.total || 0));
@@ -80,13 +104,28 @@ export function makeClean() {
   const looking = (q) => ((store.state.work || {})[q.work] || {}).state === "running";
 
   function showTabs() {
-    fill(tabs, queues.map((q) => {
-      const left = q.items.filter((item) => !q.decided(item)).length;
-      return h("button", {
-        type: "button", role: "tab", "aria-selected": String(q === chosen), onclick: () => choose(q), dataset: { queue: q.work },
-      }, h("span.name", q.title), h("span.note", q.items.length ? `${count(left)} to decide` : looking(q) ? "still looking" : "none"),
-      h("div.progress", h("i", { style: { width: `${q.items.length ? 100 - (100 * left) / q.items.length : 0}%` } })));
-    }));
+    fill(
+      tabs,
+      queues.map((q) => {
+        const left = q.items.filter((item) => !q.decided(item)).length;
+        return h(
+          "button",
+          {
+            type: "button",
+            role: "tab",
+            "aria-selected": String(q === chosen),
+            onclick: () => choose(q),
+            dataset: { queue: q.work },
+          },
+          h("span.name", q.title),
+          h("span.note", q.items.length ? `${count(left)} to decide` : looking(q) ? "still looking" : "none"),
+          h(
+            "div.progress",
+            h("i", { style: { width: `${q.items.length ? 100 - (100 * left) / q.items.length : 0}%` } }),
+          ),
+        );
+      }),
+    );
   }
 
   async function refresh(queue) {
@@ -103,7 +142,10 @@ export function makeClean() {
     return queue === chosen || page.element.hidden ? show() : showTabs();
   }
 
-  for (const event of ["labels", "names"]) on(event, () => { if (!page.element.hidden) show(); });
+  for (const event of ["labels", "names"])
+    on(event, () => {
+      if (!page.element.hidden) show();
+    });
   on("work", (before) => {
     for (const q of queues) {
       if (isDone(q.work) && !isDone(q.work, before)) refresh(q);
@@ -114,11 +156,13 @@ export function makeClean() {
     show();
     queues.forEach(refresh);
   };
-  page.hide = () => { if (unbind) unbind(); unbind = null; };
+  page.hide = () => {
+    if (unbind) unbind();
+    unbind = null;
+  };
   Object.assign(page, {
     targets: () => (chosen.target && chosen.items[chosen.at] ? chosen.target(chosen.items[chosen.at]) : []),
     afterLabel: onwards,
   });
   return page;
 }
-

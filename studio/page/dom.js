@@ -1,4 +1,5 @@
-// Elements, made and found. Properties are set as properties: the page's policy forbids style attributes.
+// Elements, made and found. Properties are set as properties: the page's policy forbids style
+// attributes.
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
@@ -7,8 +8,12 @@ export function h(name, ...rest) {
   const [tag, ...classes] = name.split(".");
   const element = document.createElement(tag);
   if (classes.length) element.className = classes.join(" ");
-  const isProps = rest.length && rest[0] !== null && typeof rest[0] === "object"
-    && !(rest[0] instanceof Node) && !Array.isArray(rest[0]);
+  const isProps =
+    rest.length &&
+    rest[0] !== null &&
+    typeof rest[0] === "object" &&
+    !(rest[0] instanceof Node) &&
+    !Array.isArray(rest[0]);
   if (isProps) setProps(element, rest.shift());
   append(element, rest);
   return element;
@@ -58,10 +63,17 @@ export function state(title, text, ...more) {
 // progress shows a bar and what it counts.
 export function progress(text, done, total) {
   const share = total > 0 ? done / total : 0;
-  const bar = h("div.progress", {
-    role: "progressbar", "aria-label": text, "aria-valuemin": "0", "aria-valuemax": "100",
-    "aria-valuenow": String(Math.round(100 * share)),
-  }, h("i", { style: { width: `${(100 * share).toFixed(1)}%` } }));
+  const bar = h(
+    "div.progress",
+    {
+      role: "progressbar",
+      "aria-label": text,
+      "aria-valuemin": "0",
+      "aria-valuemax": "100",
+      "aria-valuenow": String(Math.round(100 * share)),
+    },
+    h("i", { style: { width: `${(100 * share).toFixed(1)}%` } }),
+  );
   if (!total) bar.classList.add("unknown");
   return h("div.work", h("span", text), bar);
 }

@@ -14,9 +14,13 @@ const few = 3; // more than these are shown smaller
 export function makeDuplicates() {
   const facts = new Map(); // picture -> what the server knows of it
   const queue = {
-    title: "Duplicates", work: "duplicates", items: [], at: 0,
+    title: "Duplicates",
+    work: "duplicates",
+    items: [],
+    at: 0,
     about: "Comparing all pictures with one another.",
-    nothing: "No duplicates", why: "No two pictures are so much alike that they could be copies.",
+    nothing: "No duplicates",
+    why: "No two pictures are so much alike that they could be copies.",
     decided: (group) => group.images.every((i) => store.decision[i]),
     async load() {
       queue.items = (await api.get("/api/clean/duplicates")).groups || [];
@@ -33,12 +37,35 @@ export function makeDuplicates() {
   }
 
   queue.answers = (group, onwards) => [
-    { text: "Keep the best, drop the others", keys: ["Enter", "k"], show: "Enter", kind: "primary", name: "keep-best",
-      run: () => { keepOne(group, group.best); onwards(); } },
-    { text: "Keep all", keys: ["o"], name: "keep-all", title: "Keep all: they are not copies",
-      run: () => { decide(group.images, "ok"); onwards(); } },
+    {
+      text: "Keep the best, drop the others",
+      keys: ["Enter", "k"],
+      show: "Enter",
+      kind: "primary",
+      name: "keep-best",
+      run: () => {
+        keepOne(group, group.best);
+        onwards();
+      },
+    },
+    {
+      text: "Keep all",
+      keys: ["o"],
+      name: "keep-all",
+      title: "Keep all: they are not copies",
+      run: () => {
+        decide(group.images, "ok");
+        onwards();
+      },
+    },
     ...group.images.slice(0, 9).map((image, i) => ({
-      text: `Keep only picture ${i + 1}`, keys: [String(i + 1)], hidden: true, run: () => { keepOne(group, image); onwards(); },
+      text: `Keep only picture ${i + 1}`,
+      keys: [String(i + 1)],
+      hidden: true,
+      run: () => {
+        keepOne(group, image);
+        onwards();
+      },
     })),
     { text: "Undecided", keys: ["u"], name: "undecided", run: () => decide(group.images, "") },
   ];
@@ -46,10 +73,17 @@ export function makeDuplicates() {
   function describe(figure, image) {
     const write = (known) => {
       figure.textContent = [known.width && `${known.width} × ${known.height}`, known.bytes && bytes(known.bytes)]
-        .filter(Boolean).join(", ");
+        .filter(Boolean)
+        .join(", ");
     };
     if (facts.has(image)) return write(facts.get(image));
-    return api.get(`/api/picture/${image}`).then((known) => { facts.set(image, known); write(known); }).catch(() => {});
+    return api
+      .get(`/api/picture/${image}`)
+      .then((known) => {
+        facts.set(image, known);
+        write(known);
+      })
+      .catch(() => {});
   }
 
   queue.draw = (group, list, place) => {
@@ -58,22 +92,42 @@ export function makeDuplicates() {
       const fact = h("span.note");
       describe(fact, image);
       const decision = store.decision[image];
-      return h(`figure.copy${best ? ".best" : ""}`, { dataset: { decision: decision || "", image } },
-        h("button.picture", { type: "button", title: "Open", onclick: () => view(group.images, image) },
-          h("img", { src: api.thumb(image, 256), alt: nameOf(image) })),
-        h("figcaption", h("b", i < 9 ? key(i + 1) : null, " ", best ? h("span.tag", "best") : null,
-          decision ? h(`span.tag.${decision}`, decision) : null),
-        h("span.file", { title: nameOf(image) }, tail(nameOf(image)) || `picture ${image}`), fact,
-        best && group.why ? h("span.why", group.why) : null));
+      return h(
+        `figure.copy${best ? ".best" : ""}`,
+        { dataset: { decision: decision || "", image } },
+        h(
+          "button.picture",
+          { type: "button", title: "Open", onclick: () => view(group.images, image) },
+          h("img", { src: api.thumb(image, 256), alt: nameOf(image) }),
+        ),
+        h(
+          "figcaption",
+          h(
+            "b",
+            i < 9 ? key(i + 1) : null,
+            " ",
+            best ? h("span.tag", "best") : null,
+            decision ? h(`span.tag.${decision}`, decision) : null,
+          ),
+          h("span.file", { title: nameOf(image) }, tail(nameOf(image)) || `picture ${image}`),
+          fact,
+          best && group.why ? h("span.why", group.why) : null,
+        ),
+      );
     };
     const ordered = [group.best, ...others(group)];
-    return h("div.question",
+    return h(
+      "div.question",
       h("header", h("h2", `Are these ${group.images.length} the same picture?`), place),
       h("p.note", `The least alike of them agree to ${percent(group.weakest, 1)}.`),
-      h(`div.copies${ordered.length > few ? ".many" : ""}`, ordered.slice(0, shown).map((image) => card(image, group.images.indexOf(image)))),
+      h(
+        `div.copies${ordered.length > few ? ".many" : ""}`,
+        ordered.slice(0, shown).map((image) => card(image, group.images.indexOf(image))),
+      ),
       ordered.length > shown ? h("p.note", `and ${ordered.length - shown} more`) : null,
       answers(list.filter((a) => !a.hidden)),
-      h("p.note", "A number keeps only that picture."));
+      h("p.note", "A number keeps only that picture."),
+    );
   };
   return queue;
 }

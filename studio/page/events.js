@@ -17,7 +17,8 @@ export function follow() {
     try {
       await predictions();
     } catch {
-      if (!store.classifier) Object.assign(store, { classifier: { ready: false, next: [] } }); // pictures in their order, then
+      // Then pictures are asked about in their order.
+      if (!store.classifier) store.classifier = { ready: false, next: [] };
       emit("classifier");
     }
     asking = false;
@@ -41,7 +42,8 @@ export function connect() {
   source.addEventListener("open", opened);
   source.addEventListener("error", () => {
     lost();
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000); // the browser has given up; the page has not
+    // The browser has given up; the page has not.
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
   });
 }
 
@@ -49,8 +51,9 @@ let away = false;
 
 function lost() {
   away = true;
-  const text = "The studio does not answer. Everything that you labelled is in its file. "
-    + "Start it again with the same command, and open the address that it prints.";
+  const text =
+    "The studio does not answer. Everything that you labelled is in its file. " +
+    "Start it again with the same command, and open the address that it prints.";
   fill($("#banner"), h("span", text));
   $("#banner").hidden = false;
   emit("connection", false);
@@ -65,6 +68,8 @@ async function opened() {
     const state = await api.get("/api/state");
     if (state.epoch !== epoch) location.reload();
     else await load();
-  } catch { lost(); }
+  } catch {
+    lost();
+  }
   emit("connection", true);
 }

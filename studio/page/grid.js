@@ -15,9 +15,16 @@ const fast = 3; // screens between two frames' scrolls: faster than this nobody 
 // makeGrid shows a list of pictures. Its selection is a Set of picture numbers.
 export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
   const spacer = h("div.spacer");
-  const element = h("div.grid", {
-    tabIndex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": label,
-  }, spacer);
+  const element = h(
+    "div.grid",
+    {
+      tabIndex: 0,
+      role: "listbox",
+      "aria-multiselectable": "true",
+      "aria-label": label,
+    },
+    spacer,
+  );
   const grid = { element, list: [], selected: new Set(), active: 0, size, columns: 1 };
   const tiles = new Map(); // place in the list -> tile
   const spare = [];
@@ -45,7 +52,8 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
   }
 
   function render() {
-    const height = Math.min(element.clientHeight, window.innerHeight); // before the styles are there it is as tall as its content
+    // Before the styles are there, the grid is as tall as its content.
+    const height = Math.min(element.clientHeight, window.innerHeight);
     const above = height / 2;
     const first = Math.max(0, Math.floor((element.scrollTop - above) / rowHeight())) * grid.columns;
     const rows = Math.ceil((height + 2 * above) / rowHeight()) + 1;
@@ -63,7 +71,9 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
     const x = gap + (place % grid.columns) * stride;
     const y = gap + Math.floor(place / grid.columns) * rowHeight();
     Object.assign(tile.element.style, {
-      transform: `translate(${x}px, ${y}px)`, width: `${stride - gap}px`, height: `${grid.size + caption}px`,
+      transform: `translate(${x}px, ${y}px)`,
+      width: `${stride - gap}px`,
+      height: `${grid.size + caption}px`,
     });
     tile.element.id = `${grid.id}-${place}`;
     tile.element.dataset.image = grid.list[place];
@@ -118,7 +128,10 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
     tile.element.dataset.decision = decision;
     tile.element.setAttribute("aria-selected", String(selected));
     const said = given ? `labelled ${given}` : guess ? `looks like ${guess}` : "no label";
-    tile.element.setAttribute("aria-label", `${name || `picture ${image}`}, ${said}${decision ? `, ${decision}` : ""}`);
+    tile.element.setAttribute(
+      "aria-label",
+      `${name || `picture ${image}`}, ${said}${decision ? `, ${decision}` : ""}`,
+    );
   }
 
   function repaint() {
@@ -170,8 +183,14 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
   function move(event) {
     const page = Math.max(1, Math.floor(element.clientHeight / rowHeight())) * grid.columns;
     const step = {
-      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.columns, ArrowDown: grid.columns, PageUp: -page, PageDown: page,
-      Home: -grid.list.length, End: grid.list.length,
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -grid.columns,
+      ArrowDown: grid.columns,
+      PageUp: -page,
+      PageDown: page,
+      Home: -grid.list.length,
+      End: grid.list.length,
     }[event.key];
     if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return false;
     const before = grid.active;
@@ -199,17 +218,25 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
     event.stopPropagation();
   });
 
-  element.addEventListener("scroll", () => {
-    rushing = Math.abs(element.scrollTop - lastTop) > fast * element.clientHeight;
-    lastTop = element.scrollTop;
-    if (!queued) queued = requestAnimationFrame(() => { queued = 0; render(); });
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      rushing = false;
-      render();
-      for (const tile of tiles.values()) load(tile);
-    }, settle);
-  }, { passive: true });
+  element.addEventListener(
+    "scroll",
+    () => {
+      rushing = Math.abs(element.scrollTop - lastTop) > fast * element.clientHeight;
+      lastTop = element.scrollTop;
+      if (!queued)
+        queued = requestAnimationFrame(() => {
+          queued = 0;
+          render();
+        });
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        rushing = false;
+        render();
+        for (const tile of tiles.values()) load(tile);
+      }, settle);
+    },
+    { passive: true },
+  );
 
   const observer = new ResizeObserver(layout);
   observer.observe(element);
@@ -247,8 +274,12 @@ export function makeGrid({ label, onSelect, onOpen, onActive, size = 112 }) {
       changed();
     },
     activate,
-    targets: () => (grid.selected.size ? grid.list.filter((i) => grid.selected.has(i))
-      : grid.list.length && document.activeElement === element ? [grid.list[grid.active]] : []),
+    targets: () =>
+      grid.selected.size
+        ? grid.list.filter((i) => grid.selected.has(i))
+        : grid.list.length && document.activeElement === element
+          ? [grid.list[grid.active]]
+          : [],
     current: () => grid.list[grid.active],
     repaint,
     remove() {

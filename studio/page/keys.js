@@ -4,8 +4,9 @@ import { h } from "./dom.js";
 
 const scopes = []; // the newest last; it is asked first
 
-// bind adds keys under a title: [{ keys: ["mod+z"], show: "Ctrl Z", text: "undo", run }]. It returns what removes them.
-// A binding with match instead of keys takes every key that it matches, and lets the key through to what it focused.
+// bind adds keys under a title: [{ keys: ["mod+z"], show: "Ctrl Z", text: "undo", run }]. It
+// returns what removes them. A binding with match instead of keys takes every key that it matches,
+// and lets the key through to what it focused.
 export function bind(title, bindings) {
   const scope = { title, bindings };
   scopes.push(scope);
@@ -45,12 +46,31 @@ export function listen() {
 // help shows all keys that do something here.
 export function help() {
   if (document.querySelector("dialog[open]")) return;
-  const rows = (scope) => scope.bindings.filter((b) => b.text).map((b) => h("div",
-    h("dt", (b.show || b.keys[0]).split(" ").map((k) => h("kbd", k))), h("dd", b.text)));
-  const dialog = h("dialog.help", { "aria-label": "Keys" },
+  const rows = (scope) =>
+    scope.bindings
+      .filter((b) => b.text)
+      .map((b) =>
+        h(
+          "div",
+          h(
+            "dt",
+            (b.show || b.keys[0]).split(" ").map((k) => h("kbd", k)),
+          ),
+          h("dd", b.text),
+        ),
+      );
+  const dialog = h(
+    "dialog.help",
+    { "aria-label": "Keys" },
     h("header", h("h2", "Keys"), h("button.small", { type: "button", onclick: () => dialog.close() }, "Close")),
-    h("div.columns", [...scopes].reverse().filter((s) => s.bindings.some((b) => b.text))
-      .map((s) => h("section", h("h3", s.title), h("dl", rows(s))))));
+    h(
+      "div.columns",
+      [...scopes]
+        .reverse()
+        .filter((s) => s.bindings.some((b) => b.text))
+        .map((s) => h("section", h("h3", s.title), h("dl", rows(s)))),
+    ),
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

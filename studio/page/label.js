@@ -29,14 +29,21 @@ export function makeLabel({ onReview, onMore }) {
   const row = h("div.strip", { "aria-label": "Pictures before and after" });
   const targets = () => (current >= 0 ? [current] : []);
   const field = makeClassField({
-    targets, placeholder: "new class …", onDone: (images) => images.length && next(images[0]),
+    targets,
+    placeholder: "new class …",
+    onDone: (images) => images.length && next(images[0]),
   });
   const stage = h("div.stage", question, h("div.framed", img), name, guess, options, row);
   const empty = h("div.stage", { hidden: true });
   const progressText = h("p");
   const bar = h("div.progress", h("i"));
-  const rail = h("aside.rail", { "aria-label": "What was learned" },
-    h("section.panel.next", progressText, bar), makeClassifier().element, makeBulk({ onReview }).element);
+  const rail = h(
+    "aside.rail",
+    { "aria-label": "What was learned" },
+    h("section.panel.next", progressText, bar),
+    makeClassifier().element,
+    makeBulk({ onReview }).element,
+  );
   page.element = h("div.labelling", stage, empty, rail);
 
   // refill takes the classifier's newest wishes; what is on the screen stays.
@@ -55,7 +62,8 @@ export function makeLabel({ onReview, onMore }) {
     if (current < 0 && queue.length) [current, asking] = [queue.shift(), true];
   }
 
-  // next goes on to the picture after the one that was done; -1 leaves the current one without an answer.
+  // next goes on to the picture after the one that was done; -1 leaves the current one without an
+  // answer.
   function next(done) {
     if (done >= 0) answered = [...answered.filter((i) => i !== done), done].slice(-50);
     if (done < 0 || current === done) current = -1;
@@ -115,7 +123,9 @@ export function makeLabel({ onReview, onMore }) {
     showOptions(given);
     const before = answered.filter((i) => i !== current).slice(-behind);
     strip(row, [...before, current, ...queue.slice(0, ahead)], current, {
-      onPick: backTo, source: (i) => api.thumb(i, 64), caption: (i) => labelOf(i),
+      onPick: backTo,
+      source: (i) => api.thumb(i, 64),
+      caption: (i) => labelOf(i),
     });
     for (const i of queue.slice(0, 3)) new Image().src = api.picture(i); // so that it is there when it is its turn
     return undefined;
@@ -126,18 +136,41 @@ export function makeLabel({ onReview, onMore }) {
     if (given) fill(guess, key("Enter"), " leaves it so");
     else if (looks) {
       const sure = store.confidence ? store.confidence[current] : NaN;
-      fill(guess, "Looks like ", h("b", looks), h("span.note", ` ${percent(sure)} sure`), "  ", key("Enter"), " accepts");
+      fill(
+        guess,
+        "Looks like ",
+        h("b", looks),
+        h("span.note", ` ${percent(sure)} sure`),
+        "  ",
+        key("Enter"),
+        " accepts",
+      );
     } else if (store.names.length) fill(guess, h("span.note", "Press a number, or type a new class."));
     else fill(guess, h("span.note", "Type the name of its class, for example “cat”, and press "), key("Enter"));
   }
 
   function showOptions(given) {
     const looks = predictionOf(current);
-    fill(options, store.names.map((one, place) => h("button.option", {
-      type: "button", onclick: () => give(one), dataset: { class: one }, "aria-pressed": String(one === given),
-      ...(one === looks && !given ? { "data-guess": true } : {}),
-    }, keyOf(place) ? key(keyOf(place)) : null, h("i.swatch", { style: { background: category(place) } }), one)), field.element,
-      h("button.option.quiet", { type: "button", onclick: skip }, key("→"), "Skip"));
+    fill(
+      options,
+      store.names.map((one, place) =>
+        h(
+          "button.option",
+          {
+            type: "button",
+            onclick: () => give(one),
+            dataset: { class: one },
+            "aria-pressed": String(one === given),
+            ...(one === looks && !given ? { "data-guess": true } : {}),
+          },
+          keyOf(place) ? key(keyOf(place)) : null,
+          h("i.swatch", { style: { background: category(place) } }),
+          one,
+        ),
+      ),
+      field.element,
+      h("button.option.quiet", { type: "button", onclick: skip }, key("→"), "Skip"),
+    );
     field.input.placeholder = store.names.length ? "new class …" : "What is it? Type and Enter";
     field.element.classList.toggle("first", !store.names.length);
   }
@@ -145,11 +178,32 @@ export function makeLabel({ onReview, onMore }) {
   function showEmpty() {
     const all = store.state.labelled >= store.state.count;
     if (!store.classifier) fill(empty, state("Choosing the first pictures …"));
-    else fill(empty, all
-      ? state("Every picture has a label", "Take them with you, or look through them once more.",
-        h("a.button.primary", { href: "#export" }, "Export"), h("a.button", { href: "#explore" }, "Explore"))
-      : state("Nothing left in the queue", `${count(skipped.size)} were skipped.`,
-        h("button.primary", { type: "button", onclick: () => { skipped.clear(); next(-1); } }, "Ask about them again")));
+    else
+      fill(
+        empty,
+        all
+          ? state(
+              "Every picture has a label",
+              "Take them with you, or look through them once more.",
+              h("a.button.primary", { href: "#export" }, "Export"),
+              h("a.button", { href: "#explore" }, "Explore"),
+            )
+          : state(
+              "Nothing left in the queue",
+              `${count(skipped.size)} were skipped.`,
+              h(
+                "button.primary",
+                {
+                  type: "button",
+                  onclick: () => {
+                    skipped.clear();
+                    next(-1);
+                  },
+                },
+                "Ask about them again",
+              ),
+            ),
+      );
   }
 
   function showProgress() {
@@ -159,16 +213,26 @@ export function makeLabel({ onReview, onMore }) {
   }
 
   const visible = () => !page.element.hidden;
-  on("classifier", () => { refill(); if (visible()) show(); });
+  on("classifier", () => {
+    refill();
+    if (visible()) show();
+  });
   on("labels", () => {
     if (queue.some((i) => store.label[i] >= 0)) refill();
     const answeredElsewhere = current >= 0 && asking && store.label[current] >= 0;
     if (answeredElsewhere) next(-1);
     else if (visible()) show();
   });
-  on("state", () => { showProgress(); if (visible()) show(); });
-  on("names", () => { if (visible() && current >= 0) name.textContent = tail(nameOf(current)) || " "; });
-  on("undone", (images) => { if (visible() && images.length === 1) backTo(images[0]); });
+  on("state", () => {
+    showProgress();
+    if (visible()) show();
+  });
+  on("names", () => {
+    if (visible() && current >= 0) name.textContent = tail(nameOf(current)) || " ";
+  });
+  on("undone", (images) => {
+    if (visible() && images.length === 1) backTo(images[0]);
+  });
 
   let unbind = null;
   page.show = () => {
@@ -181,8 +245,18 @@ export function makeLabel({ onReview, onMore }) {
       { keys: ["ArrowRight", " "], show: "→", text: "skip", run: skip },
       { keys: ["ArrowLeft"], show: "←", text: "the one before", run: previous },
       { keys: ["Backspace"], text: "take the last label back", run: undo },
-      { keys: ["mod+Enter"], show: "Ctrl Enter", text: "more like this", run: () => current >= 0 && onMore(current) },
-      { match: (pressed) => /^\p{L}$/u.test(pressed), show: "a … z", text: "type the name of a class", run: () => field.input.focus() },
+      {
+        keys: ["mod+Enter"],
+        show: "Ctrl Enter",
+        text: "more like this",
+        run: () => current >= 0 && onMore(current),
+      },
+      {
+        match: (pressed) => /^\p{L}$/u.test(pressed),
+        show: "a … z",
+        text: "type the name of a class",
+        run: () => field.input.focus(),
+      },
     ]);
   };
   page.hide = () => unbind && unbind();

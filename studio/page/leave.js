@@ -36,28 +36,63 @@ export function makeLeave() {
     const dropped = store.decision.filter((d) => d === "drop").length;
     const [labelLinks, labelSaid] = links("labels");
     const [guessLinks, guessSaid] = links("predictions");
-    fill(page.element,
-      h("header", h("h1", "Take it with you"),
-        h("p.lead", "Your labels are in ", h("b", name || "the labels file"), " already: it is written at every label. ",
-          "These are copies in the form that you need.")),
-      h("div.cards",
-        card("Labels", labelled ? `${count(labelled)} that you gave or accepted.` : "There are none yet.",
-          h("div.buttons", file("labels.csv", "CSV"), file("labels.parquet", "Parquet"), labelLinks), labelSaid),
-        card("Predictions", predictionText(c, n - labelled),
-          c && c.ready ? h("div.buttons", file("predictions.csv", "CSV"), file("predictions.parquet", "Parquet"), guessLinks)
-            : h("a.button", { href: "#label" }, "Label some"), guessSaid),
-        card("Decisions", decided ? `${count(decided)} decided, ${count(dropped)} to drop. Nothing was moved or deleted.`
-          : "There are none yet. They are made under Clean.",
-        h("div.buttons", file("decisions.csv", "CSV"), file("drop.txt", "drop.txt"), file("keep.txt", "keep.txt")),
-        h("p.note", "drop.txt and keep.txt have one path a line, for scripts.")),
-        card("Pairs for training", "Pictures of one class, as pairs that belong together, for a run that learns from them.",
-          h("div.buttons", file("pairs.csv", "pairs.csv")))));
+    fill(
+      page.element,
+      h(
+        "header",
+        h("h1", "Take it with you"),
+        h(
+          "p.lead",
+          "Your labels are in ",
+          h("b", name || "the labels file"),
+          " already: it is written at every label. ",
+          "These are copies in the form that you need.",
+        ),
+      ),
+      h(
+        "div.cards",
+        card(
+          "Labels",
+          labelled ? `${count(labelled)} that you gave or accepted.` : "There are none yet.",
+          h("div.buttons", file("labels.csv", "CSV"), file("labels.parquet", "Parquet"), labelLinks),
+          labelSaid,
+        ),
+        card(
+          "Predictions",
+          predictionText(c, n - labelled),
+          c && c.ready
+            ? h("div.buttons", file("predictions.csv", "CSV"), file("predictions.parquet", "Parquet"), guessLinks)
+            : h("a.button", { href: "#label" }, "Label some"),
+          guessSaid,
+        ),
+        card(
+          "Decisions",
+          decided
+            ? `${count(decided)} decided, ${count(dropped)} to drop. Nothing was moved or deleted.`
+            : "There are none yet. They are made under Clean.",
+          h(
+            "div.buttons",
+            file("decisions.csv", "CSV"),
+            file("drop.txt", "drop.txt"),
+            file("keep.txt", "keep.txt"),
+          ),
+          h("p.note", "drop.txt and keep.txt have one path a line, for scripts."),
+        ),
+        card(
+          "Pairs for training",
+          "Pictures of one class, as pairs that belong together, for a run that learns from them.",
+          h("div.buttons", file("pairs.csv", "pairs.csv")),
+        ),
+      ),
+    );
   }
 
   function predictionText(c, rest) {
     if (!c || !c.ready) return "A guess for each picture without a label. The classifier needs some labels first.";
-    return `A guess for each of the other ${count(rest)}: about ${percent(c.accuracy)} of them will be right `
-      + `(${percent(c.low)} to ${percent(c.high)}).`;
+    return (
+      `A guess for each of the other ${count(rest)}: about ${percent(c.accuracy)} of them will be right ` +
+      `(${percent(c.low)} to ${percent(c.high)}).`
+    );
   }
 
   on("state", show);
@@ -66,4 +101,3 @@ export function makeLeave() {
   page.hide = () => {};
   return page;
 }
-

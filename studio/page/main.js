@@ -20,15 +20,27 @@ let current = null;
 
 function makePages() {
   const explore = makeExplore();
-  const review = (place, least) => { go("explore"); explore.review(place, least); };
-  const more = (image) => { go("explore"); explore.search.more([image]); };
+  const review = (place, least) => {
+    go("explore");
+    explore.review(place, least);
+  };
+  const more = (image) => {
+    go("explore");
+    explore.search.more([image]);
+  };
   pages = [explore, makeLabel({ onReview: review, onMore: more }), makeClean(), makeWatch(), makeLeave()];
   for (const page of pages) {
     page.element.hidden = true;
     page.element.classList.add("page");
   }
-  fill($("#page"), pages.map((page) => page.element));
-  takePictures((blob) => { go("explore"); explore.search.byPicture(blob); });
+  fill(
+    $("#page"),
+    pages.map((page) => page.element),
+  );
+  takePictures((blob) => {
+    go("explore");
+    explore.search.byPicture(blob);
+  });
   return explore;
 }
 
@@ -48,24 +60,55 @@ function go(name) {
 }
 
 function showNav() {
-  fill($("#nav"), pages.filter((p) => !p.wanted || p.wanted()).map((page) => h("a", {
-    href: `#${page.name}`, ...(page === current ? { "aria-current": "page" } : {}),
-  }, page.title)));
+  fill(
+    $("#nav"),
+    pages
+      .filter((p) => !p.wanted || p.wanted())
+      .map((page) =>
+        h(
+          "a",
+          {
+            href: `#${page.name}`,
+            ...(page === current ? { "aria-current": "page" } : {}),
+          },
+          page.title,
+        ),
+      ),
+  );
 }
 
 function showTools() {
   const { undo: back, redo: forth, labelled, count: n, name, unreadable } = store.state;
-  fill($("#set"), h("b", name), ` ${pictures(n)}`, unreadable ? h("span.bad", `, ${count(unreadable)} cannot be read`) : "");
-  fill($("#tools"), h("span.labelled", { id: "labelled" }, `${count(labelled)} labelled`),
-    h("button.icon", { type: "button", onclick: undo, disabled: !back, title: "Undo (Ctrl Z)", "aria-label": "Undo" }, "↶"),
-    h("button.icon", { type: "button", onclick: redo, disabled: !forth, title: "Do again (Ctrl Shift Z)", "aria-label": "Redo" }, "↷"),
-    h("button.icon", { type: "button", onclick: help, title: "Keys (?)", "aria-label": "Keys" }, "?"));
+  fill(
+    $("#set"),
+    h("b", name),
+    ` ${pictures(n)}`,
+    unreadable ? h("span.bad", `, ${count(unreadable)} cannot be read`) : "",
+  );
+  fill(
+    $("#tools"),
+    h("span.labelled", { id: "labelled" }, `${count(labelled)} labelled`),
+    h(
+      "button.icon",
+      { type: "button", onclick: undo, disabled: !back, title: "Undo (Ctrl Z)", "aria-label": "Undo" },
+      "↶",
+    ),
+    h(
+      "button.icon",
+      { type: "button", onclick: redo, disabled: !forth, title: "Do again (Ctrl Shift Z)", "aria-label": "Redo" },
+      "↷",
+    ),
+    h("button.icon", { type: "button", onclick: help, title: "Keys (?)", "aria-label": "Keys" }, "?"),
+  );
 }
 
 // labelByKey gives what is chosen on the page the class of a number key.
 function labelByKey(_, pressed) {
   const name = classOfKey(pressed);
-  if (!name) return toast(store.names.length ? "No class has that key yet." : "There is no class yet: press c and type its name.");
+  if (!name)
+    return toast(
+      store.names.length ? "No class has that key yet." : "There is no class yet: press c and type its name.",
+    );
   if (current.labelKey) return current.labelKey(name);
   const images = current.targets();
   if (!images.length) return toast("Choose one or more pictures first.");
@@ -79,12 +122,24 @@ function unlabel() {
 }
 
 function bindKeys() {
-  const pageKey = (digit, page) => ({ keys: [`alt+${digit}`], show: `Alt ${digit}`, text: page.title.toLowerCase(), run: () => go(page.name) });
-  bind("Pages", [...pages.filter((p) => !p.wanted || p.wanted()).map((page, i) => pageKey(i + 1, page)),
+  const pageKey = (digit, page) => ({
+    keys: [`alt+${digit}`],
+    show: `Alt ${digit}`,
+    text: page.title.toLowerCase(),
+    run: () => go(page.name),
+  });
+  bind("Pages", [
+    ...pages.filter((p) => !p.wanted || p.wanted()).map((page, i) => pageKey(i + 1, page)),
     { keys: ["g"], text: "label next", run: () => go("label") },
-    { keys: ["?"], text: "these keys", run: help }]);
+    { keys: ["?"], text: "these keys", run: help },
+  ]);
   bind("Everywhere", [
-    { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"], show: "1 … 0", text: "label with the class of that key", run: labelByKey },
+    {
+      keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"],
+      show: "1 … 0",
+      text: "label with the class of that key",
+      run: labelByKey,
+    },
     { keys: ["c"], text: "type a class", run: () => (current.field ? current.field.input.focus() : false) },
     { keys: ["Backspace", "Delete"], show: "Backspace", text: "take the label away", run: unlabel },
     { keys: ["z", "mod+z"], show: "Ctrl Z", text: "undo, without limit", run: undo },
@@ -93,21 +148,34 @@ function bindKeys() {
 }
 
 async function open() {
-  if (location.search) history.replaceState(null, "", location.pathname + location.hash); // the token is in a cookie now
+  // The token is in a cookie now, and need not be seen.
+  if (location.search) history.replaceState(null, "", location.pathname + location.hash);
   try {
     await load();
   } catch (error) {
-    fill($("#page"), state(error.status === 401 || error.status === 403 ? "This address has expired" : "The studio does not answer",
-      error.status === 401 || error.status === 403 ? "Open the address that moco studio printed in the terminal." : error.message,
-      h("button", { type: "button", onclick: () => location.reload() }, "Try again")));
+    fill(
+      $("#page"),
+      state(
+        error.status === 401 || error.status === 403 ? "This address has expired" : "The studio does not answer",
+        error.status === 401 || error.status === 403
+          ? "Open the address that moco studio printed in the terminal."
+          : error.message,
+        h("button", { type: "button", onclick: () => location.reload() }, "Try again"),
+      ),
+    );
     return;
   }
   if (!store.state.count) {
-    fill($("#page"), state("There are no pictures here", `Nothing in ${store.state.name} is a picture that the studio can read.`));
+    fill(
+      $("#page"),
+      state("There are no pictures here", `Nothing in ${store.state.name} is a picture that the studio can read.`),
+    );
     return;
   }
   const explore = makePages();
-  on("state", () => { showTools(); });
+  on("state", () => {
+    showTools();
+  });
   showTools();
   listen();
   bindKeys();
@@ -121,4 +189,3 @@ async function open() {
 }
 
 open();
-

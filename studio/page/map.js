@@ -12,15 +12,25 @@ import { tail } from "./format.js";
 const reach = 9; // pixels round the pointer in which a point counts as meant
 const closest = 400; // how many times larger than the whole map one can zoom
 
-// makeMap returns the map's element and what can be told to it. onLasso(images) and onPick(image) tell what a person did.
+// makeMap returns the map's element and what can be told to it. onLasso(images) and onPick(image)
+// tell what a person did.
 export function makeMap({ onLasso, onPick }) {
   const base = h("canvas.points", { "aria-hidden": "true" });
   const over = h("canvas.over", { "aria-hidden": "true" });
   const tip = h("div.tip", { hidden: true });
-  const element = h("div.map", {
-    tabIndex: 0, role: "application", "aria-roledescription": "map of pictures",
-    "aria-label": "Map of all pictures. Arrows move, plus and minus zoom, F shows all, Enter takes what is in view.",
-  }, base, over, tip);
+  const element = h(
+    "div.map",
+    {
+      tabIndex: 0,
+      role: "application",
+      "aria-roledescription": "map of pictures",
+      "aria-label":
+        "Map of all pictures. Arrows move, plus and minus zoom, F shows all, Enter takes what is in view.",
+    },
+    base,
+    over,
+    tip,
+  );
   const points = makePoints(base);
   const pen = over.getContext("2d");
   const cards = makeCards(() => draw());
@@ -32,7 +42,10 @@ export function makeMap({ onLasso, onPick }) {
 
   function draw() {
     if (wanted) return;
-    wanted = requestAnimationFrame(() => { wanted = 0; drawNow(); });
+    wanted = requestAnimationFrame(() => {
+      wanted = 0;
+      drawNow();
+    });
   }
 
   function drawNow() {
@@ -127,7 +140,10 @@ export function makeMap({ onLasso, onPick }) {
   let shown = -1;
   function showTip() {
     tip.hidden = hovered < 0;
-    if (hovered < 0) { shown = -1; return; }
+    if (hovered < 0) {
+      shown = -1;
+      return;
+    }
     const [px, py] = toScreen(xy[2 * hovered], xy[2 * hovered + 1]);
     const left = px > view.width - 190 ? px - 180 : px + 14;
     const top = py > view.height - 210 ? py - 200 : py + 14;
@@ -136,8 +152,11 @@ export function makeMap({ onLasso, onPick }) {
     shown = hovered;
     const label = labelOf(hovered);
     const guess = predictionOf(hovered);
-    tip.replaceChildren(h("img", { src: api.thumb(hovered, 160), alt: "" }),
-      h("b", label || (guess ? `${guess}?` : "no label")), h("span", tail(nameOf(hovered))));
+    tip.replaceChildren(
+      h("img", { src: api.thumb(hovered, 160), alt: "" }),
+      h("b", label || (guess ? `${guess}?` : "no label")),
+      h("span", tail(nameOf(hovered))),
+    );
   }
 
   let drag = null;
@@ -182,19 +201,35 @@ export function makeMap({ onLasso, onPick }) {
     }
     draw();
   });
-  over.addEventListener("pointercancel", () => { [drag, lasso] = [null, null]; draw(); });
-  over.addEventListener("pointerleave", () => { hovered = -1; showTip(); draw(); });
-  over.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const lines = event.deltaMode === 1 ? 20 : 1;
-    zoom(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016)), ...local(event));
-  }, { passive: false });
+  over.addEventListener("pointercancel", () => {
+    [drag, lasso] = [null, null];
+    draw();
+  });
+  over.addEventListener("pointerleave", () => {
+    hovered = -1;
+    showTip();
+    draw();
+  });
+  over.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const lines = event.deltaMode === 1 ? 20 : 1;
+      zoom(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016)), ...local(event));
+    },
+    { passive: false },
+  );
   element.addEventListener("keydown", (event) => {
     const step = 60;
     const run = {
-      ArrowLeft: () => pan(step, 0), ArrowRight: () => pan(-step, 0),
-      ArrowUp: () => pan(0, step), ArrowDown: () => pan(0, -step),
-      "+": () => zoom(1.4), "=": () => zoom(1.4), "-": () => zoom(1 / 1.4), f: showAll,
+      ArrowLeft: () => pan(step, 0),
+      ArrowRight: () => pan(-step, 0),
+      ArrowUp: () => pan(0, step),
+      ArrowDown: () => pan(0, -step),
+      "+": () => zoom(1.4),
+      "=": () => zoom(1.4),
+      "-": () => zoom(1 / 1.4),
+      f: showAll,
       Enter: () => onLasso(inView(), "in view on the map"),
     }[combination(event)];
     if (!run || !xy) return;
@@ -206,7 +241,11 @@ export function makeMap({ onLasso, onPick }) {
   const observer = new ResizeObserver(resize);
   observer.observe(element);
   return {
-    element, zoom, showAll, inView, draw,
+    element,
+    zoom,
+    showAll,
+    inView,
+    draw,
     kind: points.kind,
     places(values) {
       xy = values.map((v) => (Number.isNaN(v) ? -9 : v)); // pictures without features lie nowhere

@@ -4,7 +4,8 @@ import * as api from "./api.js";
 import { category, none, number, rgb } from "./colours.js";
 import { isDone, store } from "./store.js";
 
-// The choices, in the order of the menu. A column comes from the server; the page has labels and predictions itself.
+// The choices, in the order of the menu. A column comes from the server; the page has labels and
+// predictions itself.
 export const choices = [
   { name: "label", title: "Label" },
   { name: "prediction", title: "Prediction" },
@@ -34,7 +35,8 @@ export async function columnOf(name) {
   return columns.get(name);
 }
 
-// paint gives each picture a colour and a size, and the order in which they are drawn: what is chosen comes last.
+// paint gives each picture a colour and a size, and the order in which they are drawn: what is
+// chosen comes last.
 export function paint(column, { selected, shown }) {
   const n = store.state.count;
   const rgba = new Uint8Array(4 * n);
@@ -81,9 +83,12 @@ function colouring(column) {
   };
 }
 
-// range leaves out the outermost hundredth at each end, so that a few wild values do not make all others alike.
+// range leaves out the outermost hundredth at each end, so that a few wild values do not make all
+// others alike.
 export function range(values) {
-  const known = Float32Array.from(values).filter((v) => !Number.isNaN(v)).sort();
+  const known = Float32Array.from(values)
+    .filter((v) => !Number.isNaN(v))
+    .sort();
   if (!known.length) return [0, 1];
   const at = (share) => known[Math.min(known.length - 1, Math.floor(share * known.length))];
   return [at(0.01), at(0.99)];

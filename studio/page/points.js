@@ -20,7 +20,8 @@ void main() {
   colour = vec4(tint.rgb * tint.a * cover, tint.a * cover);
 }`;
 
-// makePoints returns what draws: places([x, y, ...]), colours(RGBA bytes, sizes, order), draw(view).
+// makePoints returns what draws: places([x, y, ...]), colours(RGBA bytes, sizes, order),
+// draw(view).
 export function makePoints(canvas) {
   const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
   return gl ? withWebGL(gl, canvas) : withCanvas(canvas);
@@ -72,7 +73,10 @@ function upload(gl, buffer, values) {
 
 function program(gl) {
   const made = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+  for (const [kind, text] of [
+    [gl.VERTEX_SHADER, vertex],
+    [gl.FRAGMENT_SHADER, fragment],
+  ]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, text);
     gl.compileShader(shader);
@@ -107,8 +111,12 @@ function withCanvas(canvas) {
   let drawn = null;
   return {
     kind: "2d",
-    places(values) { xy = values; },
-    colours(rgba, sizes, order) { drawn = { rgba, sizes, order }; },
+    places(values) {
+      xy = values;
+    },
+    colours(rgba, sizes, order) {
+      drawn = { rgba, sizes, order };
+    },
     draw({ x, y, k, width, height, ratio, grow }) {
       if (!drawn) return;
       context.setTransform(ratio, 0, 0, ratio, 0, 0);

@@ -1,4 +1,5 @@
-// What the page knows of the set: its state, labels, decisions, predictions. Views listen for changes.
+// What the page knows of the set: its state, labels, decisions, predictions. Views listen for
+// changes.
 
 import * as api from "./api.js";
 
@@ -50,7 +51,10 @@ export async function load() {
   store.names = state.classes.map((c) => c.name);
   store.label = label ? remapped(label) : new Int32Array(state.count).fill(-1);
   store.decision = new Array(state.count).fill("");
-  if (decision) decision.values.forEach((at, image) => { if (at >= 0) store.decision[image] = decision.names[at]; });
+  if (decision)
+    decision.values.forEach((at, image) => {
+      if (at >= 0) store.decision[image] = decision.names[at];
+    });
   emit("state");
   emit("labels", null);
 }
@@ -96,7 +100,8 @@ export async function changes(since = store.state.version) {
 export async function predictions() {
   const classifier = await api.get("/api/classifier");
   const [prediction, confidence] = classifier.ready
-    ? await Promise.all([api.column("prediction"), api.column("confidence")]) : [null, null];
+    ? await Promise.all([api.column("prediction"), api.column("confidence")])
+    : [null, null];
   store.prediction = prediction ? remapped(prediction) : null;
   store.confidence = confidence ? confidence.values : null;
   store.classifier = classifier;
@@ -107,15 +112,20 @@ export async function predictions() {
 const pages = new Map(); // names of pictures, 500 a page
 const pageSize = 500;
 
-// nameOf gives a picture's name if it is known; otherwise it asks, and "names" is emitted when it came.
+// nameOf gives a picture's name if it is known; otherwise it asks, and "names" is emitted when it
+// came.
 export function nameOf(image) {
   const page = Math.floor(image / pageSize);
   const known = pages.get(page);
   if (Array.isArray(known)) return known[image - page * pageSize] || "";
   if (!known) {
     pages.set(page, "asked");
-    api.get(`/api/names?from=${page * pageSize}&count=${pageSize}`)
-      .then((answer) => { pages.set(page, answer.names); emit("names"); })
+    api
+      .get(`/api/names?from=${page * pageSize}&count=${pageSize}`)
+      .then((answer) => {
+        pages.set(page, answer.names);
+        emit("names");
+      })
       .catch(() => pages.delete(page));
   }
   return "";

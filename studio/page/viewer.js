@@ -8,7 +8,8 @@ import { label } from "./actions.js";
 import { classOfKey } from "./classes.js";
 import { labelOf } from "./store.js";
 
-// view opens a picture of a list; the arrows go on to its neighbours. onMore(image), onLess(image) search by it.
+// view opens a picture of a list; the arrows go on to its neighbours. onMore(image), onLess(image)
+// search by it.
 export function view(list, image, { onMore, onLess } = {}) {
   let place = Math.max(0, list.indexOf(image));
   const img = h("img", { alt: "" });
@@ -29,19 +30,52 @@ export function view(list, image, { onMore, onLess } = {}) {
     if (now !== list[place]) return;
     img.alt = known.name;
     const row = (title, value) => value && [h("dt", title), h("dd", value)];
-    fill(facts,
+    fill(
+      facts,
       h("h2", known.name),
-      h("dl",
+      h(
+        "dl",
         row("Label", labelOf(now) || "none"),
         row("Looks like", known.prediction && `${known.prediction}, ${percent(known.confidence)} sure`),
-        row("or", known.second), row("Folder", known.truth), row("Cluster", known.cluster >= 0 && String(known.cluster + 1)),
+        row("or", known.second),
+        row("Folder", known.truth),
+        row("Cluster", known.cluster >= 0 && String(known.cluster + 1)),
         row("Decision", known.decision),
-        row("Size", known.width && `${known.width} × ${known.height}`), row("File", known.bytes && bytes(known.bytes))),
-      h("div.buttons",
-        onMore && h("button", { type: "button", onclick: () => { close(); onMore(now); } }, "More like this ", key("m")),
-        onLess && h("button", { type: "button", onclick: () => { close(); onLess(now); } }, "Less like this ", key("l"))),
+        row("Size", known.width && `${known.width} × ${known.height}`),
+        row("File", known.bytes && bytes(known.bytes)),
+      ),
+      h(
+        "div.buttons",
+        onMore &&
+          h(
+            "button",
+            {
+              type: "button",
+              onclick: () => {
+                close();
+                onMore(now);
+              },
+            },
+            "More like this ",
+            key("m"),
+          ),
+        onLess &&
+          h(
+            "button",
+            {
+              type: "button",
+              onclick: () => {
+                close();
+                onLess(now);
+              },
+            },
+            "Less like this ",
+            key("l"),
+          ),
+      ),
       h("p.note", key("←"), " ", key("→"), " the next ones, ", key("1"), " … labels, ", key("Esc"), " closes"),
-      h("button", { type: "button", onclick: close }, "Close"));
+      h("button", { type: "button", onclick: close }, "Close"),
+    );
   }
 
   dialog.addEventListener("keydown", (event) => {
@@ -53,13 +87,19 @@ export function view(list, image, { onMore, onLess } = {}) {
     } else if (/^[0-9]$/.test(name) && classOfKey(name)) {
       label([list[place]], classOfKey(name));
       show();
-    } else if (name === "m" && onMore) { close(); onMore(list[place]); }
-    else if (name === "l" && onLess) { close(); onLess(list[place]); }
-    else if (name === "Enter" && event.target.tagName !== "BUTTON") close();
+    } else if (name === "m" && onMore) {
+      close();
+      onMore(list[place]);
+    } else if (name === "l" && onLess) {
+      close();
+      onLess(list[place]);
+    } else if (name === "Enter" && event.target.tagName !== "BUTTON") close();
     else return;
     event.preventDefault();
   });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) close();
+  });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
