@@ -34,8 +34,8 @@ type Page struct {
 
 // Options are how a page looks at the world.
 type Options struct {
-	Width, Height int    // pixels; 1280 x 720 where they are 0
-	Dark          bool   // whether the person likes dark pages
+	Width, Height int  // pixels; 1280 x 720 where they are 0
+	Dark          bool // whether the person likes dark pages
 }
 
 // Page opens a tab on an address.

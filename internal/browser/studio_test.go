@@ -247,7 +247,7 @@ func TestSearch(t *testing.T) {
 // TestLasso draws a lasso round the whole map, and labels what is inside with one key.
 func TestLasso(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "labels.csv"), drawn(t, 300)...)
-	w := s.open("explore", browser.Options{Width: 2560, Height: 1440})
+	w := s.open("explore", browser.Options{Width: 1920, Height: 1080})
 	w.wait(`document.querySelector(".mapstate").hidden`)
 	box, err := browser.Eval[[]float64](w.Page, `(() => { const b = document.querySelector(".map").getBoundingClientRect();
 		return [b.left, b.top, b.right, b.bottom]; })()`)
