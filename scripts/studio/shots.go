@@ -41,8 +41,7 @@ var all = []shot{
 	{"explore", "explore", [][2]string{
 		{`0`, mapThere},
 		{colour("truth"), `document.querySelector(".legend li")`},
-		{zoom(0.3, 0.45, 900), settled},
-		{`document.querySelector('[title="Zoom in"]').click()`, settled},
+		{zoom(0.5, 0.5, 700), settled},
 	}},
 	{"map", "explore", [][2]string{
 		{`0`, mapThere},
@@ -54,7 +53,7 @@ var all = []shot{
 		{`0`, `document.querySelector(".labelling button[data-review]")`},
 		{`[...document.querySelectorAll(".labelling button[data-review]")].at(-1).click()`,
 			`document.querySelector(".tile.selected:not([hidden])")`},
-		{`document.querySelectorAll(".tile")[5].click()`, settled},
+		{`document.querySelector(".tile[aria-posinset=\"1\"]:not([hidden])").click()`, settled}, // an aeroplane
 	}},
 	{"duplicates", "clean", [][2]string{
 		{`0`, `document.querySelector(".copy img")`},

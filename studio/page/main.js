@@ -5,10 +5,10 @@ import { classOfKey } from "./classes.js";
 import { makeClean } from "./clean.js";
 import { $, fill, h, state } from "./dom.js";
 import { connect, follow } from "./events.js";
-import { makeExplore } from "./explore.js";
+import { Explore } from "./explore.js";
 import { count, pictures } from "./format.js";
 import { bind, help, listen } from "./keys.js";
-import { makeLabel } from "./label.js";
+import { Label } from "./label.js";
 import { makeLeave } from "./leave.js";
 import { takePictures } from "./search.js";
 import { load, on, store } from "./store.js";
@@ -19,7 +19,7 @@ let pages = [];
 let current = null;
 
 function makePages() {
-  const explore = makeExplore();
+  const explore = new Explore();
   const review = (place, least) => {
     go("explore");
     explore.review(place, least);
@@ -28,7 +28,7 @@ function makePages() {
     go("explore");
     explore.search.more([image]);
   };
-  pages = [explore, makeLabel({ onReview: review, onMore: more }), makeClean(), makeWatch(), makeLeave()];
+  pages = [explore, new Label({ onReview: review, onMore: more }), makeClean(), makeWatch(), makeLeave()];
   for (const page of pages) {
     page.element.hidden = true;
     page.element.classList.add("page");
@@ -109,7 +109,7 @@ function labelByKey(_, pressed) {
     return toast(
       store.names.length ? "No class has that key yet." : "There is no class yet: press c and type its name.",
     );
-  if (current.labelKey) return current.labelKey(name);
+  if (current.give) return current.give(name);
   const images = current.targets();
   if (!images.length) return toast("Choose one or more pictures first.");
   label(images, name);
