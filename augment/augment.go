@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"moco/data"
+	"moco/internal/colour"
 	"moco/internal/rng"
 	"moco/picture"
 )
@@ -94,8 +95,8 @@ type Scratch struct {
 	pixels []uint8
 	resize picture.Resizer
 	blur   blurrer
-	normal [3][256]float32
-	of     *Policy
+	normal colour.Normal
+	of     *Policy // that normal is set for
 }
 
 // View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
@@ -105,25 +106,14 @@ func (p *Policy) View(dst []float32, img *data.Image, r *rng.Source, s *Scratch)
 	flip := p.draw(s.pixels, img, r, s)
 	if s.of != p {
 		s.of = p
-		for c := range s.normal {
-			for v := range s.normal[c] {
-				s.normal[c][v] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
-			}
-		}
+		s.normal.Set(p.Mean, p.Std)
 	}
-	dst = dst[:len(s.pixels)]
 	if !flip {
-		for i := 0; i+2 < len(dst); i += 3 {
-			dst[i], dst[i+1], dst[i+2] = s.normal[0][s.pixels[i]], s.normal[1][s.pixels[i+1]], s.normal[2][s.pixels[i+2]]
-		}
+		s.normal.Floats(dst, s.pixels)
 		return
 	}
-	for y := range p.Size {
-		from := s.pixels[3*y*p.Size : 3*(y+1)*p.Size]
-		to := dst[3*y*p.Size : 3*(y+1)*p.Size]
-		for i, j := 0, len(from)-3; j >= 0; i, j = i+3, j-3 {
-			to[i], to[i+1], to[i+2] = s.normal[0][from[j]], s.normal[1][from[j+1]], s.normal[2][from[j+2]]
-		}
+	for row, end := 0, 3*p.Size; row < len(s.pixels); row, end = end, end+3*p.Size {
+		s.normal.Mirrored(dst[row:end], s.pixels[row:end])
 	}
 }
 
@@ -154,13 +144,13 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 	top, left, height, width := p.crop(img.Height, img.Width, r)
 	p.resize(dst, img, image.Rect(left, top, left+width, top+height), s)
 	if p.GrayFirst && r.Float64() < p.Gray {
-		gray(dst)
+		colour.Gray(dst)
 	}
 	if r.Float64() < p.Jitter {
 		p.jitter(dst, r)
 	}
 	if !p.GrayFirst && r.Float64() < p.Gray {
-		gray(dst)
+		colour.Gray(dst)
 	}
 	if r.Float64() < p.Blur {
 		s.blur.run(dst, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
@@ -217,13 +207,16 @@ func (p *Policy) jitter(pix []uint8, r *rng.Source) {
 	for _, op := range order {
 		switch op {
 		case 0:
-			brightness(pix, factor(p.Brightness))
+			colour.Brighten(pix, factor(p.Brightness))
 		case 1:
-			contrast(pix, factor(p.Contrast))
+			colour.Contrast(pix, factor(p.Contrast))
 		case 2:
-			saturation(pix, factor(p.Saturation))
+			colour.Saturate(pix, factor(p.Saturation))
 		case 3:
 			hue(pix, r.Uniform(-p.Hue, p.Hue))
 		}
 	}
 }
+
+// hue turns the colours by a part of the circle, in PIL's 8-bit steps: towards zero, then modulo 256.
+func hue(pix []uint8, turn float64) { colour.Turn(pix, uint8(int(turn*255))) }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"moco/data"
+	"moco/internal/colour"
 	"moco/internal/rng"
 )
 
@@ -63,15 +64,15 @@ func TestColour(t *testing.T) {
 			fmt.Sscan(argument, &x)
 			switch op {
 			case "brightness":
-				brightness(got, float32(x))
+				colour.Brighten(got, float32(x))
 			case "contrast":
-				contrast(got, float32(x))
+				colour.Contrast(got, float32(x))
 			case "saturation":
-				saturation(got, float32(x))
+				colour.Saturate(got, float32(x))
 			case "hue":
 				hue(got, x)
 			case "gray":
-				gray(got)
+				colour.Gray(got)
 			case "flip":
 				mirror(got, img.Width)
 			case "gaussian":
@@ -228,22 +229,4 @@ func FuzzView(f *testing.F) {
 		r := rng.New(seed)
 		p.View(make([]float32, p.Size*p.Size*3), noise(width, height), &r, &Scratch{})
 	})
-}
-
-func BenchmarkView(b *testing.B) {
-	for _, c := range []struct {
-		policy     string
-		size, w, h int
-	}{{"cifar", 32, 32, 32}, {"v1", 224, 500, 375}, {"v2", 224, 500, 375}} {
-		b.Run(fmt.Sprintf("%s-%d", c.policy, c.size), func(b *testing.B) {
-			p, _ := Named(c.policy, c.size)
-			img, dst, s, i := noise(c.w, c.h), make([]float32, c.size*c.size*3), &Scratch{}, uint64(0)
-			for b.Loop() {
-				r := rng.New(i)
-				i++
-				p.View(dst, img, &r, s)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "views/s")
-		})
-	}
 }

@@ -10,30 +10,44 @@ import (
 // blurrer is PIL's Gaussian blur: three passes each way of a box whose borders count for a part, so
 // that the variance is sigma's (Gwosdek et al. 2011). It keeps its memory for the next picture.
 type blurrer struct {
-	other   []uint8 // the picture before or after a pass
-	line    []uint8 // a row with its ends repeated
-	rows    [][]uint8
-	weights []uint32
+	from, to []uint8 // a picture with margins, before and after a pass
+	rows     [][]uint8
+	box      taps.Box // of as many rows
 }
 
 // blurPasses is how often the box goes over a picture in each direction.
 const blurPasses = 3
 
-// run blurs a picture of rows of three bytes a pixel.
+// run blurs a picture of rows of three bytes a pixel. Pixels beyond the ends are those at the ends.
 func (b *blurrer) run(pix []uint8, width int, sigma float64) {
 	b.weigh(boxRadius(sigma))
-	b.other = slices.Grow(b.other[:0], len(pix))[:len(pix)]
-	from, to := pix, b.other
-	for range blurPasses {
-		b.across(to, from, 3*width)
-		from, to = to, from
+	margin, length := 3*(len(b.rows)/2), 3*width
+	stride := length + 2*margin
+	size := len(pix) / length * stride
+	b.from, b.to = slices.Grow(b.from[:0], size)[:size], slices.Grow(b.to[:0], size)[:size]
+	for row, at := b.from, 0; at < len(pix); row, at = row[stride:], at+length {
+		copy(row[margin:], pix[at:at+length])
 	}
 	for range blurPasses {
-		b.down(to, from, 3*width)
-		from, to = to, from
+		pad(b.from, stride, margin)
+		b.across(margin)
+		b.from, b.to = b.to, b.from
 	}
-	if &from[0] != &pix[0] {
-		copy(pix, from)
+	for range blurPasses - 1 {
+		b.down(b.to[margin:], stride, length, stride)
+		b.from, b.to = b.to, b.from
+	}
+	b.down(pix, length, length, stride)
+}
+
+// pad repeats the pixels at both ends of each row in the margins beside them.
+func pad(pix []uint8, stride, margin int) {
+	for at := 0; at < len(pix); at += stride {
+		row := pix[at : at+stride]
+		for i := range margin {
+			row[i] = row[margin+i%3]
+			row[stride-margin+i] = row[stride-margin-3+i%3]
+		}
 	}
 }
 
@@ -53,42 +67,30 @@ const boxPrecision = 24
 // a pixel.
 func (b *blurrer) weigh(radius float32) {
 	reach := int(radius)
-	whole := uint32(float32(1<<boxPrecision) / (radius*2 + 1))
-	border := (1<<boxPrecision - uint32(reach*2+1)*whole) / 2
-	b.weights = append(b.weights[:0], border)
-	for range 2*reach + 1 {
-		b.weights = append(b.weights, whole)
-	}
-	b.weights = append(b.weights, border)
-	b.rows = slices.Grow(b.rows[:0], len(b.weights))[:len(b.weights)]
+	b.box = taps.Box{Middle: uint32(float32(1<<boxPrecision) / (radius*2 + 1)), Shift: boxPrecision}
+	b.box.Edge = (1<<boxPrecision - uint32(reach*2+1)*b.box.Middle) / 2
+	b.rows = slices.Grow(b.rows[:0], 2*reach+3)[:2*reach+3]
 }
 
-// across averages along the rows. Pixels beyond the ends are those at the ends.
-func (b *blurrer) across(dst, src []uint8, stride int) {
-	margin := 3 * (len(b.weights) / 2)
-	b.line = slices.Grow(b.line[:0], stride+2*margin)[:stride+2*margin]
+// across averages along the rows, all of which are one to it: what it makes of the margins means
+// nothing.
+func (b *blurrer) across(margin int) {
+	n := len(b.from) - 2*margin
 	for k := range b.rows {
-		b.rows[k] = b.line[3*k:][:stride]
+		b.rows[k] = b.from[3*k:][:n]
 	}
-	for at := 0; at < len(src); at += stride {
-		row := src[at : at+stride]
-		copy(b.line[margin:], row)
-		for i := range margin {
-			b.line[i] = row[i%3]
-			b.line[margin+stride+i] = row[stride-3+i%3]
-		}
-		taps.Rows(dst[at:at+stride], b.rows, b.weights, boxPrecision)
-	}
+	b.box.Rows(b.to[margin:][:n], b.rows)
 }
 
-// down averages along the columns. Pixels beyond the ends are those at the ends.
-func (b *blurrer) down(dst, src []uint8, stride int) {
-	height, reach := len(src)/stride, len(b.weights)/2
+// down averages along the columns, to rows of `length` bytes that are `next` apart.
+func (b *blurrer) down(dst []uint8, next, length, stride int) {
+	height, reach := len(b.from)/stride, len(b.rows)/2
+	margin := 3 * reach
 	for y := range height {
 		for k := range b.rows {
-			from := min(max(y+k-reach, 0), height-1) * stride
-			b.rows[k] = src[from : from+stride]
+			from := min(max(y+k-reach, 0), height-1)*stride + margin
+			b.rows[k] = b.from[from : from+length]
 		}
-		taps.Rows(dst[y*stride:(y+1)*stride], b.rows, b.weights, boxPrecision)
+		b.box.Rows(dst[y*next:][:length], b.rows)
 	}
 }

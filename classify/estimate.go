@@ -135,6 +135,8 @@ func (e *Estimate) Lacking() string {
 	}
 	const most = 5
 	switch {
+	case e.Labelled == 0:
+		return "the classifier's file does not tell what it was tested on"
 	case e.HeldOut == 0:
 		return "fewer than two classes have two labels, so that none could be held out to test with"
 	case len(few) > most:

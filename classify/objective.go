@@ -169,6 +169,7 @@ type penalised struct {
 }
 
 func (p *penalised) gradient(ctx context.Context, w, out []float64) error {
+
 	weights := p.classes * p.dim
 	copy(out, w[:weights]) // of the penalty
 	clear(out[weights:])

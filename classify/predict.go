@@ -34,6 +34,14 @@ type predictor struct {
 	program engine.Program
 }
 
+// Use makes a classifier compute on an engine. One that was opened takes the CPU, with all processors
+// that Go may use, unless this is called first.
+func (c *Classifier) Use(e engine.Engine) {
+	c.predictor.mu.Lock()
+	defer c.predictor.mu.Unlock()
+	c.predictor.engine, c.predictor.program = e, nil
+}
+
 // Predict gives each row of a set the most likely class; the set's labels play no part. It is one
 // matrix product, on all of the engine's processors. Errors are a *DimError and a *NotFiniteError.
 func (c *Classifier) Predict(ctx context.Context, set *evaluate.Embedded) ([]Prediction, error) {

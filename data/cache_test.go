@@ -87,6 +87,33 @@ func disguise(t *testing.T, path string) {
 	}
 }
 
+// TestBorrow: an image that is kept comes without a copy, any other one in the room that is given.
+func TestBorrow(t *testing.T) {
+	t.Parallel()
+	path := folder(t, images("a.png", "b.png"))
+	for _, c := range []struct {
+		bytes int64
+		kept  bool
+	}{{0, false}, {1000, true}} {
+		set := open(t, path, Options{CacheBytes: c.bytes})
+		var want, room Image
+		if err := set.Read(1, &want); err != nil {
+			t.Fatal(err)
+		}
+		first, err := set.Borrow(1, Reading{}, &room)
+		if err != nil || !same(first, &want) {
+			t.Fatalf("borrowed %v (%v), want %v", first, err, want)
+		}
+		second, err := set.Borrow(1, Reading{}, &room)
+		if err != nil || !same(second, &want) || (second != &room) != c.kept {
+			t.Errorf("with %d bytes of cache, borrowed %v (%v) again, want %v, kept: %v", c.bytes, second, err, want, c.kept)
+		}
+	}
+	if _, err := open(t, path, Options{}).Borrow(2, Reading{}, new(Image)); err == nil {
+		t.Error("an image that the set does not have was borrowed")
+	}
+}
+
 // TestCacheDir: the next run takes images from the folder, as long as their files are the same.
 func TestCacheDir(t *testing.T) {
 	t.Parallel()

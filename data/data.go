@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 
+	"moco/internal/text"
 	"moco/picture"
 )
 
@@ -409,15 +410,7 @@ func (s *Set) Name(i int) string { return s.names[i] }
 // setNames gives the images their names, as they are stored. The fingerprint passes over their
 // first bytes, common of them.
 func (s *Set) setNames(files []string, common int) {
-	s.files, s.names, s.common = files, files, common
-	for i, f := range files {
-		if t := Text(f); t != f {
-			if &s.names[0] == &files[0] {
-				s.names = slices.Clone(files)
-			}
-			s.names[i] = t
-		}
-	}
+	s.files, s.names, s.common = files, text.Names(files), common
 }
 
 // take returns a set of the images at these places, with names and labels and without a backend.

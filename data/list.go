@@ -17,7 +17,6 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
-	"golang.org/x/text/unicode/norm"
 )
 
 // listed is a line of a list of images.
@@ -84,7 +83,7 @@ func (l *layout) byList(lines []listed) error {
 	labels := make([]string, len(lines))
 	var with, without listed
 	for i, line := range lines {
-		labels[i] = Text(norm.NFC.String(line.label))
+		labels[i] = className(line.label)
 		if line.label == "" {
 			without = line
 		} else {

@@ -3,9 +3,10 @@ package data
 import (
 	"path"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"moco/internal/text"
 )
 
 // Text is the form in which a file's name is shown and written: valid UTF-8, and never the same for
@@ -13,31 +14,15 @@ import (
 // name which holds such a text of its own cannot be taken for it, a backslash before an x is
 // written \x5c. Every other name stays as it is. File systems and archives hold names as bytes;
 // JSON, Parquet and HTML hold text.
-func Text(name string) string {
-	if utf8.ValidString(name) && !strings.Contains(name, `\x`) {
-		return name
-	}
-	const hex = "0123456789abcdef"
-	var b strings.Builder
-	for i := 0; i < len(name); {
-		r, n := utf8.DecodeRuneInString(name[i:])
-		switch {
-		case r == utf8.RuneError && n == 1, strings.HasPrefix(name[i:], `\x`):
-			b.WriteString(`\x`)
-			b.WriteByte(hex[name[i]>>4])
-			b.WriteByte(hex[name[i]&15])
-			i++
-		default:
-			b.WriteString(name[i : i+n])
-			i += n
-		}
-	}
-	return b.String()
-}
+//
+// The names of a set are written so that no two of them look alike either: where two are the same
+// text in composed (NFC) and decomposed (NFD) form, the one that is not composed has \xNN for its
+// bytes outside of ASCII.
+func Text(name string) string { return text.Name(name) }
 
-// className is the class that a folder's name stands for. Two spellings of one text, composed (NFC)
-// and decomposed (NFD, as macOS writes file names), are one class.
-func className(folder string) string { return Text(norm.NFC.String(folder)) }
+// className is the class that a folder's name, or a label, stands for. Two spellings of one text,
+// composed (NFC) and decomposed (NFD, as macOS writes file names), are one class.
+func className(name string) string { return Text(norm.NFC.String(name)) }
 
 // cleanName turns the name of an archive's entry into a path within the archive. A leading slash
 // and ".." cannot lead out of it. It is "" for the archive's root.

@@ -4,6 +4,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"hash/crc32"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -89,6 +91,63 @@ func TestClassesInBothNormalForms(t *testing.T) {
 	s := open(t, folder(t, images("caf\u00e9/1.png", "cafe\u0301/2.png", "tea/3.png")), Options{})
 	if got, want := listing(s), "cafe\u0301/2.png=caf\u00e9 caf\u00e9/1.png=caf\u00e9 tea/3.png=tea"; got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// The same holds wherever a class comes from.
+func TestClassesInBothNormalFormsEverywhere(t *testing.T) {
+	t.Parallel()
+	const composed, decomposed = "caf\u00e9", "cafe\u0301"
+	folders := []file{{composed + "/1.png", shade(1)}, {decomposed + "/2.png", shade(2)}, {"tea/3.png", shade(3)}}
+	beside := func(ending string, label func(string) string) []byte {
+		var all []file
+		for i, l := range []string{composed, decomposed, "tea"} {
+			key := string(rune('1' + i))
+			all = append(all, file{key + ".png", shade(uint8(i))}, file{key + ending, []byte(label(l))})
+		}
+		return packTar(all...)
+	}
+	plain := func(l string) string { return l }
+	list := folder(t, map[string][]byte{"1.png": shade(1), "2.png": shade(2), "3.png": shade(3),
+		"l.csv": []byte("path,label\n1.png," + composed + "\n2.png," + decomposed + "\n3.png,tea\n")})
+	one, two := folder(t, images(composed+"/1.png", "tea/1.png")), folder(t, images(decomposed+"/1.png", "tea/2.png"))
+	for from, path := range map[string]string{
+		"a tar":              onDisk(t, "a.tar", packTar(folders...)),
+		"a zip":              onDisk(t, "a.zip", packZip(folders...)),
+		"text beside":        onDisk(t, "a.tar", beside(".cls", plain)),
+		"JSON beside":        onDisk(t, "a.tar", beside(".json", func(l string) string { return `{"label":"` + l + `"}` })),
+		"a list":             filepath.Join(list, "l.csv"),
+		"folders of folders": "{" + one + "," + two + "}",
+	} {
+		if got := open(t, path, Options{}).Classes(); !slices.Equal(got, []string{composed, "tea"}) {
+			t.Errorf("%s: the classes are %q", from, got)
+		}
+	}
+}
+
+// Two names that look alike are told apart, in whatever they are packed, and the files are found.
+func TestNamesThatLookAlike(t *testing.T) {
+	t.Parallel()
+	files := images("caf\u00e9.png", "cafe\u0301.png", "u\u0308.png")
+	path := folder(t, files)
+	if len(open(t, path, Options{}).names) != 3 {
+		t.Skip("the file system takes the two spellings for one name")
+	}
+	var packed []file
+	for name, content := range files {
+		packed = append(packed, file{name, content})
+	}
+	want := `cafe\xcc\x81.png=- ` + "caf\u00e9.png=- u\u0308.png=-"
+	for what, s := range map[string]*Set{"folder": open(t, path, Options{}), "zip": open(t, onDisk(t, "a.zip", packZip(packed...)), Options{})} {
+		if got := listing(s); got != want {
+			t.Errorf("%s: got %s, want %s", what, got, want)
+		}
+		var m Image
+		for i := range s.Len() {
+			if err := s.Read(i, &m); err != nil {
+				t.Errorf("%s: %s: %v", what, s.Name(i), err)
+			}
+		}
 	}
 }
 

@@ -203,6 +203,9 @@ func cifarClasses(box *container, file string, count int) ([]string, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		if names := strings.Fields(string(content)); len(names) == count {
+			for i, n := range names {
+				names[i] = className(n)
+			}
 			return names, nil
 		}
 	}

@@ -39,6 +39,18 @@ func (s *Set) ReadAs(i int, r Reading, dst *Image) error {
 	return nil
 }
 
+// Borrow is ReadAs without a copy where the image is kept in memory: what it returns is either that,
+// which must not be changed, or room.
+func (s *Set) Borrow(i int, r Reading, room *Image) (*Image, error) {
+	if err := s.check(i); err != nil {
+		return nil, err
+	}
+	if m := s.cache.held(i, r); m != nil {
+		return m, nil
+	}
+	return room, s.ReadAs(i, r, room)
+}
+
 // ReadOnce is ReadAs of an image that nobody will ask for again in this way: no cache is looked at,
 // and none keeps it.
 func (s *Set) ReadOnce(i int, r Reading, dst *Image) error {

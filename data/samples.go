@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // Archives may be in WebDataset's form: the files of one sample share a key, which is their path up
@@ -121,7 +119,7 @@ func lineLabel(content []byte) (string, bool) {
 	const longest = 200
 	text := strings.TrimSpace(string(bytes.TrimPrefix(content, []byte("\ufeff"))))
 	ok := text != "" && len(text) <= longest && utf8.ValidString(text) && !strings.ContainsAny(text, "\r\n\x00")
-	return norm.NFC.String(text), ok
+	return className(text), ok
 }
 
 // jsonLabel is the member "label" of a JSON object.

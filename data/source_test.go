@@ -16,7 +16,7 @@ import (
 func TestSource(t *testing.T) {
 	t.Parallel()
 	when := time.Date(2019, 5, 1, 12, 0, 0, 0, time.UTC)
-	content := plainPNG(12, 7, color.NRGBA{9, 9, 9, 255})
+	content := plainPNG(12, 7, color.NRGBA{200, 10, 10, 255})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "folder", "a.png")
 	os.Mkdir(filepath.Dir(file), 0o755)

@@ -257,8 +257,16 @@ func TestRunRefuses(t *testing.T) {
 		}, "none of the 11"},
 		"a file in its place": {func(o *Options) {
 			o.Out = filepath.Join(t.TempDir(), "y.npy")
-			os.WriteFile(o.Out, nil, 0o644)
-		}, "is there already"},
+			os.WriteFile(o.Out, []byte("x"), 0o644)
+		}, "y.npy is there already"},
+		"a file in the place of the names": {func(o *Options) {
+			o.Out = filepath.Join(t.TempDir(), "y.npy")
+			os.WriteFile(o.Out+".jsonl", []byte("x"), 0o644)
+		}, "y.npy.jsonl is there already"},
+		"a text in the journal's place": {func(o *Options) {
+			o.Out, o.Resume = filepath.Join(t.TempDir(), "y.npy"), true
+			os.WriteFile(part(o.Out), []byte("dear diary"), 0o644)
+		}, "no journal"},
 		"a journal of text": {func(o *Options) {
 			o.Out, o.Resume = filepath.Join(t.TempDir(), "y.npy"), true
 			os.WriteFile(part(o.Out), []byte("hello\n"), 0o644)
@@ -401,7 +409,8 @@ func TestResumeOfAnEarlierVersion(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	t := terms{journalFormat, "e", "d", "head", 2, "fp32", 3, "cpu"}
+	t := terms{Format: journalFormat, Encoder: "e", Data: "d", Features: "head", Dim: 2, Precision: "fp32", Batch: 3,
+		Engine: "cpu"}
 	head, _ := json.Marshal(t)
 	raw := append(head, '\n')
 	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, digests: make([]data.Digest, 2),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"moco/internal/atomicfile"
 	"moco/internal/lock"
 )
 
@@ -35,12 +36,8 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s is what a stopped run left", e.Journal)
 }
 
-// ExistsError is the error of a run whose output exists already.
-type ExistsError struct{ Path string }
-
-func (e *ExistsError) Error() string {
-	return fmt.Sprintf("%s is there already", e.Path)
-}
+// ExistsError is the error of a run one of whose output files exists already.
+type ExistsError = atomicfile.ExistsError
 
 // OtherRunError is the error of resuming a run with other settings than it began with.
 type OtherRunError struct {
@@ -50,6 +47,17 @@ type OtherRunError struct {
 
 func (e *OtherRunError) Error() string {
 	return fmt.Sprintf("it is not the same run: %s; leave all as it was, or remove %s to begin anew", e.Differences, e.Journal)
+}
+
+// OtherShardsError is the error of a shard that would not be made as the others of its set are.
+type OtherShardsError struct {
+	Path        string // the file that tells how the others are made
+	Differences string // "batch was 64 and is 32, ..."
+}
+
+func (e *OtherShardsError) Error() string {
+	return fmt.Sprintf("the other shards are not made so, as %s tells: %s; make all of them alike, or in another folder",
+		e.Path, e.Differences)
 }
 
 // BadImagesError is the error of more unreadable images than Options.MaxBad allows.

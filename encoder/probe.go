@@ -2,11 +2,14 @@ package encoder
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 
@@ -95,6 +98,27 @@ func LoadProbe(ctx context.Context, path string) (*Probe, error) {
 		return nil, fmt.Errorf("open the probe %s: %w", path, err)
 	}
 	return p, nil
+}
+
+// IsProbe tells whether a file is a probe, by the metadata at its beginning.
+func IsProbe(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	const most = 1 << 20
+	var length uint64
+	if err := binary.Read(f, binary.LittleEndian, &length); err != nil || length > most {
+		return false
+	}
+	var head struct {
+		Metadata struct {
+			Kind string `json:"kind"`
+		} `json:"__metadata__"`
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, int64(length)))
+	return err == nil && json.Unmarshal(raw, &head) == nil && head.Metadata.Kind == probeKind
 }
 
 func probeOf(f *weights.File) (*Probe, error) {

@@ -3,6 +3,7 @@ package encoder
 import (
 	"context"
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -32,6 +33,9 @@ func TestProbe(t *testing.T) {
 		got.Scale != want.Scale || got.Features != want.Features || got.Encoder != want.Encoder {
 		t.Fatalf("%+v, %v; want %+v", got, err, want)
 	}
+	if !IsProbe(path) {
+		t.Error("a probe's file is none")
+	}
 	for want, change := range map[string]func(f *weights.File){
 		"no linear probe": func(f *weights.File) { delete(f.Metadata, "kind") },
 		"its scale":       func(f *weights.File) { f.Metadata["scale"] = "NaN" },
@@ -57,5 +61,24 @@ func TestProbe(t *testing.T) {
 	diverged.Bias.Float32s()[1] = float32(math.NaN())
 	if err := diverged.Save(filepath.Join(t.TempDir(), "x")); err == nil || !strings.Contains(err.Error(), "diverged") {
 		t.Errorf("a classifier of NaN gives %v", err)
+	}
+}
+
+// TestIsProbe: other files are none, whatever they hold.
+func TestIsProbe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if IsProbe(filepath.Join(dir, "nothing")) || IsProbe(dir) {
+		t.Error("what is no file is a probe")
+	}
+	path := filepath.Join(dir, "f")
+	for _, raw := range []string{"", "short", "\xff\xff\xff\xff\xff\xff\xff\xff{}", "\x02\x00\x00\x00\x00\x00\x00\x00{}",
+		"\x20\x00\x00\x00\x00\x00\x00\x00{}", "kind: linear probe"} {
+		if err := os.WriteFile(path, []byte(raw), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if IsProbe(path) {
+			t.Errorf("%q is a probe", raw)
+		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // Features makes a layer's features of all images of a set, in the set's order. It leaves out
-// unreadable images and counts them. progress, if not nil, is told how many images are done.
+// unreadable images and counts them. progress, if not nil, is told how many images are done. The
+// error of features that are not finite is an *encoder.FeaturesError.
 func Features(ctx context.Context, e *encoder.Encoder, set *data.Set, layer encoder.Layer, progress func(done int)) (*Embedded, error) {
 	all, err := FeaturesOf(ctx, e, set, []encoder.Layer{layer}, progress)
 	if err != nil {
@@ -62,6 +63,9 @@ func FeaturesOf(ctx context.Context, e *encoder.Encoder, set *data.Set, layers [
 	}
 	for _, f := range all {
 		f.Images, f.Labels, f.Bad = images, labels, bad
+		if err := f.check(set); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }
@@ -89,7 +93,10 @@ func Pixels(ctx context.Context, set *data.Set, v moco.Views) (*Embedded, error)
 		}
 		return nil
 	})
-	return e, err
+	if err != nil {
+		return nil, err
+	}
+	return e, e.check(set)
 }
 
 // eachBatch makes plain views of a set in its order, collects the labels, and calls f for each

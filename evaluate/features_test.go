@@ -2,6 +2,8 @@ package evaluate
 
 import (
 	"context"
+	"errors"
+	"image"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"moco"
 	"moco/data"
 	"moco/encoder"
+	"moco/internal/loader"
 	"moco/nn"
 	"moco/tensor"
 	"moco/weights"
@@ -169,5 +172,95 @@ func TestVotesStayFinite(t *testing.T) {
 	votes := KNN{3, 1e-4}.Votes(list, []int{0, 1, 0}, 2)
 	if !(votes[1] > votes[0]) || math.IsInf(votes[1], 0) {
 		t.Errorf("votes at t of 1e-4 are %v, want a finite majority for class 1", votes)
+	}
+}
+
+// damaged is an encoder whose weights are finite, and whose features are not.
+func damaged(f *weights.File) {
+	for _, n := range f.Tensors {
+		if strings.HasSuffix(n.Name, ".running_var") {
+			for i := range n.Tensor.Float32s() {
+				n.Tensor.Float32s()[i] = -1
+			}
+		}
+	}
+}
+
+// TestDamagedEncoder: features that are not finite are an error wherever they are made.
+func TestDamagedEncoder(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	set, err := data.Open(ctx, "builtin:test?n=20&size=8", data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	sound, err := encoder.Open(ctx, saved(t, func(*weights.File) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sound.Close()
+	if err := sound.Check(ctx); err != nil {
+		t.Errorf("a sound encoder: %v", err)
+	}
+	e, err := encoder.Open(ctx, saved(t, damaged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	test, err := Features(ctx, sound, set, encoder.Head, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, make := range map[string]func() error{
+		"Check":    func() error { return e.Check(ctx) },
+		"Embed":    func() error { _, err := e.Embed(ctx, []image.Image{image.NewGray(image.Rect(0, 0, 9, 9))}); return err },
+		"Features": func() error { _, err := Features(ctx, e, set, encoder.Head, nil); return err },
+		"FeaturesOf": func() error {
+			_, err := FeaturesOf(ctx, e, set, []encoder.Layer{encoder.Backbone, encoder.Head}, nil)
+			return err
+		},
+		"ClassifyViews": func() error {
+			l := DefaultLinear()
+			l.Epochs, l.Rates = 1, []float64{1}
+			_, err := l.ClassifyViews(ctx, engines(t)[0], e, encoder.Head, set, test, nil)
+			return err
+		},
+	} {
+		err := make()
+		var wrong *encoder.FeaturesError
+		if !errors.As(err, &wrong) || wrong.Images != wrong.Of || wrong.Of == 0 || wrong.First == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	v, err := newViewed(e, encoder.Head, set, test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := loader.New(set, v.policy.CropAndFlip(), loader.Options{Batch: e.Batch(), Reading: e.Reading(), Workers: 1, MaxBad: 1})
+	if err := v.epoch(ctx, 0, views, nil); !errors.As(err, new(*encoder.FeaturesError)) {
+		t.Errorf("new views: %v", err)
+	}
+}
+
+// TestCheckRows: the first row and the number of rows are told.
+func TestCheckRows(t *testing.T) {
+	t.Parallel()
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	name := func(row int) string { return string(rune('a' + row)) }
+	for _, c := range []struct {
+		rows  []float32
+		want  int
+		first string
+	}{
+		{nil, 0, ""}, {[]float32{1, 2, 3, 4}, 0, ""},
+		{[]float32{1, 2, 3, nan, nan, nan, 0, 0}, 2, "b"},
+		{[]float32{1, -inf, 0, 0}, 1, "a"},
+	} {
+		err := encoder.CheckRows(c.rows, 2, name)
+		var wrong *encoder.FeaturesError
+		if errors.As(err, &wrong) != (c.want > 0) || c.want > 0 && (wrong.Images != c.want || wrong.First != c.first || wrong.Of != len(c.rows)/2) {
+			t.Errorf("%v: %v, want %d of them", c.rows, err, c.want)
+		}
 	}
 }

@@ -115,6 +115,9 @@ func (v *viewed) epoch(ctx context.Context, epoch int, views *loader.Loader, t *
 		if err := v.encoder.EncodeViews(x, n, []encoder.Layer{v.layer}, [][]float32{rows}); err != nil {
 			return err
 		}
+		if err := encoder.CheckRows(rows, v.dim, func(row int) string { return v.set.Name(int(ids[row])) }); err != nil {
+			return err
+		}
 		for row, id := range ids {
 			if err := t.learn(rows[row*v.dim:(row+1)*v.dim], int(id)); err != nil {
 				return err

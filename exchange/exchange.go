@@ -4,6 +4,7 @@
 package exchange
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -48,8 +49,16 @@ type Options struct {
 	ONNX   ONNXOptions
 }
 
-// Check returns, before anything is written, an error if the format cannot hold the encoder.
-func Check(t *encoder.Encoder, o Options) error {
+// Check returns, before anything is written, an error if the format cannot hold the encoder, and an
+// *encoder.FeaturesError if the encoder's features are not finite.
+func Check(ctx context.Context, t *encoder.Encoder, o Options) error {
+	if err := checkFormat(t, o); err != nil {
+		return err
+	}
+	return t.Check(ctx)
+}
+
+func checkFormat(t *encoder.Encoder, o Options) error {
 	switch o.Format {
 	case Detectron2:
 		return checkDetectron2(t.Recipe.Encoder)
@@ -65,7 +74,7 @@ func Check(t *encoder.Encoder, o Options) error {
 // Write writes an encoder and returns the number of tensors in the file. The same encoder and
 // options give the same bytes.
 func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) {
-	if err := Check(t, o); err != nil {
+	if err := checkFormat(t, o); err != nil {
 		return 0, err
 	}
 	switch o.Format {

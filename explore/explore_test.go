@@ -125,6 +125,35 @@ func TestOutliers(t *testing.T) {
 	}
 }
 
+// TestOutnumbered: the images of a class that is too small to win a vote do not head the list, however
+// wide their margin, and the class is named.
+func TestOutnumbered(t *testing.T) {
+	t.Parallel()
+	x := explorer(t, 0)
+	set := blobs(4, 50, 0.1) // row i is of class i%4
+	const wrong = 77
+	set.Labels[wrong] = (set.Labels[wrong] + 1) % 4
+	set.Classes = append(slices.Clone(set.Classes), "rare", "unused")
+	rare := []int{8, 9, 10} // of three blobs
+	for _, i := range rare {
+		set.Labels[i] = 4
+	}
+	got, err := x.LabelErrors(context.Background(), set, evaluate.KNN{K: 10, T: 0.1})
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%d doubts, %v", len(got), err)
+	}
+	for rank, l := range got {
+		if few := rank > 0; l.Outnumbered != few || few != slices.Contains(rare, l.Row) {
+			t.Errorf("rank %d is row %d: %+v", rank, l.Row, l)
+		}
+	}
+	for k, want := range map[int][]ClassSize{2: nil, 3: {{4, 3}}, 47: {{4, 3}}, 60: {{0, 49}, {1, 48}, {2, 50}, {3, 50}, {4, 3}}} {
+		if got := Outnumbered(set, k); !slices.Equal(got, want) {
+			t.Errorf("with %d votes %v are outnumbered, want %v", k, got, want)
+		}
+	}
+}
+
 func TestLabelErrors(t *testing.T) {
 	x := explorer(t, 0)
 	set := blobs(4, 50, 0.1)

@@ -51,7 +51,7 @@ func isOnMap(t *testing.T, places []Point, n int) {
 		if !(p.X >= 0 && p.X <= 1 && p.Y >= 0 && p.Y <= 1) {
 			t.Fatalf("row %d lies at %v, outside of the map", i, p)
 		}
-		most = max(most, magnitude(p.X-places[0].X), magnitude(p.Y-places[0].Y))
+		most = max(most, abs(p.X-places[0].X), abs(p.Y-places[0].Y))
 	}
 	if n > 1 && most < 0.4 {
 		t.Errorf("all lies within %v of the first row: the map does not fill its square", most)
@@ -250,7 +250,7 @@ func TestMemberships(t *testing.T) {
 				t.Errorf("scale %v: the weights %v do not fall", scale, w)
 			}
 		}
-		if w[0] != 1 || magnitude(sum-4) > 1e-3 {
+		if w[0] != 1 || abs(sum-4) > 1e-3 {
 			t.Errorf("scale %v: the first weight is %v, the sum %v, want 1 and 4", scale, w[0], sum)
 		}
 	}
@@ -308,7 +308,7 @@ func TestPrincipal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range got {
-		if magnitude(got[i].X-want[i].X) > 0.6 || magnitude(got[i].Y-want[i].Y) > 0.6 {
+		if abs(got[i].X-want[i].X) > 0.6 || abs(got[i].Y-want[i].Y) > 0.6 {
 			t.Fatalf("row %d is at %v, want about %v", i, got[i], want[i])
 		}
 	}

@@ -15,7 +15,6 @@ const (
 	principalTag    = 0x7063610a // "pca": a stream of its own
 	directions      = 8          // that are followed; the first two count
 	principalRounds = 10
-	principalRows   = 4096 // at once
 )
 
 // principal are the coordinates of the rows along the two directions of their largest variance
@@ -26,7 +25,10 @@ const (
 func (x Explorer) principal(ctx context.Context, set *evaluate.Embedded) ([]Point, error) {
 	dim, p := set.Dim, min(directions, set.Dim)
 	places := make([]Point, set.Len())
-	mean := meanOf(set)
+	mean, err := meanOf(ctx, set)
+	if err != nil {
+		return nil, err
+	}
 	basis := make([][]float64, p)
 	r := rng.New(principalTag)
 	for d := range basis {
@@ -36,7 +38,7 @@ func (x Explorer) principal(ctx context.Context, set *evaluate.Embedded) ([]Poin
 		}
 	}
 	orthonormal(basis)
-	m, err := x.newProjector(min(principalRows, set.Len()), dim, p)
+	m, err := x.newProjector(min(rowsAtOnce, set.Len()), dim, p)
 	if err != nil {
 		return nil, err
 	}
@@ -50,28 +52,34 @@ func (x Explorer) principal(ctx context.Context, set *evaluate.Embedded) ([]Poin
 	for d := range min(2, p) {
 		upright(basis[d])
 	}
-	for i := range places {
-		v := row(set, i)
-		places[i].X = along(v, mean, basis[0])
-		if p > 1 {
-			places[i].Y = along(v, mean, basis[1])
+	err = eachTile(ctx, set, func(first int, tile []float32) error {
+		for i := range len(tile) / dim {
+			v, place := tile[i*dim:(i+1)*dim], &places[first+i]
+			place.X = along(v, mean, basis[0])
+			if p > 1 {
+				place.Y = along(v, mean, basis[1])
+			}
 		}
-	}
-	return places, nil
+		return nil
+	})
+	return places, err
 }
 
 // meanOf is the mean of all rows.
-func meanOf(set *evaluate.Embedded) []float64 {
+func meanOf(ctx context.Context, set *evaluate.Embedded) ([]float64, error) {
 	mean := make([]float64, set.Dim)
-	for i := range set.Len() {
-		for j, v := range row(set, i) {
-			mean[j] += float64(v)
+	err := eachTile(ctx, set, func(_ int, tile []float32) error {
+		for lo := 0; lo < len(tile); lo += set.Dim {
+			for j, v := range tile[lo : lo+set.Dim] {
+				mean[j] += float64(v)
+			}
 		}
-	}
+		return nil
+	})
 	for j := range mean {
 		mean[j] /= float64(set.Len())
 	}
-	return mean
+	return mean, err
 }
 
 // along is a row's coordinate along a direction.
@@ -161,20 +169,15 @@ func (m *projector) covariance(ctx context.Context, set *evaluate.Embedded, mean
 			m.directions[d*dim+j] = float32(u)
 		}
 	}
-	tile := len(m.rows) / dim
-	for first := 0; first < set.Len(); first += tile {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		count := min(tile, set.Len()-first)
-		for i := range count {
-			for j, v := range row(set, first+i) {
-				m.rows[i*dim+j] = v - float32(mean[j])
+	err := eachTile(ctx, set, func(_ int, tile []float32) error {
+		for lo := 0; lo < len(tile); lo += dim {
+			for j, v := range tile[lo : lo+dim] {
+				m.rows[lo+j] = v - float32(mean[j])
 			}
 		}
-		clear(m.rows[count*dim:])
+		clear(m.rows[len(tile):])
 		if err := m.program.Run(); err != nil {
-			return nil, err
+			return err
 		}
 		products := m.program.Output("products").Float32s()
 		for d := range next {
@@ -182,6 +185,7 @@ func (m *projector) covariance(ctx context.Context, set *evaluate.Embedded, mean
 				next[d][j] += float64(products[d*dim+j])
 			}
 		}
-	}
-	return next, nil
+		return nil
+	})
+	return next, err
 }

@@ -19,7 +19,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"moco/internal/atomicfile"
@@ -306,10 +305,6 @@ func (f *File) compact(rows []Row) error {
 
 // write makes a file of rows, which appears whole.
 func write(path string, rows []Row) error {
-	// A link stays one: what it leads to is written anew.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
 	_, err := atomicfile.Save(path, func(w io.Writer) error {
 		raw := []byte(header)
 		for _, r := range rows {

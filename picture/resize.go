@@ -14,7 +14,7 @@ import (
 // not safe for concurrent use.
 type Resizer struct {
 	columns, rows taps.Windows
-	lines         Image // rows after the first pass
+	lines         taps.Lines // rows after the first pass
 	shares        []float64
 	near          [][]uint8 // those that make a row of the result
 }
@@ -34,7 +34,10 @@ func (z *Resizer) prepare(w *taps.Windows, in, out int) {
 		hi := min(int(centre+support+0.5), in)
 		var sum float64
 		for i := lo; i < hi; i++ {
-			share := max(0, 1-math.Abs((float64(i)-centre+0.5)*inverse))
+			share := 1 - math.Abs((float64(i)-centre+0.5)*inverse)
+			if share < 0 {
+				share = 0
+			}
 			z.shares[i-lo] = share
 			sum += share
 		}
@@ -50,15 +53,16 @@ func (z *Resizer) prepare(w *taps.Windows, in, out int) {
 func (z *Resizer) Resize(dst, src *Image, part image.Rectangle) {
 	z.prepare(&z.columns, part.Dx(), dst.Width)
 	z.prepare(&z.rows, part.Dy(), dst.Height)
-	z.lines.Resize(dst.Width, part.Dy())
-	for y := range part.Dy() {
-		taps.Pixels(z.lines.row(y), src.row(part.Min.Y + y)[3*part.Min.X:3*part.Max.X], &z.columns)
-	}
+	z.lines.Stride, z.lines.Rows = 3*dst.Width+1, part.Dy() // a byte more, as Pixels needs it
+	size := z.lines.Stride * z.lines.Rows
+	z.lines.Pix = slices.Grow(z.lines.Pix[:0], size)[:size]
+	from := taps.Lines{Pix: src.Pix[3*(part.Min.Y*src.Width+part.Min.X):], Stride: 3 * src.Width, Rows: part.Dy()}
+	taps.Pixels(z.lines, from, &z.columns)
 	for o := range dst.Height {
 		first, count := int(z.rows.First[o]), int(z.rows.Count[o])
 		z.near = z.near[:0]
 		for k := range count {
-			z.near = append(z.near, z.lines.row(first+k))
+			z.near = append(z.near, z.lines.Pix[(first+k)*z.lines.Stride:][:3*dst.Width])
 		}
 		taps.Rows(dst.row(o), z.near, z.rows.Factors[o*z.rows.Width:][:count], taps.Precision)
 	}

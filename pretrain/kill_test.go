@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -273,5 +274,46 @@ func TestDivergedWeightsAreNotSaved(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(o.Out, "checkpoints", "step-*")); len(files) != 2 {
 		t.Errorf("checkpoints are %v, want those of steps 1 and 2", files)
+	}
+}
+
+// TestLastStepIsChecked: the loss of the last step says nothing of the weights that it leaves. Here
+// they are finite, and make features that are not.
+func TestLastStepIsChecked(t *testing.T) {
+	t.Parallel()
+	for _, step := range []int{3, 2} { // with the end of an epoch, and without
+		o := options(t, 1, "checkpoint_every=1")
+		o.Steps = step
+		var r *run
+		done := false
+		o.Events = func(e event.Event) {
+			switch e := e.(type) {
+			case Done:
+				done = true
+			case Step:
+				if e.Step < step {
+					return
+				}
+				for _, name := range []string{"encoder_q.conv1.weight", "encoder_q.layer1.0.conv1.weight"} {
+					w, err := r.state.Read(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i := range w.Float32s() {
+						w.Float32s()[i] = 1e38
+					}
+					if err := r.state.Write(name, w); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		r = newRun(o)
+		_, err := r.run(context.Background())
+		var diverged *DivergedError
+		kept := fmt.Sprintf("the checkpoint of step %d is kept", step-1)
+		if !errors.As(err, &diverged) || !strings.Contains(err.Error(), "NaN or infinite") || !strings.Contains(err.Error(), kept) || done {
+			t.Errorf("the run ends with %v, and tells that it is done: %v", err, done)
+		}
 	}
 }

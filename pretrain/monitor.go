@@ -2,6 +2,7 @@ package pretrain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,33 +31,47 @@ type monitor struct {
 }
 
 func newMonitor(r *run) (*monitor, error) {
-	layer := encoder.Head
-	if r.mechanism.Classifier() { // its head has the classes for features
-		layer = encoder.Backbone
-	}
-	e, err := encoder.Following(*r.recipe, r.state, encoder.Options{Engine: r.o.Engine, Batch: min(r.recipe.Batch, 256), Layer: layer})
+	e, err := r.following(min(r.recipe.Batch, 256))
 	if err != nil {
 		return nil, err
 	}
 	return &monitor{run: r, encoder: e}, nil
 }
 
+// following is the encoder as training makes it.
+func (r *run) following(batch int) (*encoder.Encoder, error) {
+	layer := encoder.Head
+	if r.mechanism.Classifier() { // its head has the classes for features
+		layer = encoder.Backbone
+	}
+	return encoder.Following(*r.recipe, r.state, encoder.Options{Engine: r.o.Engine, Batch: batch, Layer: layer})
+}
+
 // measure classifies the test set by its neighbours in the training set.
 func (m *monitor) measure(ctx context.Context, epoch int) error {
 	start, r := time.Now(), m.run
-	bank, err := evaluate.Features(ctx, m.encoder, r.o.Monitor.Train, m.encoder.Layer(), nil)
-	if err != nil {
-		return fmt.Errorf("monitor: %w", err)
+	result, err := m.classify(ctx)
+	if errors.As(err, new(*encoder.FeaturesError)) {
+		return r.diverged(fmt.Sprintf("%v after step %d", err, r.step))
 	}
-	queries, err := evaluate.Features(ctx, m.encoder, r.o.Monitor.Test, m.encoder.Layer(), nil)
-	if err != nil {
-		return fmt.Errorf("monitor: %w", err)
-	}
-	result, err := monitorKNN.Classify(ctx, r.o.Engine, bank, queries)
 	if err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
 	m.top1 = result.Top1
 	r.events.tell(Monitor{Epoch: epoch, Step: r.step, KNNTop1: result.Top1, K: result.K, T: result.T, Seconds: time.Since(start).Seconds()})
 	return nil
+}
+
+// classify classifies the test set with the encoder as it is now.
+func (m *monitor) classify(ctx context.Context) (*evaluate.Result, error) {
+	o := m.run.o
+	bank, err := evaluate.Features(ctx, m.encoder, o.Monitor.Train, m.encoder.Layer(), nil)
+	if err != nil {
+		return nil, err
+	}
+	queries, err := evaluate.Features(ctx, m.encoder, o.Monitor.Test, m.encoder.Layer(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return monitorKNN.Classify(ctx, o.Engine, bank, queries)
 }

@@ -126,6 +126,11 @@ func (r *run) one(ctx context.Context) error {
 // consistency of the keys, and the monitor.
 func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
+	if r.step == r.last {
+		if err := r.checkLast(ctx); err != nil {
+			return r.stopped(ctx, err)
+		}
+	}
 	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
 		if err := r.save(); err != nil {
 			return err
@@ -148,6 +153,21 @@ func (r *run) after(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkLast encodes with what the last step has made of the encoder. The loss of a step is that of the
+// weights before it, so nothing else has seen the last ones.
+func (r *run) checkLast(ctx context.Context) error {
+	e, err := r.following(2)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	err = e.Check(ctx)
+	if errors.As(err, new(*encoder.FeaturesError)) {
+		return r.diverged(fmt.Sprintf("%v: at step %d", err, r.step))
+	}
+	return err
 }
 
 // measureKeys measures how consistent the keys are, where that is asked for.

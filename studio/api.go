@@ -173,7 +173,7 @@ type state struct {
 
 func (s *Studio) getState(w http.ResponseWriter, _ *http.Request) error {
 	st := state{
-		Epoch: s.epoch, Name: s.o.Name, Count: len(s.names), Unreadable: s.thumb.unreadable(),
+		Epoch: s.epoch, Name: s.o.Name, Count: len(s.names), Unreadable: s.unreadable(),
 		Vectors: s.work.features() != nil, LabelsFile: filepath.Base(s.o.Labels), LabelsPath: s.o.Labels,
 		Work: s.work.progress(), Run: s.o.Run != "",
 		tally: s.board.tally(),
@@ -185,6 +185,16 @@ func (s *Studio) getState(w http.ResponseWriter, _ *http.Request) error {
 		st.Advice = s.o.Advice
 	}
 	return send(w, st)
+}
+
+// unreadable is how many pictures are known to be unreadable: all of them, once the features are made
+// here, and before that those that were looked at.
+func (s *Studio) unreadable() int {
+	n := s.thumb.unreadable()
+	if f := s.work.features(); f != nil && s.o.Vectors == "" {
+		n = max(n, f.Bad)
+	}
+	return n
 }
 
 // maxNames is the most names that one answer holds.

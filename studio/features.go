@@ -7,9 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"moco/embed"
@@ -46,16 +46,6 @@ func newFeatures(e *evaluate.Embedded, n int) *features {
 	return f
 }
 
-// notFinite is the picture of the first row that holds a number which is not finite, else -1.
-func (f *features) notFinite() int {
-	for i, v := range f.Features {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return f.Images[i/f.Dim]
-		}
-	}
-	return -1
-}
-
 // load reads the features, and makes them before if need be. It returns nil without an error where
 // there is nothing to make them of.
 func (w *work) load(ctx context.Context) (*features, error) {
@@ -65,10 +55,8 @@ func (w *work) load(ctx context.Context) (*features, error) {
 			return nil, nil
 		}
 		path = w.vectorsFile()
-		if _, err := os.Stat(path); err != nil {
-			if err := w.encode(ctx, path); err != nil {
-				return nil, err
-			}
+		if err := w.makeVectors(ctx, path); err != nil {
+			return nil, err
 		}
 	}
 	e, match, err := evaluate.FromVectorsByName(ctx, path, o.Data)
@@ -79,12 +67,27 @@ func (w *work) load(ctx context.Context) (*features, error) {
 		w.s.log.Warn("the file of vectors does not fit all pictures", "pictures without a row", match.Missing,
 			"rows without a picture", match.Foreign)
 	}
-	f := newFeatures(e, len(w.s.names))
-	if i := f.notFinite(); i >= 0 {
-		return nil, fmt.Errorf("%s: the features of %s are not finite numbers; its encoder has diverged, or the file "+
-			"is damaged", path, w.s.names[i])
+	return newFeatures(e, len(w.s.names)), nil
+}
+
+// makeVectors makes the file of the features, if it is not there. Where another studio is making it,
+// it waits.
+func (w *work) makeVectors(ctx context.Context, path string) error {
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		err := w.encode(ctx, path)
+		var locked *embed.LockedError
+		if !errors.As(err, &locked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
 	}
-	return f, nil
 }
 
 // layer is the layer of the encoder that is used.

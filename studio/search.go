@@ -3,6 +3,7 @@ package studio
 import (
 	"cmp"
 	"context"
+	"errors"
 	"image"
 	"io"
 	"math"
@@ -14,7 +15,10 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
+	"moco/data"
 	"moco/encoder"
+	"moco/evaluate"
+	"moco/explore"
 	"moco/internal/loader"
 	"moco/picture"
 )
@@ -139,18 +143,38 @@ func (s *Studio) postSearchPicture(w http.ResponseWriter, r *http.Request) error
 		}
 		return &refusal{http.StatusUnprocessableEntity, "this is no picture that can be read: " + err.Error()}
 	}
+	if err := s.sameEncoder(r.Context(), f); err != nil {
+		return err
+	}
 	rows, err := e.Embed(r.Context(), []image.Image{&m})
 	if err != nil {
 		return err
-	}
-	if len(rows[0]) != f.Dim {
-		return &refusal{http.StatusConflict, "the vectors are of another model than the one that is given"}
 	}
 	hits, err := f.nearest(r.Context(), rows[0], searchLimit, func(int) bool { return true })
 	if err != nil {
 		return err
 	}
 	return send(w, hits)
+}
+
+// sameEncoder says whether the features are of the encoder. It is found out once: the encoder must
+// make those of the first picture again.
+func (s *Studio) sameEncoder(ctx context.Context, f *features) error {
+	s.comparing.Lock()
+	defer s.comparing.Unlock()
+	if s.o.Vectors == "" || s.compared {
+		return nil
+	}
+	set := &explore.Collection{Embedded: f.Embedded, Set: s.o.Data}
+	err := set.CheckEncoder(ctx, func(ctx context.Context, set *data.Set) (*evaluate.Embedded, error) {
+		return evaluate.Features(ctx, s.o.Encoder, set, s.layer(), nil)
+	})
+	var other *explore.OtherEncoderError
+	if errors.As(err, &other) {
+		return &refusal{http.StatusConflict, other.Error()}
+	}
+	s.compared = err == nil
+	return err
 }
 
 // rowsAtOnce is how many rows a goroutine takes at a time.

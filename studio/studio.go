@@ -64,7 +64,9 @@ type Studio struct {
 	page   page
 	watch  *watcher // nil: no run is watched
 
-	linking sync.Mutex // held while folders of links are made
+	linking   sync.Mutex // held while folders of links are made
+	comparing sync.Mutex // held while the encoder is compared with the features
+	compared  bool       // it made them
 
 	decoding chan struct{} // held while a picture is decoded for somebody who waits
 
@@ -206,8 +208,9 @@ func (s *Studio) Close() (err error) {
 	return err
 }
 
-// Memory is about how many bytes the pictures' features take with all that is computed of them, and
-// the pictures' names: what grows with the set, beside what the program takes without one.
+// Memory is about how many bytes the pictures take at most: their names, their features, and all
+// that is computed of them. It is what grows with the set, beside what the program takes without
+// one. Go's collector lets memory grow to twice what is in use, which is counted.
 func (s *Studio) Memory() int64 {
 	const each = 100 // for a picture: labels, places on the map, predictions, heads of strings
 	bytes := int64(len(s.names)) * each
@@ -215,10 +218,11 @@ func (s *Studio) Memory() int64 {
 		bytes += 2 * int64(len(name)) // and without its case
 	}
 	if dim := s.dim(); dim > 0 {
-		// A neighbour takes 8 bytes, and for the time of the layout 16 more.
-		bytes += int64(len(s.names)) * int64(4*dim+8*neighbours+16*layoutNeighbours)
+		// A neighbour takes 8 bytes, and while the map is made 16 more; a picture that is compared
+		// with others to find copies about 2 KB.
+		bytes += int64(len(s.names)) * int64(4*dim+8*neighbours+16*layoutNeighbours+2048)
 	}
-	return bytes
+	return 2 * bytes
 }
 
 // dim is the length of the features, 0 where there are none.

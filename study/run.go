@@ -85,7 +85,8 @@ func (r Result) Identity() job.Identity {
 // numbers, the run is tried again the next time. When the context ends, Execute saves the run in
 // progress and returns the results so far with the error. The same call then continues. A folder
 // with another study's run is a *pretrain.OtherError, one in which another process works a
-// *pretrain.LockedError.
+// *pretrain.LockedError, and one that holds a file of a result's name and no run a
+// *job.OccupiedError.
 func Execute(ctx context.Context, o Options) ([]Result, error) {
 	runs, err := o.Study.Runs(o.Settings)
 	if err != nil {
@@ -96,6 +97,9 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	defer release()
+	if err := job.Free(o.Out, []string{runsFolder}, files()); err != nil {
+		return nil, err
+	}
 	list := job.List[Run, Result]{Watch: o.Watch, After: func(done []Result) error {
 		_, err := o.Study.Write(o.Out, done)
 		return err
@@ -111,7 +115,7 @@ func Execute(ctx context.Context, o Options) ([]Result, error) {
 
 // job makes a job of a cell of the grid. It completes a blank result.
 func (o Options) job(run Run, blank Result) job.Job[Result] {
-	folder := filepath.Join(o.Out, "runs", run.Name)
+	folder := filepath.Join(o.Out, runsFolder, run.Name)
 	return job.Job[Result]{
 		Folder: folder, Identity: blank.Identity(),
 		Begun: func() (bool, error) { return pretrain.Begun(folder, run.Recipe.Epochs) },

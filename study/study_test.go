@@ -221,6 +221,13 @@ func TestExecute(t *testing.T) {
 	if _, err := Execute(ctx, o); !other(err, "monitor images is ") {
 		t.Errorf("other images to compare by, in the same folder, give %v", err)
 	}
+	o.Out, *began = t.TempDir(), 0
+	if err := os.WriteFile(filepath.Join(o.Out, "table.md"), []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Execute(ctx, o); !errors.As(err, new(*job.OccupiedError)) || *began > 0 {
+		t.Errorf("a foreign table gives %v, and %d runs begin", err, *began)
+	}
 }
 
 // TestLocked: a folder in which another process works is an error, for the study and for a run in

@@ -142,6 +142,22 @@ func CSV(w io.Writer, results []Result) error {
 	return c.Error()
 }
 
+// What Write writes beside runsFolder, which holds the runs. Plots have an ending for each format.
+const (
+	rowsFile, tableFile                       = "results.csv", "table.md"
+	accuracyPlot, curvesPlot, consistencyPlot = "accuracy", "curves", "consistency"
+	runsFolder                                = "runs"
+)
+
+// files are the names of all files that Write may write.
+func files() []string {
+	list := []string{rowsFile, tableFile}
+	for _, plot := range []string{accuracyPlot, curvesPlot, consistencyPlot} {
+		list = append(list, plot+".png", plot+".svg")
+	}
+	return list
+}
+
 // Write writes results.csv, table.md and the plots accuracy, curves and, where it was measured,
 // consistency into a folder. The plots are PNG and SVG. It returns the names of the files.
 func (s *Study) Write(dir string, results []Result) ([]string, error) {
@@ -157,16 +173,16 @@ func (s *Study) Write(dir string, results []Result) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("write the study's results: %w", err)
 	}
-	if err := save("results.csv", func(w io.Writer) error { return CSV(w, results) }); err != nil {
+	if err := save(rowsFile, func(w io.Writer) error { return CSV(w, results) }); err != nil {
 		return nil, err
 	}
-	if err := save("table.md", func(w io.Writer) error { return s.Markdown(w, cells) }); err != nil {
+	if err := save(tableFile, func(w io.Writer) error { return s.Markdown(w, cells) }); err != nil {
 		return nil, err
 	}
 	plots := []struct {
 		name string
 		plot *report.Plot
-	}{{"accuracy", s.accuracy(cells)}, {"curves", s.curves(results)}, {"consistency", s.consistency(results)}}
+	}{{accuracyPlot, s.accuracy(cells)}, {curvesPlot, s.curves(results)}, {consistencyPlot, s.consistency(results)}}
 	for _, p := range plots {
 		if len(p.plot.Curves) == 0 {
 			continue

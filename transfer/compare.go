@@ -21,7 +21,8 @@ import (
 // comparison that stops early has the first seed of every arm. After each arm it writes
 // results.json and table.md anew. When the context ends, Compare saves the run in progress and
 // returns the outcomes so far with pretrain.ErrInterrupted. A folder with another comparison's part
-// is a *pretrain.OtherError, one in which another process works a *pretrain.LockedError.
+// is a *pretrain.OtherError, one in which another process works a *pretrain.LockedError, and one
+// that holds a file of a result's name and no arm a *job.OccupiedError.
 func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -31,6 +32,9 @@ func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 		return nil, err
 	}
 	defer release()
+	if err := job.Free(c.Out, Arms(), Files); err != nil {
+		return nil, err
+	}
 	r := comparing{Comparison: &c}
 	for _, arm := range c.Arms {
 		r.of += c.Seeds * (1 + len(c.Labels))

@@ -157,3 +157,19 @@ func TestComparisonRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignTable: a table that is there before anything has begun is not written over.
+func TestForeignTable(t *testing.T) {
+	t.Parallel()
+	c := small(t)
+	table := filepath.Join(c.Out, "table.md")
+	if err := os.WriteFile(table, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Compare(context.Background(), c); !errors.As(err, new(*job.OccupiedError)) {
+		t.Errorf("the error is %v", err)
+	}
+	if raw, err := os.ReadFile(table); err != nil || string(raw) != "theirs" {
+		t.Errorf("the file holds %q (%v)", raw, err)
+	}
+}

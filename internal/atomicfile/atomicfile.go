@@ -71,6 +71,9 @@ func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
 // The content is written aside in the same folder, synced and renamed to path. If anything fails,
 // whatever stood at path before stays, and nothing is left aside. The error of a full disk says so
 // and is syscall.ENOSPC, or its like on Windows, to errors.Is.
+//
+// A link at path stays, and the file that it leads to is written. A file that is replaced keeps its
+// mode. A pipe, a device or an open file of a process (/dev/stdout) is written into.
 func Save(path string, write func(io.Writer) error) (sha string, err error) {
 	return SaveOn(OS{}, path, write)
 }
@@ -84,10 +87,29 @@ func SaveOn(system FS, path string, write func(io.Writer) error) (sha string, er
 			err = fmt.Errorf("save %s: %w", path, err)
 		}
 	}()
-	dir := filepath.Dir(path)
-	aside, err := system.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+	to, err := find(path)
 	if err != nil {
 		return "", err
+	}
+	hash := sha256.New()
+	hashed := func(w io.Writer) error { return write(io.MultiWriter(w, hash)) }
+	if to.stream {
+		err = into(to.path, hashed)
+	} else {
+		err = replace(system, to, hashed)
+	}
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// replace puts a new file in the place of another, or where none is.
+func replace(system FS, to place, write func(io.Writer) error) (err error) {
+	dir := filepath.Dir(to.path)
+	aside, err := system.CreateTemp(dir, "."+filepath.Base(to.path)+".*.tmp")
+	if err != nil {
+		return err
 	}
 	renamed := false
 	defer func() {
@@ -96,27 +118,23 @@ func SaveOn(system FS, path string, write func(io.Writer) error) (sha string, er
 			system.Remove(aside.Name())
 		}
 	}()
-	hash := sha256.New()
-	if err := write(io.MultiWriter(aside, hash)); err != nil {
-		return "", err
+	if err := write(aside); err != nil {
+		return err
 	}
-	if err := aside.Chmod(0o644); err != nil {
-		return "", err
+	if err := aside.Chmod(to.mode); err != nil {
+		return err
 	}
 	if err := aside.Sync(); err != nil {
-		return "", err
+		return err
 	}
 	if err := aside.Close(); err != nil {
-		return "", err
+		return err
 	}
-	if err := system.Rename(aside.Name(), path); err != nil {
-		return "", err
+	if err := system.Rename(aside.Name(), to.path); err != nil {
+		return err
 	}
 	renamed = true
-	if err := system.SyncDir(dir); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return system.SyncDir(dir)
 }
 
 // Sum returns the SHA-256 of the file at path in hexadecimal, as Save does.

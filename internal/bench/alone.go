@@ -18,6 +18,7 @@ const shortest = 20 * time.Millisecond
 // returns what the program takes.
 func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
 	c := newConvolution(f)
+	c.precision = b.precision
 	g := c.graph(op)
 	if err := b.fits(inputBytes(g)); err != nil {
 		return engine.Cost{}, err
@@ -48,12 +49,16 @@ func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
 // graph is one computation of the convolution, with its output as "y".
 func (c *convolution) graph(op graph.Op) *graph.Graph {
 	g := graph.New()
-	// Operands are copied once, so that they have the layout of what an engine computed and not
-	// that of an input.
+	g.Precision = c.precision
+	// Operands are copied once, so that they have the layout, and the precision, of what an engine
+	// computed and not those of an input. The largest of one place is that place, and an activation.
 	operand := func(name string, leaf bool, shape ...int) *graph.Node {
 		x := g.Input(name, tensor.Float32, shape...)
-		if leaf {
+		switch {
+		case leaf:
 			return x
+		case c.precision == graph.BFloat16:
+			return g.MaxPool(x, 1, 1, 0)
 		}
 		return g.WeightedSum(graph.Term{Coefficient: 1, X: x})
 	}
@@ -77,10 +82,13 @@ func (c *convolution) graph(op graph.Op) *graph.Graph {
 
 // fill gives the operands random values, and keeps them.
 func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random *rng.Source) error {
-	fill := func(t *tensor.Tensor, lowest float64) []float32 {
+	fill := func(t *tensor.Tensor, lowest float64, activation bool) []float32 {
 		x := t.Float32s()
 		for i := range x {
 			x[i] = float32(max(lowest, random.Uniform(-1, 1)))
+			if activation && c.precision == graph.BFloat16 {
+				x[i] = math.Float32frombits(math.Float32bits(x[i]) &^ 0xffff) // as bfloat16 holds it
+			}
 		}
 		return x
 	}
@@ -89,16 +97,16 @@ func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random
 		if c.leaf {
 			lowest = -1
 		}
-		c.x = fill(t, lowest)
+		c.x = fill(t, lowest, !c.leaf)
 	}
 	if t := p.Input("dy"); t != nil {
-		c.dy = fill(t, -1)
+		c.dy = fill(t, -1, true)
 	}
 	if op == graph.ConvGradWeight {
 		return nil
 	}
 	t := tensor.New(tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel)
-	c.w = fill(t, -1)
+	c.w = fill(t, -1, false)
 	return s.Write("w", t)
 }
 

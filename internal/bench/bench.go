@@ -115,7 +115,8 @@ func (e *MemoryError) Error() string {
 // bencher measures one recipe on one engine.
 type bencher struct {
 	Options
-	peak float64 // GFLOP/s, the fastest so far
+	peak      float64 // GFLOP/s, the fastest so far
+	precision graph.Precision
 }
 
 func (b *bencher) setup(mode string) Setup {

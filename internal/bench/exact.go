@@ -16,6 +16,7 @@ import (
 // definitions.
 type convolution struct {
 	Form
+	precision  graph.Precision // of the operands x and dy, and of y where it is an activation
 	outH, outW int
 	x, w, dy   []float32 // [N,H,W,C], [O,C,k,k], [N,outH,outW,O]; those that are operands
 }

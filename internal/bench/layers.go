@@ -83,15 +83,16 @@ func (l *Layer) pass(op graph.Op) **Pass {
 	return &l.Forward
 }
 
-// MeasureLayers measures each form of convolution of the encoder alone, in float32. progress, if
-// not nil, is told how many forms of how many are done. The error of a batch that is too large is a
-// *MemoryError.
+// MeasureLayers measures each form of convolution of the encoder alone, in the recipe's precision.
+// progress, if not nil, is told how many forms of how many are done. The error of a batch that is
+// too large is a *MemoryError.
 func MeasureLayers(ctx context.Context, o Options, progress func(done, total int)) (*LayersReport, error) {
 	b := &bencher{Options: o}
 	g, err := b.graph()
 	if err != nil {
 		return nil, err
 	}
+	b.precision = g.Precision
 	r := &LayersReport{Setup: b.setup("layers"), Layers: convolutions(g),
 		Seconds: map[string]float64{}, GFLOPs: map[string]float64{}}
 	b.measurePeak(peakTime)

@@ -10,18 +10,20 @@ import (
 	"moco/encoder"
 	"moco/exchange"
 	"moco/explore"
+	"moco/internal/atomicfile"
 	"moco/internal/bench"
 	"moco/internal/job"
 	"moco/labels"
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
+	"moco/vectors"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
 // Libraries know no flags.
 func told(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	text := visible(strings.ReplaceAll(err.Error(), "\n", "; "))
 	if next := cmp.Or(advice(err), adviceOnUse(err)); next != "" {
 		text += "; " + next
 	}
@@ -40,6 +42,7 @@ func advice(err error) string {
 		other   *pretrain.OtherError
 		taken   *pretrain.LockedError
 		set     *job.SetError
+		theirs  *job.OccupiedError
 	)
 	switch {
 	case errors.As(err, &large) && large.Fits > 0:
@@ -58,6 +61,8 @@ func advice(err error) string {
 		return "leave all as it was, give another --out, or remove that folder to run it anew"
 	case errors.As(err, &taken):
 		return "wait until it ends, or stop it; what it has saved by then can be gone on with"
+	case errors.As(err, &theirs):
+		return "give another --out"
 	case errors.As(err, &set) && set.Key() == "seed":
 		return "say how many runs with --seeds"
 	case errors.As(err, &set):
@@ -74,7 +79,9 @@ func adviceOnUse(err error) string {
 		setting    *recipe.SettingError
 		stopped    *embed.StoppedError
 		unfinished *embed.UnfinishedError
-		exists     *embed.ExistsError
+		exists     *atomicfile.ExistsError
+		shards     *vectors.ShardsError
+		much       *memoryError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
 		probe      *encoder.OtherProbeError
@@ -95,15 +102,19 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &unfinished):
 		return "--resume goes on with it, or remove it"
 	case errors.As(err, &exists):
-		return "remove it, or give another --out"
+		return "give another name, or --force to replace it"
+	case errors.As(err, &much):
+		return "allow more with --memory, or embed with --dtype float16"
+	case errors.As(err, &shards) && len(shards.Missing) > 0:
+		return "make those that are missing with `moco embed --shard`"
 	case errors.As(err, &bad) && bad.Kept:
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.As(err, &bad):
 		return "remove them or raise --max-bad"
 	case errors.As(err, &head):
-		return "give --probe the file that `moco eval linear --save` writes"
+		return "give --probe the file that `moco classify --save` or `moco eval linear --save` writes"
 	case errors.As(err, &probe):
-		return "train one with `moco eval linear --save` on this encoder"
+		return "train one with `moco classify --save`, or `moco eval linear --save`, on this encoder"
 	case errors.As(err, &maker):
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
@@ -119,7 +130,7 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &broken):
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.Is(err, encoder.ErrNoProbe):
-		return "`moco eval linear --save` writes one"
+		return "`moco classify --save` and `moco eval linear --save` write one"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco"
+	"moco/engine/cpu"
 	"moco/internal/bench"
 	"moco/internal/event"
 	"moco/recipe"
@@ -36,15 +37,18 @@ moco eval run it. What the figures mean:
                or is updated in place can show more than memory gives
   memory       what was planned before the first step, and the largest that this process has had
 
---layers measures each convolution of the encoder alone, in float32, once for every distinct form:
-how often it occurs in a step, and for the forward pass, the data gradient and the weight gradient
-the time (the fastest of at least --steps runs), GFLOP/s, share of the peak, and the error: the
-largest difference to the definition in float64 over the root mean square, on some hundred
-outputs, for random activations (half of them zero), weights and gradients. With --forward, only
-what the forward pass has.`
+--layers measures each convolution of the encoder alone, once for every distinct form: how often it
+occurs in a step, and for the forward pass, the data gradient and the weight gradient the time (the
+fastest of at least --steps runs), GFLOP/s, share of the peak (of float32's, in bf16 too), and the
+error: the largest difference to the definition in float64 over the root mean square, on some
+hundred outputs, for random activations (half of them zero), weights and gradients. In bf16 most of
+the error is the rounding of results to 8 bits, 0.01 or less. With --forward, only what the forward
+pass has. --paths repeats it for several of this processor's instruction sets, each beside its own
+peak.`
 
 const benchExample = `  moco bench --recipe cifar --set encoder.width=0.25 --set bn_splits=1 --batch 256
-  moco bench --recipe cifar --batch 64 --layers
+  moco bench --recipe cifar --batch 64 --layers --precision bf16
+  moco bench --recipe cifar --batch 64 --layers --paths avx2,avx512
   moco bench --recipe cifar --forward --batch 256 --steps 20
   moco bench --set encoder.arch=resnet50 --set encoder.stem=imagenet --set views.size=224 \
        --set queue=65536 --batch 32
@@ -57,6 +61,7 @@ type benchOptions struct {
 	set             []string
 	batch, steps    int
 	forward, layers bool
+	paths           []string
 
 	recipe moco.Recipe
 }
@@ -82,6 +87,7 @@ func (o *benchOptions) bind(c *cobra.Command) {
 	f.IntVar(&o.steps, "steps", 5, "steps to time, after one to warm up")
 	f.BoolVar(&o.forward, "forward", false, "only the encoder's forward pass, frozen")
 	f.BoolVar(&o.layers, "layers", false, "each convolution of the encoder alone, with its error")
+	choicesFlag(c, &o.paths, "paths", cpu.AllPaths(), nil, "with --layers: instruction sets to measure; if not given, the one that is used")
 	o.machine.bind(c)
 }
 
@@ -96,23 +102,54 @@ func (o *benchOptions) parse(c *cobra.Command, _ []string) (err error) {
 	if o.recipe, err = recipe.Load(o.name, o.set); err != nil {
 		return err
 	}
-	if o.layers && o.recipe.Precision == "bf16" {
-		return usagef("--layers measures convolutions of float32 only, and would not show those of bf16; " +
-			"give --precision fp32, or leave --layers out: the step's table has them")
+	if len(o.paths) > 0 && !o.layers {
+		return usagef("--paths compares single convolutions; add --layers, or choose one instruction set by MOCO_CPU=%s", o.paths[0])
 	}
 	return nil
 }
 
 func runBench(ctx context.Context, a *app, o *benchOptions) (result, error) {
+	if o.layers {
+		return o.measureLayers(ctx, a)
+	}
 	e, err := o.engine(a)
 	if err != nil {
 		return nil, err
 	}
-	b := bench.Options{Recipe: &o.recipe, Engine: e, Steps: o.steps, Forward: o.forward}
-	if !o.layers {
-		r, err := bench.Measure(ctx, b)
-		return benched{r}, err
+	r, err := bench.Measure(ctx, o.measured(e))
+	return benched{r}, err
+}
+
+func (o *benchOptions) measured(e *cpu.Engine) bench.Options {
+	return bench.Options{Recipe: &o.recipe, Engine: e, Steps: o.steps, Forward: o.forward}
+}
+
+// measureLayers measures convolutions on one instruction set after another. It shows each result
+// but the last, which it returns.
+func (o *benchOptions) measureLayers(ctx context.Context, a *app) (last result, err error) {
+	paths := o.paths
+	if len(paths) == 0 {
+		paths = []string{a.getenv("MOCO_CPU")}
 	}
+	for _, path := range paths {
+		if last != nil {
+			if err := a.show(last); err != nil {
+				return nil, err
+			}
+			a.say("")
+		}
+		e, err := o.engineOn(path)
+		if err != nil {
+			return nil, err
+		}
+		if last, err = a.benchLayers(ctx, o.measured(e)); err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
+}
+
+func (a *app) benchLayers(ctx context.Context, b bench.Options) (result, error) {
 	var p *progress
 	r, err := bench.MeasureLayers(ctx, b, func(done, total int) {
 		if p == nil {
@@ -163,7 +200,7 @@ func (r benchedLayers) event() event.Event { return r.LayersReport }
 
 func (r benchedLayers) text(s *screen) error {
 	s.say("%v", &r.Setup)
-	s.say("each convolution alone, the fastest of at least %d runs; peak %.4g GFLOP/s; %v\n",
+	s.say("each convolution alone, the fastest of at least %d runs; float32's peak %.4g GFLOP/s; %v\n",
 		r.Steps, r.PeakGFLOPs, &r.Memory)
 	w := s.table(true)
 	fmt.Fprintln(w, "kernel\tchannels\tinput\tpass\ta step\tms\tGFLOP/s\tof peak\terror\t")

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode"
 
+	"moco/engine/cpu"
 	"moco/internal/bench"
 	"moco/internal/sys"
 )
@@ -167,11 +168,38 @@ func TestBenchLayersForPeople(t *testing.T) {
 	}
 }
 
-// TestBenchLayersInBFloat16: float32's figures must not stand under the name of bf16.
-func TestBenchLayersInBFloat16(t *testing.T) {
+// TestBenchLayersOnPaths: each instruction set has a report of its own, in bf16 as in float32.
+func TestBenchLayersOnPaths(t *testing.T) {
 	t.Parallel()
-	if code, stdout, stderr := command(append(append([]string{"bench"}, tiny...), "--layers", "--precision", "bf16")...); code != 2 || !strings.Contains(stderr, "--precision fp32") {
-		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	paths := cpu.Paths()
+	for precision, largest := range map[string]float64{"fp32": 1e-3, "bf16": 0.05} {
+		code, stdout, stderr := command(append(append([]string{"bench", "--json"}, tiny...), "--layers",
+			"--precision", precision, "--paths", strings.Join(paths, ","))...)
+		if code != 0 {
+			t.Fatalf("exit code %d: %s", code, stderr)
+		}
+		d := json.NewDecoder(strings.NewReader(stdout))
+		for _, path := range paths {
+			var r bench.LayersReport
+			if err := d.Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+			if r.Engine != "cpu/"+path || r.Precision != precision {
+				t.Errorf("a report on %s in %s, want %s in %s", r.Engine, r.Precision, path, precision)
+			}
+			var error float64
+			for _, l := range r.Layers {
+				for _, c := range bench.Computations() {
+					if p := l.Pass(c); p != nil {
+						error = max(error, p.Error)
+					}
+				}
+			}
+			// Results of bf16 are rounded to 8 bits: with errors of float32, they would be float32's.
+			if error > largest || precision == "bf16" && error < 1e-3 {
+				t.Errorf("%s in %s: off by %v of the root mean square", path, precision, error)
+			}
+		}
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
@@ -44,11 +42,18 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 			code = exitFailed
 		}
 	}()
-	ctx, stop := interruptible()
-	defer stop()
-	root := newRoot(&app{screen: screen{out: stdout, err: stderr}, getenv: getenv})
+	ctx, cancel, release := interruptible()
+	defer release()
+	a := &app{screen: screen{out: stdout, err: stderr, unread: cancel}, getenv: getenv}
+	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if errors.Is(a.failed, syscall.EPIPE) { // whoever read, such as head, has seen enough
+		return exitInterrupted
+	}
+	if err == nil {
+		err = a.failed
+	}
 	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
 		fmt.Fprintf(stderr, "moco: %s\n", told(err))
 	}
@@ -69,32 +74,6 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// interruptible returns a context that the first interrupt ends; the second one ends the program.
-func interruptible() (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case <-signals:
-			os.Exit(exitInterrupted)
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel()
-	}
-}
-
 const rootHelp = `moco trains a ResNet on unlabelled images by Momentum Contrast (He et al., CVPR 2020), on the CPU,
 and leaves an encoder whose features a nearest-neighbour classifier can use.
 
@@ -105,6 +84,7 @@ Start with
   moco train --data PATH --time 1h --out run
   moco eval knn --model run --train PATH --test PATH
   moco embed --model run --data PATH --out vectors.parquet
+  moco studio --data PATH --model run        look, search, label and clean in the browser
   moco dedupe --model run --data PATH        and search, outliers, label-errors, cluster:
                                              what the features are good for
 
@@ -127,7 +107,7 @@ func newRoot(a *app) *cobra.Command {
 	// Lines of flags that are longer than helpWidth are folded.
 	usage := strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth))
 	root.SetUsageTemplate(usage)
-	root.SetOut(a.out) // before the completion command, which keeps it
+	root.SetOut(a) // before the completion command, which keeps it
 	root.SetErr(a.err)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

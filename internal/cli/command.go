@@ -28,7 +28,10 @@ func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.C
 	}
 	o.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := o.parse(c, args); err != nil {
+		if err := ready(o, c, args); err != nil {
+			return err
+		}
+		if err := a.giveWay(o); err != nil {
 			return err
 		}
 		r, err := run(c.Context(), a, o)
@@ -73,8 +76,11 @@ func (m *machine) bind(c *cobra.Command) {
 
 // engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2,
 // neon or portable.
-func (m *machine) engine(a *app) (*cpu.Engine, error) {
-	e, err := cpu.New(cpu.Options{Path: a.getenv("MOCO_CPU"), Workers: m.threads})
+func (m *machine) engine(a *app) (*cpu.Engine, error) { return m.engineOn(a.getenv("MOCO_CPU")) }
+
+// engineOn makes the engine on a kernel path; "" is the fastest.
+func (m *machine) engineOn(path string) (*cpu.Engine, error) {
+	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads})
 	if err != nil {
 		return nil, usageError{err}
 	}

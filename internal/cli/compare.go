@@ -217,7 +217,7 @@ type compared struct {
 func (r *compared) event() event.Event { return r.studyDone }
 
 func (r *compared) text(s *screen) error {
-	if err := r.o.study.Markdown(s.out, r.o.study.Summarise(r.Results)); err != nil {
+	if err := r.o.study.Markdown(s.people(), r.o.study.Summarise(r.Results)); err != nil {
 		return err
 	}
 	s.say("\nWritten: %s", strings.Join(within(r.o.out, r.Files), ", "))

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -149,11 +150,11 @@ func confusion(s *screen, score evaluate.Score) {
 	s.say("\nRows are the true classes, columns the predicted ones:")
 	w := s.table(true)
 	for i, row := range score.Confusion {
-		fmt.Fprintf(w, "%s\t", score.Classes[i])
+		cells := []string{score.Classes[i]}
 		for _, n := range row {
-			fmt.Fprintf(w, "%d\t", n)
+			cells = append(cells, strconv.Itoa(n))
 		}
-		fmt.Fprintln(w)
+		w.row(append(cells, "")...)
 	}
 	w.Flush()
 }

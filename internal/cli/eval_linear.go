@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
 	"moco/internal/event"
@@ -45,6 +44,7 @@ type linearOptions struct {
 	evalOptions
 	views  bool
 	save   string
+	force  bool
 	linear evaluate.Linear
 }
 
@@ -66,6 +66,7 @@ func (o *linearOptions) bind(c *cobra.Command) {
 	l, f := &o.linear, c.Flags()
 	f.BoolVar(&o.views, "views", false, "train on new random crops and flips in every epoch instead of features made once")
 	f.StringVar(&o.save, "save", "", "write the chosen classifier to this safetensors file")
+	forceFlag(c, &o.force)
 	f.Float64SliceVar(&l.Rates, "rates", l.Rates, "learning rates to train with, side by side")
 	f.Lookup("rates").DefValue = strings.Join(strings.Fields(strings.Trim(fmt.Sprint(l.Rates), "[]")), ",")
 	f.IntVar(&l.Epochs, "epochs", l.Epochs, "passes over the training images")
@@ -92,19 +93,11 @@ func (o *linearOptions) parse(c *cobra.Command, _ []string) error {
 	if !o.isEncoder() && (o.views || o.save != "") {
 		return usagef("--views and --save need an encoder: give --model a run or an encoder.safetensors")
 	}
-	return folderFor("--save", o.save)
+	return nil
 }
 
-// folderFor checks now, not after the work, that a file can be written where a flag says; "" is
-// none.
-func folderFor(flag, path string) error {
-	if path == "" {
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-		return fmt.Errorf("%s %s: there is no folder %s to write it in", flag, path, filepath.Dir(path))
-	}
-	return nil
+func (o *linearOptions) outputs() []output {
+	return []output{{flag: "--save", path: o.save, force: o.force, own: encoder.IsProbe}}
 }
 
 func runLinear(ctx context.Context, a *app, o *linearOptions) (result, error) {

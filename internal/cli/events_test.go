@@ -49,6 +49,7 @@ var eventsOf = []struct {
 	{"label-errors", "", []event.Event{labelError{}}},
 	{"cluster", "", []event.Event{cluster{}}},
 	{"search, dedupe, outliers, label-errors, cluster", "Each of them ends with:", []event.Event{exploreDone{}}},
+	{"classify", "", []event.Event{classifyExpected{}, classifyDone{}}},
 	{"import", "", []event.Event{imported{}}},
 	{"export", "", []event.Event{exported{}}},
 	{"info", "", []event.Event{fileInfo{}}},

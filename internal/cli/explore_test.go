@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"context"
+	"encoding/binary"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"moco/weights"
 )
 
 // TestExplore runs the five commands as a user does, in all three forms of output.
@@ -199,5 +204,108 @@ func TestVectors(t *testing.T) {
 		if words := strings.NewReplacer("backbone", "", "vectors", "", " ", ""); words.Replace(got) != words.Replace(want) {
 			t.Errorf("moco %v with vectors:\n%s\nwith --model:\n%s", args, got, want)
 		}
+	}
+}
+
+// TestNotFinite: features that are NaN are no answer, wherever they come from. No command may find
+// nothing in them and end as if all were well.
+func TestNotFinite(t *testing.T) {
+	t.Parallel()
+	images := good(t, nil)
+	run := trained(t, images)
+	vectors := filepath.Join(t.TempDir(), "v.npy")
+	if code, _, stderr := command("embed", "--model", run, "--data", images, "--out", vectors); code != 0 {
+		t.Fatal(stderr)
+	}
+	raw, err := os.ReadFile(vectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nan := binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(math.NaN())))
+	dim := (len(raw) - 128) / 4 / 10
+	for _, row := range []int{3, 7} { // of 10
+		copy(raw[128+4*dim*row:], nan)
+	}
+	if err := os.WriteFile(vectors, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	model := filepath.Join(t.TempDir(), "encoder.safetensors")
+	f, err := weights.Load(context.Background(), filepath.Join(run, "encoder.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := f.Get("layer2.0.bn1.running_var").Float32s()
+	for i := range v {
+		v[i] = -1
+	}
+	if _, err := weights.Save(model, f); err != nil {
+		t.Fatal(err)
+	}
+	for from, flags := range map[string][]string{
+		"2 of 10 images are NaN or infinite, cat/3.png first":  {"--vectors", vectors},
+		"10 of 10 images are NaN or infinite, cat/0.png first": {"--model", model},
+	} {
+		for _, c := range [][]string{{"search"}, {"dedupe"}, {"dedupe", "--by", "features"}, {"outliers"}, {"label-errors"}, {"cluster", "--k", "2"}} {
+			args := append(append(c, "--data", images), flags...)
+			code, stdout, stderr := command(args...)
+			if code != exitFailed || stdout != "" || !strings.Contains(stderr, from) {
+				t.Errorf("%v: exit code %d, %s%s; want an error of %q", c, code, stdout, stderr, from)
+			}
+		}
+		for _, c := range [][]string{{"eval", "knn"}, {"eval", "linear", "--epochs", "1", "--rates", "1"}} {
+			args := append(c, "--train", images, "--test", images)
+			if flags[0] == "--vectors" {
+				args = append(args, "--train-vectors", vectors, "--test-vectors", vectors)
+			} else {
+				args = append(args, flags...)
+			}
+			code, stdout, stderr := command(args...)
+			if code != exitFailed || stdout != "" || !strings.Contains(stderr, from) {
+				t.Errorf("%v: exit code %d, %s%s; want an error of %q", c, code, stdout, stderr, from)
+			}
+		}
+	}
+	for _, args := range [][]string{
+		{"embed", "--model", model, "--data", images, "--out", filepath.Join(t.TempDir(), "v.npy")},
+		{"export", "--model", model, "--out", filepath.Join(t.TempDir(), "m.onnx")},
+		{"export", "--model", model, "--out", filepath.Join(t.TempDir(), "m.pth")},
+		{"search", "--model", model, "--data", images, "--query", filepath.Join(images, "cat", "1.png")},
+		{"eval", "linear", "--views", "--epochs", "1", "--rates", "1", "--model", model, "--train", images, "--test", images},
+	} {
+		code, stdout, stderr := command(args...)
+		if code != exitFailed || strings.Contains(stdout, "Done") || !strings.Contains(stderr, "NaN or infinite") {
+			t.Errorf("%v: exit code %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestOutnumbered: classes that are too small for the votes are named, in all forms of output.
+func TestOutnumbered(t *testing.T) {
+	t.Parallel()
+	images := folder(t, nil)
+	for class, n := range map[string]int{"many": 9, "one": 1, "two": 2} {
+		for i := range n {
+			name := filepath.Join(images, class, strconv.Itoa(i)+".png")
+			os.MkdirAll(filepath.Dir(name), 0o755)
+			if err := os.WriteFile(name, pngBytes(i), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	page := filepath.Join(t.TempDir(), "page.html")
+	args := []string{"label-errors", "--model", "pixels", "--data", images, "--k", "3", "--html", page}
+	code, stdout, stderr := command(args...)
+	for _, want := range []string{"one (1 image)", "2 classes have too few images for the 3 neighbours", "one (1), two (2)", "--k"} {
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, and %q is not said:\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if html, err := os.ReadFile(page); err != nil || !strings.Contains(string(html), "one (1), two (2)") {
+		t.Errorf("the page does not say it (%v)", err)
+	}
+	code, stdout, _ = command(append(args, "--json")...)
+	if code != 0 || !strings.Contains(stdout, `"outnumbered":[{"name":"one","images":1},{"name":"two","images":2}]`) ||
+		!strings.Contains(stdout, `"outnumbered":true`) {
+		t.Errorf("exit code %d\n%s", code, stdout)
 	}
 }

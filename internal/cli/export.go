@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -33,8 +31,9 @@ const exportHelp = `Write a trained encoder in a format that other tools read. T
 An ONNX model takes "images", [N,3,S,S]: uint8 as they are (--input uint8), or float32 as
 torchvision's ToTensor and Normalize make them (--input float). It gives "features", the rows of
 length one that moco embed writes (--output backbone, or head), or "logits": with --probe, those
-of the linear classifier that moco eval linear --save wrote; without, what the head gives, which
-is a classifier in encoders that were trained with labels. The model computes in float32; compare
+of the linear classifier that moco classify --save or moco eval linear --save wrote (the former's
+are calibrated: their softmax is the confidence); without, what the head gives, which is a
+classifier in encoders that were trained with labels. The model computes in float32; compare
 an encoder that was trained in bf16 with moco embed --precision fp32.`
 
 const exportExample = `  moco export --model run --out encoder.pth
@@ -77,8 +76,8 @@ func (o *exportOptions) bind(c *cobra.Command) {
 	choiceFlag(c, &o.input, "input", inputs, "uint8", "ONNX: images as uint8, or float: normalised already")
 	choiceFlag(c, &o.output, "output", outputs, exchange.Backbone,
 		"ONNX: backbone or head features, or logits (the default with --probe)")
-	f.StringVar(&o.probe, "probe", "", "ONNX: a linear classifier on the features, from `moco eval linear --save`")
-	f.BoolVar(&o.force, "force", false, "replace the file if it is there already")
+	f.StringVar(&o.probe, "probe", "", "ONNX: a linear classifier on the features, from `moco classify --save` or `moco eval linear --save`")
+	forceFlag(c, &o.force)
 	required(c, "model", "out")
 }
 
@@ -88,15 +87,11 @@ func (o *exportOptions) parse(c *cobra.Command, _ []string) (err error) {
 			return usagef("--out %w; or give --format", err)
 		}
 	}
-	if err := o.parseONNX(c); err != nil {
-		return err
-	}
-	if _, err := os.Stat(o.out); err == nil && !o.force {
-		return usagef("--out %s is there already; give --force to replace it", o.out)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("export: %w", err)
-	}
-	return nil
+	return o.parseONNX(c)
+}
+
+func (o *exportOptions) outputs() []output {
+	return []output{{flag: "--out", path: o.out, force: o.force}}
 }
 
 // parseONNX checks the flags that only ONNX has.
@@ -132,7 +127,7 @@ func runExport(ctx context.Context, a *app, o *exportOptions) (result, error) {
 		return nil, err
 	}
 	a.warnImported(o.model, e.Imported)
-	if err := exchange.Check(e, w); err != nil {
+	if err := exchange.Check(ctx, e, w); err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	views := e.Recipe.Views
@@ -170,7 +165,7 @@ func (r *exportedEncoder) event() event.Event { return r.exported }
 
 func (r *exportedEncoder) text(s *screen) error {
 	s.say("%s: %s, %d tensors, SHA-256 %s", r.Path, r.Format, r.Tensors, r.SHA256)
-	s.say("%s", r.howToUse())
+	s.say("%s", multiline(r.howToUse()))
 	return nil
 }
 

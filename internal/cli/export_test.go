@@ -65,7 +65,7 @@ func TestExport(t *testing.T) {
 	}{
 		"no ending":        {[]string{"--out", filepath.Join(dir, "x.bin")}, 2, ".onnx"},
 		"a format":         {[]string{"--out", "x", "--format", "caffe"}, 2, "caffe"},
-		"a file":           {[]string{"--out", filepath.Join(dir, "a.pth")}, 2, "--force"},
+		"a file":           {[]string{"--out", filepath.Join(dir, "a.pth")}, 1, "--force"},
 		"weights only":     {[]string{"--out", filepath.Join(dir, "x.pth"), "--output", "head"}, 2, "--output is for ONNX"},
 		"an input":         {[]string{"--out", filepath.Join(dir, "x.onnx"), "--input", "int4"}, 2, "int4"},
 		"an output":        {[]string{"--out", filepath.Join(dir, "x.onnx"), "--output", "neck"}, 2, "neck"},

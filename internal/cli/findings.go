@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"moco/data"
 	"moco/evaluate"
@@ -16,7 +15,7 @@ import (
 // is an event; for people, the first ones are lines of a table and strips of pictures on a page.
 type findings struct {
 	screen *screen
-	table  *tabwriter.Writer
+	table  table
 	show   int  // findings in the table and on the page
 	paged  bool // a page is wanted
 	found  int
@@ -41,7 +40,7 @@ type heading struct {
 // begin sets the headings of the table and of the page.
 func (f *findings) begin(h heading) {
 	if f.show > 0 {
-		fmt.Fprintln(f.table, strings.Join(h.columns, "\t"))
+		f.table.row(h.columns...)
 	}
 	f.page.Title = h.title
 	f.page.Sheets = []report.Sheet{{Title: h.sheet, Note: h.note}}
@@ -62,7 +61,7 @@ func (f *findings) add(one finding) error {
 		return nil
 	}
 	for _, r := range one.rows {
-		fmt.Fprintln(f.table, strings.Join(r, "\t"))
+		f.table.row(r...)
 	}
 	if !f.paged {
 		return nil

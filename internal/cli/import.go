@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -69,7 +67,7 @@ func (o *importOptions) bind(c *cobra.Command) {
 		"what stands before the encoder's names, when it is not found by itself (a dot: nothing)")
 	choiceFlag(c, &o.Policy, "policy", policies, "", "views that the encoder was trained on")
 	f.IntVar(&o.Size, "size", 0, "pixels a side of a view")
-	f.BoolVar(&o.force, "force", false, "write over a file that is there")
+	forceFlag(c, &o.force)
 	required(c, "out")
 	c.MarkFlagsMutuallyExclusive("side", "strip")
 }
@@ -79,12 +77,11 @@ func (o *importOptions) parse(_ *cobra.Command, args []string) error {
 	if o.Size < 0 {
 		return usagef("--size %d: is a number of pixels", o.Size)
 	}
-	if _, err := os.Stat(o.out); err == nil && !o.force {
-		return fmt.Errorf("import: %s is there already; give another --out, or --force to write over it", o.out)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("import: %w", err)
-	}
 	return nil
+}
+
+func (o *importOptions) outputs() []output {
+	return []output{{flag: "--out", path: o.out, force: o.force}}
 }
 
 func runImport(ctx context.Context, _ *app, o *importOptions) (result, error) {

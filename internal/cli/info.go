@@ -125,7 +125,7 @@ func (r *info) text(s *screen) error {
 	}
 	s.say("%s: %d tensors, %.2f million values, SHA-256 %s", r.file, r.Tensors, float64(r.Parameters)/1e6, r.SHA256)
 	for _, k := range slices.Sorted(maps.Keys(r.Metadata)) {
-		s.say("  %s: %s", k, strings.ReplaceAll(strings.TrimSpace(r.Metadata[k]), "\n", "\n    "))
+		s.say("  %s: %s", k, multiline(strings.ReplaceAll(strings.TrimSpace(r.Metadata[k]), "\n", "\n    ")))
 	}
 	if r.Problem != "" {
 		s.say("No encoder that moco can use as it is: %s", r.Problem)

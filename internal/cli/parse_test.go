@@ -20,7 +20,9 @@ import (
 
 // parsed reads a command line, without the command's name, as the command would.
 func parsed(o options, line string) error {
-	c := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: o.parse}
+	c := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: func(c *cobra.Command, args []string) error {
+		return ready(o, c, args)
+	}}
 	o.bind(c)
 	typed(c)
 	c.SetArgs(strings.Fields(line))
@@ -37,10 +39,14 @@ func TestParse(t *testing.T) {
 	}{
 		{"--model run --data d --out x.npy", &embedOptions{}, &embedOptions{
 			source: source{model: "run", layers: []encoder.Layer{encoder.Backbone}, batch: 64},
-			data:   "d", out: "x.npy", maxBad: 0.01}},
+			data:   "d", out: "x.npy", layout: "moco", dtype: "float32", maxBad: 0.01}},
+		{"--model run --data d --out parts --layout clip-retrieval --dtype float16 --shard 3/7", &embedOptions{}, &embedOptions{
+			source:     source{model: "run", layers: []encoder.Layer{encoder.Backbone}, batch: 64},
+			shardFlags: shardFlags{shard: "3/7"},
+			data:       "d", out: "parts", layout: "clip-retrieval", dtype: "float16", maxBad: 0.01}},
 		{"--model run --data d --to qdrant://h/c --features head --precision bf16 --batch 7 --max-bad 1 --threads 3", &embedOptions{}, &embedOptions{
 			source:  source{model: "run", layers: []encoder.Layer{encoder.Head}, precision: "bf16", batch: 7},
-			machine: machine{threads: 3}, data: "d", to: "qdrant://h/c", maxBad: 1}},
+			machine: machine{threads: 3}, data: "d", to: "qdrant://h/c", layout: "moco", dtype: "float32", maxBad: 1}},
 		{"--model m --train a --test b --features backbone,head --k 3,9 --t 0.07,0.1", &knnOptions{}, &knnOptions{
 			evalOptions: evalOptions{
 				source: source{model: "m", layers: []encoder.Layer{encoder.Backbone, encoder.Head}, batch: 128, size: 32},
@@ -136,7 +142,7 @@ func TestParseComparisons(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	here := filepath.Join(t.TempDir(), "here.pth")
-	if err := os.WriteFile(here, nil, 0o644); err != nil {
+	if err := os.WriteFile(here, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	train, knn, linear := "--data d --out r ", "--train a --test b ", "--model m --train a --test b "
@@ -174,9 +180,8 @@ func TestParseRefuses(t *testing.T) {
 		{&exportOptions{}, "--model m --out x.bin", ".onnx"},
 		{&exportOptions{}, "--model m --out x.pth --output head", "--output is for ONNX"},
 		{&exportOptions{}, "--model m --out x.onnx --output head --probe p", "--probe makes logits"},
-		{&exportOptions{}, "--model m --out " + here, "--force"},
 		{&benchOptions{}, "--steps 0", "--steps 0"},
-		{&benchOptions{}, "--layers --precision bf16", "--precision fp32"},
+		{&benchOptions{}, "--paths avx2", "--layers"},
 		{&compareOptions{}, "--study mechanism --data d --monitor-train a --monitor-test b --out o", "mechanisms"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --arms moco,none", "moco, supervised, scratch"},
 		{&transferOptions{}, "--pretrain p --train a --test b --out o --set seed=2", "--seeds"},
@@ -202,7 +207,10 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{explore(&clusters{}), "--model m --data d --html no/where/x.html", "there is no folder"},
 		{&linearOptions{linear: evaluate.DefaultLinear()}, linear + "--save no/where/x", "there is no folder"},
-		{&importOptions{}, "x --out " + here, "--force"},
+		{&linearOptions{linear: evaluate.DefaultLinear()}, linear + "--save " + here, "there already"},
+		{explore(&clusters{}), "--model m --data d --html " + here, "there already"},
+		{&exportOptions{}, "--model m --out " + here, "there already"},
+		{&importOptions{}, "x --out " + here, "there already"},
 		{&demoOptions{}, "--out " + filepath.Dir(here), "not empty"},
 	} {
 		if err := parsed(c.o, c.line); err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != exitFailed {

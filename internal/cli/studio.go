@@ -149,7 +149,7 @@ type studioReady struct {
 	URL    string `json:"url"`    // with the token
 	Labels string `json:"labels"` // the file of labels and decisions
 	Images int    `json:"images"`
-	// MemoryBytes is what the features take, and what is made of them for each picture.
+	// MemoryBytes is about what the pictures take at most: names, features, and what is made of them.
 	MemoryBytes int64 `json:"memory_bytes"`
 }
 
@@ -206,7 +206,7 @@ func (o *studioOptions) serve(ctx context.Context, a *app, s *studio.Studio, set
 	url := s.URL(l)
 	ready := studioReady{URL: url, Labels: o.labels, Images: set.Len(), MemoryBytes: s.Memory()}
 	err = a.tell(ready, func() {
-		a.say("%d pictures, about %d MB of memory. Labels and decisions: %s", ready.Images, ready.MemoryBytes>>20, o.labels)
+		a.say("%d pictures; they take up to about %d MB of memory. Labels and decisions: %s", ready.Images, ready.MemoryBytes>>20, o.labels)
 		a.say("%s", url)
 		if ip := net.ParseIP(o.listen); !ip.IsLoopback() {
 			a.warn("Other machines can open this page with the token in its address; nothing is encrypted on the way.")

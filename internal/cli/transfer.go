@@ -161,7 +161,7 @@ func (r *transferred) event() event.Event { return r.transferDone }
 
 func (r *transferred) text(s *screen) error {
 	s.say("")
-	if err := r.comparison.Markdown(s.out, r.Table); err != nil {
+	if err := r.comparison.Markdown(s.people(), r.Table); err != nil {
 		return err
 	}
 	s.say("\nWritten: %s", strings.Join(r.Files, ", "))

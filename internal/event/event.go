@@ -19,13 +19,17 @@ type Event interface {
 	Kind() string
 }
 
-// Marshal is an event as JSON, without a line's end.
+// Marshal is an event as JSON, without a line's end. Strings that are no UTF-8 are written as names
+// are (text.Name). JSON has no NaN and no infinity: an event that holds one is an error.
 func Marshal(e Event) ([]byte, error) {
 	kind, err := json.Marshal(e.Kind())
 	if err != nil {
 		return nil, err
 	}
 	fields, err := json.Marshal(e)
+	if err == nil && maybeLost(fields) {
+		fields, err = json.Marshal(asText(e))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", kind, err)
 	}

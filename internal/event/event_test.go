@@ -2,8 +2,10 @@ package event
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -71,5 +73,57 @@ func TestReadFails(t *testing.T) {
 	}
 	if !errors.Is(got, broken) {
 		t.Errorf("got %v, want %v last", got, broken)
+	}
+}
+
+type where struct {
+	Path string  `json:"path"`
+	Loss float64 `json:"loss"`
+	Deep struct {
+		Paths []string          `json:"paths"`
+		ByKey map[string]string `json:"by_key"`
+		Raw   json.RawMessage   `json:"raw"`
+		Any   any               `json:"any"`
+	} `json:"deep"`
+	Next   *where `json:"next,omitempty"`
+	hidden string
+}
+
+func (where) Kind() string { return "where" }
+
+// TestNoTextIsLost: paths that differ in bytes that are no UTF-8 differ in JSON, and the event stays
+// as it was.
+func TestNoTextIsLost(t *testing.T) {
+	t.Parallel()
+	e := where{Path: "caf\xe9", Next: &where{Path: "caf\xe8"}, hidden: "\xff"}
+	e.Deep.Paths = []string{"plain", "a\xfe", `\ufffd`, "\ufffd", `a\xfe`}
+	e.Deep.ByKey = map[string]string{"k\xff": "v\xff"}
+	e.Deep.Raw = json.RawMessage(`"\ufffd"`)
+	e.Deep.Any = "x\xfd"
+	for _, one := range []Event{e, &e} {
+		line, err := Marshal(one)
+		if err != nil || !json.Valid(line) {
+			t.Fatalf("%s, %v", line, err)
+		}
+		for _, want := range []string{`"path":"caf\\xe9"`, `"path":"caf\\xe8"`, `["plain","a\\xfe","\\ufffd","` + "\ufffd" + `","a\\xfe"]`,
+			`{"k\\xff":"v\\xff"}`, `"any":"x\\xfd"`} {
+			if !strings.Contains(string(line), want) {
+				t.Errorf("%s lacks %s", line, want)
+			}
+		}
+	}
+	if e.Path != "caf\xe9" || e.Next.Path != "caf\xe8" || e.Deep.Paths[1] != "a\xfe" || e.Deep.ByKey["k\xff"] != "v\xff" {
+		t.Errorf("the event was changed: %+v", e)
+	}
+}
+
+// TestNoNaN: JSON has none, so such an event is an error and nothing of it is written.
+func TestNoNaN(t *testing.T) {
+	t.Parallel()
+	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		var b bytes.Buffer
+		if err := Write(&b, where{Loss: v}); err == nil || b.Len() > 0 {
+			t.Errorf("%v is written as %s (%v)", v, b.String(), err)
+		}
 	}
 }

@@ -123,6 +123,33 @@ func Hold(ctx context.Context, folder string) (held context.Context, release fun
 	return held, release, err
 }
 
+// OccupiedError is the error of jobs beside which a file is to be written that somebody else's stands
+// in the place of.
+type OccupiedError struct{ Path string }
+
+func (e *OccupiedError) Error() string {
+	return fmt.Sprintf("%s is there already, and is of nothing that was begun there", e.Path)
+}
+
+// Free tells whether files may be written into a folder of jobs, by name. Where one of the jobs was
+// begun, which its folder shows, the files are theirs. The error is otherwise an *OccupiedError.
+func Free(folder string, jobs, files []string) error {
+	for _, j := range jobs {
+		if _, err := os.Stat(filepath.Join(folder, j)); err == nil {
+			return nil
+		}
+	}
+	for _, f := range files {
+		path := filepath.Join(folder, f)
+		if err := atomicfile.Free(path, nil); errors.As(err, new(*atomicfile.ExistsError)) {
+			return &OccupiedError{Path: path}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // write puts a result into a file.
 func write(path string, result any) error {
 	raw, err := json.MarshalIndent(result, "", " ")

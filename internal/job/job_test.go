@@ -222,6 +222,30 @@ func TestSetError(t *testing.T) {
 }
 
 // FuzzResult: whatever stands in result.json, it is a result, or an error.
+// TestFree: a file that is there before any job has begun is somebody else's.
+func TestFree(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	free := func() error { return Free(dir, []string{"a", "b"}, []string{"table", "rows"}) }
+	if err := free(); err != nil {
+		t.Errorf("an empty folder: %v", err)
+	}
+	rows := filepath.Join(dir, "rows")
+	if err := os.WriteFile(rows, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var occupied *OccupiedError
+	if err := free(); !errors.As(err, &occupied) || occupied.Path != rows {
+		t.Errorf("a foreign file: %v", err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := free(); err != nil {
+		t.Errorf("the job's own file: %v", err)
+	}
+}
+
 func FuzzResult(f *testing.F) {
 	f.Add([]byte(`{"value": 3, "terms": "a: 1\nb: 2"}`))
 	f.Add([]byte(`{"value": 3, "terms": "a\n\n: \nb"}`))

@@ -113,18 +113,20 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error 
 	images := l.order[step*l.o.Batch : step*l.o.Batch+n]
 	each := len(b.X1) / n
 	err := l.parallel(ctx, n, func(w *worker, i int) error {
-		image, err := l.read(images[i], &w.image)
+		image, first, err := l.read(images[i], &w.image)
 		if err != nil {
 			return err
 		}
-		id, second := image, &w.image
+		id, second := image, first
 		if l.o.Grouped {
-			id, second = l.set.Group(image), &w.partner
-			if err := l.readPartner(epoch, image, second); err != nil {
+			id = l.set.Group(image)
+			partner, err := l.readPartner(epoch, image, &w.partner)
+			if err != nil {
 				return err
 			}
+			second = cmp.Or(partner, first)
 		}
-		for view, from := range []*data.Image{&w.image, second} {
+		for view, from := range []*data.Image{first, second} {
 			x := [][]float32{b.X1, b.X2}[view]
 			if x == nil {
 				continue
@@ -174,10 +176,10 @@ func (l *Loader) spread(epoch int) {
 	slices.SortStableFunc(l.order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
 }
 
-// readPartner decodes the image that is positive to image i in an epoch: one of the others of its
-// group, within MaxGap. One that cannot be read gives its place to the next; where none can, image
-// i is its own partner, as with views.
-func (l *Loader) readPartner(epoch, i int, dst *data.Image) error {
+// readPartner reads the image that is positive to image i in an epoch: one of the others of its
+// group, within MaxGap. One that cannot be read gives its place to the next; where none can, it
+// returns nil: image i is its own partner, as with views.
+func (l *Loader) readPartner(epoch, i int, room *data.Image) (*data.Image, error) {
 	members, at := l.set.Members(l.set.Group(i)), l.set.Place(i)
 	from, to := 0, len(members)-1
 	if l.o.MaxGap > 0 {
@@ -191,41 +193,40 @@ func (l *Loader) readPartner(epoch, i int, dst *data.Image) error {
 			if j >= at { // i itself is left out
 				j++
 			}
-			ok, err := l.try(members[j], dst)
-			if ok || err != nil {
-				return err
+			m, err := l.try(members[j], room)
+			if m != nil || err != nil {
+				return m, err
 			}
 		}
 	}
-	_, err := l.try(i, dst)
-	return err
+	return nil, nil
 }
 
-// try decodes image i unless it is known, or found, to be unreadable. Too many of those are an
-// error.
-func (l *Loader) try(i int, dst *data.Image) (bool, error) {
+// try reads image i, to room where it is not kept in memory. It returns nil if the image is known, or
+// found, to be unreadable. Too many of those are an error.
+func (l *Loader) try(i int, room *data.Image) (*data.Image, error) {
 	l.mu.Lock()
 	_, known := l.bad[i]
 	l.mu.Unlock()
 	if known {
-		return false, nil
+		return nil, nil
 	}
-	err := l.set.ReadAs(i, l.o.Reading, dst)
+	m, err := l.set.Borrow(i, l.o.Reading, room)
 	if err == nil {
-		return true, nil
+		return m, nil
 	}
-	return false, l.note(i, err)
+	return nil, l.note(i, err)
 }
 
-// read decodes image i, or the next one that can be, and returns which.
-func (l *Loader) read(i int, dst *data.Image) (int, error) {
+// read reads image i, or the next one that can be, and returns which.
+func (l *Loader) read(i int, room *data.Image) (int, *data.Image, error) {
 	for range l.set.Len() {
-		if ok, err := l.try(i, dst); ok || err != nil {
-			return i, err
+		if m, err := l.try(i, room); m != nil || err != nil {
+			return i, m, err
 		}
 		i = (i + 1) % l.set.Len()
 	}
-	return 0, fmt.Errorf("none of the %d images can be read", l.set.Len())
+	return 0, nil, fmt.Errorf("none of the %d images can be read", l.set.Len())
 }
 
 // note records an unreadable image; too many are an error.

@@ -84,6 +84,21 @@ type Page struct {
 //go:embed page.html
 var pageHTML string
 
+// mark stands in every page, near its beginning. IsPage looks for it.
+const mark = `<meta name="generator" content="moco">`
+
+// IsPage tells whether a file is a page of this package, by its mark.
+func IsPage(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 256)
+	n, _ := io.ReadFull(f, head)
+	return bytes.Contains(head[:n], []byte(mark))
+}
+
 // WriteHTML writes the page. Before it writes anything, it returns an error if a curve's X and Y
 // differ in length or a picture has no image. Later errors are w's.
 func (p *Page) WriteHTML(w io.Writer) error {

@@ -143,6 +143,30 @@ func checkMarkup(t *testing.T, html string) {
 	}
 }
 
+// TestIsPage: a page is known for one that this package wrote, and others are not.
+func TestIsPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := (&Page{Title: "A page"}).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if !IsPage(filepath.Join(dir, "report.html")) {
+		t.Error("a page is none")
+	}
+	other := filepath.Join(dir, "other.html")
+	for _, content := range []string{"", "<html>moco</html>", strings.Repeat(" ", 300) + mark} {
+		if err := os.WriteFile(other, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if IsPage(other) {
+			t.Errorf("%q is a page", content)
+		}
+	}
+	if IsPage(dir) || IsPage(filepath.Join(dir, "nothing")) {
+		t.Error("what is no file is a page")
+	}
+}
+
 func TestScore(t *testing.T) {
 	g := Gallery{Rows: []GalleryRow{{Neighbours: []Picture{{Good: true}, {}, {Good: true}}},
 		{Query: Picture{Good: true}, Neighbours: []Picture{{}}}}}

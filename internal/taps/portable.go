@@ -1,6 +1,6 @@
 package taps
 
-var portable = path{"portable", rows, pixels}
+var portable = path{"portable", rows, box, pixels}
 
 func rows(dst []uint8, rows [][]uint8, weights []uint32, shift uint) {
 	var sums [64]uint32
@@ -23,9 +23,31 @@ func rows(dst []uint8, rows [][]uint8, weights []uint32, shift uint) {
 	}
 }
 
-func pixels(dst, src []uint8, w *Windows) {
-	for o := range w.First {
-		pixel((*[3]uint8)(dst[3*o:]), src[3*w.First[o]:], w.Factors[o*w.Width:][:w.Count[o]])
+func box(dst []uint8, rows [][]uint8, b Box) {
+	var sums [64]uint32
+	half, last := uint32(1)<<(b.Shift-1), len(rows)-1
+	for at := 0; at < len(dst); at += len(sums) {
+		out := dst[at:min(at+len(sums), len(dst))]
+		acc := sums[:len(out)]
+		clear(acc)
+		for _, row := range rows[1:last] {
+			for i, v := range row[at:][:len(acc)] {
+				acc[i] += uint32(v)
+			}
+		}
+		from, to := rows[0][at:][:len(acc)], rows[last][at:][:len(acc)]
+		for i, s := range acc {
+			out[i] = uint8((s*b.Middle + (uint32(from[i])+uint32(to[i]))*b.Edge + half) >> b.Shift)
+		}
+	}
+}
+
+func pixels(dst, src Lines, w *Windows) {
+	for y := range dst.Rows {
+		from, to := src.Pix[y*src.Stride:], dst.Pix[y*dst.Stride:]
+		for o := range w.First {
+			pixel((*[3]uint8)(to[3*o:]), from[3*w.First[o]:], w.Factors[o*w.Width:][:w.Count[o]])
+		}
 	}
 }
 

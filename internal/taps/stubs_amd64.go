@@ -9,7 +9,55 @@ package taps
 //go:noescape
 func rowsAVX2(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
 
-// pixelsAVX2 is pixels for n windows. It reads and writes a byte behind each pixel.
+// pixelsAVX2 is pixels for n windows of 2 rows, whose addresses it is given. It writes a byte
+// behind each pixel. What it needs next lies ahead.
 //
 //go:noescape
-func pixelsAVX2(dst *byte, src *byte, first *int32, count *int32, factors *uint32, width int, n int)
+func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+
+// box3AVX2 is boxAVX2 for n of 3.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func box3AVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+
+// box5AVX2 is boxAVX2 for n of 5.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func box5AVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+
+// boxAVX2 is box, for the places between two that are a multiple of 16 apart.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+
+// rowsAVX512 is rows, for the places between two that are a multiple of 32 apart.
+//
+//go:noescape
+func rowsAVX512(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
+
+// pixelsAVX512 is pixels for n windows of 4 rows, whose addresses it is given. It writes a byte
+// behind each pixel. What it needs next lies ahead.
+//
+//go:noescape
+func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+
+// box3AVX512 is boxAVX512 for n of 3.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func box3AVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+
+// box5AVX512 is boxAVX512 for n of 5.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func box5AVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+
+// boxAVX512 is box, for the places between two that are a multiple of 32 apart.
+// Lower and upper are parts of the weights, of the middle and of the edge, in 16 bits each.
+//
+//go:noescape
+func boxAVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)

@@ -4,6 +4,60 @@
 
 #include "textflag.h"
 
+DATA firstPair<>+0(SB)/1, $0x00
+DATA firstPair<>+1(SB)/1, $0xff
+DATA firstPair<>+2(SB)/1, $0x03
+DATA firstPair<>+3(SB)/1, $0xff
+DATA firstPair<>+4(SB)/1, $0x01
+DATA firstPair<>+5(SB)/1, $0xff
+DATA firstPair<>+6(SB)/1, $0x04
+DATA firstPair<>+7(SB)/1, $0xff
+DATA firstPair<>+8(SB)/1, $0x02
+DATA firstPair<>+9(SB)/1, $0xff
+DATA firstPair<>+10(SB)/1, $0x05
+DATA firstPair<>+11(SB)/1, $0xff
+DATA firstPair<>+12(SB)/1, $0xff
+DATA firstPair<>+13(SB)/1, $0xff
+DATA firstPair<>+14(SB)/1, $0xff
+DATA firstPair<>+15(SB)/1, $0xff
+GLOBL firstPair<>(SB), RODATA|NOPTR, $16
+
+DATA secondPair<>+0(SB)/1, $0x06
+DATA secondPair<>+1(SB)/1, $0xff
+DATA secondPair<>+2(SB)/1, $0x09
+DATA secondPair<>+3(SB)/1, $0xff
+DATA secondPair<>+4(SB)/1, $0x07
+DATA secondPair<>+5(SB)/1, $0xff
+DATA secondPair<>+6(SB)/1, $0x0a
+DATA secondPair<>+7(SB)/1, $0xff
+DATA secondPair<>+8(SB)/1, $0x08
+DATA secondPair<>+9(SB)/1, $0xff
+DATA secondPair<>+10(SB)/1, $0x0b
+DATA secondPair<>+11(SB)/1, $0xff
+DATA secondPair<>+12(SB)/1, $0xff
+DATA secondPair<>+13(SB)/1, $0xff
+DATA secondPair<>+14(SB)/1, $0xff
+DATA secondPair<>+15(SB)/1, $0xff
+GLOBL secondPair<>(SB), RODATA|NOPTR, $16
+
+DATA lowBytes<>+0(SB)/1, $0x00
+DATA lowBytes<>+1(SB)/1, $0x04
+DATA lowBytes<>+2(SB)/1, $0x08
+DATA lowBytes<>+3(SB)/1, $0x0c
+DATA lowBytes<>+4(SB)/1, $0xff
+DATA lowBytes<>+5(SB)/1, $0xff
+DATA lowBytes<>+6(SB)/1, $0xff
+DATA lowBytes<>+7(SB)/1, $0xff
+DATA lowBytes<>+8(SB)/1, $0xff
+DATA lowBytes<>+9(SB)/1, $0xff
+DATA lowBytes<>+10(SB)/1, $0xff
+DATA lowBytes<>+11(SB)/1, $0xff
+DATA lowBytes<>+12(SB)/1, $0xff
+DATA lowBytes<>+13(SB)/1, $0xff
+DATA lowBytes<>+14(SB)/1, $0xff
+DATA lowBytes<>+15(SB)/1, $0xff
+GLOBL lowBytes<>(SB), RODATA|NOPTR, $16
+
 // func rowsAVX2(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
 // Requires: AVX, AVX2
 TEXT ·rowsAVX2(SB), NOSPLIT, $0-56
@@ -13,13 +67,14 @@ TEXT ·rowsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         rows+24(FP), SI
 	MOVQ         weights+32(FP), DI
 	MOVQ         n+40(FP), R8
-	MOVQ         shift+48(FP), CX
-	VMOVQ        CX, X0
-	MOVQ         $0x00000001, R9
+	MOVQ         shift+48(FP), R9
+	MOVQ         $0x00000001, R10
+	MOVQ         R9, CX
 	DECQ         CX
-	SHLQ         CL, R9
-	VMOVD        R9, X1
+	SHLQ         CL, R10
+	VMOVD        R10, X1
 	VPBROADCASTD X1, Y1
+	VMOVQ        R9, X0
 
 block:
 	VMOVDQA Y1, Y2
@@ -54,47 +109,548 @@ row:
 	VZEROUPPER
 	RET
 
-// func pixelsAVX2(dst *byte, src *byte, first *int32, count *int32, factors *uint32, width int, n int)
-// Requires: AVX, AVX2
-TEXT ·pixelsAVX2(SB), NOSPLIT, $0-56
-	MOVQ         dst+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         first+16(FP), DX
-	MOVQ         count+24(FP), BX
-	MOVQ         factors+32(FP), SI
-	MOVQ         width+40(FP), DI
-	MOVQ         n+48(FP), R8
-	SHLQ         $0x02, DI
-	MOVL         $0x00200000, R9
-	VMOVD        R9, X0
-	VPBROADCASTD X0, X0
+// func pixelsAVX2(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+// Requires: AVX, AVX2, MMX+
+TEXT ·pixelsAVX2(SB), NOSPLIT, $0-40
+	MOVQ           dst+0(FP), AX
+	MOVQ           (AX), CX
+	MOVQ           8(AX), AX
+	MOVQ           src+8(FP), DX
+	MOVQ           (DX), BX
+	MOVQ           8(DX), DX
+	MOVQ           stream+16(FP), SI
+	MOVQ           n+24(FP), DI
+	MOVQ           ahead+32(FP), R8
+	MOVL           $0x00200000, R9
+	VMOVD          R9, X0
+	VPBROADCASTD   X0, Y0
+	VBROADCASTI128 lowBytes<>+0(SB), Y1
+	VBROADCASTI128 firstPair<>+0(SB), Y2
+	VBROADCASTI128 secondPair<>+0(SB), Y3
 
 pixel:
-	MOVLQSX (DX), R9
-	LEAQ    (R9)(R9*2), R9
-	ADDQ    CX, R9
-	MOVLQSX (BX), R11
-	MOVQ    SI, R10
-	VMOVDQA X0, X1
+	VMOVDQA    Y0, Y4
+	VPXOR      Y5, Y5, Y5
+	MOVLQSX    (SI), R9
+	MOVLQSX    4(SI), R10
+	ADDQ       $0x08, SI
+	LEAQ       (R9)(R8*1), R11
+	PREFETCHT0 (BX)(R11*1)
+	PREFETCHT0 (DX)(R11*1)
 
-tap:
-	VPMOVZXBD    (R9), X2
-	VPBROADCASTD (R10), X3
-	VPMULLD      X3, X2, X2
-	VPADDD       X2, X1, X1
-	ADDQ         $0x03, R9
-	ADDQ         $0x04, R10
-	DECQ         R11
-	JNZ          tap
-	VPSRLD       $0x16, X1, X1
-	VPACKUSDW    X1, X1, X1
-	VPACKUSWB    X1, X1, X1
-	VMOVD        X1, (AX)
+taps:
+	VMOVDQU      (BX)(R9*1), X6
+	VINSERTI128  $0x01, (DX)(R9*1), Y6, Y6
+	VPSHUFB      Y2, Y6, Y7
+	VPBROADCASTD (SI), Y8
+	VPMADDWD     Y8, Y7, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 4(SI), Y8
+	VPMADDWD     Y8, Y7, Y8
+	VPADDD       Y8, Y5, Y5
+	VPSHUFB      Y3, Y6, Y7
+	VPBROADCASTD 8(SI), Y8
+	VPMADDWD     Y8, Y7, Y8
+	VPADDD       Y8, Y4, Y4
+	VPBROADCASTD 12(SI), Y8
+	VPMADDWD     Y8, Y7, Y8
+	VPADDD       Y8, Y5, Y5
+	ADDQ         $0x0c, R9
+	ADDQ         $0x10, SI
+	DECQ         R10
+	JNZ          taps
+	VPSLLD       $0x0f, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPSRLD       $0x16, Y4, Y4
+	VPSHUFB      Y1, Y4, Y4
+	VMOVD        X4, (CX)
+	ADDQ         $0x03, CX
+	VEXTRACTI128 $0x01, Y4, X4
+	VMOVD        X4, (AX)
 	ADDQ         $0x03, AX
-	ADDQ         $0x04, DX
-	ADDQ         $0x04, BX
-	ADDQ         DI, SI
-	DECQ         R8
+	DECQ         DI
 	JNZ          pixel
+	VZEROUPPER
+	RET
+
+// func box3AVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX2
+TEXT ·box3AVX2(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         shift+56(FP), DI
+	MOVQ         $0x00000001, R8
+	MOVQ         DI, CX
+	DECQ         CX
+	SHLQ         CL, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        DI, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Y3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), SI
+
+block:
+	VPMOVZXBW    (CX)(DX*1), Y4
+	VPMOVZXBW    (DI)(DX*1), Y5
+	VPMOVZXBW    (SI)(DX*1), Y6
+	VPADDW       Y6, Y4, Y4
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
+// func box5AVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX2
+TEXT ·box5AVX2(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         shift+56(FP), DI
+	MOVQ         $0x00000001, R8
+	MOVQ         DI, CX
+	DECQ         CX
+	SHLQ         CL, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        DI, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Y3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), R8
+	MOVQ         72(SI), R9
+	MOVQ         96(SI), SI
+
+block:
+	VPMOVZXBW    (CX)(DX*1), Y4
+	VPMOVZXBW    (DI)(DX*1), Y5
+	VPMOVZXBW    (SI)(DX*1), Y6
+	VPADDW       Y6, Y4, Y4
+	VPMOVZXBW    (R8)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	VPMOVZXBW    (R9)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
+// func boxAVX2(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX2
+TEXT ·boxAVX2(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), DI
+	MOVQ         shift+56(FP), R8
+	MOVQ         $0x00000001, R9
+	MOVQ         R8, CX
+	DECQ         CX
+	SHLQ         CL, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	VMOVQ        R8, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Y3
+	LEAQ         (DI)(DI*2), CX
+	LEAQ         -24(SI)(CX*8), CX
+
+block:
+	MOVQ      (SI), R8
+	VPMOVZXBW (R8)(DX*1), Y4
+	MOVQ      (CX), R8
+	VPMOVZXBW (R8)(DX*1), Y5
+	VPADDW    Y5, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+	LEAQ      24(SI), DI
+
+row:
+	MOVQ         (DI), R8
+	VPMOVZXBW    (R8)(DX*1), Y6
+	VPADDW       Y6, Y5, Y5
+	ADDQ         $0x18, DI
+	CMPQ         DI, CX
+	JLT          row
+	VPUNPCKLWD   Y4, Y5, Y6
+	VPUNPCKHWD   Y4, Y5, Y4
+	VPMADDWD     Y3, Y6, Y5
+	VPMADDWD     Y2, Y6, Y6
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPADDD       Y1, Y6, Y6
+	VPSRLD       X0, Y6, Y6
+	VPMADDWD     Y3, Y4, Y5
+	VPMADDWD     Y2, Y4, Y4
+	VPSLLD       $0x0c, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       X0, Y4, Y4
+	VPACKUSDW    Y4, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X4
+	VPACKUSWB    X4, X6, X4
+	VMOVDQU      X4, (AX)(DX*1)
+	ADDQ         $0x10, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
+// func rowsAVX512(dst *byte, from int, to int, rows *[]byte, weights *uint32, n int, shift uint)
+// Requires: AVX, AVX512F
+TEXT ·rowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         weights+32(FP), DI
+	MOVQ         n+40(FP), R8
+	MOVQ         shift+48(FP), R9
+	MOVQ         $0x00000001, R10
+	MOVQ         R9, CX
+	DECQ         CX
+	SHLQ         CL, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Z1
+	VMOVQ        R9, X0
+
+block:
+	VMOVDQA32 Z1, Z2
+	VMOVDQA32 Z1, Z3
+	MOVQ      SI, CX
+	MOVQ      DI, R9
+	MOVQ      R8, R10
+
+row:
+	MOVQ         (CX), R11
+	VPBROADCASTD (R9), Z5
+	VPMOVZXBD    (R11)(DX*1), Z4
+	VPMULLD      Z5, Z4, Z4
+	VPADDD       Z4, Z2, Z2
+	VPMOVZXBD    16(R11)(DX*1), Z4
+	VPMULLD      Z5, Z4, Z4
+	VPADDD       Z4, Z3, Z3
+	ADDQ         $0x18, CX
+	ADDQ         $0x04, R9
+	DECQ         R10
+	JNZ          row
+	VPSRLD       X0, Z2, Z2
+	VPMOVDB      Z2, (AX)(DX*1)
+	VPSRLD       X0, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(DX*1)
+	ADDQ         $0x20, DX
+	CMPQ         DX, BX
+	JLT          block
+	VZEROUPPER
+	RET
+
+// func pixelsAVX512(dst *[4]*byte, src *[4]*byte, stream *int32, n int, ahead int)
+// Requires: AVX, AVX512BW, AVX512F, MMX+
+TEXT ·pixelsAVX512(SB), NOSPLIT, $0-40
+	MOVQ            dst+0(FP), AX
+	MOVQ            (AX), CX
+	MOVQ            8(AX), DX
+	MOVQ            16(AX), BX
+	MOVQ            24(AX), AX
+	MOVQ            src+8(FP), SI
+	MOVQ            (SI), DI
+	MOVQ            8(SI), R8
+	MOVQ            16(SI), R9
+	MOVQ            24(SI), SI
+	MOVQ            stream+16(FP), R10
+	MOVQ            n+24(FP), R11
+	MOVQ            ahead+32(FP), R12
+	MOVL            $0x00200000, R13
+	VMOVD           R13, X0
+	VPBROADCASTD    X0, Z0
+	VBROADCASTI32X4 lowBytes<>+0(SB), Z1
+	VBROADCASTI32X4 firstPair<>+0(SB), Z2
+	VBROADCASTI32X4 secondPair<>+0(SB), Z3
+
+pixel:
+	VMOVDQA32  Z0, Z4
+	VPXORD     Z5, Z5, Z5
+	MOVLQSX    (R10), R13
+	MOVLQSX    4(R10), R14
+	ADDQ       $0x08, R10
+	LEAQ       (R13)(R12*1), R15
+	PREFETCHT0 (DI)(R15*1)
+	PREFETCHT0 (R8)(R15*1)
+	PREFETCHT0 (R9)(R15*1)
+	PREFETCHT0 (SI)(R15*1)
+
+taps:
+	VMOVDQU       (DI)(R13*1), X6
+	VINSERTI32X4  $0x01, (R8)(R13*1), Z6, Z6
+	VINSERTI32X4  $0x02, (R9)(R13*1), Z6, Z6
+	VINSERTI32X4  $0x03, (SI)(R13*1), Z6, Z6
+	VPSHUFB       Z2, Z6, Z7
+	VPBROADCASTD  (R10), Z8
+	VPMADDWD      Z8, Z7, Z8
+	VPADDD        Z8, Z4, Z4
+	VPBROADCASTD  4(R10), Z8
+	VPMADDWD      Z8, Z7, Z8
+	VPADDD        Z8, Z5, Z5
+	VPSHUFB       Z3, Z6, Z7
+	VPBROADCASTD  8(R10), Z8
+	VPMADDWD      Z8, Z7, Z8
+	VPADDD        Z8, Z4, Z4
+	VPBROADCASTD  12(R10), Z8
+	VPMADDWD      Z8, Z7, Z8
+	VPADDD        Z8, Z5, Z5
+	ADDQ          $0x0c, R13
+	ADDQ          $0x10, R10
+	DECQ          R14
+	JNZ           taps
+	VPSLLD        $0x0f, Z5, Z5
+	VPADDD        Z5, Z4, Z4
+	VPSRLD        $0x16, Z4, Z4
+	VPSHUFB       Z1, Z4, Z4
+	VMOVD         X4, (CX)
+	ADDQ          $0x03, CX
+	VEXTRACTI32X4 $0x01, Z4, X6
+	VMOVD         X6, (DX)
+	ADDQ          $0x03, DX
+	VEXTRACTI32X4 $0x02, Z4, X6
+	VMOVD         X6, (BX)
+	ADDQ          $0x03, BX
+	VEXTRACTI32X4 $0x03, Z4, X4
+	VMOVD         X4, (AX)
+	ADDQ          $0x03, AX
+	DECQ          R11
+	JNZ           pixel
+	VZEROUPPER
+	RET
+
+// func box3AVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·box3AVX512(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         shift+56(FP), DI
+	MOVQ         $0x00000001, R8
+	MOVQ         DI, CX
+	DECQ         CX
+	SHLQ         CL, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Z1
+	VMOVQ        DI, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Z3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), SI
+
+block:
+	VPMOVZXBW  (CX)(DX*1), Z4
+	VPMOVZXBW  (DI)(DX*1), Z5
+	VPMOVZXBW  (SI)(DX*1), Z6
+	VPADDW     Z6, Z4, Z4
+	VPUNPCKLWD Z4, Z5, Z6
+	VPUNPCKHWD Z4, Z5, Z4
+	VPMADDWD   Z3, Z6, Z5
+	VPMADDWD   Z2, Z6, Z6
+	VPSLLD     $0x0c, Z5, Z5
+	VPADDD     Z5, Z6, Z6
+	VPADDD     Z1, Z6, Z6
+	VPSRLD     X0, Z6, Z6
+	VPMADDWD   Z3, Z4, Z5
+	VPMADDWD   Z2, Z4, Z4
+	VPSLLD     $0x0c, Z5, Z5
+	VPADDD     Z5, Z4, Z4
+	VPADDD     Z1, Z4, Z4
+	VPSRLD     X0, Z4, Z4
+	VPACKUSDW  Z4, Z6, Z6
+	VPMOVWB    Z6, (AX)(DX*1)
+	ADDQ       $0x20, DX
+	CMPQ       DX, BX
+	JLT        block
+	VZEROUPPER
+	RET
+
+// func box5AVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·box5AVX512(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), CX
+	MOVQ         shift+56(FP), DI
+	MOVQ         $0x00000001, R8
+	MOVQ         DI, CX
+	DECQ         CX
+	SHLQ         CL, R8
+	VMOVD        R8, X1
+	VPBROADCASTD X1, Z1
+	VMOVQ        DI, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Z3
+	MOVQ         (SI), CX
+	MOVQ         24(SI), DI
+	MOVQ         48(SI), R8
+	MOVQ         72(SI), R9
+	MOVQ         96(SI), SI
+
+block:
+	VPMOVZXBW  (CX)(DX*1), Z4
+	VPMOVZXBW  (DI)(DX*1), Z5
+	VPMOVZXBW  (SI)(DX*1), Z6
+	VPADDW     Z6, Z4, Z4
+	VPMOVZXBW  (R8)(DX*1), Z6
+	VPADDW     Z6, Z5, Z5
+	VPMOVZXBW  (R9)(DX*1), Z6
+	VPADDW     Z6, Z5, Z5
+	VPUNPCKLWD Z4, Z5, Z6
+	VPUNPCKHWD Z4, Z5, Z4
+	VPMADDWD   Z3, Z6, Z5
+	VPMADDWD   Z2, Z6, Z6
+	VPSLLD     $0x0c, Z5, Z5
+	VPADDD     Z5, Z6, Z6
+	VPADDD     Z1, Z6, Z6
+	VPSRLD     X0, Z6, Z6
+	VPMADDWD   Z3, Z4, Z5
+	VPMADDWD   Z2, Z4, Z4
+	VPSLLD     $0x0c, Z5, Z5
+	VPADDD     Z5, Z4, Z4
+	VPADDD     Z1, Z4, Z4
+	VPSRLD     X0, Z4, Z4
+	VPACKUSDW  Z4, Z6, Z6
+	VPMOVWB    Z6, (AX)(DX*1)
+	ADDQ       $0x20, DX
+	CMPQ       DX, BX
+	JLT        block
+	VZEROUPPER
+	RET
+
+// func boxAVX512(dst *byte, from int, to int, rows *[]byte, n int, lower uint, upper uint, shift uint)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·boxAVX512(SB), NOSPLIT, $0-64
+	MOVQ         dst+0(FP), AX
+	MOVQ         from+8(FP), DX
+	MOVQ         to+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	MOVQ         n+32(FP), DI
+	MOVQ         shift+56(FP), R8
+	MOVQ         $0x00000001, R9
+	MOVQ         R8, CX
+	DECQ         CX
+	SHLQ         CL, R9
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Z1
+	VMOVQ        R8, X0
+	MOVQ         lower+40(FP), CX
+	VMOVQ        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         upper+48(FP), CX
+	VMOVQ        CX, X3
+	VPBROADCASTD X3, Z3
+	LEAQ         (DI)(DI*2), CX
+	LEAQ         -24(SI)(CX*8), CX
+
+block:
+	MOVQ      (SI), R8
+	VPMOVZXBW (R8)(DX*1), Z4
+	MOVQ      (CX), R8
+	VPMOVZXBW (R8)(DX*1), Z5
+	VPADDW    Z5, Z4, Z4
+	VPXORD    Z6, Z6, Z6
+	LEAQ      24(SI), DI
+
+row:
+	MOVQ       (DI), R8
+	VPMOVZXBW  (R8)(DX*1), Z5
+	VPADDW     Z5, Z6, Z6
+	ADDQ       $0x18, DI
+	CMPQ       DI, CX
+	JLT        row
+	VPUNPCKLWD Z4, Z6, Z5
+	VPUNPCKHWD Z4, Z6, Z4
+	VPMADDWD   Z3, Z5, Z7
+	VPMADDWD   Z2, Z5, Z5
+	VPSLLD     $0x0c, Z7, Z7
+	VPADDD     Z7, Z5, Z5
+	VPADDD     Z1, Z5, Z5
+	VPSRLD     X0, Z5, Z5
+	VPMADDWD   Z3, Z4, Z7
+	VPMADDWD   Z2, Z4, Z4
+	VPSLLD     $0x0c, Z7, Z7
+	VPADDD     Z7, Z4, Z4
+	VPADDD     Z1, Z4, Z4
+	VPSRLD     X0, Z4, Z4
+	VPACKUSDW  Z4, Z5, Z5
+	VPMOVWB    Z5, (AX)(DX*1)
+	ADDQ       $0x20, DX
+	CMPQ       DX, BX
+	JLT        block
 	VZEROUPPER
 	RET

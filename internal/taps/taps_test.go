@@ -83,7 +83,62 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestPixels holds every path to exact sums, with windows that reach to the ends of rows.
+// TestBox holds every path to exact sums, at every length, and with boxes too long for 16 bits.
+func TestBox(t *testing.T) {
+	t.Parallel()
+	for _, p := range paths() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			r := rng.New(4)
+			for n := range 100 {
+				for _, k := range []int{3, 5, 9, 300} {
+					list, b := make([][]uint8, k), Box{Shift: 24}
+					for i := range list {
+						list[i] = random(&r, n+5)[r.IntN(6):]
+					}
+					b.Middle = uint32(r.Float64() * (1 << 24) / float64(k-2))
+					if n == 50 {
+						b.Middle = 1 << 24 / uint32(k-2)
+					}
+					b.Edge = (1<<24 - uint32(k-2)*b.Middle) / 2
+					dst, intact := guarded(&r, n)
+					p.box(dst, list, b)
+					for i, got := range dst {
+						sum := uint64(1) << 23
+						for j, row := range list {
+							w := b.Middle
+							if j == 0 || j == k-1 {
+								w = b.Edge
+							}
+							sum += uint64(row[i]) * uint64(w)
+						}
+						if want := uint8(sum >> 24); got != want {
+							t.Fatalf("%d rows of %d: place %d is %d, want %d", k, n, i, got, want)
+						}
+					}
+					if !intact() {
+						t.Fatalf("%d rows of %d: bytes beside the result were written", k, n)
+					}
+				}
+			}
+		})
+	}
+}
+
+// someWindows are windows over rows of a number of pixels, some of which reach to their ends.
+func someWindows(r *rng.Source, in, out int) *Windows {
+	w := &Windows{Width: min(in, 1+r.IntN(11))}
+	for range out {
+		count := 1 + r.IntN(w.Width)
+		w.Count, w.First = append(w.Count, int32(count)), append(w.First, int32(r.IntN(in-count+1)))
+		w.Factors = append(w.Factors, shares(r, count, Precision)...)
+		w.Factors = append(w.Factors, make([]uint32, w.Width-count)...)
+	}
+	return w
+}
+
+// TestPixels holds every path to exact sums, for few rows and many, with and without room behind
+// the source's.
 func TestPixels(t *testing.T) {
 	t.Parallel()
 	for _, p := range paths() {
@@ -92,24 +147,22 @@ func TestPixels(t *testing.T) {
 			r := rng.New(2)
 			for in := 1; in < 40; in++ {
 				for out := range 40 {
-					w := Windows{Width: min(in, 1+r.IntN(7))}
-					for range out {
-						count := 1 + r.IntN(w.Width)
-						w.Count, w.First = append(w.Count, int32(count)), append(w.First, int32(r.IntN(in-count+1)))
-						w.Factors = append(w.Factors, shares(&r, count, Precision)...)
-						w.Factors = append(w.Factors, make([]uint32, w.Width-count)...)
-					}
-					src := random(&r, 3*in)
-					src = src[:len(src):len(src)]
-					dst, intact := guarded(&r, 3*out)
-					p.pixels(dst, src, &w)
-					for i, got := range dst {
+					w, height := someWindows(&r, in, out), r.IntN(6)
+					src := Lines{Stride: 3*in + r.IntN(3), Rows: height}
+					src.Pix = random(&r, max(0, src.Stride*(height-1)+3*in))
+					dst := Lines{Stride: 3*out + 1 + r.IntN(3), Rows: height}
+					var intact func() bool
+					dst.Pix, intact = guarded(&r, max(0, dst.Stride*(height-1)+3*out+1))
+					p.pixels(dst, src, w)
+					for i := range 3 * out * height {
+						y, i := i/(3*out), i%(3*out)
 						sum := uint64(1) << (Precision - 1)
 						for k := range int(w.Count[i/3]) {
-							sum += uint64(src[3*(int(w.First[i/3])+k)+i%3]) * uint64(w.Factors[i/3*w.Width+k])
+							v := src.Pix[y*src.Stride+3*(int(w.First[i/3])+k)+i%3]
+							sum += uint64(v) * uint64(w.Factors[i/3*w.Width+k])
 						}
-						if want := uint8(sum >> Precision); got != want {
-							t.Fatalf("%d pixels of %d: value %d is %d, want %d", out, in, i, got, want)
+						if got, want := dst.Pix[y*dst.Stride+i], uint8(sum>>Precision); got != want {
+							t.Fatalf("%d pixels of %d, row %d of %d: value %d is %d, want %d", out, in, y, height, i, got, want)
 						}
 					}
 					if !intact() {
