@@ -171,7 +171,7 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 	if paths < 0 {
 		return nil, errNoPath
 	}
-	columns := len(head)
+	columns, decided := len(head), column(head, "decision") >= 0
 	var lines []listed
 	for {
 		record, err := in.Read()
@@ -192,7 +192,22 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 		}
 		lines = append(lines, l)
 	}
+	if decided {
+		if lines = lastLabelled(lines); len(lines) == 0 {
+			return nil, errors.New("it is a file of labels in which no image has one")
+		}
+	}
 	return lines, checkListed(lines)
+}
+
+// lastLabelled are the images of a file of package labels that have a label: there a later line of
+// an image replaces the earlier ones, and an empty label means none.
+func lastLabelled(lines []listed) []listed {
+	last := make(map[string]int, len(lines)) // the line
+	for _, l := range lines {
+		last[l.path] = l.line
+	}
+	return slices.DeleteFunc(lines, func(l listed) bool { return l.label == "" || last[l.path] != l.line })
 }
 
 // checkListed refuses a list without images, and lines without a path.

@@ -88,6 +88,15 @@ func (s *Set) decode(i int, r Reading, dst *Image) error {
 	return nil
 }
 
+// Bytes returns how many bytes image i takes as it is stored, without looking at them. It is 0 if
+// there is no such image.
+func (s *Set) Bytes(i int) int64 {
+	if s.check(i) != nil {
+		return 0
+	}
+	return s.backend.size(i)
+}
+
 // Size returns the size of image i in pixels, as its header gives it: it may have to be turned
 // upright.
 func (s *Set) Size(i int) (width, height int, err error) {

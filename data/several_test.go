@@ -275,6 +275,8 @@ func TestLists(t *testing.T) {
 		{"l.tsv", []byte("path\tlabel\np/1.png\ta, b\n"), "p/1.png=a, b"},
 		{"list", []byte("path,label\n" + filepath.Join(dir, "q", "3.png") + ",x\n"), "q/3.png=x"},
 		{"l.csv", []byte("path,label\n" + elsewhere + ",x\np/1.png,y\n"), filepath.ToSlash(elsewhere) + "=x p/1.png=y"},
+		{"l.csv", []byte("path,label,decision\np/1.png,x,\np/2.png,y,\np/1.png,cat,keep\nq/3.png,,drop\np/2.png,,\np/2.png,dog,\n"),
+			"p/1.png=cat p/2.png=dog"},
 		{"l.csv", []byte("path,label\np/1.png,cafe\u0301\np/2.png,caf\u00e9\n"), "p/1.png=caf\u00e9 p/2.png=caf\u00e9"},
 		{"l.parquet", parquetOf(func(b *bytes.Buffer) error {
 			return parquet.Write(b, []row{{"p/1.png", &cat, 1}, {"q/3.png", &dog, 2}})
@@ -285,6 +287,7 @@ func TestLists(t *testing.T) {
 		}), "p/1.png=10 p/2.png=9"},
 		{"l.csv", []byte("file,label\np/1.png,cat\n"), "no column path"},
 		{"l.csv", []byte("path,label\n"), "lists no images"},
+		{"l.csv", []byte("path,label,decision\np/1.png,x,\np/1.png,,drop\n"), "no image has one"},
 		{"l.csv", []byte("path,label\np/1.png\n"), "line 2 has 1 fields"},
 		{"l.csv", []byte("path,label\n,cat\n"), "line 2 has no path"},
 		{"l.csv", []byte("path,label\np/1.png,a\np/2.png,\n"), "line 3 gives no label and line 2 does"},

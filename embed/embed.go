@@ -33,6 +33,13 @@ type Options struct {
 	// Out is a file whose ending tells the format: .parquet, .npy or .jsonl. With Put it is only a
 	// name for the events.
 	Out string
+	// Shard, if not the whole, is the part of the images that is embedded. The output is the shard's
+	// file beside Out, which is not written itself, and it holds the same bytes as those rows of a
+	// run over all images. A shard that is finished is left as it is, and one that was stopped goes
+	// on without Resume. All shards of a set must be made alike; OUT.shards.json keeps how.
+	Shard vectors.Shard
+	// Type is how the output holds numbers.
+	Type vectors.Type
 	// Put, if not nil, takes the rows of each batch in place of a file, for example for a database.
 	// It must not keep the slice. There is no journal then and nothing to resume: a stopped run
 	// starts over, so Put must accept rows that it has seen before.
@@ -42,8 +49,10 @@ type Options struct {
 	// the stopped run. Without a journal a new run begins.
 	Resume bool
 	// Replace lets a new run write over an output that is there. Without it, that is an *ExistsError.
+	// A shard that is there is finished, and is left alone.
 	Replace bool
-	// MaxBad is the share of the images that may be unreadable. Unreadable images get no row.
+	// MaxBad is the share of all images that may be unreadable, also of a shard. Unreadable images
+	// get no row.
 	MaxBad float64
 	Events func(event.Event) // receives Start, Progress, Bad and Done; may be nil
 	Log    *slog.Logger      // names skipped images; may be nil
@@ -51,13 +60,15 @@ type Options struct {
 
 // job is a run in progress.
 type job struct {
-	o       Options
-	dim     int
-	journal *journal
-	began   time.Time
-	here    int // images read in this process
-	pending []uint32
-	release func() // releases the journal's lock
+	o           Options
+	out         string // the file that is written
+	first, last int    // the images of the shard
+	dim         int
+	journal     *journal
+	began       time.Time
+	here        int // images read in this process
+	pending     []uint32
+	release     func() // releases the journal's lock
 }
 
 // Run embeds the whole set, or until ctx ends. It also sends the Done that it returns as the last
@@ -80,7 +91,14 @@ func Run(ctx context.Context, o Options) (*Done, error) {
 	if o.Events == nil {
 		o.Events = func(event.Event) {}
 	}
-	j := &job{o: o, began: time.Now(), release: func() {}}
+	if err := o.Shard.Check(); err != nil {
+		return nil, err
+	}
+	j := &job{o: o, out: o.Shard.Path(o.Out), began: time.Now(), release: func() {}}
+	if o.Put != nil {
+		j.out = o.Out
+	}
+	j.first, j.last = o.Shard.Range(o.Data.Len())
 	var err error
 	if j.dim, err = o.Encoder.DimOf(o.Layer); err != nil {
 		return nil, err
@@ -94,19 +112,23 @@ func part(out string) string { return out + ".part" }
 // begin creates or opens the journal. It refuses a journal that another run made, or is writing.
 func (j *job) begin(ctx context.Context) error {
 	if j.o.Put != nil {
-		j.journal = &journal{}
+		j.journal = &journal{first: j.first, next: j.first}
 		return nil
 	}
-	out, path := j.o.Out, part(j.o.Out)
+	out, path, t := j.out, part(j.out), j.terms()
+	if err := j.agree(ctx, t); err != nil {
+		return err
+	}
 	if err := j.lock(ctx, path); err != nil {
 		return err
 	}
-	e := j.o.Encoder
-	t := terms{Format: journalFormat, Encoder: e.SHA256, Data: j.o.Data.Fingerprint(), Features: string(j.o.Layer),
-		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine()}
 	_, err := os.Stat(path)
 	here := err == nil
-	if here && !j.o.Resume {
+	if !j.o.Shard.Whole() {
+		if _, err := os.Stat(out); err == nil {
+			return errFinished
+		}
+	} else if here && !j.o.Resume {
 		return &UnfinishedError{path}
 	}
 	if !here && !j.o.Replace {
@@ -117,7 +139,7 @@ func (j *job) begin(ctx context.Context) error {
 		}
 	}
 	if here {
-		if j.journal, err = openJournal(path, t, j.o.Data.Len()); !errors.Is(err, errNoTerms) {
+		if j.journal, err = openJournal(path, t, j.first, j.last); !errors.Is(err, errNoTerms) {
 			if err != nil {
 				return fmt.Errorf("resume %s: %w", path, err)
 			}
@@ -127,10 +149,21 @@ func (j *job) begin(ctx context.Context) error {
 			return nil
 		}
 	}
-	if j.journal, err = createJournal(path, t, j.o.Data.Len()); err != nil {
+	if j.journal, err = createJournal(path, t, j.first, j.last); err != nil {
 		return fmt.Errorf("begin the journal: %w", err)
 	}
 	return nil
+}
+
+// terms are those of this run.
+func (j *job) terms() terms {
+	e := j.o.Encoder
+	t := terms{Format: journalFormat, Encoder: e.SHA256, Data: j.o.Data.Fingerprint(), Features: string(j.o.Layer),
+		Dim: j.dim, Precision: e.Recipe.Precision, Batch: e.Batch(), Engine: e.Engine(), Shard: j.o.Shard.String()}
+	if j.o.Type != vectors.Float32 {
+		t.Numbers = j.o.Type.String()
+	}
+	return t
 }
 
 // lock keeps other processes from the journal until the run ends.
@@ -148,16 +181,46 @@ func (j *job) lock(ctx context.Context, path string) error {
 
 func (j *job) run(ctx context.Context) (*Done, error) {
 	defer func() { j.release() }()
-	if err := j.begin(ctx); err != nil {
+	err := j.begin(ctx)
+	if errors.Is(err, errFinished) {
+		return j.finished()
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() { j.journal.close() }()
-	set := j.o.Data
-	j.o.Events(Start{Images: set.Len(), First: j.journal.next, Features: j.o.Layer, Dim: j.dim,
-		Engine: j.o.Encoder.Engine(), Out: j.o.Out})
-	first := j.journal.next
-	walk := encoder.Walk{Layer: j.o.Layer, From: first, Skipped: j.skipped}
-	err := j.o.Encoder.EmbedSet(ctx, set, walk, func(b encoder.Embedding) error {
+	j.o.Events(Start{Images: j.last - j.first, First: j.journal.next - j.first, Features: j.o.Layer, Dim: j.dim,
+		Engine: j.o.Encoder.Engine(), Out: j.out, Shard: j.o.Shard.String()})
+	if err = j.walk(ctx); err == nil && j.journal.rows == 0 && j.o.Shard.Whole() {
+		err = fmt.Errorf("none of the %d images can be read", j.o.Data.Len())
+	}
+	if err == nil && j.o.Put == nil {
+		err = j.save(ctx)
+	}
+	stopped := ctx.Err() != nil && errors.Is(err, ctx.Err())
+	if stopped {
+		if err := j.journal.sync(); err != nil {
+			return nil, fmt.Errorf("keep the journal: %w", err)
+		}
+		err = &StoppedError{Done: j.journal.next - j.first, Images: j.last - j.first, Kept: j.o.Put == nil}
+	}
+	if err != nil && !stopped {
+		return nil, err
+	}
+	done := j.done()
+	done.Interrupted = stopped
+	j.o.Events(*done)
+	return done, err
+}
+
+// walk embeds the images that the journal does not have.
+func (j *job) walk(ctx context.Context) error {
+	set, first := j.o.Data, j.journal.next
+	if first >= j.last {
+		return nil
+	}
+	walk := encoder.Walk{Layer: j.o.Layer, From: first, To: j.last, Skipped: j.skipped}
+	return j.o.Encoder.EmbedSet(ctx, set, walk, func(b encoder.Embedding) error {
 		f := frame{bad: j.pending, next: uint64(b.Next), rows: b.Rows}
 		for _, i := range b.Images {
 			f.images = append(f.images, uint32(i))
@@ -171,36 +234,16 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		j.pending = j.pending[:0]
 		j.here = b.Next - first
 		rate := j.rate()
-		j.o.Events(Progress{Done: b.Next, Images: set.Len(), BadImages: len(j.journal.bad), ImagesPerSecond: rate,
-			SecondsLeft: float64(set.Len()-b.Next) / rate})
+		j.o.Events(Progress{Done: b.Next - j.first, Images: j.last - j.first, BadImages: len(j.journal.bad),
+			ImagesPerSecond: rate, SecondsLeft: float64(j.last-b.Next) / rate})
 		return ctx.Err()
 	})
-	if err == nil && j.journal.rows == 0 {
-		err = fmt.Errorf("none of the %d images can be read", set.Len())
-	}
-	if err == nil && j.o.Put == nil {
-		err = j.save(ctx)
-	}
-	stopped := ctx.Err() != nil && errors.Is(err, ctx.Err())
-	if stopped {
-		if err := j.journal.sync(); err != nil {
-			return nil, fmt.Errorf("keep the journal: %w", err)
-		}
-		err = &StoppedError{Done: j.journal.next, Images: set.Len(), Kept: j.o.Put == nil}
-	}
-	if err != nil && !stopped {
-		return nil, err
-	}
-	done := j.done()
-	done.Interrupted = stopped
-	j.o.Events(*done)
-	return done, err
 }
 
 // done is the last event.
 func (j *job) done() *Done {
 	bad := j.journal.bad
-	d := &Done{Out: j.o.Out, Rows: j.journal.rows, Dim: j.dim, Features: j.o.Layer, BadImages: len(bad),
+	d := &Done{Out: j.out, Rows: j.journal.rows, Dim: j.dim, Features: j.o.Layer, BadImages: len(bad),
 		BadNames: []string{}, ImagesPerSecond: j.rate(), Seconds: time.Since(j.began).Seconds()}
 	for _, i := range bad[:min(MaxBadNames, len(bad))] {
 		d.BadNames = append(d.BadNames, j.o.Data.Name(int(i)))
@@ -249,10 +292,10 @@ func (j *job) skipped(i int, err error) error {
 
 // save makes the output from the journal, and removes the journal.
 func (j *job) save(ctx context.Context) error {
-	if err := vectors.Save(j.o.Out, vectors.Head{Rows: j.journal.rows, Dim: j.dim}, j.rows(ctx)); err != nil {
+	if err := vectors.Save(j.out, vectors.Head{Rows: j.journal.rows, Dim: j.dim, Type: j.o.Type}, j.rows(ctx)); err != nil {
 		return err
 	}
-	if err := os.Remove(part(j.o.Out)); err != nil {
+	if err := os.Remove(part(j.out)); err != nil {
 		return fmt.Errorf("the output is whole, its journal cannot be removed: %w", err)
 	}
 	return nil

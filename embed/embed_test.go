@@ -409,7 +409,8 @@ func TestResumeOfAnEarlierVersion(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	t := terms{journalFormat, "e", "d", "head", 2, "fp32", 3, "cpu"}
+	t := terms{Format: journalFormat, Encoder: "e", Data: "d", Features: "head", Dim: 2, Precision: "fp32", Batch: 3,
+		Engine: "cpu"}
 	head, _ := json.Marshal(t)
 	raw := append(head, '\n')
 	one := frame{images: []uint32{0, 2}, bad: []uint32{1}, next: 3, digests: make([]data.Digest, 2),

@@ -49,6 +49,17 @@ func (e *OtherRunError) Error() string {
 	return fmt.Sprintf("it is not the same run: %s; leave all as it was, or remove %s to begin anew", e.Differences, e.Journal)
 }
 
+// OtherShardsError is the error of a shard that would not be made as the others of its set are.
+type OtherShardsError struct {
+	Path        string // the file that tells how the others are made
+	Differences string // "batch was 64 and is 32, ..."
+}
+
+func (e *OtherShardsError) Error() string {
+	return fmt.Sprintf("the other shards are not made so, as %s tells: %s; make all of them alike, or in another folder",
+		e.Path, e.Differences)
+}
+
 // BadImagesError is the error of more unreadable images than Options.MaxBad allows.
 type BadImagesError struct {
 	Bad, Images int

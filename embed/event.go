@@ -18,6 +18,7 @@ type Start struct {
 	Dim      int           `json:"dim"`      // numbers in a row
 	Engine   string        `json:"engine"`
 	Out      string        `json:"out"`
+	Shard    string        `json:"shard,omitempty"` // "3/7": images counts those of this shard
 }
 
 // Progress is a finished batch.
@@ -46,6 +47,7 @@ type Done struct {
 	ImagesPerSecond float64       `json:"images_per_second"` // in this process
 	Seconds         float64       `json:"seconds"`
 	Interrupted     bool          `json:"interrupted,omitempty"` // true: there is no output yet
+	Skipped         bool          `json:"skipped,omitempty"`     // the shard was finished before
 }
 
 // MaxBadNames is the number of unreadable images that Done names.

@@ -3,6 +3,7 @@ package embed
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"moco/data"
+	"moco/vectors"
 )
 
 // terms are everything that a row's bits depend on. A run continues only under the terms it began
@@ -29,6 +31,8 @@ type terms struct {
 	Precision string `json:"precision"`
 	Batch     int    `json:"batch"`
 	Engine    string `json:"engine"`
+	Shard     string `json:"shard,omitempty"`   // "3/7"
+	Numbers   string `json:"numbers,omitempty"` // of the output; empty: float32
 }
 
 // The journal's format, and the one before frames had digests. A run that began in the old format
@@ -47,10 +51,14 @@ func (t terms) digested() bool { return t.Format == journalFormat }
 // differences names the terms that differ.
 func (t terms) differences(other terms) string {
 	var list []string
+	for _, x := range []*terms{&t, &other} { // journals of float32 numbers do not name them
+		x.Numbers = cmp.Or(x.Numbers, vectors.Float32.String())
+	}
 	a, b := reflect.ValueOf(t), reflect.ValueOf(other)
 	for i := range a.NumField() {
 		if a.Field(i).Interface() != b.Field(i).Interface() {
-			list = append(list, fmt.Sprintf("%s was %v and is %v", a.Type().Field(i).Tag.Get("json"), a.Field(i), b.Field(i)))
+			name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+			list = append(list, fmt.Sprintf("%s was %v and is %v", name, a.Field(i), b.Field(i)))
 		}
 	}
 	return strings.Join(list, ", ")
@@ -100,8 +108,8 @@ var errTorn = errors.New("the journal is cut short or damaged")
 type frames struct {
 	r     *bufio.Reader
 	t     terms
-	total int    // images in the set
-	next  uint64 // of the last frame
+	total int    // the first image after the run's
+	next  uint64 // of the last frame; at the start, the run's first image
 	bytes int64  // length of the whole frames so far
 	raw   []byte
 	frame frame
@@ -183,7 +191,8 @@ type journal struct {
 	file  *os.File // nil: the journal only counts
 	terms terms
 	start int64 // offset of the first frame
-	total int   // images in the set
+	first int   // the run's first image
+	total int   // the first image after the run's
 	rows  int
 	bad   []uint32
 	next  int // next image
@@ -192,7 +201,7 @@ type journal struct {
 
 // createJournal begins a journal. It replaces a file without a whole first line, as a kill may have
 // left it.
-func createJournal(path string, t terms, total int) (*journal, error) {
+func createJournal(path string, t terms, first, total int) (*journal, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return nil, err
@@ -205,7 +214,7 @@ func createJournal(path string, t terms, total int) (*journal, error) {
 		file.Close()
 		return nil, err
 	}
-	return &journal{file: file, terms: t, start: int64(len(head)) + 1, total: total}, nil
+	return &journal{file: file, terms: t, start: int64(len(head)) + 1, first: first, next: first, total: total}, nil
 }
 
 // errNoTerms is the error of a journal whose first line is cut short.
@@ -231,7 +240,7 @@ func readTerms(r *bufio.Reader) (t terms, length int64, err error) {
 }
 
 // openJournal opens a journal to continue it, and cuts off a torn frame.
-func openJournal(path string, want terms, total int) (j *journal, err error) {
+func openJournal(path string, want terms, first, total int) (j *journal, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -252,8 +261,8 @@ func openJournal(path string, want terms, total int) (j *journal, err error) {
 	if d := t.differences(want); d != "" {
 		return nil, &OtherRunError{Journal: path, Differences: d}
 	}
-	j = &journal{file: file, terms: t, start: start, total: total}
-	f := &frames{r: r, t: t, total: total}
+	j = &journal{file: file, terms: t, start: start, first: first, next: first, total: total}
+	f := &frames{r: r, t: t, total: total, next: uint64(first)}
 	for {
 		err := f.read()
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
@@ -309,5 +318,5 @@ func (j *journal) frames() (*frames, error) {
 		return nil, err
 	}
 	r := io.NewSectionReader(j.file, j.start, end-j.start)
-	return &frames{r: bufio.NewReaderSize(r, 1<<16), t: j.terms, total: j.total}, nil
+	return &frames{r: bufio.NewReaderSize(r, 1<<16), t: j.terms, total: j.total, next: uint64(j.first)}, nil
 }

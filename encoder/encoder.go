@@ -371,6 +371,9 @@ type Walk struct {
 	// From is the first image. To continue a walk that was stopped, give the Next of its last
 	// Embedding. The rows are then the same bits as without the stop.
 	From int
+	// To, if not 0, is the first image that the walk leaves out: it makes a part of the rows. They
+	// are the same bits as in a walk through all images.
+	To int
 	// Skipped is told of each unreadable image, in the set's order. The walk leaves the image out.
 	// An error ends the walk. Skipped may be nil.
 	Skipped func(image int, err error) error
@@ -386,8 +389,8 @@ type Embedding struct {
 
 // EmbedSet makes the features of all images of a set, in the set's order and a batch at a time, and
 // calls f with each batch. The batch is valid until f returns. Memory does not grow with the set.
-// If unreadable images end the set, f is called once more, without images and with the set's length
-// as Next.
+// If unreadable images end the walk, f is called once more, without images and with the walk's end as
+// Next.
 func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Embedding) error) error {
 	layers := append([]Layer{cmp.Or(w.Layer, e.layer)}, w.More...)
 	dims, rows, have := make([]int, len(layers)), make([][]float32, len(layers)), make([][]float32, len(layers))
@@ -400,6 +403,9 @@ func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Em
 	}
 	plain := loader.NewPlain(set, e.reading, e.policy, w.From, runtime.GOMAXPROCS(0))
 	plain.Skipped = w.Skipped
+	if w.To != 0 {
+		plain.EndBefore(w.To)
+	}
 	x := make([]float32, e.batch*e.viewLen())
 	images := make([]int, e.batch)
 	for told := w.From; ; {

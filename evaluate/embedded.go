@@ -10,20 +10,25 @@ import (
 
 // Embedded is the features of a set of images.
 type Embedded struct {
-	Features []float32 // [N,Dim], each row of length one
-	Labels   []int     // [N]; -1: no label
+	// Features [N,Dim] are the rows, each of length one. It is nil if OpenVectors keeps them
+	// otherwise; Read reads them in any case.
+	Features []float32
+	Labels   []int // [N]; -1: no label
 	// Images [N] gives each row's place in the set that it was made from. It is nil if there is no
 	// such set.
 	Images  []int
 	Dim     int
 	Classes []string
 	Bad     int // unreadable images; they have no row
+
+	kept  stored // has the rows if Features is nil
+	first int    // its row that is the first one here
 }
 
 // Len is the number of images.
 func (e *Embedded) Len() int { return len(e.Labels) }
 
-// Row is the features of image i.
+// Row is the features of image i, if they are in Features.
 func (e *Embedded) Row(i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
 
 // check returns an *encoder.FeaturesError if the features of an image are not finite. Whatever makes
@@ -34,7 +39,10 @@ func (e *Embedded) check(set *data.Set) error {
 
 // Part is the rows from first up to last, without a copy.
 func (e *Embedded) Part(first, last int) *Embedded {
-	p := &Embedded{Features: e.Features[first*e.Dim : last*e.Dim], Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes}
+	p := &Embedded{Labels: e.Labels[first:last], Dim: e.Dim, Classes: e.Classes, kept: e.kept, first: e.first + first}
+	if e.kept == nil {
+		p.Features = e.Features[first*e.Dim : last*e.Dim]
+	}
 	if e.Images != nil {
 		p.Images = e.Images[first:last]
 	}

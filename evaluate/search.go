@@ -109,13 +109,17 @@ func newMatcher(e engine.Engine, rows, dim int) (*matcher, error) {
 // load puts a part of the bank into the tile. A shorter part leaves rows behind it that are not
 // read.
 func (m *matcher) load(part *Embedded) error {
-	copy(m.tile.Float32s(), part.Features)
+	if err := part.Read(0, m.tile.Float32s()[:part.Len()*part.Dim]); err != nil {
+		return err
+	}
 	return m.state.Write("bank", m.tile)
 }
 
 // match returns the dot products [queriesAtOnce,rows] with the loaded part.
 func (m *matcher) match(queries *Embedded) ([]float32, error) {
-	copy(m.queries, queries.Features)
+	if err := queries.Read(0, m.queries[:queries.Len()*queries.Dim]); err != nil {
+		return nil, err
+	}
 	if err := m.program.Run(); err != nil {
 		return nil, err
 	}

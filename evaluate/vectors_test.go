@@ -3,6 +3,7 @@ package evaluate
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"iter"
 	"math"
 	"os"
@@ -64,11 +65,88 @@ func TestFromVectors(t *testing.T) {
 				e.Dim != 2 {
 				t.Fatalf("%s, %s: %+v, %+v, %v", name, ending, e, match, err)
 			}
+			openAs(t, path, set, e, match)
 			for at, i := range c.images {
 				length := math.Hypot(float64(i+1), 0.5)
 				if x := e.Features[2*at]; math.Abs(float64(x)-float64(i+1)/length) > 1e-6 || e.Labels[at] != set.Label(i) {
 					t.Errorf("%s, %s: row %d is %v with label %d", name, ending, at, e.Features[2*at:2*at+2], e.Labels[at])
 				}
+			}
+		}
+	}
+}
+
+// openAs opens vectors with and without a limit of memory, and wants what FromVectors gave.
+func openAs(t *testing.T, path string, set *data.Set, want *Embedded, wantMatch Match) {
+	t.Helper()
+	for _, limit := range []int64{0, 1} {
+		e, match, err := OpenVectors(context.Background(), path, set, limit)
+		var large *MemoryError
+		if limit > 0 && filepath.Ext(path) != ".npy" {
+			if !errors.As(err, &large) || large.Limit != 1 {
+				t.Errorf("%s, at most %d bytes: %v", path, limit, err)
+			}
+			continue
+		}
+		if err != nil || match != wantMatch || !slices.Equal(e.Images, want.Images) || !slices.Equal(e.Labels, want.Labels) {
+			t.Fatalf("%s, at most %d bytes: %+v, %+v, %v", path, limit, e, match, err)
+		}
+		if inFile := e.Features == nil; inFile != (limit > 0) {
+			t.Errorf("%s, at most %d bytes: in the file: %v", path, limit, inFile)
+		}
+		for first := range e.Len() { // parts of parts
+			part := e.Part(0, e.Len()).Part(first, e.Len())
+			all, err := part.InMemory()
+			if err != nil || !slices.Equal(all.Features, want.Features[first*want.Dim:]) {
+				t.Errorf("%s, at most %d bytes: rows from %d are %v, %v, want %v", path, limit, first, all.Features, err, want.Features)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestHalvesInMemory: float16 numbers stay so in memory, and give what FromVectors gives, in the set's
+// order, with an image without a row.
+func TestHalvesInMemory(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	set, err := data.Open(ctx, "builtin:test?n=6&size=8", data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	for _, ending := range []string{".npy", ".parquet"} {
+		path := filepath.Join(t.TempDir(), "x"+ending)
+		err := vectors.Save(path, vectors.Head{Rows: 5, Dim: 2, Type: vectors.Float16}, func(yield func(vectors.Row, error) bool) {
+			for _, i := range []int{3, 1, 5, 0, 4} {
+				if !yield(vectors.Row{Path: set.Name(i), Vector: []float32{float32(i) + 0.1, 0.7}}, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := FromVectors(ctx, path, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, limit := range []int64{0, 1} {
+			if limit > 0 && ending != ".npy" {
+				continue
+			}
+			e, match, err := OpenVectors(ctx, path, set, limit)
+			if err != nil || match.Missing != 1 || e.Features != nil {
+				t.Fatalf("%s: %+v, %+v, %v", ending, e, match, err)
+			}
+			all, err := e.InMemory()
+			if err != nil || !slices.Equal(all.Features, want.Features) || !slices.Equal(all.Images, want.Images) {
+				t.Errorf("%s, at most %d bytes: %v, %v, want %v", ending, limit, all.Features, err, want.Features)
+			}
+			if err := e.Close(); err != nil {
+				t.Error(err)
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func (d *detail) flatShare() float64 {
 	return float64(flat) / float64((d.edge-1)*(d.edge-1))
 }
 
-func abs(x int) int { return max(x, -x) }
+func abs[T int | float32](x T) T { return max(x, -x) }
 
 // plane is pixels in rows, some values each.
 type plane struct {

@@ -76,11 +76,7 @@ func (x Explorer) Cluster(ctx context.Context, set *evaluate.Embedded, m KMeans)
 			return result, nil
 		}
 		refill(members, own, similarity)
-		err = loader.Parallel(ctx, k, runtime.GOMAXPROCS(0), func(_, c int) error {
-			mean(set, members[c], row(centres, c))
-			return nil
-		})
-		if err != nil {
+		if err := means(ctx, set, own, centres); err != nil {
 			return nil, err
 		}
 		result.Iterations++
@@ -95,8 +91,10 @@ func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed
 	n, tries := set.Len(), 2+int(math.Log(float64(k)))
 	r := rng.New(clusterTag, seed)
 	centres := &evaluate.Embedded{Dim: set.Dim, Features: make([]float32, 0, k*set.Dim)}
-	take := func(i int) {
-		centres.Features, centres.Labels = append(centres.Features, row(set, i)...), append(centres.Labels, -1)
+	add := func(to *evaluate.Embedded, i int) error {
+		at := len(to.Features)
+		to.Features, to.Labels = append(to.Features, make([]float32, set.Dim)...), append(to.Labels, -1)
+		return set.Read(i, to.Features[at:])
 	}
 	distance := make([]float64, n) // squared, to the nearest centre
 	for i := range distance {
@@ -106,9 +104,11 @@ func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed
 	drawn := []int{first}
 	for {
 		// The distances with each of the drawn rows as the next centre.
-		candidates := &evaluate.Embedded{Dim: set.Dim, Labels: make([]int, len(drawn))}
+		candidates := &evaluate.Embedded{Dim: set.Dim}
 		for _, i := range drawn {
-			candidates.Features = append(candidates.Features, row(set, i)...)
+			if err := add(candidates, i); err != nil {
+				return nil, err
+			}
 		}
 		next := make([][]float64, len(drawn))
 		for c := range next {
@@ -135,7 +135,9 @@ func (x Explorer) start(ctx context.Context, set *evaluate.Embedded, k int, seed
 				best, least = c, sum
 			}
 		}
-		take(drawn[best])
+		if err := add(centres, drawn[best]); err != nil {
+			return nil, err
+		}
 		distance = next[best]
 		// No row differs from all centres, so there are no more clusters.
 		if centres.Len() == k || least == 0 {
@@ -222,15 +224,39 @@ func refill(members [][]int, own []int32, similarity []float32) {
 	}
 }
 
-// mean sets a centre to its rows' mean, scaled to length one. The centre stays if there are no rows
-// or they cancel out. Rows are added in order, so the number of workers does not change the sum.
-func mean(set *evaluate.Embedded, rows []int, centre []float32) {
-	sum := make([]float64, set.Dim)
-	for _, i := range rows {
-		for j, v := range row(set, i) {
-			sum[j] += float64(v)
+// means sets each centre to the mean of its rows, scaled to length one. A centre stays if it has no
+// rows or they cancel out. The rows are read once, and those of a cluster are added in order, so the
+// number of workers does not change the sum.
+func means(ctx context.Context, set *evaluate.Embedded, own []int32, centres *evaluate.Embedded) error {
+	k, dim := centres.Len(), set.Dim
+	sums := make([]float64, k*dim)
+	err := eachTile(ctx, set, func(first int, tile []float32) error {
+		rows := make([][]int, k) // of the tile, by cluster
+		for i := range len(tile) / dim {
+			c := own[first+i]
+			rows[c] = append(rows[c], i)
 		}
+		return loader.Parallel(ctx, k, runtime.GOMAXPROCS(0), func(_, c int) error {
+			sum := sums[c*dim : (c+1)*dim]
+			for _, i := range rows[c] {
+				for j, v := range tile[i*dim : (i+1)*dim] {
+					sum[j] += float64(v)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
 	}
+	for c := range k {
+		setMean(sums[c*dim:(c+1)*dim], row(centres, c))
+	}
+	return nil
+}
+
+// setMean sets a centre to the direction of a sum of rows.
+func setMean(sum []float64, centre []float32) {
 	var square float64
 	for _, v := range sum {
 		square += v * v

@@ -2,6 +2,7 @@ package explore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"moco/data"
@@ -16,8 +17,8 @@ type Collection struct {
 	Reading data.Reading // how Read reads
 }
 
-// Close closes the set.
-func (c *Collection) Close() error { return c.Set.Close() }
+// Close closes the set and the features.
+func (c *Collection) Close() error { return errors.Join(c.Set.Close(), c.Embedded.Close()) }
 
 // Name is the name of a row's image.
 func (c *Collection) Name(row int) string { return c.Set.Name(c.Images[row]) }
@@ -106,7 +107,11 @@ func (c *Collection) CheckEncoder(ctx context.Context, encode Encode) error {
 	if e.Dim != c.Dim {
 		return &OtherEncoderError{Dim: c.Dim, Makes: e.Dim}
 	}
-	if likeness := cosine(e.Features, row(c.Embedded, 0)); !(likeness >= sameFeatures) {
+	own := make([]float32, c.Dim)
+	if err := c.Embedded.Read(0, own); err != nil {
+		return err
+	}
+	if likeness := cosine(e.Features, own); !(likeness >= sameFeatures) {
 		return &OtherEncoderError{Dim: c.Dim, Makes: e.Dim, Image: c.Name(0), Cosine: likeness}
 	}
 	return nil

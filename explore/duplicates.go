@@ -3,11 +3,9 @@ package explore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
-	"sync/atomic"
 
 	"moco/data"
 	"moco/evaluate"
@@ -74,7 +72,7 @@ func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Dupl
 		return nil, err
 	}
 	if d.Image == nil {
-		pairs, err := x.pairsByCosine(ctx, set, d.Threshold)
+		pairs, err := x.Pairs(ctx, set, d.Threshold)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +95,7 @@ func (x Explorer) Duplicates(ctx context.Context, set *evaluate.Embedded, d Dupl
 		}
 		found = append(found, more...)
 	}
-	o.cosine = func(a, b int) float32 { return cosine(row(set, a), row(set, b)) }
+	o.cosine = func(a, b int) (float32, error) { return cosineOf(set, a, b) }
 	pairs, err := o.pairs(ctx, found)
 	if err != nil {
 		return nil, err
@@ -120,38 +118,6 @@ func (d Duplicates) check(set *evaluate.Embedded) error {
 // tolerance lets copies of one image reach a threshold of 1 in spite of rounding.
 const tolerance = 1e-6
 
-func (x Explorer) pairsByCosine(ctx context.Context, set *evaluate.Embedded, threshold float32) ([]Pair, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var count atomic.Int64
-	var pairs []Pair
-	for first := 0; first < set.Len(); first += queriesAtOnce {
-		last := min(first+queriesAtOnce, set.Len())
-		found := make([][]Pair, last-first)
-		err := evaluate.Similarities(ctx, x.Engine, set, set.Part(first, last), func(query, lo int, similarity []float32) {
-			for i, s := range similarity {
-				if s >= threshold-tolerance && lo+i > first+query {
-					found[query] = append(found[query], Pair{A: first + query, B: lo + i, Similarity: min(s, 1), Cosine: s})
-					if count.Add(1) > maxPairs {
-						cancel(fmt.Errorf("more than %d million pairs of images have a cosine of %v; "+
-							"give a higher threshold (or have the features collapsed?)", maxPairs/1_000_000, threshold))
-						return
-					}
-				}
-			}
-		})
-		if errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
-		pairs = append(pairs, slices.Concat(found...)...)
-		x.progress("search", last, set.Len())
-	}
-	return pairs, nil
-}
-
 // proposal is two images whose grey thumbnails lie over each other, a before b.
 type proposal struct {
 	a, b int
@@ -167,7 +133,7 @@ type overlays struct {
 	thumbs  []thumbnail // nil: an image that cannot be read
 	blurred *evaluate.Embedded
 	details *details
-	cosine  func(a, b int) float32 // of two images' features
+	cosine  func(a, b int) (float32, error) // of two images' features
 	// absent, if not nil, tells whether a row's image may be unreadable. Other rows were embedded.
 	absent func(row int) bool
 }
@@ -211,7 +177,11 @@ func (o *overlays) propose(ctx context.Context, by *evaluate.Embedded, k int) ([
 	var all []proposal
 	for first := 0; first < by.Len(); first += queriesAtOnce {
 		last := min(first+queriesAtOnce, by.Len())
-		lists, err := evaluate.Neighbours(ctx, o.Engine, by, by.Part(first, last), k+1)
+		queries, err := by.Part(first, last).InMemory()
+		if err != nil {
+			return nil, err
+		}
+		lists, err := evaluate.Neighbours(ctx, o.Engine, by, queries, k+1)
 		if err != nil {
 			return nil, err
 		}
@@ -282,7 +252,11 @@ func (d Duplicates) reached(p Pair) bool { return p.Similarity >= d.Threshold-to
 
 // look looks closely at a proposal.
 func (o *overlays) look(p proposal) (Pair, error) {
-	pair := Pair{A: p.a, B: p.b, Cosine: o.cosine(p.a, p.b)}
+	pair := Pair{A: p.a, B: p.b}
+	var err error
+	if pair.Cosine, err = o.cosine(p.a, p.b); err != nil {
+		return pair, err
+	}
 	a, err := o.details.of(p.a)
 	if err != nil {
 		return pair, err

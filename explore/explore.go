@@ -48,7 +48,11 @@ func (x Explorer) Search(ctx context.Context, bank, queries *evaluate.Embedded, 
 	}
 	for first := 0; first < queries.Len(); first += queriesAtOnce {
 		last := min(first+queriesAtOnce, queries.Len())
-		lists, err := evaluate.Neighbours(ctx, x.Engine, bank, queries.Part(first, last), min(k, bank.Len()))
+		part, err := queries.Part(first, last).InMemory()
+		if err != nil {
+			return err
+		}
+		lists, err := evaluate.Neighbours(ctx, x.Engine, bank, part, min(k, bank.Len()))
 		if err != nil {
 			return err
 		}
@@ -73,7 +77,10 @@ func (x Explorer) Neighbours(ctx context.Context, set *evaluate.Embedded, k int,
 
 // Near is the k nearest other rows of one row, most similar first.
 func (x Explorer) Near(ctx context.Context, set *evaluate.Embedded, of, k int) (near []evaluate.Neighbour, err error) {
-	one := &evaluate.Embedded{Dim: set.Dim, Labels: []int{-1}, Features: row(set, of)}
+	one, err := set.Part(of, of+1).InMemory()
+	if err != nil {
+		return nil, err
+	}
 	k = min(k, set.Len()-1)
 	err = x.Search(ctx, set, one, k+1, func(_ int, list []evaluate.Neighbour) error {
 		near = without(list, of, k)
@@ -91,8 +98,44 @@ func without(list []evaluate.Neighbour, row, k int) []evaluate.Neighbour {
 	return list[:min(k, len(list))]
 }
 
-// row is the features of one image.
+// row is the features of one image of a set that has them in Features.
 func row(e *evaluate.Embedded, i int) []float32 { return e.Features[i*e.Dim : (i+1)*e.Dim] }
+
+// rowsAtOnce is the number of rows that are read at a time, wherever they are kept.
+const rowsAtOnce = 4096
+
+// eachTile reads all rows in order, a tile at a time: those from first on. The tile is valid until f
+// returns.
+func eachTile(ctx context.Context, set *evaluate.Embedded, f func(first int, tile []float32) error) error {
+	buffer := make([]float32, min(rowsAtOnce, set.Len())*set.Dim)
+	for first := 0; first < set.Len(); first += rowsAtOnce {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		tile := buffer[:min(rowsAtOnce, set.Len()-first)*set.Dim]
+		if err := set.Read(first, tile); err != nil {
+			return err
+		}
+		if err := f(first, tile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cosineOf is the cosine of two rows of a set, wherever they are kept.
+func cosineOf(set *evaluate.Embedded, a, b int) (float32, error) {
+	return cosineIn(set, a, b, make([]float32, 2*set.Dim))
+}
+
+// cosineIn is cosineOf with memory for the two rows.
+func cosineIn(set *evaluate.Embedded, a, b int, rows []float32) (float32, error) {
+	err := set.Read(a, rows[:set.Dim])
+	if err == nil {
+		err = set.Read(b, rows[set.Dim:])
+	}
+	return cosine(rows[:set.Dim], rows[set.Dim:]), err
+}
 
 // cosine is the dot product of two rows.
 func cosine(a, b []float32) float32 {

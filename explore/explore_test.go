@@ -21,7 +21,7 @@ import (
 	"moco/internal/rng"
 )
 
-func explorer(t *testing.T, workers int) Explorer {
+func explorer(t testing.TB, workers int) Explorer {
 	t.Helper()
 	e, err := cpu.New(cpu.Options{Workers: workers})
 	if err != nil {

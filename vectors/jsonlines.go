@@ -84,6 +84,7 @@ const maxLine = 16 << 20
 // lines reads rows of JSON.
 type lines struct {
 	scanner *bufio.Scanner
+	file    io.Closer // may be nil
 	n       int
 	line    line
 }
@@ -117,6 +118,15 @@ func (l *lines) next() error {
 	return io.EOF
 }
 
+func (l *lines) row(vector []float32) Row { return l.line.row(vector) }
+
+func (l *lines) close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
 // jsonLines is the decoder of .jsonl.
 type jsonLines struct {
 	*lines
@@ -138,7 +148,7 @@ func newJSONLines(r io.Reader) (decoder, error) {
 	return j, nil
 }
 
-func (j *jsonLines) head() Head { return Head{-1, j.dim} }
+func (j *jsonLines) head() Head { return Head{Rows: -1, Dim: j.dim} }
 
 func (j *jsonLines) next(row *Row) error {
 	if !j.peeked {

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"moco/internal/half"
 )
 
 // manifest is the path of the file with the names of an array's rows.
@@ -19,7 +21,7 @@ func manifest(path string) string { return path + ".jsonl" }
 
 // saveNPY writes the manifest first, so that an array is never without its manifest.
 func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
-	if err := saveLines(manifest(path), rows, false); err != nil {
+	if err := saveNames(path, rows); err != nil {
 		return err
 	}
 	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
@@ -28,22 +30,75 @@ func saveNPY(path string, h Head, rows iter.Seq2[Row, error]) error {
 		out.Write(npyHeader(h))
 		var raw []byte
 		return func(r Row) error {
-			raw = raw[:0]
-			for _, v := range r.Vector {
-				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
-			}
+			raw = h.Type.append(raw[:0], r.Vector)
 			_, err := out.Write(raw)
 			return err
 		}, out.Flush, nil
 	})
 }
 
+func saveNames(path string, rows iter.Seq2[Row, error]) error {
+	if number, ok := clipNumber(path); ok {
+		return saveClipTable(clipTable(path, number), rows)
+	}
+	return saveLines(manifest(path), rows, false)
+}
+
+// names are those of an array's rows, one after the other.
+type names interface {
+	next() error // io.EOF after the last
+	row(vector []float32) Row
+	close() error
+}
+
+// openNames opens the names of the rows of an array.
+func openNames(array string) (names, error) {
+	if number, ok := clipNumber(array); ok {
+		return openClipNames(clipTable(array, number))
+	}
+	f, err := os.Open(manifest(array))
+	if err != nil {
+		return nil, err
+	}
+	l := newLines(f)
+	l.file = f
+	return l, nil
+}
+
+// append appends the bytes of numbers, little endian.
+func (t Type) append(raw []byte, vector []float32) []byte {
+	for _, v := range vector {
+		if t == Float16 {
+			raw = binary.LittleEndian.AppendUint16(raw, half.To(v))
+		} else {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+	}
+	return raw
+}
+
+// decode reads numbers from their bytes.
+func (t Type) decode(vector []float32, raw []byte) {
+	if t == Float16 {
+		for i := range vector {
+			vector[i] = half.From(binary.LittleEndian.Uint16(raw[2*i:]))
+		}
+		return
+	}
+	for i := range vector {
+		vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+}
+
+// npyTypes are NumPy's names of the types.
+var npyTypes = map[Type]string{Float32: "<f4", Float16: "<f2"}
+
 const npyMagic = "\x93NUMPY"
 
 // npyHeader is version 1.0 of the format: the magic, the version, two bytes of length, and a Python
 // dictionary. Blanks pad it so that the numbers begin at a multiple of 64.
 func npyHeader(h Head) []byte {
-	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", h.Rows, h.Dim)
+	text := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%d, %d), }", npyTypes[h.Type], h.Rows, h.Dim)
 	const before = len(npyMagic) + 4
 	text += strings.Repeat(" ", 63-(before+len(text))%64) + "\n"
 	raw := append([]byte(npyMagic), 1, 0)
@@ -57,36 +112,30 @@ type npy struct {
 	n     int
 	array *bufio.Reader
 	raw   []byte
-	names *lines
-	file  io.Closer // of the manifest; may be nil
+	names names
 }
 
 func openNPY(f *os.File, size int64) (decoder, error) {
-	names, err := os.Open(manifest(f.Name()))
+	names, err := openNames(f.Name())
 	if err != nil {
 		return nil, fmt.Errorf("the names of its rows: %w", err)
 	}
 	d, err := newNPY(f, size, names)
 	if err != nil {
-		names.Close()
+		names.close()
 		return nil, err
 	}
-	d.file = names
 	return d, nil
 }
 
 // newNPY reads an array of size bytes and its manifest.
-func newNPY(array io.Reader, size int64, names io.Reader) (*npy, error) {
-	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: newLines(names)}
-	head, length, err := readNPYHeader(d.array)
+func newNPY(array io.Reader, size int64, names names) (*npy, error) {
+	d := &npy{array: bufio.NewReaderSize(array, 1<<16), names: names}
+	head, _, err := sizedNPYHeader(d.array, size)
 	if err != nil {
 		return nil, err
 	}
-	if want := length + 4*int64(head.Rows)*int64(head.Dim); size != want {
-		return nil, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
-			head.Rows, head.Dim, want, size)
-	}
-	d.what, d.raw = head, make([]byte, 4*head.Dim)
+	d.what, d.raw = head, make([]byte, head.Type.Bytes()*head.Dim)
 	return d, nil
 }
 
@@ -95,6 +144,18 @@ var (
 	npyFortran = regexp.MustCompile(`'fortran_order': *(True|False)`)
 	npyShape   = regexp.MustCompile(`'shape': *\( *([0-9]+), *([0-9]+),? *\)`)
 )
+
+// sizedNPYHeader is readNPYHeader of a file of some size, which it must fill.
+func sizedNPYHeader(r io.Reader, size int64) (h Head, length int64, err error) {
+	if h, length, err = readNPYHeader(r); err != nil {
+		return h, 0, err
+	}
+	if want := length + int64(h.Type.Bytes())*int64(h.Rows)*int64(h.Dim); size != want {
+		return h, 0, fmt.Errorf("an array of %dx%d takes %d bytes, and the file has %d; is it cut short?",
+			h.Rows, h.Dim, want, size)
+	}
+	return h, length, nil
+}
 
 // readNPYHeader returns the array's shape and the header's length.
 func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
@@ -117,8 +178,14 @@ func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
 		return h, 0, errors.New("its header is cut short")
 	}
 	descr, fortran, shape := npyDescr.FindSubmatch(raw), npyFortran.FindSubmatch(raw), npyShape.FindSubmatch(raw)
-	if descr == nil || fortran == nil || shape == nil || string(descr[1]) != "<f4" || string(fortran[1]) != "False" {
-		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' in "+
+	known := false
+	for t, name := range npyTypes {
+		if descr != nil && string(descr[1]) == name {
+			h.Type, known = t, true
+		}
+	}
+	if !known || fortran == nil || shape == nil || string(fortran[1]) != "False" {
+		return h, 0, fmt.Errorf("its header is %.120q, and what is read is a two-dimensional array of '<f4' or '<f2' in "+
 			"C order (in NumPy: numpy.ascontiguousarray(x, 'float32'))", raw)
 	}
 	rows, err1 := strconv.ParseInt(string(shape[1]), 10, 64)
@@ -126,7 +193,8 @@ func readNPYHeader(r io.Reader) (h Head, length int64, err error) {
 	if err1 != nil || err2 != nil || !fits(rows, dim) || dim == 0 || dim > maxLine {
 		return h, 0, fmt.Errorf("an array of %sx%s is not believable", shape[1], shape[2])
 	}
-	return Head{int(rows), int(dim)}, length + text, nil
+	h.Rows, h.Dim = int(rows), int(dim)
+	return h, length + text, nil
 }
 
 func (d *npy) head() Head { return d.what }
@@ -149,16 +217,9 @@ func (d *npy) next(row *Row) error {
 		return fmt.Errorf("row %d: %w", d.n, errors.Join(err, errors.New("the array ends too early")))
 	}
 	d.n++
-	*row = d.names.line.row(grow(row.Vector, d.what.Dim))
-	for i := range row.Vector {
-		row.Vector[i] = math.Float32frombits(binary.LittleEndian.Uint32(d.raw[4*i:]))
-	}
+	*row = d.names.row(grow(row.Vector, d.what.Dim))
+	d.what.Type.decode(row.Vector, d.raw)
 	return nil
 }
 
-func (d *npy) close() error {
-	if d.file == nil {
-		return nil
-	}
-	return d.file.Close()
-}
+func (d *npy) close() error { return d.names.close() }

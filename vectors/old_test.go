@@ -27,7 +27,7 @@ func TestFilesWithoutDigests(t *testing.T) {
 		"lines":            {"x.jsonl": `{"path":"a","label":"c","vector":[1,-2]}`},
 		"lines of another": {"x.jsonl": `{"path":"a","label":"c","vector":[1,-2],"size":"large","sha256":["ABC"]}`},
 		"array": {"x.npy.jsonl": `{"path":"a","label":"c"}`,
-			"x.npy": string(npyHeader(Head{1, 2})) + "\x00\x00\x80\x3f\x00\x00\x00\xc0"},
+			"x.npy": string(npyHeader(Head{Rows: 1, Dim: 2})) + "\x00\x00\x80\x3f\x00\x00\x00\xc0"},
 		"parquet": {"x.parquet": parquetOf(func(b *bytes.Buffer) error {
 			label := "c"
 			return parquet.Write(b, []plainRow{{"a", &label, vector}})

@@ -30,10 +30,8 @@ const groupBytes = 16 << 20
 
 func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	return each(path, rows, func(w io.Writer) (func(Row) error, func() error, error) {
-		p := parquet.NewGenericWriter[parquetRow](w, parquet.CreatedBy("moco", "1", ""),
-			parquet.KeyValueMetadata("ARROW:schema", arrowSchema(h.Dim)),
-			parquet.PageBufferSize(1<<20))
-		group, n := max(1, groupBytes/4/h.Dim), 0
+		p := newRowWriter(w, h)
+		group, n := max(1, groupBytes/h.Type.Bytes()/h.Dim), 0
 		one := make([]parquetRow, 1)
 		return func(r Row) error {
 			one[0] = parquetRow{Path: r.Path, Vector: r.Vector}
@@ -54,10 +52,26 @@ func saveParquet(path string, h Head, rows iter.Seq2[Row, error]) error {
 	})
 }
 
+// rowWriter writes rows of the schema.
+type rowWriter interface {
+	Write(rows []parquetRow) (int, error)
+	Flush() error
+	Close() error
+}
+
+func newRowWriter(w io.Writer, h Head) rowWriter {
+	options := []parquet.WriterOption{parquet.CreatedBy("moco", "1", ""),
+		parquet.KeyValueMetadata("ARROW:schema", arrowSchema(h)), parquet.PageBufferSize(1 << 20)}
+	if h.Type == Float16 {
+		return newHalfWriter(w, options)
+	}
+	return parquet.NewGenericWriter[parquetRow](w, options...)
+}
+
 // arrowSchema is the value that Arrow's own writers store under "ARROW:schema": the schema as an
 // IPC message, in base64. Parquet has only lists; this tells that the vector's lists have a fixed
 // size. Field numbers are those of Arrow's Schema.fbs and Message.fbs.
-func arrowSchema(dim int) string {
+func arrowSchema(h Head) string {
 	b := flatbuffers.NewBuilder(512)
 	vector := func(items ...flatbuffers.UOffsetT) flatbuffers.UOffsetT {
 		b.StartVector(4, len(items), 4)
@@ -87,11 +101,13 @@ func arrowSchema(dim int) string {
 	size := field("size", true, integer, b.EndObject())
 	sum := field("sha256", true, utf8, text())
 	b.StartObject(1)
-	b.PrependInt16Slot(0, 1, 0) // precision: single
+	if h.Type == Float32 { // half precision is 0, the default
+		b.PrependInt16Slot(0, 1, 0)
+	}
 	number := b.EndObject()
 	element := field("element", false, floatingPoint, number)
 	b.StartObject(1)
-	b.PrependInt32Slot(0, int32(dim), 0) // listSize
+	b.PrependInt32Slot(0, int32(h.Dim), 0) // listSize
 	list := b.EndObject()
 	fields := vector(path, label, size, sum, field("vector", false, fixedSizeList, list, element))
 	b.StartObject(4) // Schema; little endian is the default
@@ -182,15 +198,20 @@ func newParquet(r io.ReaderAt, size int64) (d *parquetFile, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, column := range [][]string{{"path"}, {"vector", "list", "element"}} {
-		if leaf, ok := file.Schema().Lookup(column...); !ok || (len(column) > 1) != (leaf.Node.Type().Kind() == parquet.Float) {
-			return nil, errors.New("it needs a column path of strings and a column vector of lists of float32")
-		}
+	schema := file.Schema()
+	path, ok1 := schema.Lookup("path")
+	number, ok2 := schema.Lookup("vector", "list", "element")
+	if !ok1 || !ok2 || path.Node.Type().Kind() == parquet.Float || !isHalf(file, number) && number.Node.Type().Kind() != parquet.Float {
+		return nil, errors.New("it needs a column path of strings and a column vector of lists of float32 or float16")
 	}
 	d = &parquetFile{rows: make([]parquetRow, rowsAtOnce)}
-	if digested(file.Schema()) {
+	switch {
+	case isHalf(file, number):
+		d.what.Type = Float16
+		d.reader = newHalfReader(file, digested(schema))
+	case digested(schema):
 		d.reader = parquet.NewGenericReader[parquetRow](file)
-	} else {
+	default:
 		d.reader = plainReader{parquet.NewGenericReader[plainRow](file)}
 	}
 	if d.what.Rows = int(file.NumRows()); d.what.Rows == 0 {

@@ -4,11 +4,14 @@
 //
 //   - .parquet: columns path and label (strings; label null where there is none), size and sha256
 //     (of the image's bytes; null where they are not known) and vector, a list of float32 of fixed
-//     size, which Arrow, DuckDB, pandas and Polars read
-//   - .npy: an array [rows, dim] of float32, and beside it NAME.npy.jsonl, which has a line
+//     size, which Arrow, DuckDB, pandas and Polars read; or of float16
+//   - .npy: an array [rows, dim] of float32 or float16, and beside it NAME.npy.jsonl, which has a line
 //     {"path": ..., "label": ..., "size": ..., "sha256": ...} for each row
 //   - .jsonl: a line {"path": ..., "label": ..., "size": ..., "sha256": ..., "vector": [...]} for
 //     each row, with as many digits as give the same float32 back
+//
+// Several files may hold the rows of one set together, as [Shard]s of it: NAME-0003-of-0007.npy.
+// Open takes a folder of them in the place of a file.
 //
 // The same rows give the same bytes.
 package vectors
@@ -27,6 +30,7 @@ import (
 	"unicode/utf8"
 
 	"moco/internal/atomicfile"
+	"moco/internal/half"
 )
 
 // Row is an embedded image.
@@ -44,9 +48,26 @@ type Row struct {
 
 // Head describes the rows of a file.
 type Head struct {
-	Rows int // -1 where a reader learns it only at the end
-	Dim  int // length of each vector
+	Rows int  // -1 where a reader learns it only at the end
+	Dim  int  // length of each vector
+	Type Type // of the numbers in the file
 }
+
+// Type is how a file holds the numbers of its vectors.
+type Type uint8
+
+// The types. A reader gives float32 numbers of either. A float16 takes half of the space and has 11
+// significant bits. JSON lines hold the decimals of rounded numbers, and a reader takes them for
+// float32.
+const (
+	Float32 Type = iota
+	Float16
+)
+
+func (t Type) String() string { return [...]string{"float32", "float16"}[t] }
+
+// Bytes is the size of a number.
+func (t Type) Bytes() int { return [...]int{4, 2}[t] }
 
 // format is one kind of file.
 type format struct {
@@ -80,18 +101,30 @@ func Check(path string) error {
 	return err
 }
 
+// CheckSource returns an error if Open takes nothing of this name: neither a folder nor a file with
+// the ending of a format.
+func CheckSource(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	return Check(path)
+}
+
 // Files names the files that Save makes for a path: itself, and for an array the names of its rows.
 func Files(path string) []string {
-	if strings.EqualFold(filepath.Ext(path), ".npy") {
-		return []string{path, manifest(path)}
+	if !strings.EqualFold(filepath.Ext(path), ".npy") {
+		return []string{path}
 	}
-	return []string{path}
+	if number, ok := clipNumber(path); ok {
+		return []string{path, clipTable(path, number)}
+	}
+	return []string{path, manifest(path)}
 }
 
 // Save writes rows to path, in the format of the path's ending. The file appears whole or not at
 // all: it is written under another name, synced and renamed, and an older file stays if anything
 // fails. Save iterates over rows once or twice. Each time they must be h.Rows rows of h.Dim finite
-// numbers.
+// numbers. Numbers are rounded to the type of the head.
 func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	f, err := formatOf(path)
 	if err != nil {
@@ -102,11 +135,16 @@ func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 	}
 	return f.save(path, h, func(yield func(Row, error) bool) {
 		n := 0
+		var rounded []float32
 		for row, err := range rows {
 			if err == nil && n == h.Rows {
 				err = fmt.Errorf("there are more than the %d rows promised", h.Rows)
 			}
 			if err == nil {
+				if h.Type == Float16 {
+					rounded = round(rounded, row.Vector)
+					row.Vector = rounded
+				}
 				err = row.check(n, h.Dim)
 			}
 			if !yield(row, err) || err != nil {
@@ -118,6 +156,15 @@ func Save(path string, h Head, rows iter.Seq2[Row, error]) error {
 			yield(Row{}, fmt.Errorf("there are %d rows where %d were promised", n, h.Rows))
 		}
 	})
+}
+
+// round gives the vector with the values of float16 numbers, in the place of to.
+func round(to, vector []float32) []float32 {
+	to = grow(to, len(vector))
+	for i, v := range vector {
+		to[i] = half.From(half.To(v))
+	}
+	return to
 }
 
 // check returns an error if not every format can hold the row.
@@ -186,14 +233,22 @@ type decoder interface {
 // Reader reads a file of vectors. It is not safe for concurrent use.
 type Reader struct {
 	path    string
-	file    *os.File
+	file    *os.File // nil of a folder
 	decoder decoder
 	used    bool
 }
 
-// Open opens a file that Save wrote, or that another tool wrote in the same form. Close it after
-// use.
+// Open opens a file that Save wrote, or that another tool wrote in the same form. A folder is taken
+// for the shards of one set, whose rows it gives in the order of the shards. The folder must hold
+// each of them once, or the error is a *[ShardsError]. Close the reader after use.
 func Open(path string) (r *Reader, err error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		d, err := openShards(path)
+		if err != nil {
+			return nil, fmt.Errorf("open vectors: %s: %w", path, err)
+		}
+		return &Reader{path: path, decoder: d}, nil
+	}
 	f, err := formatOf(path)
 	if err != nil {
 		return nil, err
@@ -254,7 +309,12 @@ func (r *Reader) All() iter.Seq2[Row, error] {
 }
 
 // Close closes the file.
-func (r *Reader) Close() error { return errors.Join(r.decoder.close(), r.file.Close()) }
+func (r *Reader) Close() error {
+	if r.file == nil {
+		return r.decoder.close()
+	}
+	return errors.Join(r.decoder.close(), r.file.Close())
+}
 
 // fits tells whether an array of this size can exist in memory or in a file.
 func fits(rows, dim int64) bool {

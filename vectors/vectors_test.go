@@ -74,7 +74,7 @@ func TestRoundTrip(t *testing.T) {
 		for _, n := range []int{0, 1, rowsAtOnce, rowsAtOnce*2 + 5} {
 			t.Run(fmt.Sprint(n, f.ending), func(t *testing.T) {
 				want, path := some(n, 7), filepath.Join(t.TempDir(), "x"+f.ending)
-				if err := Save(path, Head{n, 7}, all(want)); err != nil {
+				if err := Save(path, Head{Rows: n, Dim: 7}, all(want)); err != nil {
 					t.Fatal(err)
 				}
 				h, got, err := read(path)
@@ -88,7 +88,7 @@ func TestRoundTrip(t *testing.T) {
 					t.Errorf("%d rows come back, not the %d that were saved", len(got), n)
 				}
 				again := filepath.Join(t.TempDir(), "y"+f.ending)
-				if err := Save(again, Head{n, 7}, all(want)); err != nil {
+				if err := Save(again, Head{Rows: n, Dim: 7}, all(want)); err != nil {
 					t.Fatal(err)
 				}
 				a, _ := os.ReadFile(path)
@@ -105,7 +105,7 @@ func TestRoundTrip(t *testing.T) {
 func TestRowGroups(t *testing.T) {
 	const dim = groupBytes / 4 / 4 // four rows a group
 	path, row := filepath.Join(t.TempDir(), "x.parquet"), Row{Vector: make([]float32, dim)}
-	err := Save(path, Head{9, dim}, func(yield func(Row, error) bool) {
+	err := Save(path, Head{Rows: 9, Dim: dim}, func(yield func(Row, error) bool) {
 		for i := range 9 {
 			row.Path, row.Vector[i] = fmt.Sprint(i), float32(i) // the same vector every time
 			if !yield(row, nil) {
@@ -128,7 +128,7 @@ func TestRowGroups(t *testing.T) {
 		}
 		n++
 	}
-	if n != 9 || r.Head() != (Head{9, dim}) {
+	if n != 9 || r.Head() != (Head{Rows: 9, Dim: dim}) {
 		t.Errorf("%d rows, head %+v", n, r.Head())
 	}
 }
@@ -169,16 +169,16 @@ func TestSaveRefuses(t *testing.T) {
 		rows iter.Seq2[Row, error]
 		want string
 	}{
-		"an ending":            {"x.txt", Head{2, 3}, all(two(none)), ".parquet, .npy, .jsonl"},
-		"too few rows":         {"x", Head{3, 3}, all(two(none)), "2 rows where 3"},
-		"too many rows":        {"x", Head{1, 3}, all(two(none)), "more than the 1 rows"},
-		"a vector of another":  {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector = r.Vector[:2] })), "row 1"},
-		"no number":            {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.NaN()) })), "NaN"},
-		"infinity":             {"x", Head{2, 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.Inf(-1)) })), "Inf"},
-		"half of a sum":        {"x", Head{2, 3}, all(two(func(r *Row) { r.SHA256 = "12ab" })), "SHA-256"},
-		"a path of bytes":      {"x", Head{2, 3}, all(two(func(r *Row) { r.Path = "\xff" })), "UTF-8"},
-		"a source that breaks": {"x", Head{2, 3}, broken, "broken source"},
-		"no dimensions":        {"x", Head{0, 0}, all(nil), "cannot be"},
+		"an ending":            {"x.txt", Head{Rows: 2, Dim: 3}, all(two(none)), ".parquet, .npy, .jsonl"},
+		"too few rows":         {"x", Head{Rows: 3, Dim: 3}, all(two(none)), "2 rows where 3"},
+		"too many rows":        {"x", Head{Rows: 1, Dim: 3}, all(two(none)), "more than the 1 rows"},
+		"a vector of another":  {"x", Head{Rows: 2, Dim: 3}, all(two(func(r *Row) { r.Vector = r.Vector[:2] })), "row 1"},
+		"no number":            {"x", Head{Rows: 2, Dim: 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.NaN()) })), "NaN"},
+		"infinity":             {"x", Head{Rows: 2, Dim: 3}, all(two(func(r *Row) { r.Vector[1] = float32(math.Inf(-1)) })), "Inf"},
+		"half of a sum":        {"x", Head{Rows: 2, Dim: 3}, all(two(func(r *Row) { r.SHA256 = "12ab" })), "SHA-256"},
+		"a path of bytes":      {"x", Head{Rows: 2, Dim: 3}, all(two(func(r *Row) { r.Path = "\xff" })), "UTF-8"},
+		"a source that breaks": {"x", Head{Rows: 2, Dim: 3}, broken, "broken source"},
+		"no dimensions":        {"x", Head{Rows: 0, Dim: 0}, all(nil), "cannot be"},
 	} {
 		for _, f := range formats {
 			file := c.file
@@ -207,7 +207,7 @@ func TestSaveRefuses(t *testing.T) {
 func files(t *testing.T, ending string) (content, names []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x"+ending)
-	if err := Save(path, Head{5, 3}, all(some(5, 3))); err != nil {
+	if err := Save(path, Head{Rows: 5, Dim: 3}, all(some(5, 3))); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(path)
@@ -284,8 +284,19 @@ func TestForeignTable(t *testing.T) {
 		int64(len(table))); err == nil || !strings.Contains(err.Error(), "column") {
 		t.Errorf("a table without vectors gives %v", err)
 	}
-	for i := range table {
+	path := filepath.Join(t.TempDir(), "x.parquet")
+	if err := Save(path, Head{Rows: 5, Dim: 3, Type: Float16}, all(ordinary(5, 3, Float16))); err != nil {
+		t.Fatal(err)
+	}
+	halves, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(table) + len(halves) {
 		broken := slices.Clone(table)
+		if i >= len(table) {
+			i, broken = i-len(table), slices.Clone(halves)
+		}
 		broken[i] ^= 0x5a
 		d, err := newParquet(bytes.NewReader(broken), int64(len(broken)))
 		for row := (Row{}); err == nil; {
@@ -315,11 +326,11 @@ func readAll(t *testing.T, d decoder, err error) {
 
 func FuzzNPY(f *testing.F) {
 	names := []byte("{\"path\":\"a\"}\n{\"path\":\"b\",\"label\":\"c\"}\n")
-	for _, h := range []Head{{2, 1}, {2, 3}, {0, 5}} {
-		f.Add(append(npyHeader(h), make([]byte, 4*h.Rows*h.Dim)...), names)
+	for _, h := range []Head{{Rows: 2, Dim: 1}, {Rows: 2, Dim: 3}, {Rows: 0, Dim: 5}, {Rows: 2, Dim: 3, Type: Float16}} {
+		f.Add(append(npyHeader(h), make([]byte, h.Type.Bytes()*h.Rows*h.Dim)...), names)
 	}
 	f.Fuzz(func(t *testing.T, array, names []byte) {
-		d, err := newNPY(bytes.NewReader(array), int64(len(array)), bytes.NewReader(names))
+		d, err := newNPY(bytes.NewReader(array), int64(len(array)), newLines(bytes.NewReader(names)))
 		readAll(t, d, err)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"moco/internal/half"
 	"moco/tensor"
 )
 
@@ -29,7 +30,7 @@ var elements = map[string]element{
 		t.Float32s()[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(b)))
 	}},
 	"F16": {size: 2, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
-		t.Float32s()[i] = fromFloat16(binary.LittleEndian.Uint16(b))
+		t.Float32s()[i] = half.From(binary.LittleEndian.Uint16(b))
 	}},
 	"BF16": {size: 2, as: tensor.Float32, set: func(t *tensor.Tensor, i int, b []byte) {
 		t.Float32s()[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
@@ -56,20 +57,6 @@ var elements = map[string]element{
 	"QI8":     {size: 1, unread: true}, // this and the next two are PyTorch's alone
 	"QU8":     {size: 1, unread: true},
 	"QI32":    {size: 4, unread: true},
-}
-
-// fromFloat16 is the value of a number of IEEE 754's binary16, which torch.float16 is: a sign, 5
-// bits of exponent, 10 of fraction. bfloat16 is another format.
-func fromFloat16(h uint16) float32 {
-	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
-	switch exponent {
-	case 0: // a multiple of 2^-24
-		v := float32(fraction) / (1 << 24)
-		return math.Float32frombits(sign | math.Float32bits(v))
-	case 31: // infinite, or NaN
-		return math.Float32frombits(sign | 0x7F800000 | fraction<<13)
-	}
-	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
 
 // read makes a tensor of the type from the bytes of its elements.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"moco/internal/half"
 )
 
 // whole is a file whose object is made by some operations, and whose storage "0" holds 1, 2, 3, 4.
@@ -208,7 +210,7 @@ func TestFloat16(t *testing.T) {
 		case exponent == 31:
 			want = math.NaN()
 		}
-		got := float64(fromFloat16(uint16(h)))
+		got := float64(half.From(uint16(h)))
 		if got != want && !(math.IsNaN(got) && math.IsNaN(want)) || math.Signbit(got) != (h>>15 == 1) {
 			t.Fatalf("0x%04x is %v, want %v", h, got, want)
 		}

@@ -13,9 +13,11 @@ import (
 	"moco/internal/atomicfile"
 	"moco/internal/bench"
 	"moco/internal/job"
+	"moco/labels"
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
+	"moco/vectors"
 )
 
 // told is an error as a person reads it: its text, and what to do next in the command's own flags.
@@ -78,14 +80,17 @@ func adviceOnUse(err error) string {
 		stopped    *embed.StoppedError
 		unfinished *embed.UnfinishedError
 		exists     *atomicfile.ExistsError
+		shards     *vectors.ShardsError
+		much       *memoryError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
-		probe      *exchange.OtherProbeError
+		probe      *encoder.OtherProbeError
 		maker      *explore.OtherEncoderError
 		large      *bench.MemoryError
 		packed     *pack.NotEmptyError
 		halted     *pack.StoppedError
 		broken     *pack.BadImagesError
+		columns    *labels.ColumnsError
 	)
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
@@ -98,18 +103,24 @@ func adviceOnUse(err error) string {
 		return "--resume goes on with it, or remove it"
 	case errors.As(err, &exists):
 		return "give another name, or --force to replace it"
+	case errors.As(err, &much):
+		return "allow more with --memory, or embed with --dtype float16"
+	case errors.As(err, &shards) && len(shards.Missing) > 0:
+		return "make those that are missing with `moco embed --shard`"
 	case errors.As(err, &bad) && bad.Kept:
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.As(err, &bad):
 		return "remove them or raise --max-bad"
 	case errors.As(err, &head):
-		return "give --probe the file that `moco eval linear --save` writes"
+		return "give --probe the file that `moco classify --save` or `moco eval linear --save` writes"
 	case errors.As(err, &probe):
-		return "train one with `moco eval linear --save` on this encoder"
+		return "train one with `moco classify --save`, or `moco eval linear --save`, on this encoder"
 	case errors.As(err, &maker):
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
 		return "use a smaller --batch"
+	case errors.As(err, &columns):
+		return "give another file with --labels"
 	case errors.As(err, &packed) && packed.Packed:
 		return "give another --out, or --resume to go on with them"
 	case errors.As(err, &packed):
@@ -119,7 +130,7 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &broken):
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.Is(err, encoder.ErrNoProbe):
-		return "`moco eval linear --save` writes one"
+		return "`moco classify --save` and `moco eval linear --save` write one"
 	}
 	return ""
 }

@@ -87,6 +87,7 @@ Start with
   moco train --data PATH --time 1h --out run
   moco eval knn --model run --train PATH --test PATH
   moco embed --model run --data PATH --out vectors.parquet
+  moco studio --data PATH --model run        look, search, label and clean in the browser
   moco dedupe --model run --data PATH        and search, outliers, label-errors, cluster:
                                              what the features are good for
 

@@ -39,6 +39,8 @@ func (q *clusters) parse(*cobra.Command) error {
 	return errors.Join(atLeast1("--k", q.K), atLeast1("--iterations", q.Iterations))
 }
 
+func (q *clusters) memory(n, dim int) int64 { return q.KMeans.Memory(n, dim) }
+
 func (q *clusters) explore(ctx context.Context, x *exploration) (summary, error) {
 	r, err := x.Cluster(ctx, x.set.Embedded, q.KMeans)
 	if err != nil {

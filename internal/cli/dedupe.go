@@ -68,6 +68,13 @@ func (q *dedupe) parse(c *cobra.Command) error {
 	return atLeast1("--candidates", q.Candidates)
 }
 
+func (q *dedupe) memory(n, dim int) int64 {
+	if q.by == byFeatures {
+		return explore.PairsMemory(n, dim)
+	}
+	return explore.OverlayMemory(n, dim, q.Candidates)
+}
+
 func (q *dedupe) explore(ctx context.Context, x *exploration) (summary, error) {
 	if q.by == byOverlay {
 		q.Image = x.set.Read

@@ -41,7 +41,7 @@ func (o *evalOptions) parse(c *cobra.Command) error {
 			return usagef("--features: vectors are of one layer already; leave it out")
 		}
 		for _, path := range []string{o.trainVectors, o.testVectors} {
-			if err := vectors.Check(path); err != nil {
+			if err := vectors.CheckSource(path); err != nil {
 				return usageError{err}
 			}
 		}

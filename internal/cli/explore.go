@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"moco/internal/atomicfile"
 	"moco/internal/event"
 	"moco/internal/report"
+	"moco/internal/sys"
 	"moco/vectors"
 )
 
@@ -35,6 +37,8 @@ type explorer interface {
 	bind(c *cobra.Command)
 	// parse checks them.
 	parse(c *cobra.Command) error
+	// memory is what it takes for n rows of some length, besides the features.
+	memory(n, dim int) int64
 	// explore finds, and tells x of each finding.
 	explore(ctx context.Context, x *exploration) (summary, error)
 }
@@ -46,6 +50,7 @@ type exploreOptions struct {
 	question            explorer
 	data, vectors, html string
 	show                int
+	limit               byteSize // of the memory for vectors and the question; 0: by what is free
 	force               bool
 
 	command string // its name
@@ -66,8 +71,10 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 		&o.vectors,
 		"vectors",
 		"",
-		"features of the images from a file that moco embed wrote (.parquet, .npy, .jsonl), instead of encoding them",
+		"features of the images from what moco embed wrote (.parquet, .npy, .jsonl, or a folder of shards), instead of encoding them",
 	)
+	f.Var(&o.limit, "memory", "most that --vectors and the question may take (default: three quarters of what is free). "+
+		"Vectors in a .npy that take more stay in their file")
 	f.StringVar(&o.html, "html", "", "write a page with the pictures to this file; it needs nothing else")
 	forceFlag(c, &o.force)
 	f.IntVar(&o.show, "show", 50, "findings in the table and on the page")
@@ -88,7 +95,7 @@ func (o *exploreOptions) parse(c *cobra.Command, _ []string) error {
 		return err
 	}
 	if o.vectors != "" {
-		if err := vectors.Check(o.vectors); err != nil {
+		if err := vectors.CheckSource(o.vectors); err != nil {
 			return usagef("--vectors %w", err)
 		}
 		if o.model != "" && o.command != "search" { // which encodes new images with it
@@ -119,6 +126,13 @@ func runExplore(ctx context.Context, a *app, o *exploreOptions) (result, error) 
 	if err != nil {
 		return nil, err
 	}
+	if o.limit > 0 {
+		// Go collects its garbage so that the process stays near to the limit.
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(o.limit) + sys.ResidentPeak()))
+	} else {
+		o.limit = byteSize(sys.FreeMemory() / 4 * 3)
+	}
+	o.source.memory = o.forVectors()
 	from, err := o.source.open(ctx, a, e)
 	if err != nil {
 		return nil, err
@@ -130,6 +144,9 @@ func runExplore(ctx context.Context, a *app, o *exploreOptions) (result, error) 
 		return nil, err
 	}
 	defer x.set.Close()
+	if err := x.fit(); err != nil {
+		return nil, err
+	}
 	sum, err := o.question.explore(ctx, x)
 	if err != nil {
 		return nil, err
@@ -142,6 +159,42 @@ func runExplore(ctx context.Context, a *app, o *exploreOptions) (result, error) 
 		Command: o.command, Images: x.set.Len(), Bad: x.set.Bad, Features: o.names()[0], Found: x.found,
 		Summary: sum, HTML: o.html, Seconds: time.Since(start).Seconds(),
 	}}, nil
+}
+
+// forVectors is what of the memory the vectors may take, so that the question has the rest.
+func (o *exploreOptions) forVectors() int64 { return int64(o.limit) / 4 * 3 }
+
+// memoryError is the error of a question that takes more memory than it may.
+type memoryError struct{ takes, limit int64 }
+
+func (e *memoryError) Error() string {
+	return fmt.Sprintf("it takes up to %s of memory, and at most %s may be taken", bytesText(e.takes), bytesText(e.limit))
+}
+
+// fit says what the question takes, and refuses it if that is more than it may take.
+func (x *exploration) fit() error {
+	features, work := x.set.Memory(), x.o.question.memory(x.set.Len(), x.set.Dim)
+	if x.o.vectors != "" && x.set.Features == nil {
+		// Not on standard output, which is for what is found.
+		x.app.warn("%d vectors of %d: they take %s of memory, and the work up to %s.",
+			x.set.Len(), x.set.Dim, bytesText(features), bytesText(work))
+	}
+	limit := int64(x.o.limit)
+	if limit == 0 || x.o.vectors == "" {
+		return nil
+	}
+	if features+work > limit {
+		return &memoryError{takes: features + work, limit: limit}
+	}
+	return nil
+}
+
+// bytesText is a number of bytes for people.
+func bytesText(n int64) string {
+	if n >= 1e9 {
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	}
+	return fmt.Sprintf("%.0f MB", float64(n)/1e6)
 }
 
 // gather opens the images of --data, and takes their features from --vectors or makes them.
@@ -168,7 +221,7 @@ func (x *exploration) collect(ctx context.Context, path, vectors string) (*explo
 		set.Close()
 		return nil, err
 	}
-	return &explore.Collection{Embedded: all[0], Set: set, Reading: x.reading()}, nil
+	return &explore.Collection{Embedded: all[0], Set: set, Reading: x.from.reading()}, nil
 }
 
 // shownSide is twice what pages show of a picture.
@@ -176,10 +229,10 @@ const shownSide = 256
 
 // reading is how pictures are read to be shown, and laid over each other: as the encoder reads them,
 // but not smaller than pages show them.
-func (x *exploration) reading() data.Reading {
+func (f *features) reading() data.Reading {
 	r := data.Reading{Side: shownSide}
-	if e := x.from.encoder; e != nil {
-		r = e.Reading()
+	if f.encoder != nil {
+		r = f.encoder.Reading()
 		r.Side = max(r.Side, shownSide)
 	}
 	return r

@@ -41,6 +41,8 @@ func (q *labelErrors) bind(c *cobra.Command) {
 
 func (q *labelErrors) parse(*cobra.Command) error { return q.Check() }
 
+func (q *labelErrors) memory(n, dim int) int64 { return explore.OutliersMemory(n, dim, q.K) }
+
 func (q *labelErrors) explore(ctx context.Context, x *exploration) (summary, error) {
 	set := x.set
 	all, err := x.LabelErrors(ctx, set.Embedded, q.KNN)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moco/explore"
 	"moco/internal/report"
 )
 
@@ -31,6 +32,8 @@ func (q *outliers) bind(c *cobra.Command) {
 }
 
 func (q *outliers) parse(*cobra.Command) error { return atLeast1("--k", q.k) }
+
+func (q *outliers) memory(n, dim int) int64 { return explore.OutliersMemory(n, dim, q.k) }
 
 func (q *outliers) explore(ctx context.Context, x *exploration) (summary, error) {
 	set := x.set

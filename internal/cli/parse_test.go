@@ -39,10 +39,14 @@ func TestParse(t *testing.T) {
 	}{
 		{"--model run --data d --out x.npy", &embedOptions{}, &embedOptions{
 			source: source{model: "run", layers: []encoder.Layer{encoder.Backbone}, batch: 64},
-			data:   "d", out: "x.npy", maxBad: 0.01}},
+			data:   "d", out: "x.npy", layout: "moco", dtype: "float32", maxBad: 0.01}},
+		{"--model run --data d --out parts --layout clip-retrieval --dtype float16 --shard 3/7", &embedOptions{}, &embedOptions{
+			source:     source{model: "run", layers: []encoder.Layer{encoder.Backbone}, batch: 64},
+			shardFlags: shardFlags{shard: "3/7"},
+			data:       "d", out: "parts", layout: "clip-retrieval", dtype: "float16", maxBad: 0.01}},
 		{"--model run --data d --to qdrant://h/c --features head --precision bf16 --batch 7 --max-bad 1 --threads 3", &embedOptions{}, &embedOptions{
 			source:  source{model: "run", layers: []encoder.Layer{encoder.Head}, precision: "bf16", batch: 7},
-			machine: machine{threads: 3}, data: "d", to: "qdrant://h/c", maxBad: 1}},
+			machine: machine{threads: 3}, data: "d", to: "qdrant://h/c", layout: "moco", dtype: "float32", maxBad: 1}},
 		{"--model m --train a --test b --features backbone,head --k 3,9 --t 0.07,0.1", &knnOptions{}, &knnOptions{
 			evalOptions: evalOptions{
 				source: source{model: "m", layers: []encoder.Layer{encoder.Backbone, encoder.Head}, batch: 128, size: 32},

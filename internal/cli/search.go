@@ -47,6 +47,8 @@ func (q *search) bind(c *cobra.Command) {
 
 func (q *search) parse(*cobra.Command) error { return atLeast1("--k", q.k) }
 
+func (q *search) memory(_, dim int) int64 { return explore.SearchMemory(dim, q.k) }
+
 func (q *search) explore(ctx context.Context, x *exploration) (summary, error) {
 	x.begin(heading{
 		columns: []string{"QUERY", "RANK", "SIMILARITY", "LABEL", "IMAGE"},

@@ -41,6 +41,8 @@ type source struct {
 	precision string // empty: the encoder's own
 	batch     int
 	size      int // pixels a side, for pixels
+	// memory is what vectors from a file may take, 0: any. They stay in the file if they take more.
+	memory int64
 }
 
 // bindEncoder declares the flags of a command that needs an encoder, and one layer of it.
@@ -164,7 +166,13 @@ func (f *features) encode(ctx context.Context, set *data.Set) (*evaluate.Embedde
 
 // read reads the features of a set's images from a file, and tells what does not match.
 func (f *features) read(ctx context.Context, path string, set *data.Set) (*evaluate.Embedded, error) {
-	e, match, err := evaluate.FromVectors(ctx, path, set)
+	read := evaluate.FromVectors
+	if f.source.memory > 0 {
+		read = func(ctx context.Context, path string, set *data.Set) (*evaluate.Embedded, evaluate.Match, error) {
+			return evaluate.OpenVectors(ctx, path, set, f.source.memory)
+		}
+	}
+	e, match, err := read(ctx, path, set)
 	if err != nil {
 		return nil, err
 	}

@@ -19,13 +19,17 @@ type Plain struct {
 	reading data.Reading
 	policy  augment.Policy
 	next    int
+	end     int // the first image that the walk leaves out
 	pool    []worker
 }
 
 // NewPlain returns a walk through a set, read in a certain way, that begins with image from.
 func NewPlain(set *data.Set, reading data.Reading, policy augment.Policy, from, workers int) *Plain {
-	return &Plain{set: set, reading: reading, policy: policy, next: from, pool: make([]worker, max(1, workers))}
+	return &Plain{set: set, reading: reading, policy: policy, next: from, end: set.Len(), pool: make([]worker, max(1, workers))}
 }
+
+// EndBefore makes an image the first one that the walk leaves out.
+func (p *Plain) EndBefore(image int) { p.end = min(image, p.set.Len()) }
 
 // Position is the first image that Next has not looked at yet: a walk that begins there makes the
 // same batches as this one will.
@@ -36,8 +40,8 @@ func (p *Plain) Position() int { return p.next }
 func (p *Plain) Next(ctx context.Context, x []float32, images []int) (int, error) {
 	each := len(x) / len(images)
 	for n := 0; ; {
-		want := min(len(images)-n, p.set.Len()-p.next)
-		if want == 0 {
+		want := min(len(images)-n, p.end-p.next)
+		if want <= 0 {
 			return n, nil
 		}
 		bad := make([]error, want)
