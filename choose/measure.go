@@ -165,7 +165,7 @@ func (m *measured) steps(ctx context.Context, r *moco.Recipe) (Pace, error) {
 // noise fills a batch with views that no picture has, and the order in which they came.
 func noise(b moco.Batch) {
 	state := uint32(1)
-	for _, x := range [][]float32{b.X1, b.X2} {
+	for _, x := range [][]float32{b.X1, b.X2, b.K1, b.K2} {
 		for i := range x {
 			state = state*1664525 + 1013904223
 			x[i] = float32(state>>8)/(1<<23) - 1

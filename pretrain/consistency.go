@@ -82,8 +82,7 @@ func (m *keyMaker) make(ctx context.Context, step, n int) (keys []float32, ids [
 	if err := r.loader.Fill(ctx, step/r.stepsPerEpoch, step%r.stepsPerEpoch, k.Batch()); err != nil {
 		return nil, nil, err
 	}
-	keys, err = k.Run()
-	return keys, k.Batch().IDs, err
+	return k.Run()
 }
 
 func (m *keyMaker) close() {

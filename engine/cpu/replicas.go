@@ -123,15 +123,6 @@ func emitJoinRows(c *compiler, s *step, o *op) {
 	o.then(serial(func(*worker) { copy(y.raw[team.replica()*size:], x.raw[:size]) }))
 }
 
-// rowsIn is the number of values that the rows of a node take, stored as b is.
-func rowsIn(n *graph.Node, b *buffer) int {
-	if b.element == int32s {
-		return n.Shape.Elements()
-	}
-	rows, _ := rowsOf(n.Shape)
-	return rows * b.stride
-}
-
 func emitOwnRows(c *compiler, s *step, o *op) {
 	x, y, team := s.in[0].buffer, s.out[0].buffer, c.team
 	count, size := rowsIn(s.node, x), x.element.size()
