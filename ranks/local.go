@@ -48,6 +48,14 @@ func (l *local) AllGather(send, receive []byte) error {
 	})
 }
 
+func (l *local) Broadcast(data []byte) error {
+	return l.meet(data, data, func(from, to int) {
+		if from == 0 && to != 0 {
+			copy(l.receive[to], l.send[0])
+		}
+	})
+}
+
 func (l *local) Abort(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

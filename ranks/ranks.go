@@ -18,6 +18,8 @@ type Group interface {
 	// AllGather gives send to all ranks. What rank i sends becomes piece i of receive, which is Size
 	// times as long. The two must not overlap.
 	AllGather(send, receive []byte) error
+	// Broadcast gives rank 0's data to all ranks, which have room for as much.
+	Broadcast(data []byte) error
 	// Abort ends all ranks, whatever they are doing. Calls that wait return an error, or the process
 	// ends.
 	Abort(why error)
@@ -40,6 +42,9 @@ func (Alone) AllGather(send, receive []byte) error {
 	copy(receive, send)
 	return nil
 }
+
+// Broadcast does nothing.
+func (Alone) Broadcast([]byte) error { return nil }
 
 // Abort does nothing: there is nobody to tell.
 func (Alone) Abort(error) {}
