@@ -18,7 +18,7 @@ var floors = map[string]int{
 	"internal/taps": 0, "internal/colour": 0, "engine/cpu/internal/kernel": 0, "internal/jpeg": 0,
 	"weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/text": 0,
 	"internal/event": 1, "internal/atomicfile/volatile": 1, "graph": 1, "picture": 1, "weights": 1,
-	"internal/job": 2, "engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2,
+	"internal/mpi": 1, "internal/job": 2, "engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2,
 	"onnx":       2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3, "pack": 3,
 	".":      4,
