@@ -11,8 +11,8 @@ import (
 // the other, before any runs the next. What is the same on all replicas runs once, before them.
 //
 // A value that is made in one level and read in a later one takes memory for each replica. So a node
-// runs as late as its readers let it, and then beside what it reads: the queries' encoder, which no
-// collective waits for, runs behind the one that gathers the keys, and its statistics with it.
+// runs as late as its readers let it, or beside what it reads where that is more: the queries' encoder,
+// which no collective waits for, runs behind the one that gathers the keys, and its statistics with it.
 func levelsOf(g *graph.Graph) [][]*graph.Node {
 	if g.Replicas <= 1 {
 		return [][]*graph.Node{g.Nodes}
@@ -42,9 +42,8 @@ func behind(n *graph.Node, level int) int {
 	return level
 }
 
-// latest is for each node the last level in which it can run: the first one that reads it or, for a
-// value that leaves the graph, the first one possible. Collectives that nobody waits for run in the
-// last level that has any.
+// latest is for each node the last level in which it can run, which is the first one that reads it.
+// What nobody reads, such as a variable's new value, can run behind the last collectives.
 func latest(g *graph.Graph) []int {
 	early, late := make([]int, len(g.Nodes)), make([]int, len(g.Nodes))
 	last := 0
@@ -63,7 +62,7 @@ func latest(g *graph.Graph) []int {
 		case graph.Collective(n.Op):
 			late[i] = last
 		default:
-			late[i] = early[i]
+			late[i] = last + 1
 		}
 		for _, in := range n.In {
 			if at := late[i] - behind(in, 0); late[in.ID] < 0 || late[in.ID] > at {
@@ -74,15 +73,19 @@ func latest(g *graph.Graph) []int {
 	return late
 }
 
-// besideOperands is the first level in which a node can run, where it reads something that replicas
-// have computed, each for itself.
-func besideOperands(n *graph.Node, level []int) (at int, ok bool) {
+// besideOperands is the first level in which a node can run, where that is better: its result is no
+// larger than what it reads of what replicas have computed before, each for itself, and which would
+// have to wait for it. A collective's result takes no memory for each replica.
+func besideOperands(n *graph.Node, level []int) (at int, better bool) {
 	if n.Op == graph.Input || n.Op == graph.Variable {
 		return 0, false
 	}
+	waiting := 0
 	for _, in := range n.In {
 		at = max(at, behind(in, level[in.ID]))
-		ok = ok || in.Varies && in.Op != graph.Input
+		if in.Varies && in.Op != graph.Input {
+			waiting += in.Shape.Elements()
+		}
 	}
-	return at, ok
+	return at, waiting > 0 && (graph.Collective(n.Op) || n.Shape.Elements() <= waiting)
 }
