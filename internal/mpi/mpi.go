@@ -20,6 +20,8 @@ const (
 	patience = 5 * time.Minute
 	// farewell is how long a process that is done waits for the others to be so too.
 	farewell = 10 * time.Second
+	// lastWords is what a launcher needs to pass on what was said, before all processes end.
+	lastWords = 300 * time.Millisecond
 	// large is the number of bytes from which processes first wait for each other, without work for the
 	// processor, and then move them, with all of it.
 	large = 64 << 10
@@ -207,6 +209,7 @@ func (w *world) wait(moving bool, begin func(request uintptr) error) error {
 		if tries%64 == 63 && time.Since(began) > w.patience+time.Duration(w.rank)*time.Second {
 			w.tell(fmt.Sprintf("process %d has waited %v for the others and ends the job: one of them hangs or is gone; "+
 				"resume goes on from the last checkpoint", w.rank, w.patience))
+			time.Sleep(lastWords)
 			return w.abort()
 		}
 	}
