@@ -337,7 +337,7 @@ func (r *run) begin(ctx context.Context) error {
 		Out: o.Out, Engine: o.Engine.Name(), Images: o.Data.Len(), Arch: r.recipe.Encoder.Arch, Parameters: parameters, Batch: batch,
 		Mechanism: r.mechanism.String(), Keys: r.mechanism.Negatives(batch), Filling: r.mechanism.Filling(), Labels: r.mechanism.Classifier(),
 		StepsPerEpoch: r.stepsPerEpoch, Steps: r.last, FirstStep: r.step, ChanceLoss: r.mechanism.Chance(batch),
-		FLOPs: cost.FLOPs, PeakBytes: cost.PeakBytes(),
+		FLOPs: cost.FLOPs, PeakBytes: cost.PeakBytes(), Processes: o.Ranks.Size(), SentBytes: cost.SentBytes,
 	})
 	r.events.release()
 	r.watch.begin(r)
