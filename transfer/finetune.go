@@ -87,7 +87,7 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
 	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
 	r = r.Supervised()
-	r.Views.CropOnly, r.BNSplits, r.Replicas = true, 1, 1
+	r.Views.CropOnly, r.BNSplits = true, 1
 	r.Batch = min(64, images)
 	r.Epochs = moco.Epochs(max(10, math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay = 0.05, 5e-4
