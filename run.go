@@ -94,13 +94,15 @@ func (g *builder) images(name string, n int) *graph.Node {
 	return g.shared(name, float, n, g.recipe.Views.Size, g.recipe.Views.Size, 3)
 }
 
-func (g *builder) view(name string) *graph.Node   { return g.images(name, g.n) }
+func (g *builder) view(name string) *graph.Node { return g.images(name, g.n) }
+
 func (g *builder) keyView(name string) *graph.Node {
 	if g.Replicas > 1 && g.recipe.ShuffleBN {
 		name = inKeyOrder[name]
 	}
 	return g.view(name)
 }
+
 func (g *builder) onlyView() *graph.Node          { return g.images(inViews, g.n) }
 func (g *builder) ids() *graph.Node               { return g.shared(inIDs, int32s, g.n) }
 func (g *builder) labels() *graph.Node            { return g.shared(inLabels, int32s, g.n) }

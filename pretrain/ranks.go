@@ -181,6 +181,28 @@ func (r *run) fromFirst(v any) error {
 	return json.Unmarshal(b, v)
 }
 
+// shareUnreadable tells every rank which images others could not read.
+func (r *run) shareUnreadable() error {
+	if r.o.Ranks.Size() == 1 {
+		return nil
+	}
+	mine, err := json.Marshal(r.loader.Unreadable())
+	if err != nil {
+		return err
+	}
+	lists, err := ranks.Strings(r.o.Ranks, string(mine))
+	if err != nil {
+		return err
+	}
+	all := map[int]string{}
+	for _, list := range lists {
+		if err := json.Unmarshal([]byte(list), &all); err != nil {
+			return err
+		}
+	}
+	return r.alike(r.loader.Learn(all))
+}
+
 // isInterrupted tells whether an error says that a context ended, on this rank or another.
 func isInterrupted(ctx context.Context, err error) bool {
 	return errors.Is(err, ranks.ErrStopped) || ctx.Err() != nil && errors.Is(err, ctx.Err())

@@ -1,9 +1,12 @@
 package pretrain
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,5 +214,34 @@ func TestRanksFail(t *testing.T) {
 	_, errs = onRanks(t, 2, filepath.Join(t.TempDir(), "run"), nil, "replicas=3", "batch=12", "bn_splits=1")
 	if want := "take 1, 3"; fmt.Sprint(errs[0]) == "" || !strings.Contains(errs[0].Error(), want) {
 		t.Errorf("three replicas on two ranks: %v, want %q", errs[0], want)
+	}
+}
+
+// TestRanksUnreadable: all ranks know by an epoch's end what any of them could not read.
+func TestRanksUnreadable(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 16 {
+		name, content := fmt.Sprintf("%02d.png", i), []byte("\x89PNG\r\n\x1a\nbroken")
+		if i%4 != 0 {
+			var b bytes.Buffer
+			if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 9+i, 10))); err != nil {
+				t.Fatal(err)
+			}
+			content = b.Bytes()
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := images(t, dir)
+	for limit, want := range map[string]string{"max_bad=0.5": "", "max_bad=0.2": "more than max_bad allows"} {
+		done, errs := onRanks(t, 4, filepath.Join(t.TempDir(), "run"), func(_ int, o *Options) { o.Data = set },
+			"replicas=4", "batch=8", "epochs=1", "shuffle_bn=false", limit)
+		for rank, err := range errs {
+			if want == "" && (err != nil || done[rank].BadImages != 4) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: rank %d: %+v, %v", limit, rank, done[rank], err)
+			}
+		}
 	}
 }

@@ -144,6 +144,9 @@ func (r *run) run(ctx context.Context) (*Done, error) {
 	if err != nil && !interrupted {
 		return nil, err
 	}
+	if err := r.shareUnreadable(); err != nil {
+		return nil, err
+	}
 	done := &Done{
 		Step: r.step, Epoch: r.epoch(), Loss: r.metrics.Loss, Accuracy: r.metrics.Accuracy, ImagesPerSecond: r.rate.perSecond(),
 		BadImages: r.loader.Bad(), Seconds: time.Since(began).Seconds(), Interrupted: interrupted,

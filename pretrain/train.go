@@ -154,6 +154,9 @@ func (r *run) after(ctx context.Context) error {
 		}
 	}
 	if ended {
+		if err := r.shareUnreadable(); err != nil {
+			return err
+		}
 		n := float64(r.epochMean.steps)
 		r.events.tell(Epoch{Epoch: epoch, Step: r.step, Loss: r.epochMean.loss / n, Accuracy: r.epochMean.accuracy / n,
 			ImagesPerSecond: r.rate.perSecond(), BadImages: r.loader.Bad()})

@@ -33,8 +33,8 @@ func (e *Engine) teamOf(g *graph.Graph) (*team, error) {
 func (t *team) replica() int { return t.share.First + t.turn }
 
 var replicaOperations = operations{
-	graph.SumReplicas:    {build: joined, layout: weightsStay, operands: likeResult, emit: emitJoinSum, name: named("SumReplicas")},
-	graph.GatherReplicas: {build: joined, kind: engine.Move, emit: emitJoinRows, name: named("GatherReplicas")},
+	graph.SumReplicas:    {build: joined, layout: weightsStay, operands: likeResult, emit: emitJoinSum},
+	graph.GatherReplicas: {build: joined, kind: engine.Move, emit: emitJoinRows},
 	graph.OwnRows: {
 		kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitOwnRows,
 	},
@@ -69,9 +69,9 @@ func (c *compiler) exchange(level []*graph.Node) {
 
 // The steps at a level's end.
 var (
-	exchangeOperation = &operation{kind: engine.Move, helper: true, name: named("Exchange"), operands: asItIs, emit: emitExchange}
+	exchangeOperation = moving("Exchange", emitExchange)
 	finishOperation   = &operation{
-		kind: engine.Move, helper: true, operands: asItIs, emit: emitFinish,
+		kind: engine.Move, helper: true, operands: asItIs, emit: emitFinish, name: named("Finish"),
 		layout: func(s *step) layout { return s.in[0].layout },
 	}
 )

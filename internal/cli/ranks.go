@@ -24,26 +24,20 @@ func (a *app) join() (ranks.Group, func(), error) {
 }
 
 // engineOf makes the engine of one of several processes: on the fastest kernel path that all of them
-// have.
+// have, if MOCO_CPU picks none.
 func (m *machine) engineOf(a *app, group ranks.Group) (*cpu.Engine, error) {
-	o := cpu.Options{Path: a.getenv("MOCO_CPU"), Workers: m.threads, Group: group}
-	if group.Size() > 1 {
-		lists, err := ranks.Strings(group, strings.Join(cpu.Paths(), " "))
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range strings.Fields(lists[0]) {
-			has := func(list string) bool { return slices.Contains(strings.Fields(list), path) }
-			if o.Path == "" && !slices.ContainsFunc(lists, func(list string) bool { return !has(list) }) {
-				o.Path = path
-			}
-		}
-	}
-	e, err := cpu.New(o)
+	path := a.getenv("MOCO_CPU")
+	lists, err := ranks.Strings(group, strings.Join(cpu.Paths(), " "))
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
-	return e.(*cpu.Engine), nil
+	for _, common := range strings.Fields(lists[0]) {
+		lacks := func(list string) bool { return !slices.Contains(strings.Fields(list), common) }
+		if path == "" && !slices.ContainsFunc(lists, lacks) {
+			path = common
+		}
+	}
+	return m.engineIn(group, path)
 }
 
 // refuseTime refuses a budget of time for several processes: what one measures, the others would have

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"moco"
 	"slices"
 	"strings"
@@ -101,6 +102,22 @@ func (l *Loader) Bad() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.bad)
+}
+
+// Unreadable is the unreadable images met so far, with what is wrong with each.
+func (l *Loader) Unreadable() map[int]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.bad)
+}
+
+// Learn takes over unreadable images that other processes have met and told of. Too many are an error,
+// as in Fill.
+func (l *Loader) Learn(unreadable map[int]string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.Copy(l.bad, unreadable)
+	return l.tooMany()
 }
 
 // Fill makes this process's share of batch number step of an epoch. Each slice of b has the share's
@@ -308,6 +325,11 @@ func (l *Loader) note(i int, err error) error {
 	}
 	l.bad[i] = err.Error()
 	l.o.Log.Warn("image skipped", "image", l.set.Name(i), "error", err)
+	return l.tooMany()
+}
+
+// tooMany is an error where more images are unreadable than MaxBad allows.
+func (l *Loader) tooMany() error {
 	if allowed := int(l.o.MaxBad * float64(l.set.Len())); len(l.bad) > allowed {
 		var some []string
 		for i := range l.bad {
