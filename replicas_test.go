@@ -50,7 +50,7 @@ func TestReplicaMemory(t *testing.T) {
 		if eight > one*13/10 {
 			t.Errorf("%s: a batch of 2048 in 8 replicas takes %d MB, one of 256 takes %d MB", name, eight>>20, one>>20)
 		}
-		t.Log(fmt.Sprintf("%s: %d MB, and %d MB for 8 replicas", name, one>>20, eight>>20))
+		t.Logf("%s: %d MB, and %d MB for 8 replicas", name, one>>20, eight>>20)
 	}
 }
 

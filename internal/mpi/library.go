@@ -100,14 +100,20 @@ func (l *library) number(function string) (int, error) {
 	return int(l.written.number), err
 }
 
-// The variables that are set to nothing, as C has strings.
-var (
-	quiet = [][]byte{[]byte("UCX_ERROR_SIGNALS\x00"), []byte("OMPI_MCA_opal_signal\x00")}
-	empty = []byte{0}
-)
+// settings are variables that the libraries under MPI read, and their values, as C has strings.
+//
+// Handlers of signals would take SIGSEGV from Go's runtime, which turns it into a panic. Hooks that tell
+// of memory given back are put into the code of the C library while it runs, in a process whose threads
+// are many by then; and Go's runtime gives back its memory without the C library.
+var settings = [][2][]byte{
+	{[]byte("UCX_ERROR_SIGNALS\x00"), []byte("\x00")},
+	{[]byte("UCX_MEM_EVENTS\x00"), []byte("n\x00")},
+	{[]byte("OMPI_MCA_opal_signal\x00"), []byte("\x00")},
+	{[]byte("OMPI_MCA_memory\x00"), []byte("^patcher\x00")},
+	{[]byte("FI_MR_CACHE_MONITOR\x00"), []byte("disabled\x00")},
+}
 
-// setenv sets variables of the C library, which has its own copy of them. The libraries' handlers of
-// signals would take SIGSEGV from Go's runtime, which turns it into a panic.
+// setenv makes the settings in the C library, which has its own copy of the environment.
 func setenv() error {
 	name := "libc.so.6"
 	if runtime.GOOS == "darwin" {
@@ -121,8 +127,8 @@ func setenv() error {
 	if err != nil {
 		return err
 	}
-	for _, variable := range quiet {
-		purego.SyscallN(set, address(variable), address(empty), 1)
+	for _, s := range settings {
+		purego.SyscallN(set, address(s[0]), address(s[1]), 1)
 	}
 	return nil
 }
