@@ -142,8 +142,8 @@ func Default() Recipe {
 // least one.
 func (r *Recipe) parts() int { return max(r.BNSplits, r.Replicas) }
 
-// Parts is what the size of every batch must be a multiple of.
-func (r *Recipe) Parts() int { return max(r.parts(), r.Accumulate) }
+// BatchUnit is what the size of every batch must be a multiple of.
+func (r *Recipe) BatchUnit() int { return max(r.parts(), r.Accumulate) }
 
 // schedule is the recipe's learning-rate schedule.
 func (r *Recipe) schedule() optim.Schedule {

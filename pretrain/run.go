@@ -240,7 +240,7 @@ func (r *run) prepareRecipe() error {
 // compile makes the steps for each size of batch that there will be.
 func (r *run) compile() error {
 	for _, size := range []int{r.recipe.Batch, r.loader.BatchSize(r.stepsPerEpoch - 1)} {
-		if parts := r.recipe.Parts(); size%parts != 0 {
+		if parts := r.recipe.BatchUnit(); size%parts != 0 {
 			return fmt.Errorf("drop_last: the last batch of an epoch has %d images, which cannot be cut into %d equal parts "+
 				"(bn_splits, replicas, accumulate); set drop_last to true", size, parts)
 		}
@@ -296,7 +296,7 @@ func (r *run) checkMemory() error {
 
 // largestBatch is the largest batch that fits into a memory, 0 if none does.
 func (r *run) largestBatch(limit int64) (fits int, err error) {
-	splits := r.recipe.Parts()
+	splits := r.recipe.BatchUnit()
 	for lo, hi := 0, r.recipe.Batch/splits; hi-lo > 1; {
 		middle := (lo + hi) / 2
 		s, err := moco.Compile(r.recipe, middle*splits, r.o.Engine, r.o.Engine.NewState())
