@@ -32,7 +32,9 @@ type Start struct {
 	FirstStep     int     `json:"first_step"`
 	ChanceLoss    float64 `json:"chance_loss"` // of an encoder that tells nothing apart
 	FLOPs         int64   `json:"flops_per_step"`
-	PeakBytes     int64   `json:"peak_bytes"` // planned
+	PeakBytes     int64   `json:"peak_bytes"` // planned, of each process
+	Processes     int     `json:"processes"`
+	SentBytes     int64   `json:"sent_bytes_per_step"` // by each process to others
 }
 
 // Step is one step done.

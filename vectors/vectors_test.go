@@ -137,7 +137,7 @@ func TestRowGroups(t *testing.T) {
 func TestParquetClaims(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.parquet")
-	err := Save(path, Head{1, 2}, func(yield func(Row, error) bool) { yield(Row{Path: "a", Vector: []float32{1, 2}}, nil) })
+	err := Save(path, Head{Rows: 1, Dim: 2}, func(yield func(Row, error) bool) { yield(Row{Path: "a", Vector: []float32{1, 2}}, nil) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco/pretrain"
+	"moco/ranks"
 	"moco/recipe"
 )
 
@@ -57,7 +58,9 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 	if err == nil {
 		err = a.failed
 	}
-	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
+	// An interruption was told, with the command that goes on, and another process tells of its failure.
+	var other *ranks.OtherError
+	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) && !errors.As(err, &other) {
 		fmt.Fprintf(stderr, "moco: %s\n", told(err))
 	}
 	return exitCode(err)

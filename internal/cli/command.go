@@ -10,6 +10,7 @@ import (
 	"moco/data"
 	"moco/engine/cpu"
 	"moco/internal/sys"
+	"moco/ranks"
 )
 
 // options is what a command line says, a type for each command.
@@ -80,7 +81,12 @@ func (m *machine) engine(a *app) (*cpu.Engine, error) { return m.engineOn(a.gete
 
 // engineOn makes the engine on a kernel path; "" is the fastest.
 func (m *machine) engineOn(path string) (*cpu.Engine, error) {
-	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads})
+	return m.engineIn(ranks.Alone{}, path)
+}
+
+// engineIn is engineOn for one of several processes.
+func (m *machine) engineIn(group ranks.Group, path string) (*cpu.Engine, error) {
+	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads, Group: group})
 	if err != nil {
 		return nil, usageError{err}
 	}
