@@ -71,7 +71,8 @@ func (o *studioOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	pathsFlag(c, &o.data, "data", "pictures to look at (required)")
 	modelFlag(c, &o.model, "; or none")
-	f.StringVar(&o.vectors, "vectors", "", "features of the pictures from a file that moco embed wrote, instead of encoding them")
+	f.StringVar(&o.vectors, "vectors", "",
+		"features of the pictures from a file that moco embed wrote, instead of encoding them")
 	f.StringVar(&o.labels, "labels", "", "file of labels and decisions, made if it is not there (default PATH.labels.csv)")
 	f.StringVar(&o.run, "run", "", "folder of a run that is training, to watch; that of --model if it is one")
 	f.IntVar(&o.port, "port", 0, "port to answer on; 0 takes any that is free")
@@ -206,7 +207,8 @@ func (o *studioOptions) serve(ctx context.Context, a *app, s *studio.Studio, set
 	url := s.URL(l)
 	ready := studioReady{URL: url, Labels: o.labels, Images: set.Len(), MemoryBytes: s.Memory()}
 	err = a.tell(ready, func() {
-		a.say("%d pictures; they take up to about %d MB of memory. Labels and decisions: %s", ready.Images, ready.MemoryBytes>>20, o.labels)
+		a.say("%d pictures; they take up to about %d MB of memory. Labels and decisions: %s",
+			ready.Images, ready.MemoryBytes>>20, o.labels)
 		a.say("%s", url)
 		if ip := net.ParseIP(o.listen); !ip.IsLoopback() {
 			a.warn("Other machines can open this page with the token in its address; nothing is encrypted on the way.")
