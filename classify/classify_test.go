@@ -456,3 +456,33 @@ func TestAmong(t *testing.T) {
 		t.Errorf("two rows of one class and one of another are taken for %+v (%v)", p, err)
 	}
 }
+
+// TestIsTable: a table is known for one in each format, and files of others are not.
+func TestIsTable(t *testing.T) {
+	t.Parallel()
+	rows := []Row{{Path: "a.png", Label: "cat", Confidence: 0.75, Second: "dog"}}
+	for ending, foreign := range map[string][]string{
+		".csv":     {"", "path,label\na,b\n", "path,label,confidence,second", "a,b,c,d\n"},
+		".jsonl":   {"", "{}\n", `{"path":"a","label":"b"}` + "\n", `{"path":"a","label":"b","confidence":1,"second":"c","x":1}` + "\n", "no JSON\n"},
+		".parquet": {"", "PAR1PAR1", "moco version 1 path label confidence second\xff\xff\xff\xffPAR1", "moco version 1 path label confidence second"},
+	} {
+		path := filepath.Join(t.TempDir(), "t"+ending)
+		if err := SaveTable(path, rows); err != nil {
+			t.Fatal(err)
+		}
+		if !IsTable(path) {
+			t.Errorf("a table in %s is none", ending)
+		}
+		for _, content := range foreign {
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if IsTable(path) {
+				t.Errorf("%s: %q is a table", ending, content)
+			}
+		}
+	}
+	if dir := t.TempDir(); IsTable(dir) || IsTable(filepath.Join(dir, "x.csv")) {
+		t.Error("what is no file is a table")
+	}
+}
