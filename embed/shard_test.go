@@ -19,8 +19,8 @@ import (
 )
 
 // TestShards: the shards of a set have the rows of a run over the whole set, bit by bit, whatever
-// their number, with unreadable images among them, and each stopped after its first batch. In lines,
-// their bytes one after the other are those of the whole file.
+// their number, with unreadable images among them, and each stopped after its first batch. In
+// lines, their bytes one after the other are those of the whole file.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
