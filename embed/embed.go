@@ -203,7 +203,8 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		if err := j.journal.sync(); err != nil {
 			return nil, fmt.Errorf("keep the journal: %w", err)
 		}
-		err = &StoppedError{Done: j.journal.next - j.first, Images: j.last - j.first, Kept: j.o.Put == nil}
+		err = &StoppedError{Done: j.journal.next - j.first, Images: j.last - j.first, Kept: j.o.Put == nil,
+			Shard: !j.o.Shard.Whole()}
 	}
 	if err != nil && !stopped {
 		return nil, err
