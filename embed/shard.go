@@ -38,6 +38,10 @@ func (j *job) finished() (*Done, error) {
 			d.Rows++
 		}
 	}
+	// A process that was killed after it had saved the file has left its journal.
+	if err := os.Remove(part(j.out)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	d.BadImages = j.last - j.first - d.Rows
 	d.Seconds = time.Since(j.began).Seconds()
 	j.o.Events(*d)
