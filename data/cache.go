@@ -91,19 +91,28 @@ func (c *cache) open(r Reading) *picturecache.File {
 
 // id names what all pixels depend on.
 func (c *cache) id(r Reading) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "pictures %d, %d pixels, from %d, on %v: %s",
-		picture.Version, c.set.options.MaxPixels, r.Side, r.Ground, c.source))
+	longest := ""
+	if r.Longest {
+		longest = " longer"
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "pictures %d, %d pixels, from %d%s, on %v: %s",
+		picture.Version, c.set.options.MaxPixels, r.Side, longest, r.Ground, c.source))
 }
 
 // key names an image that is stored, false if it cannot be.
-func (c *cache) key(i int) (k picturecache.Key, ok bool) {
+func (c *cache) key(i int) (picturecache.Key, bool) { return c.set.Stamp(i) }
+
+// Stamp names the file of image i and changes whenever the file does: a hash of its path, size and
+// time, or those of the archive that holds it. It is false of an image that is no file of its own,
+// as in CIFAR and IDX files, or that is not there.
+func (s *Set) Stamp(i int) (stamp [16]byte, ok bool) {
 	var room [256]byte
-	id, ok := identity(c.set.backend, room[:0], i)
+	id, ok := identity(s.backend, room[:0], i)
 	if ok {
 		sum := sha256.Sum256(id)
-		copy(k[:], sum[:])
+		copy(stamp[:], sum[:])
 	}
-	return k, ok
+	return stamp, ok
 }
 
 // identity appends what names a file and changes whenever it does: its path, size and time, or

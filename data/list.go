@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 // listed is a line of a list of images.
@@ -169,7 +171,7 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 	if paths < 0 {
 		return nil, errNoPath
 	}
-	columns := len(head)
+	columns, decided := len(head), column(head, "decision") >= 0
 	var lines []listed
 	for {
 		record, err := in.Read()
@@ -190,7 +192,22 @@ func csvList(r io.Reader, comma rune) ([]listed, error) {
 		}
 		lines = append(lines, l)
 	}
+	if decided {
+		if lines = lastLabelled(lines); len(lines) == 0 {
+			return nil, errors.New("it is a file of labels in which no image has one")
+		}
+	}
 	return lines, checkListed(lines)
+}
+
+// lastLabelled are the images of a file of package labels that have a label: there a later line of
+// an image replaces the earlier ones, and an empty label means none.
+func lastLabelled(lines []listed) []listed {
+	last := make(map[string]int, len(lines)) // the line
+	for _, l := range lines {
+		last[l.path] = l.line
+	}
+	return slices.DeleteFunc(lines, func(l listed) bool { return l.label == "" || last[l.path] != l.line })
 }
 
 // checkListed refuses a list without images, and lines without a path.
@@ -221,7 +238,10 @@ func parquetList(r io.ReaderAt, size int64) (lines []listed, err error) {
 			err = fmt.Errorf("it is damaged, or of a kind of Parquet that is not read (%v)", p)
 		}
 	}()
-	file, err := parquet.OpenFile(r, size)
+	if err := parquetcheck.Check(r, size); err != nil {
+		return nil, fmt.Errorf("not a Parquet file that is read: %w", err)
+	}
+	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a Parquet file that is read: %w", err)
 	}

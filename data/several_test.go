@@ -3,6 +3,8 @@ package data
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 func TestBraces(t *testing.T) {
@@ -271,6 +275,8 @@ func TestLists(t *testing.T) {
 		{"l.tsv", []byte("path\tlabel\np/1.png\ta, b\n"), "p/1.png=a, b"},
 		{"list", []byte("path,label\n" + filepath.Join(dir, "q", "3.png") + ",x\n"), "q/3.png=x"},
 		{"l.csv", []byte("path,label\n" + elsewhere + ",x\np/1.png,y\n"), filepath.ToSlash(elsewhere) + "=x p/1.png=y"},
+		{"l.csv", []byte("path,label,decision\np/1.png,x,\np/2.png,y,\np/1.png,cat,keep\nq/3.png,,drop\np/2.png,,\np/2.png,dog,\n"),
+			"p/1.png=cat p/2.png=dog"},
 		{"l.csv", []byte("path,label\np/1.png,cafe\u0301\np/2.png,caf\u00e9\n"), "p/1.png=caf\u00e9 p/2.png=caf\u00e9"},
 		{"l.parquet", parquetOf(func(b *bytes.Buffer) error {
 			return parquet.Write(b, []row{{"p/1.png", &cat, 1}, {"q/3.png", &dog, 2}})
@@ -281,6 +287,7 @@ func TestLists(t *testing.T) {
 		}), "p/1.png=10 p/2.png=9"},
 		{"l.csv", []byte("file,label\np/1.png,cat\n"), "no column path"},
 		{"l.csv", []byte("path,label\n"), "lists no images"},
+		{"l.csv", []byte("path,label,decision\np/1.png,x,\np/1.png,,drop\n"), "no image has one"},
 		{"l.csv", []byte("path,label\np/1.png\n"), "line 2 has 1 fields"},
 		{"l.csv", []byte("path,label\n,cat\n"), "line 2 has no path"},
 		{"l.csv", []byte("path,label\np/1.png,a\np/2.png,\n"), "line 3 gives no label and line 2 does"},
@@ -339,8 +346,26 @@ func FuzzCSVList(f *testing.F) {
 	})
 }
 
-// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: the
-// library makes room for what a page's header claims, so that damaged bytes can take gigabytes.
+// TestParquetListClaims: a list that asks for gigabytes is refused before it gets them.
+func TestParquetListClaims(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []struct {
+		Path string `parquet:"path"`
+	}{{"a.png"}}); err != nil {
+		t.Fatal(err)
+	}
+	raw := b.Bytes()
+	binary.LittleEndian.PutUint32(raw[len(raw)-8:], 4<<30-1) // the footer's length
+	var limit *parquetcheck.LimitError
+	if _, err := parquetList(bytes.NewReader(raw), int64(len(raw))); !errors.As(err, &limit) {
+		t.Errorf("the error is %v, want a *parquetcheck.LimitError", err)
+	}
+}
+
+// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: behind
+// the headers, which parquetcheck holds to limits, a few bytes can still be a run of billions of equal
+// values, for which the library makes room.
 func TestCutParquetList(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
@@ -421,4 +446,33 @@ func idxOf(n, h, w int) []byte {
 		raw = append(raw, byte(i))
 	}
 	return raw
+}
+
+// TestSeveralFiles: image files given one by one are named by their last names, as in their folder,
+// and in a list of pairs by where they are.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, images("a/1.png", "a/2.png", "b/1.png", "x/1.png/3.png"))
+	at := func(names ...string) string {
+		for i, n := range names {
+			names[i] = filepath.Join(dir, n)
+		}
+		return "{" + strings.Join(names, ",") + "}"
+	}
+	for want, path := range map[string]string{
+		"1.png=- 2.png=-":                   at("a/1.png", "a/2.png"),
+		"2.png=- a/1.png=- b/1.png=-":       at("a/1.png", "a/2.png", "b/1.png"),
+		"2.png=- a/1.png=- x/1.png/3.png=-": at("a/1.png", "a/2.png", "x/1.png"),
+	} {
+		if got := listing(open(t, path, Options{})); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	pairs := filepath.Join(dir, "pairs.csv")
+	if err := os.WriteFile(pairs, []byte("path,group\na/1.png,g\na/2.png,g\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, at("a/1.png", "a/2.png"), Options{Pairs: pairs}).Len(); got != 2 {
+		t.Errorf("%d images are in pairs", got)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -24,6 +25,34 @@ type Probe struct {
 	Features     Layer // the layer that it takes
 	Classes      []string
 	Encoder      string // SHA-256 of the encoder's file
+	// Notes are further metadata, of whoever made the probe: package classify keeps there that the
+	// logits are calibrated, and what accuracy to expect. They may be nil.
+	Notes map[string]string
+}
+
+// OtherProbeError is the error of a linear probe that was trained on another encoder's features.
+// Probe and Encoder are SHA-256 sums: of the encoder that the probe belongs to, and of this
+// encoder.
+type OtherProbeError struct{ Probe, Encoder string }
+
+func (e *OtherProbeError) Error() string {
+	return fmt.Sprintf("the probe belongs to another encoder: that has the SHA-256 %s, this one %s", e.Probe, e.Encoder)
+}
+
+// Check returns an error if the probe does not belong to an encoder: an *OtherProbeError, or that
+// of features of another length.
+func (p *Probe) Check(e *Encoder) error {
+	if p.Encoder != e.SHA256 {
+		return &OtherProbeError{Probe: p.Encoder, Encoder: e.SHA256}
+	}
+	want, err := e.DimOf(p.Features)
+	if err != nil {
+		return err
+	}
+	if dim := p.Weight.Shape[1]; dim != want {
+		return fmt.Errorf("the probe takes features of %d numbers, and this encoder's %s gives %d", dim, p.Features, want)
+	}
+	return nil
 }
 
 // ErrNoProbe is the error of a file that holds no linear probe.
@@ -31,6 +60,9 @@ var ErrNoProbe = errors.New("it is no linear probe")
 
 // probeKind marks a probe's file in its metadata.
 const probeKind = "linear probe"
+
+// probeKeys are the metadata that a probe itself has.
+var probeKeys = []string{"format", "kind", "features", "encoder", "scale", "classes"}
 
 // Save writes the probe as safetensors: the tensors "weight" and "bias", and in the metadata all
 // that computing logits from features needs. It refuses a probe that has diverged.
@@ -44,10 +76,13 @@ func (p *Probe) Save(path string) error {
 	if err != nil {
 		return err
 	}
+	metadata := map[string]string{}
+	maps.Copy(metadata, p.Notes)
+	maps.Copy(metadata, map[string]string{"format": "pt", "kind": probeKind, "features": string(p.Features),
+		"encoder": p.Encoder, "scale": strconv.FormatFloat(float64(p.Scale), 'f', -1, 32), "classes": string(classes)})
 	_, err = weights.Save(path, &weights.File{
-		Tensors: []weights.Named{{Name: "weight", Tensor: p.Weight}, {Name: "bias", Tensor: p.Bias}},
-		Metadata: map[string]string{"format": "pt", "kind": probeKind, "features": string(p.Features), "encoder": p.Encoder,
-			"scale": strconv.FormatFloat(float64(p.Scale), 'f', -1, 32), "classes": string(classes)},
+		Tensors:  []weights.Named{{Name: "weight", Tensor: p.Weight}, {Name: "bias", Tensor: p.Bias}},
+		Metadata: metadata,
 	})
 	return err
 }
@@ -92,6 +127,14 @@ func probeOf(f *weights.File) (*Probe, error) {
 		return nil, ErrNoProbe
 	}
 	p := &Probe{Weight: f.Get("weight"), Bias: f.Get("bias"), Features: Layer(m["features"]), Encoder: m["encoder"]}
+	for key, value := range m {
+		if !slices.Contains(probeKeys, key) {
+			if p.Notes == nil {
+				p.Notes = map[string]string{}
+			}
+			p.Notes[key] = value
+		}
+	}
 	scale, err := strconv.ParseFloat(m["scale"], 32)
 	if p.Scale = float32(scale); err != nil || !(math.Abs(scale) <= math.MaxFloat32) {
 		return nil, fmt.Errorf("its scale %q is no number", m["scale"])

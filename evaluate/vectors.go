@@ -36,18 +36,38 @@ type Match struct {
 // file is read but not decoded. A path that occurs twice is an error, and so is a file without a
 // row of any image. The error of vectors that are not finite is an *encoder.FeaturesError.
 func FromVectors(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
-	r, err := vectors.Open(path)
+	keep, err := newFloats(path, set)
 	if err != nil {
 		return nil, Match{}, err
 	}
-	dim := r.Head().Dim
-	if err := r.Close(); err != nil {
-		return nil, Match{}, err
-	}
-	return readInto(ctx, path, set, &floats{dim: dim, features: make([]float32, set.Len()*dim)})
+	return readInto(ctx, path, set, keep)
 }
 
-// readInto reads the features of a set's images.
+// FromVectorsByName is FromVectors without a look at the images' bytes, which is much faster. An
+// image that was replaced by another of its name is not noticed; Match counts none as Unchecked.
+func FromVectorsByName(ctx context.Context, path string, set *data.Set) (*Embedded, Match, error) {
+	keep, err := newFloats(path, set)
+	if err != nil {
+		return nil, Match{}, err
+	}
+	e, rows, match, err := readVectors(ctx, path, set, keep)
+	if err != nil {
+		return nil, Match{}, err
+	}
+	return matchedRows{path: path, set: set, keep: keep, rows: rows}.closeGaps(e, match)
+}
+
+// newFloats has room for the features of all images.
+func newFloats(path string, set *data.Set) (*floats, error) {
+	r, err := vectors.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	dim := r.Head().Dim
+	return &floats{dim: dim, features: make([]float32, set.Len()*dim)}, r.Close()
+}
+
+// readInto reads the features of a set's images, and compares their bytes.
 func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Embedded, Match, error) {
 	e, rows, match, err := readVectors(ctx, path, set, keep)
 	if err != nil {
@@ -56,6 +76,20 @@ func readInto(ctx context.Context, path string, set *data.Set, keep keeper) (*Em
 	if err := rows.compare(ctx, set, &match); err != nil {
 		return nil, Match{}, err
 	}
+	return matchedRows{path: path, set: set, keep: keep, rows: rows}.closeGaps(e, match)
+}
+
+// matchedRows are the rows of a file that belong to the images of a set.
+type matchedRows struct {
+	path string
+	set  *data.Set
+	keep keeper
+	rows foundRows
+}
+
+// closeGaps moves the rows of images that have one together.
+func (m matchedRows) closeGaps(e *Embedded, match Match) (*Embedded, Match, error) {
+	set, keep, rows, path := m.set, m.keep, m.rows, m.path
 	for i, there := range rows.there { // close gaps
 		if !there {
 			e.Bad++

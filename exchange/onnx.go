@@ -48,17 +48,8 @@ func (o ONNXOptions) check(t *encoder.Encoder) error {
 		return &HeadError{Head: c.Head}
 	case o.Probe == nil:
 		return nil
-	case o.Probe.Encoder != t.SHA256:
-		return &OtherProbeError{Probe: o.Probe.Encoder, Encoder: t.SHA256}
 	}
-	want := c.FeatureDim()
-	if o.Probe.Features == encoder.Head {
-		want = c.Dim
-	}
-	if dim := o.Probe.Weight.Shape[1]; dim != want {
-		return fmt.Errorf("the probe takes features of %d numbers, and this encoder's %s gives %d", dim, o.Probe.Features, want)
-	}
-	return nil
+	return o.Probe.Check(t)
 }
 
 // writeONNX builds the graph of inference from pixels to the output and writes it.

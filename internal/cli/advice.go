@@ -13,6 +13,7 @@ import (
 	"moco/internal/atomicfile"
 	"moco/internal/bench"
 	"moco/internal/job"
+	"moco/labels"
 	"moco/pack"
 	"moco/pretrain"
 	"moco/recipe"
@@ -83,12 +84,13 @@ func adviceOnUse(err error) string {
 		much       *memoryError
 		bad        *embed.BadImagesError
 		head       *exchange.HeadError
-		probe      *exchange.OtherProbeError
+		probe      *encoder.OtherProbeError
 		maker      *explore.OtherEncoderError
 		large      *bench.MemoryError
 		packed     *pack.NotEmptyError
 		halted     *pack.StoppedError
 		broken     *pack.BadImagesError
+		columns    *labels.ColumnsError
 	)
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
@@ -112,13 +114,15 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &bad):
 		return "remove them or raise --max-bad"
 	case errors.As(err, &head):
-		return "give --probe the file that `moco eval linear --save` writes"
+		return "give --probe the file that `moco classify --save` or `moco eval linear --save` writes"
 	case errors.As(err, &probe):
-		return "train one with `moco eval linear --save` on this encoder"
+		return "train one with `moco classify --save`, or `moco eval linear --save`, on this encoder"
 	case errors.As(err, &maker):
 		return "give the --model, and the --features, that made the vectors"
 	case errors.As(err, &large):
 		return "use a smaller --batch"
+	case errors.As(err, &columns):
+		return "give another file with --labels"
 	case errors.As(err, &packed) && packed.Packed:
 		return "give another --out, or --resume to go on with them"
 	case errors.As(err, &packed):
@@ -128,7 +132,7 @@ func adviceOnUse(err error) string {
 	case errors.As(err, &broken):
 		return "remove them or raise --max-bad, and go on with --resume"
 	case errors.Is(err, encoder.ErrNoProbe):
-		return "`moco eval linear --save` writes one"
+		return "`moco classify --save` and `moco eval linear --save` write one"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"moco/classify"
 	"moco/data"
 	"moco/encoder"
 	"moco/evaluate"
@@ -234,6 +235,47 @@ func (outliersSummary) ofFindings()    {}
 func (labelErrorsSummary) ofFindings() {}
 func (clusterSummary) ofFindings()     {}
 
+// expectation is what accuracy to expect of predictions.
+type expectation struct {
+	// Accuracy is a share from 0 to 1, from labelled pictures that were held out. If none could be, it
+	// is the mean confidence, which is a guess then.
+	Accuracy float64 `json:"expected_accuracy"`
+	Low      float64 `json:"low"` // of the 95% interval
+	High     float64 `json:"high"`
+	Enough   bool    `json:"enough"`            // the labels are enough to say
+	Lacking  string  `json:"lacking,omitempty"` // why they are not
+	Labelled int     `json:"labelled"`          // pictures that it has learned from
+	HeldOut  int     `json:"held_out"`          // of them, those that were held out, each in turn
+}
+
+// classifyExpected comes before anything is written.
+type classifyExpected struct {
+	expectation
+	PerClass    []classify.ClassEstimate `json:"per_class"`   // on the pictures of each class
+	Confusion   [][]int                  `json:"confusion"`   // [true class][predicted class], of pictures held out
+	C           float64                  `json:"c"`           // weight of the losses beside the penalty
+	Temperature float64                  `json:"temperature"` // that the logits were divided by
+}
+
+// classifyDone is the result of `moco classify`.
+type classifyDone struct {
+	expectation
+	Images          int           `json:"images"` // of the data
+	Bad             int           `json:"bad_images"`
+	Predicted       int           `json:"predicted"`
+	Unknown         int           `json:"unknown"`          // of the predicted, those below the least confidence
+	Given           int           `json:"given"`            // images of the data that had a label
+	MeanConfidence  float64       `json:"mean_confidence"`  // of the predicted
+	KnownConfidence float64       `json:"known_confidence"` // of the predicted that are not unknown
+	Classes         []string      `json:"classes"`
+	Features        encoder.Layer `json:"features"` // head, backbone, vectors or pixels
+	Out             string        `json:"out,omitempty"`
+	HTML            string        `json:"html,omitempty"`
+	Links           string        `json:"links,omitempty"` // the folder of links
+	Saved           string        `json:"saved,omitempty"` // the file of the classifier
+	Seconds         float64       `json:"seconds"`
+}
+
 // exported is the result of `moco export`.
 type exported struct {
 	Path    string          `json:"path"`
@@ -306,6 +348,8 @@ func (outlier) Kind() string          { return "outlier" }
 func (labelError) Kind() string       { return "label_error" }
 func (cluster) Kind() string          { return "cluster" }
 func (exploreDone) Kind() string      { return "done" }
+func (classifyExpected) Kind() string { return "expected" }
+func (classifyDone) Kind() string     { return "done" }
 func (exported) Kind() string         { return "done" }
 func (imported) Kind() string         { return "done" }
 func (fileInfo) Kind() string         { return "done" }

@@ -49,12 +49,14 @@ var eventsOf = []struct {
 	{"label-errors", "", []event.Event{labelError{}}},
 	{"cluster", "", []event.Event{cluster{}}},
 	{"search, dedupe, outliers, label-errors, cluster", "Each of them ends with:", []event.Event{exploreDone{}}},
+	{"classify", "", []event.Event{classifyExpected{}, classifyDone{}}},
 	{"import", "", []event.Event{imported{}}},
 	{"export", "", []event.Event{exported{}}},
 	{"info", "", []event.Event{fileInfo{}}},
 	{"data info", "", []event.Event{dataInfo{}}},
 	{"data pack", "", []event.Event{pack.Start{}, pack.Bad{}, pack.Shard{}, pack.Done{}}},
 	{"bench", "Without `--layers` the first, with it the second.", []event.Event{&bench.Report{}, &bench.LayersReport{}}},
+	{"studio", "It answers from `ready` on, until it is interrupted.", []event.Event{studioReady{}, studioDone{}}},
 	{"demo", "The events of [train](#moco-train) but its `done` come first.", []event.Event{demoDone{}}},
 }
 

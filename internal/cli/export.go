@@ -31,8 +31,9 @@ const exportHelp = `Write a trained encoder in a format that other tools read. T
 An ONNX model takes "images", [N,3,S,S]: uint8 as they are (--input uint8), or float32 as
 torchvision's ToTensor and Normalize make them (--input float). It gives "features", the rows of
 length one that moco embed writes (--output backbone, or head), or "logits": with --probe, those
-of the linear classifier that moco eval linear --save wrote; without, what the head gives, which
-is a classifier in encoders that were trained with labels. The model computes in float32; compare
+of the linear classifier that moco classify --save or moco eval linear --save wrote (the former's
+are calibrated: their softmax is the confidence); without, what the head gives, which is a
+classifier in encoders that were trained with labels. The model computes in float32; compare
 an encoder that was trained in bf16 with moco embed --precision fp32.`
 
 const exportExample = `  moco export --model run --out encoder.pth
@@ -75,7 +76,7 @@ func (o *exportOptions) bind(c *cobra.Command) {
 	choiceFlag(c, &o.input, "input", inputs, "uint8", "ONNX: images as uint8, or float: normalised already")
 	choiceFlag(c, &o.output, "output", outputs, exchange.Backbone,
 		"ONNX: backbone or head features, or logits (the default with --probe)")
-	f.StringVar(&o.probe, "probe", "", "ONNX: a linear classifier on the features, from `moco eval linear --save`")
+	f.StringVar(&o.probe, "probe", "", "ONNX: a linear classifier on the features, from `moco classify --save` or `moco eval linear --save`")
 	forceFlag(c, &o.force)
 	required(c, "model", "out")
 }

@@ -114,7 +114,7 @@ func TestAdvice(t *testing.T) {
 		{&encoder.ChoiceError{Asked: "encoder of the key side", Prefixes: []string{""}}, "--side or --strip"},
 		{encoder.ErrNoProbe, "`moco eval linear --save`"},
 		{&exchange.HeadError{Head: "mlp"}, "--probe"},
-		{&exchange.OtherProbeError{Probe: "a", Encoder: "b"}, "`moco eval linear --save`"},
+		{&encoder.OtherProbeError{Probe: "a", Encoder: "b"}, "`moco eval linear --save`"},
 		{&explore.OtherEncoderError{Dim: 3, Makes: 4}, "--features"},
 		{&bench.MemoryError{Batch: 9}, "a smaller --batch"},
 	} {
