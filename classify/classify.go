@@ -105,7 +105,7 @@ func Fit(ctx context.Context, set *evaluate.Embedded, o Options) (*Classifier, e
 		return nil, ErrNoFeatures
 	}
 	if !(o.C >= 0) || math.IsInf(o.C, 1) {
-		return nil, fmt.Errorf("C must be a positive number, or 0 to choose it, and is %v", o.C)
+		return nil, fmt.Errorf("the weight of the losses must be a positive number, or 0 to choose it, and is %v", o.C)
 	}
 	x, err := labelledOf(set)
 	if err != nil {
