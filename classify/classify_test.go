@@ -209,16 +209,21 @@ func TestRefused(t *testing.T) {
 	var not *NotFiniteError
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		set := good()
-		set.Features[8*7+3] = bad
+		set.Features[8*7+3], set.Features[8*19] = bad, bad
 		if _, err := Fit(t.Context(), set, Options{}); !errors.As(err, &not) || not.Row != 7 {
 			t.Errorf("Fit with %v: %v", bad, err)
 		}
 		if _, err := c.Predict(t.Context(), set); !errors.As(err, &not) || not.Row != 7 {
 			t.Errorf("Predict with %v: %v", bad, err)
 		}
-		set.Labels[7] = -1 // plays no part
+		set.Labels[7], set.Labels[19] = -1, -1 // plays no part
 		if _, err := Fit(t.Context(), set, Options{}); err != nil {
 			t.Errorf("%v in a row without a label: %v", bad, err)
+		}
+	}
+	for _, c := range []float64{-1, math.NaN(), math.Inf(1)} {
+		if _, err := Fit(t.Context(), good(), Options{C: c}); err == nil {
+			t.Errorf("C may be %v", c)
 		}
 	}
 	one := good()
