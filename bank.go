@@ -107,22 +107,30 @@ type bankStep struct {
 	bank          *graph.Node // [images,C]
 	ids           *graph.Node // [N]
 	own, v, sharp *graph.Node // [N,C]: stored features, features, features for the loss
+	encoded       []*encoded  // what v comes from, if it was encoded twice
 }
 
-func (m memoryBank) begin(g *builder) *bankStep {
+// begin encodes the batch. twice tells that the loss waits for features of all replicas: see encode.
+func (m memoryBank) begin(g *builder, twice bool) *bankStep {
 	s := &bankStep{g: g, f: newEncoder(g, query), bank: bankVariables[m.BankPrecision](g), ids: g.ids()}
 	s.own = g.GatherRows(s.bank, s.ids)
-	s.v = g.L2Normalise(s.f.forward(g.view(firstViews)))
+	if twice {
+		s.encoded = []*encoded{s.f.encode(g.view(firstViews))}
+		s.v = s.encoded[0].features
+	} else {
+		s.v = g.L2Normalise(s.f.forward(g.view(firstViews)))
+	}
 	s.sharp = g.sharpen(s.v)
 	return s
 }
 
-// end learns from the loss and mixes the new features into the bank.
+// end learns from the loss and mixes the new features into the bank. Every replica has the whole
+// bank, and gets the rows of all: each of its queries may meet any image.
 func (s *bankStep) end(loss *graph.Node) {
 	g, mix := s.g, s.g.recipe.Mix
-	s.f.update(loss)
+	s.f.update(loss, s.encoded...)
 	mixed := g.WeightedSum(graph.Term{Coefficient: mix, X: s.own}, graph.Term{Coefficient: 1 - mix, X: g.Detach(s.v)})
-	g.Assign(s.bank, g.ReplaceRows(s.bank, g.L2Normalise(mixed), s.ids))
+	g.Assign(s.bank, g.ReplaceRows(s.bank, g.GatherReplicas(g.L2Normalise(mixed)), g.GatherReplicas(s.ids)))
 }
 
 // contrast is InfoNCE with some rows of the bank as keys. images holds the row numbers: a row's
@@ -137,23 +145,23 @@ func (s *bankStep) contrast(keys, images *graph.Node) *graph.Node {
 }
 
 func (m memoryBank) build(g *builder) {
-	s := m.begin(g)
-	images := g.draws(m.Queue)
+	s := m.begin(g, false)
+	images := g.sample(m.Queue)
 	s.end(s.contrast(g.GatherRows(s.bank, images), images))
 }
 
 func (m wholeBank) build(g *builder) {
-	s := m.begin(g)
+	s := m.begin(g, false)
 	s.end(s.contrast(s.bank, g.Variable(bankIDs, int32s, m.Images)))
 }
 
 func (m noiseContrast) build(g *builder) {
-	s := m.begin(g)
+	s := m.begin(g, true)
 	// First comes each query's own image, behind it the query's own noise.
-	draws := g.draws(g.n * (1 + m.Queue))
+	draws := g.draws(1 + m.Queue)
 	z := g.Variable(bankZ, float, 1)
 	e := graph.Estimate{Similarities: g.GatherDot(s.sharp, s.bank, draws), Z: z, Temperature: m.Temperature, Population: m.Images}
-	e.Z = g.Partition(e, keepZ[m.Z])
+	e.Z = g.mean(g.Partition(e, keepZ[m.Z]))
 	g.Assign(z, e.Z)
 	loss := g.NCE(e)
 	g.report(
@@ -164,19 +172,22 @@ func (m noiseContrast) build(g *builder) {
 
 // draw fills the sample of a step. It is uniform, and follows from the recipe's seed and the step's
 // number alone.
-func (m memoryBank) draw(draws, _ []int32, step int) {
-	random := rng.New(m.Seed, drawStream, uint64(step))
+func (m memoryBank) draw(draws, _ []int32, at drawing) {
+	random := rng.New(m.Seed, drawStream, uint64(at.step))
 	for i := range draws {
 		draws[i] = int32(random.IntN(m.Images))
 	}
 }
 
-func (m wholeBank) draw(_, _ []int32, _ int) {}
+func (m wholeBank) draw(_, _ []int32, _ drawing) {}
 
 // draw puts each image's own id in front of the image's noise.
-func (m noiseContrast) draw(draws, ids []int32, step int) {
-	random := rng.New(m.Seed, drawStream, uint64(step))
+func (m noiseContrast) draw(draws, ids []int32, at drawing) {
+	random := rng.New(m.Seed, drawStream, uint64(at.step))
 	each := len(draws) / len(ids)
+	for range at.first / each * (each - 1) { // the noise of queries that other processes have
+		random.IntN(m.Images)
+	}
 	for i := range draws {
 		if i%each == 0 {
 			draws[i] = ids[i/each]

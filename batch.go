@@ -11,7 +11,8 @@ import (
 // With accumulate: A the batch is encoded in A parts, twice (gradient caching, Gao et al. 2021).
 // The first time makes the features alone; the loss and its gradient with regard to each feature
 // follow from them. The second time takes that gradient to the weights, part by part. The result is
-// that of the whole batch with bn_splits: A, in the memory of one part.
+// that of the whole batch with bn_splits: A, in the memory of one part. The shares of replicas are such
+// parts too.
 type endToEnd struct{ contrastive }
 
 func newEndToEnd(r *Recipe) Mechanism { return endToEnd{contrastive{r}} }
@@ -24,10 +25,13 @@ func (m endToEnd) check(wrong func(bool, string, ...any)) {
 	wrong(m.Accumulate > 1 && (m.Batch%m.Accumulate != 0 || m.BNSplits%m.Accumulate != 0),
 		"accumulate: the %d parts must divide the batch (%d) and hold whole parts of batch norm (bn_splits: %d); "+
 			"set bn_splits to a multiple of accumulate", m.Accumulate, m.Batch, m.BNSplits)
+	wrong(m.Accumulate > 1 && m.Replicas > 1,
+		"accumulate: replicas are parts already, and the memory is that of one; take more of them and leave accumulate at 1")
 }
 
 func (m endToEnd) build(g *builder) {
 	f, ids := newEncoder(g, query), g.ids()
+	everyID := g.GatherReplicas(ids)
 	q, k := f.encode(g.view(firstViews)), f.encode(g.view(secondViews))
 	pairs := []pair{{q.features, k.features}}
 	if m.Symmetric {
@@ -36,8 +40,9 @@ func (m endToEnd) build(g *builder) {
 	var loss *graph.Node
 	for _, p := range pairs {
 		sharp := g.sharpen(p.query)
-		c := graph.Contrast{Positive: g.RowDot(sharp, p.key), Negatives: g.MatMul(sharp, p.key, false, true),
-			QueryIDs: ids, KeyIDs: ids, Temperature: m.Temperature}
+		every := g.GatherReplicas(p.key) // the keys of all replicas, through which the gradient goes to each
+		c := graph.Contrast{Positive: g.RowDot(sharp, p.key), Negatives: g.MatMul(sharp, every, false, true),
+			QueryIDs: ids, KeyIDs: everyID, Temperature: m.Temperature}
 		if loss == nil {
 			g.report(c, p.query, p.key)
 		}
@@ -64,12 +69,13 @@ func (m simCLR) build(g *builder) {
 	f, ids := newEncoder(g, query), g.ids()
 	z := f.encode(g.bothViews())
 	z1, z2 := g.Rows(z.features, 0, g.n), g.Rows(z.features, g.n, g.n)
-	positive, every := g.RowDot(g.sharpen(z1), z2), g.Concat(ids, ids)
+	positive, everyID := g.RowDot(g.sharpen(z1), z2), g.GatherReplicas(g.Concat(ids, ids))
+	every := g.GatherReplicas(z.features)
 	var loss *graph.Node
 	for _, half := range []*graph.Node{z1, z2} {
 		// The ids exclude the view itself and its partner from the negatives.
-		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), z.features, false, true),
-			QueryIDs: ids, KeyIDs: every, Temperature: m.Temperature}
+		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), every, false, true),
+			QueryIDs: ids, KeyIDs: everyID, Temperature: m.Temperature}
 		if loss == nil {
 			g.report(c, z1, z2)
 		}

@@ -14,11 +14,12 @@ import (
 // floors gives each package its floor. A package may import only from the floors below its own.
 // docs/design.md explains why.
 var floors = map[string]int{
-	"tensor": 0, "internal/rng": 0, "internal/lock": 0, "internal/sys": 0, "internal/half": 0, "internal/picturecache": 0,
-	"internal/taps": 0, "internal/colour": 0, "engine/cpu/internal/kernel": 0, "internal/jpeg": 0,
-	"weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/text": 0, "internal/browser": 0,
+	"tensor": 0, "internal/rng": 0, "internal/lock": 0, "internal/sys": 0, "internal/picturecache": 0,
+	"internal/taps": 0, "internal/colour": 0, "internal/parquetcheck": 0, "engine/cpu/internal/kernel": 0,
+	"internal/jpeg": 0, "weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/text": 0,
+	"internal/tfevents": 0, "internal/half": 0, "internal/browser": 0, "ranks": 0,
 	"internal/event": 1, "internal/atomicfile/volatile": 1, "graph": 1, "picture": 1, "weights": 1,
-	"labels": 1, "internal/links": 1,
+	"labels": 1, "internal/links": 1, "internal/mpi": 1,
 	"internal/job": 2, "engine": 2, "engine/reference": 2, "nn": 2, "optim": 2, "data": 2, "vectors": 2,
 	"onnx":       2,
 	"engine/cpu": 3, "vectordb": 3, "engine/enginetest": 3, "augment": 3, "pack": 3,

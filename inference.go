@@ -17,7 +17,9 @@ const (
 
 // Features builds the query encoder for inference on batches of n images, with running statistics.
 func Features(r *Recipe, n int) (*graph.Graph, error) {
-	g := newBuilder(r, n)
+	alone := *r
+	alone.Replicas = 1
+	g := newBuilder(&alone, n)
 	e := newEncoder(g, query)
 	e.Splits = 0
 	features, backbone := e.Encode(g.Graph, g.images(FeaturesInput, n))
@@ -70,7 +72,8 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 	if k == nil {
 		return nil, nil
 	}
-	g.Output(outKeys, g.L2Normalise(k))
+	g.Output(outKeys, g.GatherReplicas(g.L2Normalise(k)))
+	g.Output(inIDs, g.GatherReplicas(g.ids()))
 	if err := g.Check(); err != nil {
 		return nil, fmt.Errorf("build the keys for batches of %d: %w", n, err)
 	}
@@ -79,12 +82,9 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 		return nil, err
 	}
 	batch := batchOf(p)
-	// Whoever fills a batch may count on the first views and the ids.
+	// Whoever fills a batch may count on the first views.
 	if batch.X1 == nil {
-		batch.X1 = make([]float32, len(batch.X2))
-	}
-	if batch.IDs == nil {
-		batch.IDs = make([]int32, n)
+		batch.X1 = make([]float32, max(len(batch.X2), len(batch.K2)))
 	}
 	return &Keys{program: p, batch: batch}, nil
 }
@@ -92,12 +92,13 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 // Batch is where the images of the next Run go.
 func (k *Keys) Batch() Batch { return k.batch }
 
-// Run returns the keys [N,C] of the images in the Batch. They are valid until the next Run.
-func (k *Keys) Run() ([]float32, error) {
+// Run returns the keys [N,C] of the images in the Batch, or of those in the batches of all replicas,
+// and the ids of the images. They are valid until the next Run.
+func (k *Keys) Run() (keys []float32, ids []int32, err error) {
 	if err := k.program.Run(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return k.program.Output(outKeys).Float32s(), nil
+	return k.program.Output(outKeys).Float32s(), k.program.Output(inIDs).Int32s(), nil
 }
 
 // Close frees what only these keys use.

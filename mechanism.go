@@ -40,10 +40,16 @@ type Mechanism interface {
 	check(wrong func(bad bool, format string, a ...any))
 	// ready returns the error of a recipe that Fit has not completed yet.
 	ready() error
-	build(g *builder)                  // adds the step to the graph
-	keys(g *builder) *graph.Node       // adds to the graph only what makes the keys of a step
-	initialise(s engine.State) error   // writes what the dictionary starts with
-	draw(draws, ids []int32, step int) // fills the step's drawn keys, if it has any
+	build(g *builder)                    // adds the step to the graph
+	keys(g *builder) *graph.Node         // adds to the graph only what makes the keys of a step
+	initialise(s engine.State) error     // writes what the dictionary starts with
+	draw(draws, ids []int32, at drawing) // fills the step's drawn keys, if it has any
+}
+
+// drawing is which of a batch's draws are asked for.
+type drawing struct {
+	step  int
+	first int // where queries have draws of their own: the first one of this process's share
 }
 
 // DataSize is what a mechanism needs to know about the images.
@@ -108,13 +114,13 @@ func names[T any](table map[string]T) string {
 // contrastive is the part that all mechanisms with keys share.
 type contrastive struct{ *Recipe }
 
-func (c contrastive) String() string         { return c.Loss + " with " + c.Dictionary }
-func (contrastive) KeyEncoder() bool         { return false }
-func (contrastive) Classifier() bool         { return false }
-func (contrastive) Filling() int             { return 0 }
-func (contrastive) Fit(DataSize) error       { return nil }
-func (contrastive) ready() error             { return nil }
-func (contrastive) draw(_, _ []int32, _ int) {}
+func (c contrastive) String() string             { return c.Loss + " with " + c.Dictionary }
+func (contrastive) KeyEncoder() bool             { return false }
+func (contrastive) Classifier() bool             { return false }
+func (contrastive) Filling() int                 { return 0 }
+func (contrastive) Fit(DataSize) error           { return nil }
+func (contrastive) ready() error                 { return nil }
+func (contrastive) draw(_, _ []int32, _ drawing) {}
 
 func (contrastive) initialise(engine.State) error       { return nil }
 func (contrastive) Stored(engine.State) (Stored, error) { return nil, nil }

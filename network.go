@@ -48,10 +48,10 @@ type encoder struct {
 }
 
 // newEncoder declares the variables of an encoder in training. Batch norm takes its statistics from
-// each of the recipe's splits.
+// each of the recipe's parts of the batch.
 func newEncoder(g *builder, s side) *encoder {
 	r := g.recipe
-	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.BNSplits}, g, s}
+	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}, g, s}
 	for _, p := range r.Encoder.Parameters() {
 		e.Values[p.Name] = e.variable(p.Name, p.Shape)
 	}
@@ -91,10 +91,11 @@ func (e *encoder) momentumUpdate(q *encoder) {
 	}
 }
 
-// update moves the parameters down the gradient of the loss. batches are the encoded batches
-// between the parameters and the loss, if they were encoded in parts.
+// update moves the parameters down the gradient of the loss, which is the sum of what the replicas'
+// shares of the batch contribute. batches are the encoded batches between the parameters and the
+// loss, if they were encoded twice.
 func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
-	e.g.Output(outLoss, loss)
+	e.g.Output(outLoss, e.g.mean(loss))
 	lr := e.g.scalar(inRate)
 	parameters := e.Config.Parameters()
 	var nodes []*graph.Node
@@ -102,13 +103,14 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 		nodes = append(nodes, e.Values[p.Name])
 	}
 	var gradients []*graph.Node
-	if len(batches) == 0 || batches[0].parts == 1 {
-		gradients = e.g.Gradients(loss, e.g.Fill(1), nodes)
+	if len(batches) == 0 || !batches[0].twice {
+		gradients = e.g.Gradients(loss, e.g.Fill(e.g.share()), nodes)
 	} else {
 		gradients = e.gradientsInParts(loss, nodes, batches)
 	}
 	optimizer := e.g.recipe.optimizer()
 	for i, gradient := range gradients {
+		gradient = e.g.SumReplicas(gradient)
 		v := e.g.Variable(velocity(parameters[i].Name), float, parameters[i].Shape...)
 		optimizer.Update(e.g.Graph, nodes[i], v, gradient, lr)
 	}
@@ -127,14 +129,22 @@ func (e *encoder) keepStatistics() {
 type encoded struct {
 	images, features *graph.Node
 	parts            int
+	twice            bool                   // without what a gradient takes; another pass makes that
 	start            map[string]*graph.Node // the encoder's values before the batch
 }
 
-// encode makes normalised features of images, in the recipe's number of parts.
+// encode makes normalised features of images, in the recipe's number of parts. The loss of a part or
+// replica then waits for the features of all others. So that no activations have to wait with them,
+// each is encoded twice: for its features, and once more for the gradient.
 func (e *encoder) encode(images *graph.Node) *encoded {
 	b := &encoded{images: images, parts: max(1, e.g.recipe.Accumulate), start: maps.Clone(e.Values)}
-	if b.parts == 1 {
+	b.twice = b.parts > 1 || e.g.Replicas > 1
+	if !b.twice {
 		b.features = e.g.L2Normalise(e.forward(images))
+		return b
+	}
+	if b.parts == 1 {
+		b.features = e.g.Detach(e.g.L2Normalise(e.forward(images)))
 		return b
 	}
 	ends := map[string]*graph.Node{}
@@ -167,26 +177,37 @@ func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	splits := e.Splits
 	e.Splits = max(1, splits/b.parts)
 	defer func() { e.Splits = splits }()
-	n := b.images.Shape[0] / b.parts
-	return e.g.L2Normalise(e.forward(e.g.Rows(b.images, part*n, n)))
+	images := b.images
+	if n := images.Shape[0] / b.parts; b.parts > 1 {
+		images = e.g.Rows(images, part*n, n)
+	}
+	return e.g.L2Normalise(e.forward(images))
 }
 
 // gradientsInParts encodes each part again and takes the gradient of its features to the
-// parameters.
+// parameters. The running statistics know of the batch already.
 func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, batches []*encoded) []*graph.Node {
 	g := e.g
 	var features []*graph.Node
 	for _, b := range batches {
 		features = append(features, b.features)
 	}
-	dFeatures := g.Gradients(loss, g.Fill(1), features)
+	dFeatures := g.Gradients(loss, g.Fill(g.share()), features)
 	ends := maps.Clone(e.Values)
 	total := make([]*graph.Node, len(parameters))
 	for i, b := range batches {
+		for _, s := range e.Config.Buffers() {
+			delete(b.start, s.Name)
+			delete(e.Values, s.Name)
+		}
 		n := b.images.Shape[0] / b.parts
 		for part := range b.parts {
 			z := e.encodePart(b, part)
-			for j, d := range g.Gradients(z, g.Rows(dFeatures[i], part*n, n), parameters) {
+			dz := dFeatures[i]
+			if b.parts > 1 {
+				dz = g.Rows(dz, part*n, n)
+			}
+			for j, d := range g.Gradients(z, dz, parameters) {
 				total[j] = g.sum(total[j], d)
 			}
 		}

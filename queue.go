@@ -24,7 +24,7 @@ func (m momentumContrast) check(wrong func(bool, string, ...any)) {
 
 func (m momentumContrast) keys(g *builder) *graph.Node {
 	fk, shuffle := newEncoder(g, key), newShuffle(g)
-	return shuffle.undo(fk.forward(shuffle.do(g.view(secondViews))))
+	return shuffle.undo(fk.forward(shuffle.do(g.keyView(secondViews))))
 }
 
 // The queue's variables.
@@ -86,11 +86,11 @@ func (q *queue) masked(c graph.Contrast) graph.Contrast {
 	return c
 }
 
-// enqueue writes the keys of a batch over the oldest ones.
+// enqueue writes the keys of a batch, those of all replicas, over the oldest ones.
 func (q *queue) enqueue(k *graph.Node) {
 	q.nextKeys = q.g.WriteRows(q.nextKeys, k, q.at)
 	if q.ids != nil {
-		q.nextIDs = q.g.WriteRows(q.nextIDs, q.g.ids(), q.at)
+		q.nextIDs = q.g.WriteRows(q.nextIDs, q.g.GatherReplicas(q.g.ids()), q.at)
 	}
 	q.at = q.g.Advance(q.at, k.Shape[0], q.keys.Shape[0])
 }

@@ -21,20 +21,23 @@ type Recipe struct {
 	Dictionary string    `yaml:"dictionary"` // queue (MoCo), batch (end-to-end) or bank (memory bank)
 	Loss       string    `yaml:"loss"`       // info_nce; nt_xent with a batch; nce or softmax with a bank
 
-	Queue          int     `yaml:"queue"`            // K, the number of keys: of the queue, or drawn from the bank (0: all)
-	Momentum       float64 `yaml:"m"`                // of the momentum encoder
-	MomentumEnd    float64 `yaml:"m_end,omitempty"`  // m rises to it along a cosine; 0: m stays
-	Temperature    float64 `yaml:"t"`                // of the softmax
-	TemperatureEnd float64 `yaml:"t_end,omitempty"`  // t goes to it along a cosine; 0: t stays
-	Symmetric      bool    `yaml:"symmetric"`        // each view is query and key in turn
-	BNSplits       int     `yaml:"bn_splits"`        // parts of a batch with batch-norm statistics of their own
-	ShuffleBN      bool    `yaml:"shuffle_bn"`       // keys are encoded in another order than queries
-	MaskSameImage  bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
-	Accumulate     int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
-	Mix            float64 `yaml:"mix"`              // share of the old feature in a bank's new one
-	Z              string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
-	BankPrecision  string  `yaml:"bank_precision"`   // fp32 or bf16
-	Images         int     `yaml:"images,omitempty"` // in the bank; the data say
+	Queue          int     `yaml:"queue"`           // K, the number of keys: of the queue, or drawn from the bank (0: all)
+	Momentum       float64 `yaml:"m"`               // of the momentum encoder
+	MomentumEnd    float64 `yaml:"m_end,omitempty"` // m rises to it along a cosine; 0: m stays
+	Temperature    float64 `yaml:"t"`               // of the softmax
+	TemperatureEnd float64 `yaml:"t_end,omitempty"` // t goes to it along a cosine; 0: t stays
+	Symmetric      bool    `yaml:"symmetric"`       // each view is query and key in turn
+	BNSplits       int     `yaml:"bn_splits"`       // parts of a batch with batch-norm statistics of their own
+	// Replicas is the number of equal shares of a batch that are learned from side by side, on as many
+	// processes as there are, or in turn. Each has batch-norm statistics of its own.
+	Replicas      int     `yaml:"replicas"`
+	ShuffleBN     bool    `yaml:"shuffle_bn"`       // keys are encoded in another order than queries
+	MaskSameImage bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
+	Accumulate    int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
+	Mix           float64 `yaml:"mix"`              // share of the old feature in a bank's new one
+	Z             string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
+	BankPrecision string  `yaml:"bank_precision"`   // fp32 or bf16
+	Images        int     `yaml:"images,omitempty"` // in the bank; the data say
 
 	// Positives says what a positive pair is: two views of an image (views), of two frames of a video
 	// (frames), or of two images of a group (pairs).
@@ -126,7 +129,7 @@ func Default() Recipe {
 		Objective: "contrastive", Dictionary: "queue", Loss: "info_nce",
 		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Positives: "views",
-		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, ShuffleBN: true,
+		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, Replicas: 1, ShuffleBN: true,
 		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true,
@@ -134,6 +137,13 @@ func Default() Recipe {
 		CheckpointEvery: 1000, MaxBad: 0.01,
 	}
 }
+
+// parts is the number of parts of a batch with batch-norm statistics of their own: a replica is at
+// least one.
+func (r *Recipe) parts() int { return max(r.BNSplits, r.Replicas) }
+
+// BatchUnit is what the size of every batch must be a multiple of.
+func (r *Recipe) BatchUnit() int { return max(r.parts(), r.Accumulate) }
 
 // schedule is the recipe's learning-rate schedule.
 func (r *Recipe) schedule() optim.Schedule {
@@ -194,8 +204,13 @@ func (r *Recipe) Check() error {
 	wrong(r.Batch < 1, "batch: must be at least 1, is %d", r.Batch)
 	wrong(r.Precision != "fp32" && r.Precision != "bf16", "precision: must be fp32 or bf16, is %q", r.Precision)
 	wrong(r.BNSplits < 1, "bn_splits: must be at least 1, is %d", r.BNSplits)
-	if r.Batch >= 1 && r.BNSplits >= 1 {
+	wrong(r.Replicas < 1, "replicas: must be at least 1, is %d", r.Replicas)
+	if r.Batch >= 1 && r.BNSplits >= 1 && r.Replicas >= 1 {
 		wrong(r.Batch%r.BNSplits != 0, "bn_splits: a batch of %d cannot be cut into %d equal parts", r.Batch, r.BNSplits)
+		wrong(r.Batch%r.Replicas != 0, "replicas: a batch of %d cannot be cut into %d equal shares", r.Batch, r.Replicas)
+		wrong(r.BNSplits%r.Replicas != 0 && r.Replicas%r.BNSplits != 0,
+			"replicas: of the %d parts of bn_splits each of %d replicas must have the same number, or be one itself",
+			r.BNSplits, r.Replicas)
 	}
 	switch r.Positives {
 	case "views", "frames", "pairs":

@@ -297,7 +297,11 @@ func (r *reference) run(t *testing.T, number int) {
 			t.Skip("the interpreter takes half a minute for this case: set MOCO_REFERENCE_DIR to run it")
 		}
 		t.Parallel()
-		r.check(t, enginetest.New(), tolerance{1e-8, 1e-7, 1e-6, 1e-6, 1e-6})
+		exact := tolerance{1e-8, 1e-7, 1e-6, 1e-6, 1e-6}
+		r.check(t, enginetest.New(), 1, exact)
+		for _, replicas := range r.replicas() {
+			r.check(t, enginetest.New(), replicas, exact)
+		}
 	})
 	tol := tolerance{loss: 1e-4, laterLoss: 2e-3, value: 2e-3, gradient: 1e-3, final: 2e-3}
 	if r.Case.Block == "bottleneck" {
@@ -321,9 +325,23 @@ func (r *reference) run(t *testing.T, number int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.check(t, e, tol)
+			r.check(t, e, 1, tol)
+			for _, replicas := range r.replicas() {
+				r.check(t, e, replicas, tol)
+			}
 		})
 	}
+}
+
+// replicas are the numbers of replicas, of one or more parts of the batch each, that give the case's
+// result too. In nt_xent a replica's part has both views of its images.
+func (r *reference) replicas() (all []int) {
+	for replicas := 2; replicas <= r.Case.BNSplits && r.ZRow0 == nil; replicas++ {
+		if r.Case.BNSplits%replicas == 0 {
+			all = append(all, replicas)
+		}
+	}
+	return all
 }
 
 // missing names the fields that the file should hold and does not hold. A renamed field would
@@ -373,8 +391,9 @@ func (r *reference) missing() []string {
 	return missing
 }
 
-func (r *reference) check(t *testing.T, e engine.Engine, tol tolerance) {
+func (r *reference) check(t *testing.T, e engine.Engine, replicas int, tol tolerance) {
 	recipe := r.recipe()
+	recipe.Replicas = replicas
 	g, err := Graph(recipe, recipe.Batch)
 	if err != nil {
 		t.Fatal(err)
@@ -476,7 +495,24 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	for i, from := range r.Shuffle {
 		shuffle[i], unshuffle[from] = float64(from), float64(i)
 	}
-	return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
+	if recipe.Replicas == 1 {
+		return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
+	}
+	in := map[string][]float64{inFirst: x1, inKeys2: permuted(x2, r.Shuffle), inUnshuffle: unshuffle}
+	if recipe.Symmetric {
+		in[inSecond], in[inKeys1] = x2, permuted(x1, r.Shuffle)
+	}
+	return in
+}
+
+// permuted is images in another order.
+func permuted(x []float64, order []int) []float64 {
+	var y []float64
+	each := len(x) / len(order)
+	for _, i := range order {
+		y = append(y, x[i*each:(i+1)*each]...)
+	}
+	return y
 }
 
 // near compares vectors. The tolerance is relative to the norm of the reference's.

@@ -1,8 +1,11 @@
 package moco
 
 import (
+	"fmt"
+
 	"moco/engine"
 	"moco/graph"
+	"moco/ranks"
 	"moco/tensor"
 )
 
@@ -17,6 +20,8 @@ const (
 	inLabels    = "labels"    // int32 [N], each image's class
 	inShuffle   = "shuffle"   // int32 [N], the order in which keys are encoded
 	inUnshuffle = "unshuffle" // int32 [N], its inverse
+	inKeys1     = "k1"        // [N,S,S,3] the first views in the order of keys; see shuffle.go
+	inKeys2     = "k2"        // [N,S,S,3] the second ones
 	inDraws     = "draws"     // int32, the bank's keys to compare with
 	inRate      = "lr"        // the learning rate
 	inMomentum  = "m"         // a ramped momentum
@@ -35,24 +40,41 @@ const (
 	secondViews = inSecond
 )
 
-// builder is the graph of one step while it is built, with the recipe and the size of the batch.
+// inKeyOrder names the inputs that hold a share of the views in the order of keys.
+var inKeyOrder = map[string]string{firstViews: inKeys1, secondViews: inKeys2}
+
+// builder is the graph of one step while it is built, with the recipe and the size of the batch. The
+// graph is that of one replica, which has a share of the batch; with replicas: 1, all of it.
 type builder struct {
 	*graph.Graph
 	recipe *Recipe
-	n      int
+	batch  int
+	n      int                    // images of the share
 	inputs map[string]*graph.Node // declared so far
 }
 
-// newBuilder begins a graph of the recipe's precision for batches of n images.
+// newBuilder begins a graph of the recipe's precision and replicas for batches of n images.
 func newBuilder(r *Recipe, n int) *builder {
 	g := graph.New()
 	if r.Precision == "bf16" {
 		g.Precision = graph.BFloat16
 	}
-	return &builder{Graph: g, recipe: r, n: n, inputs: map[string]*graph.Node{}}
+	g.Replicas = r.Replicas
+	return &builder{Graph: g, recipe: r, batch: n, n: n / max(1, r.Replicas), inputs: map[string]*graph.Node{}}
 }
 
-// input declares an input, or finds the one that has this name.
+// mean is the mean of a loss, or a share, over the replicas.
+func (g *builder) mean(x *graph.Node) *graph.Node {
+	if g.Replicas <= 1 {
+		return x
+	}
+	return g.SumReplicas(g.WeightedSum(graph.Term{Coefficient: g.share(), X: x}))
+}
+
+// share is the weight of a replica's loss in that of the batch.
+func (g *builder) share() float64 { return 1 / float64(max(1, g.Replicas)) }
+
+// input declares an input that is the same on all replicas, or finds the one that has this name.
 func (g *builder) input(name string, t tensor.Type, shape ...int) *graph.Node {
 	if g.inputs[name] == nil {
 		g.inputs[name] = g.Input(name, t, shape...)
@@ -60,28 +82,58 @@ func (g *builder) input(name string, t tensor.Type, shape ...int) *graph.Node {
 	return g.inputs[name]
 }
 
-func (g *builder) images(name string, n int) *graph.Node {
-	return g.input(name, float, n, g.recipe.Views.Size, g.recipe.Views.Size, 3)
+// shared declares an input of which each replica has a share, or finds it.
+func (g *builder) shared(name string, t tensor.Type, shape ...int) *graph.Node {
+	if g.inputs[name] == nil {
+		g.inputs[name] = g.ShareInput(name, t, shape...)
+	}
+	return g.inputs[name]
 }
 
-func (g *builder) view(name string) *graph.Node          { return g.images(name, g.n) }
-func (g *builder) bothViews() *graph.Node                { return g.images(inViews, 2*g.n) }
-func (g *builder) onlyView() *graph.Node                 { return g.images(inViews, g.n) }
-func (g *builder) int32s(name string, n int) *graph.Node { return g.input(name, int32s, n) }
-func (g *builder) ids() *graph.Node                      { return g.int32s(inIDs, g.n) }
-func (g *builder) labels() *graph.Node                   { return g.int32s(inLabels, g.n) }
-func (g *builder) draws(n int) *graph.Node               { return g.int32s(inDraws, n) }
-func (g *builder) scalar(name string) *graph.Node        { return g.input(name, float) }
+func (g *builder) images(name string, n int) *graph.Node {
+	return g.shared(name, float, n, g.recipe.Views.Size, g.recipe.Views.Size, 3)
+}
 
-// Batch is what a step learns from: n images, in the step's own memory. A slice that the mechanism
-// does not take is nil.
+func (g *builder) view(name string) *graph.Node { return g.images(name, g.n) }
+
+func (g *builder) keyView(name string) *graph.Node {
+	if g.Replicas > 1 && g.recipe.ShuffleBN {
+		name = inKeyOrder[name]
+	}
+	return g.view(name)
+}
+
+func (g *builder) onlyView() *graph.Node          { return g.images(inViews, g.n) }
+func (g *builder) ids() *graph.Node               { return g.shared(inIDs, int32s, g.n) }
+func (g *builder) labels() *graph.Node            { return g.shared(inLabels, int32s, g.n) }
+func (g *builder) order(name string) *graph.Node  { return g.input(name, int32s, g.batch) }
+func (g *builder) sample(n int) *graph.Node       { return g.input(inDraws, int32s, n) }
+func (g *builder) draws(each int) *graph.Node     { return g.shared(inDraws, int32s, g.n*each) }
+func (g *builder) scalar(name string) *graph.Node { return g.input(name, float) }
+
+// bothViews is the first views above the second. In a step of replicas the two are inputs of their
+// own, since an input lies replica by replica.
+func (g *builder) bothViews() *graph.Node {
+	if g.Replicas > 1 {
+		return g.Concat(g.view(firstViews), g.view(secondViews))
+	}
+	return g.images(inViews, 2*g.n)
+}
+
+// Batch is what a step learns from: n images, or the share of them that this process has where there
+// are replicas (Step.Share), in the step's own memory. A slice that the mechanism does not take is
+// nil.
 type Batch struct {
 	X1, X2 []float32 // [N,S,S,3], two views
+	// K1 and K2 are the views of the images at the share's places in Shuffle. They are there with
+	// replicas, so that no picture has to go from one to another.
+	K1, K2 []float32
 	// IDs holds for each image its index in the set, or its group's index where a positive pair is
 	// made of two images.
-	IDs                []int32
-	Labels             []int32 // class of each image
-	Shuffle, Unshuffle []int32 // a permutation of the batch, and its inverse
+	IDs    []int32
+	Labels []int32 // class of each image
+	// A permutation of the whole batch, and its inverse. Shuffle is nil where K2 is there.
+	Shuffle, Unshuffle []int32
 }
 
 // Progress is where training stands before a step.
@@ -108,6 +160,7 @@ type Step struct {
 	recipe    *Recipe
 	mechanism Mechanism
 	program   engine.Program
+	share     ranks.Share
 	batch     Batch
 }
 
@@ -122,17 +175,21 @@ func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	share, err := e.Share(max(1, g.Replicas))
+	if err != nil {
+		return nil, fmt.Errorf("replicas: %w", err)
+	}
 	p, err := e.Compile(g, s)
 	if err != nil {
 		return nil, err
 	}
-	return &Step{recipe: r, mechanism: m, program: p, batch: batchOf(p)}, nil
+	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p)}, nil
 }
 
 // batchOf collects the inputs of a program that a Batch has.
 func batchOf(p engine.Program) Batch {
-	b := Batch{X1: floats(p, inFirst), X2: floats(p, inSecond), IDs: ints(p, inIDs), Labels: ints(p, inLabels),
-		Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
+	b := Batch{X1: floats(p, inFirst), X2: floats(p, inSecond), K1: floats(p, inKeys1), K2: floats(p, inKeys2),
+		IDs: ints(p, inIDs), Labels: ints(p, inLabels), Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
 	if x := floats(p, inViews); x != nil && b.Labels != nil {
 		b.X1 = x
 	} else if x != nil { // both views in one
@@ -158,11 +215,15 @@ func ints(p engine.Program, input string) []int32 {
 // Batch is where the images of the next Run go. It is the same memory for every Run.
 func (s *Step) Batch() Batch { return s.batch }
 
+// Share is what this process computes of the recipe's replicas. Its Batch holds that share of the
+// images. All ranks run the step together.
+func (s *Step) Share() ranks.Share { return s.share }
+
 // Run learns from the images in the Batch. The rate, a ramped momentum or temperature, and the keys
 // that are drawn from a bank follow from at and the recipe.
 func (s *Step) Run(at Progress) (Metrics, error) {
 	if draws := ints(s.program, inDraws); draws != nil {
-		s.mechanism.draw(draws, s.batch.IDs, at.Step)
+		s.mechanism.draw(draws, s.batch.IDs, drawing{step: at.Step, first: s.share.First * len(draws) / s.share.Count})
 	}
 	epochs, r := at.epochs(), s.recipe
 	share := epochs / float64(r.Epochs)

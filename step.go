@@ -9,7 +9,8 @@ import (
 
 // build is Algorithm 1 of the paper ("Pseudocode of MoCo in a PyTorch-like style"): one training
 // step with a queue and a momentum encoder. N is the batch, C the dimension of features, K the
-// length of the queue.
+// length of the queue. With replicas it is the step of one of them, and N is its share of the batch;
+// concat_all_gather is then GatherReplicas.
 func (m momentumContrast) build(g *builder) {
 	r := m.Recipe
 	fq, fk := newEncoder(g, query), newEncoder(g, key) // f_q, f_k: encoder networks for query and key
@@ -40,7 +41,7 @@ func (m momentumContrast) build(g *builder) {
 	fk.keepStatistics()
 
 	for _, k := range slices.Backward(keys) {
-		queue.enqueue(k) // enqueue the current minibatch; dequeue the earliest
+		queue.enqueue(g.GatherReplicas(k)) // enqueue the current minibatch of all; dequeue the earliest
 	}
 	queue.keep()
 }
@@ -69,16 +70,16 @@ type pair struct{ query, key *graph.Node }
 
 // views declares the two views of the batch and tells which one is encoded as what.
 func (g *builder) views() []pair {
-	x1, x2 := g.view(firstViews), g.view(secondViews)
+	pairs := []pair{{g.view(firstViews), g.keyView(secondViews)}}
 	if g.recipe.Symmetric {
-		return []pair{{x1, x2}, {x2, x1}}
+		pairs = append(pairs, pair{g.view(secondViews), g.keyView(firstViews)})
 	}
-	return []pair{{x1, x2}}
+	return pairs
 }
 
 // report makes outputs of how well the queries find their keys.
 func (g *builder) report(c graph.Contrast, q, k *graph.Node) {
-	g.Output(outAccuracy, g.ContrastAccuracy(c))
+	g.Output(outAccuracy, g.mean(g.ContrastAccuracy(c)))
 	g.Output(outQueries, q)
 	g.Output(outKeys, k)
 }

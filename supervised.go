@@ -22,14 +22,14 @@ func (r Recipe) Supervised() Recipe {
 // The head is the classifier, and encoder.dim is the number of classes.
 type supervised struct{ *Recipe }
 
-func (supervised) String() string           { return "supervised" }
-func (m supervised) Negatives(int) int      { return m.Encoder.Dim }
-func (m supervised) Chance(int) float64     { return math.Log(float64(m.Encoder.Dim)) }
-func (supervised) KeyEncoder() bool         { return false }
-func (supervised) Classifier() bool         { return true }
-func (supervised) Filling() int             { return 0 }
-func (supervised) ready() error             { return nil }
-func (supervised) draw(_, _ []int32, _ int) {}
+func (supervised) String() string               { return "supervised" }
+func (m supervised) Negatives(int) int          { return m.Encoder.Dim }
+func (m supervised) Chance(int) float64         { return math.Log(float64(m.Encoder.Dim)) }
+func (supervised) KeyEncoder() bool             { return false }
+func (supervised) Classifier() bool             { return true }
+func (supervised) Filling() int                 { return 0 }
+func (supervised) ready() error                 { return nil }
+func (supervised) draw(_, _ []int32, _ drawing) {}
 
 func (supervised) initialise(engine.State) error       { return nil }
 func (supervised) Stored(engine.State) (Stored, error) { return nil, nil }
@@ -56,7 +56,7 @@ func (m supervised) build(g *builder) {
 	labels := g.labels()
 	logits := f.forward(g.onlyView())
 	loss := g.CrossEntropy(logits, labels)
-	g.Output(outAccuracy, g.LabelAccuracy(logits, labels))
+	g.Output(outAccuracy, g.mean(g.LabelAccuracy(logits, labels)))
 	g.Output(outQueries, logits)
 	f.update(loss)
 }

@@ -16,6 +16,7 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/engine"
 	"moco/engine/cpu"
 	"moco/recipe"
 )
@@ -86,14 +87,20 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// TestRecipe: without a budget the choice is the same each time; with one, measuring on the real
-// set and engine gives a recipe that can be used.
-func TestRecipe(t *testing.T) {
-	t.Parallel()
+func engineOf(t *testing.T) engine.Engine {
+	t.Helper()
 	e, err := cpu.New(cpu.Options{Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e
+}
+
+// TestRecipe: without a budget the choice is the same each time; with one, measuring on the real
+// set and engine gives a recipe that can be used.
+func TestRecipe(t *testing.T) {
+	t.Parallel()
+	e := engineOf(t)
 	set := open(t, "builtin:train?n=40&size=20")
 	o := Options{Engine: e, Workers: 2}
 	one, err := Recipe(context.Background(), set, o)

@@ -7,19 +7,17 @@ import (
 
 	"moco"
 	"moco/data"
-	"moco/internal/loader"
-
 	"moco/engine"
+	"moco/internal/loader"
 )
 
 // Shares of a budget that measuring may take, and their bounds.
 const (
 	readingShare, mostReading   = 0.04, time.Minute      // reading pictures, with the first size of views
-	drawingShare, mostDrawing   = 0.01, 10 * time.Second // any further size
-	steppingShare, mostStepping = 0.01, 10 * time.Second // steps of one recipe
+	anotherShare, mostAnother   = 0.01, 10 * time.Second // any further size
+	steppingShare, mostStepping = 0.01, 10 * time.Second // steps of one recipe, with their views
 
-	leastImages = 256 // of a small set are drawn, over and over, to have a mean
-	enoughSteps = 50  // and so many steps are enough for one
+	enoughSteps = 50 // of one recipe have a mean that will do
 )
 
 // measured measures this machine on the images that are going to be learned from.
@@ -28,8 +26,7 @@ type measured struct {
 	o     Options
 	facts *Facts
 
-	read    map[data.Reading]*firstReadings
-	drawing map[moco.Views]float64 // seconds an image takes that has been read before
+	read map[data.Reading]*firstReadings
 }
 
 // firstReadings are what reading images for the first time took, in one way of reading.
@@ -39,8 +36,7 @@ type firstReadings struct {
 }
 
 func newMeasured(set *data.Set, facts *Facts, o Options) *measured {
-	return &measured{set: set, o: o, facts: facts,
-		read: map[data.Reading]*firstReadings{}, drawing: map[moco.Views]float64{}}
+	return &measured{set: set, o: o, facts: facts, read: map[data.Reading]*firstReadings{}}
 }
 
 // close gives back the memory of the measured steps: training is about to plan for it.
@@ -49,20 +45,20 @@ func (m *measured) close() { debug.FreeOSMemory() }
 func (m *measured) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(m.o.Engine, r) }
 
 func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
-	if _, known := m.drawing[r.Views]; !known {
-		if err := m.draw(ctx, r); err != nil {
+	reading, err := r.Views.Reading()
+	if err != nil {
+		return Pace{}, err
+	}
+	if m.read[reading] == nil {
+		if err := m.readFirst(ctx, r, reading); err != nil {
 			return Pace{}, err
 		}
 	}
-	p, err := m.steps(ctx, r)
+	p, again, err := m.steps(ctx, r, reading)
 	if err != nil {
 		return p, err
 	}
-	reading, err := r.Views.Reading()
-	if err != nil {
-		return p, err
-	}
-	again, n, read := m.drawing[r.Views], float64(m.set.Len()), m.read[reading]
+	n, read := float64(m.set.Len()), m.read[reading]
 	first := again + read.seconds/float64(read.images)
 	unread := n - float64(read.images)
 	kept := 1.0 // share of the images that later epochs find in memory
@@ -74,34 +70,32 @@ func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
 	return p, nil
 }
 
-// draw measures pictures with their views: when they are read for the first time, and again.
-func (m *measured) draw(ctx context.Context, r *moco.Recipe) error {
+// loader draws as training will.
+func (m *measured) loader(r *moco.Recipe, reading data.Reading, batch int) (*loader.Loader, error) {
 	policy, err := r.Views.Drawn()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	reading, err := r.Views.Reading()
+	return loader.New(m.set, policy, loader.Options{Batch: batch, Reading: reading, DropLast: true, Seed: r.Seed,
+		Workers: m.o.Workers, MaxBad: 1, Grouped: r.Grouped(), MaxGap: r.MaxGap}), nil
+}
+
+// readFirst reads pictures for the first time, and measures how much longer than later that takes.
+func (m *measured) readFirst(ctx context.Context, r *moco.Recipe, reading data.Reading) error {
+	chunk := min(smallBatch, m.set.Len())
+	l, err := m.loader(r, reading, chunk)
 	if err != nil {
 		return err
 	}
-	if m.read[reading] == nil {
-		m.read[reading] = &firstReadings{}
-	}
-	read, chunk := m.read[reading], min(smallBatch, m.set.Len())
-	l := loader.New(m.set, policy, loader.Options{Batch: chunk, Reading: reading, DropLast: true, Seed: r.Seed,
-		Workers: m.o.Workers, MaxBad: 1, Grouped: r.Grouped(), MaxGap: r.MaxGap})
-	views := chunk * r.Views.Size * r.Views.Size * 3
-	b := moco.Batch{X1: make([]float32, views), X2: make([]float32, views)}
 	limit := slice(m.o.Budget, readingShare, mostReading)
-	if len(m.drawing) > 0 {
-		limit = slice(m.o.Budget, drawingShare, mostDrawing)
+	if len(m.read) > 0 {
+		limit = slice(m.o.Budget, anotherShare, mostAnother)
 	}
-	began, drawn, images := time.Now(), 0.0, 0
-	for images == 0 || images < max(m.set.Len(), leastImages) && time.Since(began) < limit {
+	read, views := new(firstReadings), chunk*r.Views.Size*r.Views.Size*3
+	b := moco.Batch{X1: make([]float32, views), X2: make([]float32, views)}
+	began := time.Now()
+	for read.images == 0 || read.images/chunk < l.StepsPerEpoch() && time.Since(began) < limit {
 		at := read.images / chunk
-		if at >= l.StepsPerEpoch() { // everything has been read
-			at = 0
-		}
 		first, err := timed(func() error { return l.Fill(ctx, 0, at, b) })
 		if err != nil {
 			return err
@@ -110,72 +104,62 @@ func (m *measured) draw(ctx context.Context, r *moco.Recipe) error {
 		if err != nil {
 			return err
 		}
-		if at*chunk == read.images {
-			read.seconds += max(0, first-again)
-			read.images += chunk
-		}
-		drawn, images = drawn+again, images+chunk
+		read.seconds += max(0, first-again)
+		read.images += chunk
 	}
-	m.drawing[r.Views] = drawn / float64(images)
+	m.read[reading] = read
 	return nil
 }
 
-// steps measures a recipe's step on noise.
-func (m *measured) steps(ctx context.Context, r *moco.Recipe) (Pace, error) {
+// steps measures a recipe's step, and the seconds that drawing an image takes. Both are measured in
+// turn, as they come in training: each finds in the processor's caches what the other has left.
+func (m *measured) steps(ctx context.Context, r *moco.Recipe, reading data.Reading) (p Pace, again float64, err error) {
 	began, fitted := time.Now(), *r
 	mechanism, err := fitted.Mechanism()
 	if err != nil {
-		return Pace{}, err
+		return p, 0, err
 	}
 	if err := mechanism.Fit(moco.DataSize{Images: m.set.Len(), Classes: len(m.set.Classes())}); err != nil {
-		return Pace{}, err
+		return p, 0, err
 	}
 	state := m.o.Engine.NewState()
 	s, err := moco.Compile(&fitted, fitted.Batch, m.o.Engine, state)
 	if err != nil {
-		return Pace{}, err
+		return p, 0, err
 	}
 	defer s.Close()
 	if err := moco.Initialise(&fitted, state, nil); err != nil {
-		return Pace{}, err
+		return p, 0, err
 	}
-	noise(s.Batch())
-	run := func() error {
-		if err := ctx.Err(); err != nil {
+	f, err := m.filler(&fitted, reading, s.Batch())
+	if err != nil {
+		return p, 0, err
+	}
+	var stepping float64
+	one := func() error {
+		if err := f.fill(ctx); err != nil {
 			return err
 		}
-		_, err := s.Run(moco.Progress{StepsPerEpoch: 1})
+		took, err := timed(func() error {
+			_, err := s.Run(moco.Progress{StepsPerEpoch: 1})
+			return err
+		})
+		stepping += took
 		return err
 	}
-	if err := run(); err != nil { // it makes buffers, too
-		return Pace{}, err
+	if err := one(); err != nil { // it makes buffers, too
+		return p, 0, err
 	}
-	p := Pace{Start: time.Since(began).Seconds(), Save: saving(s.Cost())}
-	began = time.Now()
+	p = Pace{Start: time.Since(began).Seconds() - f.seconds, Save: saving(s.Cost())}
+	began, f.seconds, f.images, stepping = time.Now(), 0, 0, 0
 	n := 0
 	for ; n < 3 || n < enoughSteps && time.Since(began) < slice(m.o.Budget, steppingShare, mostStepping); n++ {
-		if err := run(); err != nil {
-			return Pace{}, err
+		if err := one(); err != nil {
+			return p, 0, err
 		}
 	}
-	p.Step = time.Since(began).Seconds() / float64(n)
-	return p, nil
-}
-
-// noise fills a batch with views that no picture has, and the order in which they came.
-func noise(b moco.Batch) {
-	state := uint32(1)
-	for _, x := range [][]float32{b.X1, b.X2} {
-		for i := range x {
-			state = state*1664525 + 1013904223
-			x[i] = float32(state>>8)/(1<<23) - 1
-		}
-	}
-	for _, order := range [][]int32{b.IDs, b.Shuffle, b.Unshuffle} {
-		for i := range order {
-			order[i] = int32(i)
-		}
-	}
+	p.Step = stepping / float64(n)
+	return p, f.seconds / float64(f.images), nil
 }
 
 // slice is a share of a budget, up to a bound.

@@ -91,8 +91,12 @@ func (c *cache) open(r Reading) *picturecache.File {
 
 // id names what all pixels depend on.
 func (c *cache) id(r Reading) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "pictures %d, %d pixels, from %d, on %v: %s",
-		picture.Version, c.set.options.MaxPixels, r.Side, r.Ground, c.source))
+	longest := ""
+	if r.Longest {
+		longest = " longer"
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "pictures %d, %d pixels, from %d%s, on %v: %s",
+		picture.Version, c.set.options.MaxPixels, r.Side, longest, r.Ground, c.source))
 }
 
 // key names an image that is stored, false if it cannot be.

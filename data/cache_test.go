@@ -19,7 +19,7 @@ import (
 func TestReadAs(t *testing.T) {
 	t.Parallel()
 	large := images("a.png", "b.png", "c.png")
-	readings := []Reading{{}, {Side: 2}, {Side: 1}, {Side: 1, Ground: picture.Black}}
+	readings := []Reading{{}, {Side: 2}, {Side: 1}, {Side: 1, Ground: picture.Black}, {Side: 2, Longest: true}}
 	for _, c := range []struct {
 		name, path string
 		opts       Options
@@ -52,7 +52,7 @@ func TestReadAs(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						if reduced := new(picture.Resizer).Reduce(&want, &whole, r.Side); !same(&got, reduced) {
+						if reduced := new(picture.Resizer).Reduce(&want, &whole, picture.Options{Side: r.Side, Longest: r.Longest}); !same(&got, reduced) {
 							t.Errorf("image %d read as %v is %v, want %v", i, r, got, reduced)
 						}
 						if !same(&got, &again) {

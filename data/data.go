@@ -190,8 +190,8 @@ func Open(ctx context.Context, path string, opts Options) (*Set, error) {
 // OpenAll opens several paths or patterns as one set. A single path gives the names that [Open]
 // gives, relative to it. Of several, or of a pattern, each image's name begins with its path's own
 // last name, such as "000003.tar/cat/1.jpg"; where two are the same, with as many folders before as
-// make them differ. So a name does not change when a path is added, unless that one has the same
-// last name.
+// make them differ; a path that is an image file gives that image just its own last name. So a name
+// does not change when a path is added, unless that one has the same last name.
 func OpenAll(ctx context.Context, patterns []string, opts Options) (*Set, error) {
 	if err := opts.check(); err != nil {
 		return nil, err

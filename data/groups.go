@@ -168,7 +168,10 @@ func (s *Set) finder(list string, places []place) func(name string) (int, bool) 
 		for _, p := range places {
 			from, err1 := filepath.Abs(p.path)
 			within, err2 := filepath.Rel(from, to)
-			if i, ok := byName[p.prefix+filepath.ToSlash(within)]; ok && err1 == nil && err2 == nil {
+			if err1 != nil || err2 != nil || !filepath.IsLocal(within) {
+				continue
+			}
+			if i, ok := byName[path.Join(p.prefix, filepath.ToSlash(within))]; ok {
 				return i, true
 			}
 		}

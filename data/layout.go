@@ -163,12 +163,15 @@ type layout struct {
 	classes []string
 }
 
+// oneImage is the kind of a set that is an image file.
+const oneImage = "one image"
+
 // describe says in words what a container of that layout is.
 func (l *layout) describe(what string) string {
 	kind := l.kind
 	switch {
 	case what == "file":
-		return "one image"
+		return oneImage
 	case what == "folder" && (kind == "flat" || kind == "nested"):
 		return kind + " folder" + l.part
 	case what == "folder":

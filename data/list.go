@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 // listed is a line of a list of images.
@@ -236,7 +238,10 @@ func parquetList(r io.ReaderAt, size int64) (lines []listed, err error) {
 			err = fmt.Errorf("it is damaged, or of a kind of Parquet that is not read (%v)", p)
 		}
 	}()
-	file, err := parquet.OpenFile(r, size)
+	if err := parquetcheck.Check(r, size); err != nil {
+		return nil, fmt.Errorf("not a Parquet file that is read: %w", err)
+	}
+	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a Parquet file that is read: %w", err)
 	}

@@ -12,15 +12,25 @@ type Reading struct {
 	// Side is the shorter side, in pixels, that larger images are reduced to; see
 	// [picture.Reduced]. 0 reduces none.
 	Side int
+	// Longest makes Side the longer side.
+	Longest bool
 	// Ground is what transparent pixels are laid on.
 	Ground picture.Ground
 }
+
+// readingOf is the reading that a picture's options are of.
+func readingOf(how picture.Options) Reading {
+	return Reading{Side: how.Side, Longest: how.Longest, Ground: how.Ground}
+}
+
+// Whole is how [Set.Read] reads: nothing is reduced.
+func (s *Set) Whole() Reading { return Reading{Ground: s.options.Ground} }
 
 // Read decodes image i into dst, whole and on the ground of the set's [Options], reusing dst.Pix
 // where it is large enough. An image that is in the cache is copied: dst is the caller's own. An
 // image that cannot be read gives a *[BadImage], and dst is then undefined.
 func (s *Set) Read(i int, dst *Image) error {
-	return s.ReadAs(i, Reading{Ground: s.options.Ground}, dst)
+	return s.ReadAs(i, s.Whole(), dst)
 }
 
 // ReadAs is [Set.Read] in another way of reading.
@@ -70,11 +80,11 @@ func (s *Set) check(i int) error {
 
 // decode reads an image from where it lies.
 func (s *Set) decode(i int, r Reading, dst *Image) error {
-	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side}
+	how := picture.Options{MaxPixels: s.options.MaxPixels, Ground: r.Ground, Side: r.Side, Longest: r.Longest}
 	if err := s.backend.read(i, how, dst); err != nil {
 		return &BadImage{Name: s.names[i], Err: err}
 	}
-	reduce(dst, r.Side)
+	reduce(dst, how)
 	return nil
 }
 
@@ -100,11 +110,11 @@ func (s *Set) Size(i int) (width, height int, err error) {
 }
 
 // reduce reduces an image that was not decoded from a file of its own: a drawn one, or a frame.
-func reduce(m *Image, side int) {
-	if w, _ := picture.Reduced(m.Width, m.Height, side); w != m.Width {
+func reduce(m *Image, how picture.Options) {
+	if w, h := how.Reduced(m.Width, m.Height); w != m.Width || h != m.Height {
 		whole := *m
 		*m = Image{}
-		new(picture.Resizer).Reduce(m, &whole, side)
+		new(picture.Resizer).Reduce(m, &whole, how)
 	}
 }
 

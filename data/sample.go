@@ -66,7 +66,7 @@ type sampled struct {
 }
 
 func (b *sampled) read(i int, how picture.Options, dst *Image) error {
-	err := b.of.ReadAs(b.keep[i], Reading{Side: how.Side, Ground: how.Ground}, dst)
+	err := b.of.ReadAs(b.keep[i], readingOf(how), dst)
 	var bad *BadImage
 	if errors.As(err, &bad) { // the sample names it again
 		return bad.Err

@@ -3,6 +3,8 @@ package data
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 func TestBraces(t *testing.T) {
@@ -342,8 +346,26 @@ func FuzzCSVList(f *testing.F) {
 	})
 }
 
-// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: the
-// library makes room for what a page's header claims, so that damaged bytes can take gigabytes.
+// TestParquetListClaims: a list that asks for gigabytes is refused before it gets them.
+func TestParquetListClaims(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []struct {
+		Path string `parquet:"path"`
+	}{{"a.png"}}); err != nil {
+		t.Fatal(err)
+	}
+	raw := b.Bytes()
+	binary.LittleEndian.PutUint32(raw[len(raw)-8:], 4<<30-1) // the footer's length
+	var limit *parquetcheck.LimitError
+	if _, err := parquetList(bytes.NewReader(raw), int64(len(raw))); !errors.As(err, &limit) {
+		t.Errorf("the error is %v, want a *parquetcheck.LimitError", err)
+	}
+}
+
+// TestCutParquetList: a list that is cut anywhere is an error, not a panic. It is not fuzzed: behind
+// the headers, which parquetcheck holds to limits, a few bytes can still be a run of billions of equal
+// values, for which the library makes room.
 func TestCutParquetList(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
@@ -424,4 +446,33 @@ func idxOf(n, h, w int) []byte {
 		raw = append(raw, byte(i))
 	}
 	return raw
+}
+
+// TestSeveralFiles: image files given one by one are named by their last names, as in their folder,
+// and in a list of pairs by where they are.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, images("a/1.png", "a/2.png", "b/1.png", "x/1.png/3.png"))
+	at := func(names ...string) string {
+		for i, n := range names {
+			names[i] = filepath.Join(dir, n)
+		}
+		return "{" + strings.Join(names, ",") + "}"
+	}
+	for want, path := range map[string]string{
+		"1.png=- 2.png=-":                   at("a/1.png", "a/2.png"),
+		"2.png=- a/1.png=- b/1.png=-":       at("a/1.png", "a/2.png", "b/1.png"),
+		"2.png=- a/1.png=- x/1.png/3.png=-": at("a/1.png", "a/2.png", "x/1.png"),
+	} {
+		if got := listing(open(t, path, Options{})); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	pairs := filepath.Join(dir, "pairs.csv")
+	if err := os.WriteFile(pairs, []byte("path,group\na/1.png,g\na/2.png,g\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, at("a/1.png", "a/2.png"), Options{Pairs: pairs}).Len(); got != 2 {
+		t.Errorf("%d images are in pairs", got)
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"moco/internal/text"
 	"moco/picture"
 )
 
@@ -77,6 +78,7 @@ func together(list []member) (*Set, error) {
 	}
 	s := &Set{kind: b.kind(), backend: b}
 	s.setNames(files, 0)
+	b.nameFiles(s, list)
 	var left []LeftOut
 	for _, m := range b.sets {
 		left = append(left, m.left)
@@ -85,6 +87,27 @@ func together(list []member) (*Set, error) {
 	b.label(s)
 	b.group(s, list)
 	return s, nil
+}
+
+// nameFiles gives an image that is a path of its own the path's name alone, if no other has it. In
+// the fingerprint it keeps the whole.
+func (b *joined) nameFiles(s *Set, list []member) {
+	taken := make(map[string]bool, len(s.files))
+	for _, f := range s.files {
+		taken[f] = true
+	}
+	var names []string
+	for i, p := range b.at {
+		if m := list[p.member]; m.set.kind == oneImage && !taken[m.prefix] {
+			if names == nil {
+				names = slices.Clone(s.files)
+			}
+			names[i] = m.prefix
+		}
+	}
+	if names != nil {
+		s.names = text.Names(names)
+	}
 }
 
 // joined reads the images of several sets.

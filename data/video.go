@@ -343,7 +343,7 @@ func (v *videoFrames) with(i int, use func(content []byte, d *desk) error) error
 }
 
 func (v *videoFrames) read(i int, how picture.Options, dst *Image) error {
-	f, r := &v.frames[i], Reading{Side: how.Side, Ground: how.Ground}
+	f, r := &v.frames[i], readingOf(how)
 	return v.with(i, func(content []byte, d *desk) error {
 		if f.at < 0 {
 			return d.Decode(content, how, dst)
@@ -356,7 +356,7 @@ func (v *videoFrames) read(i int, how picture.Options, dst *Image) error {
 				dst.Resize(m.Width, m.Height)
 				copy(dst.Pix, m.Pix)
 			} else if v.spare.wanted != nil && v.sameVideo(i, other) && v.spare.wanted(other, r) {
-				v.spare.keep(other, r, d.resize.Reduce(&d.reduced, m, r.Side))
+				v.spare.keep(other, r, d.resize.Reduce(&d.reduced, m, how))
 			}
 			return k < f.at || v.spare.wanted != nil
 		})

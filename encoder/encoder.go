@@ -263,7 +263,7 @@ func (e *Encoder) Embed(ctx context.Context, images []image.Image) ([][]float32,
 				return fmt.Errorf("embed image %d of %d: %w", lo+i, len(images), err)
 			}
 			s := &scratch[w]
-			img = s.resize.Reduce(&s.reduced, img, e.reading.Side)
+			img = s.resize.Reduce(&s.reduced, img, picture.Options{Side: e.reading.Side})
 			e.policy.View(x[i*each:(i+1)*each], img, nil, &s.view)
 			return nil
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"moco/graph"
+	"moco/ranks"
 	"moco/tensor"
 )
 
@@ -15,6 +16,9 @@ type Engine interface {
 	Name() string
 	// NewState returns an empty set of variables.
 	NewState() State
+	// Share says which of so many replicas this process computes; the other ranks of its group compute
+	// the others. It is an error if the replicas cannot be divided among them.
+	Share(replicas int) (ranks.Share, error)
 	// Compile checks and plans a graph whose variables live in s, which must come from this
 	// engine's NewState. A variable that s has already is shared, and must have the same type and
 	// shape; where Compile fails, s is as it was. Compiling takes little time and memory: buffers
@@ -33,14 +37,15 @@ type State interface {
 	Write(name string, t *tensor.Tensor) error
 }
 
-// Program is a compiled graph.
+// Program is a compiled graph. Of an input or output that varies from replica to replica, the tensor
+// has the rows of each replica that this process computes, in their order.
 type Program interface {
 	// Input is the tensor to fill with a named input's value before Run; it stays the same tensor.
 	Input(name string) *tensor.Tensor
 	// Output is the tensor that holds a named output's value after Run; it stays the same tensor.
 	Output(name string) *tensor.Tensor
 	// Run executes the graph once and then applies its assignments. It allocates nothing after the
-	// first time.
+	// first time. A graph of replicas runs on all ranks together: Run returns when all have run it.
 	Run() error
 	// Cost is what one run takes.
 	Cost() Cost
@@ -56,6 +61,19 @@ type Cost struct {
 	FLOPs         int64 // as graph.Cost counts them
 	VariableBytes int64 // this program's variables
 	WorkBytes     int64 // everything else that a run uses, at its planned peak
+	SentBytes     int64 // what this process sends to other ranks
+}
+
+// HostShape is the shape of the tensor of an input or output: that of the node or, where it varies,
+// that of the rows of all replicas that a process computes.
+func HostShape(n *graph.Node, replicas int) tensor.Shape {
+	switch {
+	case !n.Varies:
+		return n.Shape
+	case len(n.Shape) == 0:
+		return tensor.Shape{replicas}
+	}
+	return append(tensor.Shape{replicas * n.Shape[0]}, n.Shape[1:]...)
 }
 
 // PeakBytes is the memory that running the program takes.

@@ -117,6 +117,7 @@ func TestLinearRefuses(t *testing.T) {
 		{context.Background(), func(*Linear) {}, set, clouds(10, 8, 3, 1, 1), `class "c"`},
 		{context.Background(), func(*Linear) {}, clouds(2, 8, 2, 1, 1), set, "too few"},
 		{cancelled, func(*Linear) {}, set, set, "canceled"},
+		{context.Background(), func(l *Linear) { l.Rates, l.Epochs = []float64{1e39, 1e300}, 2 }, set, set, "diverged at every rate"},
 	} {
 		l := DefaultLinear()
 		c.change(&l)

@@ -120,6 +120,22 @@ func (t *linearRun) learn(x []float32, i int) error {
 	return t.onRest.learn(x, t.labels[i])
 }
 
+// ErrDiverged is the error of linear classifiers none of which has finite weights in the end.
+var ErrDiverged = errors.New("the classifiers have diverged at every rate; give smaller rates")
+
+// finite tells whether the classifiers of a rate have finite weights.
+func (t *linearRun) finite(rate int) (bool, error) {
+	for _, p := range []*probe{t.onRest, t.onAll} {
+		for _, name := range []string{weightName(rate), biasName(rate)} {
+			v, err := p.state.Read(name)
+			if err != nil || !encoder.Finite(v.Float32s()) {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
 // measure chooses a rate by the held-out part, and scores all rates on the test set.
 func (t *linearRun) measure(ctx context.Context, testLabels []int) (*LinearResult, error) {
 	heldOut, err := t.onRest.accuracy(ctx, t.heldOut, t.heldOut.Labels, t.heldOutRows, nil)
@@ -133,12 +149,23 @@ func (t *linearRun) measure(ctx context.Context, testLabels []int) (*LinearResul
 	}
 	r := &LinearResult{Train: len(t.labels), Test: t.test.Len(), Classes: t.classes, Rates: make([]Rate, len(t.Rates)),
 		Probe: encoder.Probe{Scale: t.onAll.scale, Classes: t.classes}}
-	best := 0
+	best := -1
 	for i, rate := range t.Rates {
-		r.Rates[i] = Rate{Rate: rate, HeldOut: heldOut[i], Test: tested[i]}
-		if heldOut[i] > heldOut[best] {
+		r.Rates[i] = Rate{Rate: rate}
+		sound, err := t.finite(i)
+		if err != nil {
+			return nil, err
+		}
+		if !sound { // what it hits, it hits by chance
+			continue
+		}
+		r.Rates[i].HeldOut, r.Rates[i].Test = heldOut[i], tested[i]
+		if best < 0 || heldOut[i] > heldOut[best] {
 			best = i
 		}
+	}
+	if best < 0 {
+		return nil, fmt.Errorf("%w: %v", ErrDiverged, t.Rates)
 	}
 	r.Rate, r.Top1 = t.Rates[best], tested[best]
 	if len(t.classes) > 5 {

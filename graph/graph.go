@@ -39,7 +39,9 @@ type Node struct {
 	// Inputs, variables, statistics, weights' gradients, features and losses are none. See
 	// Precision.
 	Activation bool
-	ID         int // position in Graph.Nodes
+	// Varies is true of a value that may differ from replica to replica: see Graph.Replicas.
+	Varies bool
+	ID     int // position in Graph.Nodes
 }
 
 // VariableAttr belongs to Variable.
@@ -63,6 +65,9 @@ func (n *Node) String() string {
 	return fmt.Sprintf("%v %s (%v)", n.Op, name, n.Shape)
 }
 
+// errVaries says why a value cannot be assigned.
+var errVaries = errors.New("it varies from replica to replica; sum it over the replicas first, or gather it")
+
 // Assignment gives a variable its value for the next run.
 type Assignment struct {
 	Variable, Value *Node
@@ -81,6 +86,9 @@ type Graph struct {
 	Assignments []Assignment
 	Outputs     []Output
 	Precision   Precision
+	// Replicas is how many replicas run the graph together, each on a share of the batch; 0 is 1. It
+	// is set before anything is built. See ShareInput.
+	Replicas int
 
 	errs   []error
 	broken *Node          // stands for every value that could not be built
@@ -178,6 +186,8 @@ func (g *Graph) Assign(variable, value *Node) {
 		g.fail(fmt.Errorf("cannot assign to %v: it is no variable", variable))
 	case variable.Type != value.Type || !variable.Shape.Equal(value.Shape):
 		g.fail(fmt.Errorf("cannot assign %v to %v: another type or shape", value, variable))
+	case value.Varies:
+		g.fail(fmt.Errorf("cannot assign %v to %v: %w", value, variable, errVaries))
 	default:
 		for _, a := range g.Assignments {
 			if a.Variable == variable {
@@ -213,6 +223,9 @@ func (g *Graph) Check() error {
 				errs = append(errs, fmt.Errorf("%v reads %v, which does not stand before it in this graph", n, in))
 			}
 		}
+		if err := g.checkReplicas(n); err != nil {
+			errs = append(errs, err)
+		}
 		if n.Op == Input || n.Op == Variable {
 			if err := checkLeaf(n); err != nil {
 				errs = append(errs, fmt.Errorf("%v: %w", n, err))
@@ -227,6 +240,11 @@ func (g *Graph) Check() error {
 			errs = append(errs, fmt.Errorf("%v should have shape %v and type %v", n, s, t))
 		case n.Activation != activation(n.Op, n.In, s):
 			errs = append(errs, fmt.Errorf("%v is taken for an activation, or not for one", n))
+		}
+	}
+	for _, a := range g.Assignments {
+		if a.Value.Varies {
+			errs = append(errs, fmt.Errorf("%v is assigned to %v: %w", a.Value, a.Variable, errVaries))
 		}
 	}
 	return errors.Join(errs...)

@@ -31,6 +31,8 @@ type rule[A any] struct {
 	cost func(n *Node, a A) Cost
 	// activation says whether a value is an activation; nil is never. See Node.Activation.
 	activation func(in []*Node, shape tensor.Shape) bool
+	// varies says whether a value differs from replica to replica; nil: if an operand does.
+	varies func(in []*Node) bool
 }
 
 // kinds holds the rule of every kind. The files of the families fill it in their init functions. A
@@ -52,6 +54,7 @@ func register[A any](op Op, r rule[A]) {
 			return r.check(in, a)
 		},
 		activation: r.activation,
+		varies:     r.varies,
 	}
 	if r.gradient != nil {
 		erased.gradient = func(g *Graph, n, dy *Node, attr any) []*Node { return r.gradient(g, n, dy, attr.(A)) }
@@ -84,7 +87,8 @@ func (g *Graph) add(op Op, attr any, in ...*Node) *Node {
 	if err != nil {
 		return g.fail(err)
 	}
-	return g.append(&Node{Op: op, Type: t, Shape: s, In: in, Attr: attr, Activation: activation(op, in, s)})
+	return g.append(&Node{Op: op, Type: t, Shape: s, In: in, Attr: attr, Activation: activation(op, in, s),
+		Varies: varies(op, in)})
 }
 
 // infer is the type and shape of a node by its kind's rule.

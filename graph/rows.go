@@ -62,7 +62,7 @@ func (g *Graph) RowsGrad(dy *Node, from, total int) *Node {
 	return g.add(RowsGrad, RowsGradAttr{From: from, Total: total}, dy)
 }
 
-// Concat is the rows of a above those of b: [N,C], [M,C] -> [N+M,C]; or one int32 vector behind
+// Concat is the rows of a above those of b: [N,..], [M,..] -> [N+M,..]; or one int32 vector behind
 // another.
 func (g *Graph) Concat(a, b *Node) *Node { return g.add(Concat, NoAttr{}, a, b) }
 
@@ -118,7 +118,8 @@ func init() {
 				g.lazy(b, func() *Node { return g.Rows(dy, a.Shape[0], b.Shape[0]) }),
 			}
 		},
-		cost: moves[NoAttr],
+		cost:       moves[NoAttr],
+		activation: asOperands,
 	})
 }
 
@@ -161,11 +162,12 @@ func checkConcat(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
 	if len(in) == 2 && isIndex(in[0]) && isIndex(in[1]) {
 		return tensor.Int32, tensor.Shape{in[0].Shape[0] + in[1].Shape[0]}, nil
 	}
-	if err := ranks(in, 2, 2); err != nil {
+	if err := ranks(in, -1, -1); err != nil {
 		return bad("%w", err)
 	}
-	if in[0].Shape[1] != in[1].Shape[1] {
+	a, b := in[0].Shape, in[1].Shape
+	if len(a) < 2 || len(b) < 2 || !a[1:].Equal(b[1:]) {
 		return bad("the rows differ")
 	}
-	return floats(in[0].Shape[0]+in[1].Shape[0], in[0].Shape[1])
+	return floats(append([]int{a[0] + b[0]}, a[1:]...)...)
 }

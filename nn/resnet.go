@@ -181,10 +181,11 @@ type Encoder struct {
 	Config Config
 	// Values maps the name of each parameter and running statistic to a node. A pass in training
 	// replaces the running statistics by ones that include its batch. A second pass continues from
-	// them.
+	// them. One that finds none makes none.
 	Values map[string]*graph.Node
 	// Splits is the number of equal parts of a batch with their own batch-norm statistics, as if
-	// each part were on its own device. 0 is evaluation: batch norm uses the running statistics.
+	// each part were on its own device. In a graph of replicas it is that of a replica's share. 0 is
+	// evaluation: batch norm uses the running statistics.
 	Splits int
 }
 
@@ -297,7 +298,8 @@ func (b *builder) relu(x *graph.Node) *graph.Node {
 }
 
 // norm is batch norm. In training, the running statistics move a tenth of the way to the batch's
-// statistics. Those are the means and the unbiased variances, averaged over the splits.
+// statistics. Those are the means and the unbiased variances, averaged over the splits of all
+// replicas.
 func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 	gamma, beta := b.parameter(name+".weight", ones, 0, channels), b.parameter(name+".bias", zeros, 0, channels)
 	b.buffers = append(b.buffers, Buffer{name + ".running_mean", channels, 0}, Buffer{name + ".running_var", channels, 1})
@@ -313,15 +315,19 @@ func (b *builder) norm(x *graph.Node, name string, channels int) *graph.Node {
 		return g.Normalise(norm)
 	}
 	mean, variance := g.BatchMean(x, e.Splits), g.BatchVariance(x, e.Splits)
+	norm.Mean, norm.Variance = mean, variance
+	if runningMean == nil {
+		return g.Normalise(norm)
+	}
+	parts := float64(e.Splits * max(1, g.Replicas))
 	count := float64(x.Shape[:3].Elements() / e.Splits)
 	unbiased := count / max(count-1, 1)
 	toward := func(running, batch *graph.Node, factor float64) *graph.Node {
 		return g.WeightedSum(graph.Term{Coefficient: 1 - momentum, X: running},
-			graph.Term{Coefficient: momentum * factor / float64(e.Splits), X: g.SplitSum(batch)})
+			graph.Term{Coefficient: momentum * factor / parts, X: g.SumReplicas(g.SplitSum(batch))})
 	}
 	e.Values[name+".running_mean"] = toward(runningMean, mean, 1)
 	e.Values[name+".running_var"] = toward(runningVar, variance, unbiased)
-	norm.Mean, norm.Variance = mean, variance
 	return g.Normalise(norm)
 }
 

@@ -16,8 +16,9 @@ import (
 // manifestName is the file in the folder that says what is done.
 const manifestName = data.PackManifest
 
-// manifestFormat is its format.
-const manifestFormat = "moco pack 1"
+// manifestFormat is its format, and how pictures are made smaller: version 1 resized whole ones by
+// Catmull and Rom's filter.
+const manifestFormat = "moco pack 2"
 
 // terms are what the shards' bytes depend on: a run goes on only under those that it began with.
 type terms struct {

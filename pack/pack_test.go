@@ -174,6 +174,60 @@ func TestPack(t *testing.T) {
 	}
 }
 
+// TestPixels: a picture that is made smaller is, but for the JPEG, what reading it at that size gives.
+func TestPixels(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i, size := range [][2]int{{200, 160}, {90, 300}, {25, 20}} {
+		content := encoded(t, size[0], size[1], uint8(90*i), i == 0)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("p%d.png", i)), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{dir, "builtin:test?n=3&size=70"} {
+		for _, longest := range []bool{false, true} {
+			from, out := open(t, path), filepath.Join(t.TempDir(), "out")
+			o := Options{Data: from, Out: out, Side: 30, Longest: longest, Quality: 95}
+			if _, err := Run(context.Background(), o); err != nil {
+				t.Fatal(err)
+			}
+			to := open(t, out)
+			for i := range from.Len() {
+				var got data.Image
+				if err := to.Read(i, &got); err != nil {
+					t.Fatal(err)
+				}
+				if want := expected(t, &o, i); got.Width != want.Width || got.Height != want.Height || !bytes.Equal(got.Pix, want.Pix) {
+					t.Errorf("%s, picture %d, longer side %v: %dx%d, want %dx%d with the pixels that are read at this size",
+						path, i, longest, got.Width, got.Height, want.Width, want.Height)
+				}
+			}
+		}
+	}
+}
+
+// expected is a picture as it should be read from a shard.
+func expected(t *testing.T, o *Options, i int) *data.Image {
+	t.Helper()
+	var whole, want data.Image
+	err := errors.Join(o.Data.ReadAs(i, data.Reading{Side: o.Side, Longest: o.Longest}, &want), o.Data.Read(i, &whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.Width == whole.Width && want.Height == whole.Height {
+		return &want
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, rgba(&want), &jpeg.Options{Quality: o.Quality}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := data.Decode(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
 func TestShardForm(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out")
@@ -292,7 +346,7 @@ func TestPackDrawn(t *testing.T) {
 }
 
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`{"terms": {"format": "moco pack 1", "total_images": 3}, "shards": [{"name": "000000.tar", "images": 2, "bytes": 3, "next_image": 3}], "bad_images": [1]}`))
+	f.Add([]byte(`{"terms": {"format": "moco pack 2", "total_images": 3}, "shards": [{"name": "000000.tar", "images": 2, "bytes": 3, "next_image": 3}], "bad_images": [1]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := parseManifest(raw)
 		if err == nil && (m.next() > m.Terms.Total || m.next() < 0) {

@@ -5,9 +5,6 @@ import (
 	"image"
 	"image/jpeg"
 	"image/png"
-	"math"
-
-	"golang.org/x/image/draw"
 
 	"moco/data"
 	"moco/picture"
@@ -16,6 +13,13 @@ import (
 // endings are what files of a format are called.
 var endings = map[string]string{
 	"jpeg": ".jpg", "png": ".png", "gif": ".gif", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "heic": ".heic", "heif": ".heif", "avif": ".avif",
+}
+
+// reducing is how pictures are read that are made smaller.
+func (o *Options) reducing() data.Reading {
+	r := o.Data.Whole()
+	r.Side, r.Longest = o.Side, o.Longest
+	return r
 }
 
 // make makes image i ready for a shard. A picture that need not be smaller keeps its file's bytes.
@@ -31,54 +35,54 @@ func (o *Options) make(i int) packed {
 		p.err = err
 		return p
 	}
-	if format != "" {
-		h, err := picture.ReadHeader(stored, picture.Options{})
-		if err != nil {
-			p.err = &data.BadImage{Name: o.Data.Name(i), Err: err}
-			return p
-		}
-		if w, ht := o.reduced(h.Width, h.Height); w == h.Width && ht == h.Height {
-			p.content, p.ending = stored, endings[format]
-			return p
-		}
-	}
-	var img data.Image
-	if p.err = o.Data.Read(i, &img); p.err != nil {
+	if format == "" {
+		p.content, p.ending, p.err = o.drawn(i)
 		return p
 	}
-	p.content, p.ending, p.err = o.encode(&img)
+	h, err := picture.ReadHeader(stored, picture.Options{})
+	if err != nil {
+		p.err = &data.BadImage{Name: o.Data.Name(i), Err: err}
+		return p
+	}
+	if !o.smaller(h.Width, h.Height) {
+		p.content, p.ending = stored, endings[format]
+		return p
+	}
+	var img data.Image
+	if p.err = o.Data.ReadOnce(i, o.reducing(), &img); p.err == nil {
+		p.content, p.ending, p.err = o.asJPEG(&img)
+	}
 	return p
 }
 
-// encode makes a picture smaller and writes it as a file.
-func (o *Options) encode(img *data.Image) (content []byte, ending string, err error) {
-	var b bytes.Buffer
-	w, h := o.reduced(img.Width, img.Height)
-	if w == img.Width && h == img.Height {
-		err := png.Encode(&b, rgba(img))
-		return b.Bytes(), ".png", err
+// drawn is a picture that is no file of its own, as a file.
+func (o *Options) drawn(i int) (content []byte, ending string, err error) {
+	var whole, small data.Image
+	if err := o.Data.ReadOnce(i, o.Data.Whole(), &whole); err != nil {
+		return nil, "", err
 	}
-	small := image.NewRGBA(image.Rect(0, 0, w, h))
-	whole := rgba(img)
-	draw.CatmullRom.Scale(small, small.Rect, whole, whole.Rect, draw.Src, nil)
-	err = jpeg.Encode(&b, small, &jpeg.Options{Quality: o.Quality})
+	if o.smaller(whole.Width, whole.Height) {
+		how := picture.Options{Side: o.Side, Longest: o.Longest}
+		return o.asJPEG(new(picture.Resizer).Reduce(&small, &whole, how))
+	}
+	var b bytes.Buffer
+	err = png.Encode(&b, rgba(&whole))
+	return b.Bytes(), ".png", err
+}
+
+// smaller tells whether a picture of a size is made smaller.
+func (o *Options) smaller(width, height int) bool {
+	w, h := picture.Options{Side: o.Side, Longest: o.Longest}.Reduced(width, height)
+	return w != width || h != height
+}
+
+func (o *Options) asJPEG(img *data.Image) (content []byte, ending string, err error) {
+	var b bytes.Buffer
+	err = jpeg.Encode(&b, rgba(img), &jpeg.Options{Quality: o.Quality})
 	return b.Bytes(), ".jpg", err
 }
 
-// reduced is the size that a picture gets; never a larger one.
-func (o *Options) reduced(width, height int) (w, h int) {
-	side := min(width, height)
-	if o.Longest {
-		side = max(width, height)
-	}
-	if o.Side == 0 || side <= o.Side {
-		return width, height
-	}
-	scale := float64(o.Side) / float64(side)
-	return max(1, int(math.Round(float64(width)*scale))), max(1, int(math.Round(float64(height)*scale)))
-}
-
-// rgba copies a picture into the form that resizing and encoding are fast for.
+// rgba copies a picture into the form that encoding is fast for.
 func rgba(img *data.Image) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, img.Width, img.Height))
 	for i := range img.Width * img.Height {

@@ -14,6 +14,8 @@ type Options struct {
 	// keep their bits. 0 reduces none. A JPEG is decoded at the smallest of the scales 1/2, 1/4 and
 	// 1/8 that leaves as much, which is faster, and reduced from there.
 	Side int
+	// Longest makes Side the longer side.
+	Longest bool
 }
 
 func (o Options) maxPixels() int {
@@ -37,7 +39,7 @@ type reader struct {
 	// factor, unless the reader resizes it; it returns the orientation, 1 to 8.
 	decode func(d *Decoder, content []byte, dst *Image) (orientation int, err error)
 	// scales tells that decode gives dst its size and memory, and may halve the picture up to three
-	// times where Options.Side is smaller still.
+	// times where less is needed still.
 	scales bool
 }
 
@@ -66,6 +68,7 @@ func readerOf(format string) (r reader, ok bool) {
 // not safe for concurrent use.
 type Decoder struct {
 	options Options
+	needed  int    // the shorter side below which a picture is not to be decoded smaller
 	factor  int    // by which the picture is reduced
 	stored  Image  // the picture before it is turned upright
 	whole   Image  // the picture before it is reduced
@@ -123,21 +126,22 @@ func (d *Decoder) Decode(content []byte, o Options, dst *Image) (err error) {
 		d.factor = reduction(h, content, limit)
 	}
 	whole := dst
-	if w, _ := Reduced(h.Width, h.Height, o.Side); w != h.Width {
+	if w, height := o.Reduced(h.Width, h.Height); w != h.Width || height != h.Height {
 		whole = &d.whole // the memory of large pictures stays here
 	}
+	d.needed = o.needed(h.Width, h.Height)
 	width, height, err := d.upright(content, h, whole)
 	if err != nil {
 		return damaged(h.Format, err)
 	}
-	w, height := Reduced(width, height, o.Side)
+	newWidth, newHeight := o.Reduced(width, height)
 	if whole == dst {
-		if w == width {
+		if newWidth == width && newHeight == height {
 			return nil
 		}
 		d.whole, *dst = *dst, d.whole // the header gave another size
 	}
-	dst.Resize(w, height)
+	dst.Resize(newWidth, newHeight)
 	d.resize.Resize(dst, &d.whole, d.whole.Bounds())
 	return nil
 }

@@ -71,10 +71,10 @@ func jpegOrientation(content []byte) (o int) {
 	return o
 }
 
-// decodeJPEG decodes a picture at the smallest scale that Options.Side allows.
+// decodeJPEG decodes a picture at the smallest scale that Options allow.
 func (d *Decoder) decodeJPEG(content []byte, dst *Image) (orientation int, err error) {
 	m, err := jpeg.Decode(content, jpeg.Options{
-		MinSide: d.options.Side, MaxPixels: d.options.maxPixels(), Pix: dst.Pix[:cap(dst.Pix)]})
+		MinSide: d.needed, MaxPixels: d.options.maxPixels(), Pix: dst.Pix[:cap(dst.Pix)]})
 	if err != nil {
 		return 0, jpegError(err)
 	}

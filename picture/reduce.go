@@ -19,6 +19,36 @@ func Reduced(width, height, side int) (int, int) {
 	return long, side
 }
 
+// Reduced returns the size of a picture of width x height pixels once it is reduced as Side and
+// Longest say, as the function of this name does for the shorter side.
+func (o Options) Reduced(width, height int) (int, int) {
+	long := max(width, height)
+	if !o.Longest || o.Side <= 0 {
+		return Reduced(width, height, o.Side)
+	}
+	if long <= o.Side {
+		return width, height
+	}
+	short := max(1, int((int64(min(width, height))*int64(o.Side)*2+int64(long))/(2*int64(long))))
+	if width < height {
+		return short, o.Side
+	}
+	return o.Side, short
+}
+
+// needed returns the shorter side that a picture must have before it is resized, so that nothing is
+// enlarged; 0 if none is reduced.
+func (o Options) needed(width, height int) int {
+	if !o.Longest || o.Side <= 0 {
+		return o.Side
+	}
+	long, short := max(width, height), min(width, height)
+	if long <= o.Side {
+		return short
+	}
+	return int((int64(short)*int64(o.Side) + int64(long) - 1) / int64(long)) // rounded up
+}
+
 // reducible is how many times MaxPixels a picture may have that can be averaged down while it is
 // read.
 const reducible = 10

@@ -29,6 +29,39 @@ func TestReducedSize(t *testing.T) {
 	}
 }
 
+func TestReducedLongerSide(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ width, height, side, wantWidth, wantHeight, needed int }{
+		{4000, 3000, 1000, 1000, 750, 750},
+		{3000, 4000, 1000, 750, 1000, 750},
+		{6000, 4000, 1000, 1000, 667, 667},
+		{3000, 1000, 100, 100, 33, 34}, // at 33 of 1000, the longer side might be below 100
+		{10_000, 10, 100, 100, 1, 1},
+		{1, 5000, 100, 1, 100, 1},
+		{300, 200, 300, 300, 200, 200}, // not larger
+		{300, 200, 0, 300, 200, 0},
+	} {
+		o := Options{Side: c.side, Longest: true}
+		w, h := o.Reduced(c.width, c.height)
+		if w != c.wantWidth || h != c.wantHeight {
+			t.Errorf("%d x %d reduced to %d is %d x %d, want %d x %d", c.width, c.height, c.side, w, h, c.wantWidth, c.wantHeight)
+		}
+		if got := o.needed(c.width, c.height); got != c.needed {
+			t.Errorf("%d x %d reduced to %d needs a shorter side of %d, want %d", c.width, c.height, c.side, got, c.needed)
+		}
+	}
+}
+
+// TestThinStrip: a picture that only becomes shorter is reduced, too.
+func TestThinStrip(t *testing.T) {
+	t.Parallel()
+	content, got := encoded(png.Encode, image.NewNRGBA(image.Rect(0, 0, 1, 500))), &Image{}
+	err := new(Decoder).Decode(content, Options{Side: 100, Longest: true}, got)
+	if err != nil || got.Width != 1 || got.Height != 100 {
+		t.Errorf("%d x %d (%v), want 1 x 100", got.Width, got.Height, err)
+	}
+}
+
 func TestSide(t *testing.T) {
 	t.Parallel()
 	m := image.NewNRGBA(image.Rect(0, 0, 90, 60))
@@ -52,7 +85,7 @@ func TestSide(t *testing.T) {
 			if got := decode(content, Options{Side: side}); !slices.Equal(got.Pix, whole.Pix) {
 				t.Errorf("%s: a shorter side of 60 is not larger than %d, and the picture is not itself", name, side)
 			}
-			if new(Resizer).Reduce(&Image{}, whole, side) != whole {
+			if new(Resizer).Reduce(&Image{}, whole, Options{Side: side}) != whole {
 				t.Errorf("%s: Reduce to %d copies what it does not reduce", name, side)
 			}
 		}
@@ -60,7 +93,7 @@ func TestSide(t *testing.T) {
 			want := &Image{}
 			want.Resize(Reduced(whole.Width, whole.Height, side))
 			new(Resizer).Resize(want, whole, whole.Bounds())
-			if again := new(Resizer).Reduce(&Image{}, whole, side); !slices.Equal(again.Pix, want.Pix) {
+			if again := new(Resizer).Reduce(&Image{}, whole, Options{Side: side}); !slices.Equal(again.Pix, want.Pix) {
 				t.Errorf("%s: Reduce to %d is not what resizing the whole gives", name, side)
 			}
 			got := decode(content, Options{Side: side})
@@ -94,9 +127,13 @@ func TestSideOfJPEG(t *testing.T) {
 		if (whole.Width < whole.Height) != (name == "turned") {
 			t.Fatalf("%s, it is %dx%d", name, whole.Width, whole.Height)
 		}
-		for _, side := range []int{1000, 251, 250, 125, 70, 40, 31, 9, 3} {
-			want, got := new(Resizer).Reduce(&Image{}, whole, side), &Image{}
-			if err := d.Decode(content, Options{Side: side}, got); err != nil {
+		for _, side := range []int{1000, 251, 250, 125, 70, 40, 31, 9, 3, -332, -166, -40} {
+			o := Options{Side: side}
+			if side < 0 {
+				o = Options{Side: -side, Longest: true}
+			}
+			want, got := new(Resizer).Reduce(&Image{}, whole, o), &Image{}
+			if err := d.Decode(content, o, got); err != nil {
 				t.Fatal(err)
 			}
 			if got.Width != want.Width || got.Height != want.Height {

@@ -68,11 +68,11 @@ func (z *Resizer) Resize(dst, src *Image, part image.Rectangle) {
 	}
 }
 
-// Reduce writes src to dst with its shorter side reduced to side, as Options.Side does, and returns
-// dst; a picture that stays as it is is returned itself.
-func (z *Resizer) Reduce(dst, src *Image, side int) *Image {
-	w, h := Reduced(src.Width, src.Height, side)
-	if w == src.Width {
+// Reduce writes src to dst, reduced as the options' Side says, and returns dst; a picture that stays as
+// it is is returned itself.
+func (z *Resizer) Reduce(dst, src *Image, o Options) *Image {
+	w, h := o.Reduced(src.Width, src.Height)
+	if w == src.Width && h == src.Height {
 		return src
 	}
 	dst.Resize(w, h)

@@ -79,11 +79,13 @@ func (m *keyMaker) make(ctx context.Context, step, n int) (keys []float32, ids [
 		}
 		m.keys[n] = k
 	}
-	if err := r.loader.Fill(ctx, step/r.stepsPerEpoch, step%r.stepsPerEpoch, k.Batch()); err != nil {
+	err = r.together(func() error {
+		return r.loader.Fill(ctx, step/r.stepsPerEpoch, step%r.stepsPerEpoch, k.Batch())
+	})
+	if err != nil {
 		return nil, nil, err
 	}
-	keys, err = k.Run()
-	return keys, k.Batch().IDs, err
+	return k.Run()
 }
 
 func (m *keyMaker) close() {

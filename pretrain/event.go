@@ -32,7 +32,9 @@ type Start struct {
 	FirstStep     int     `json:"first_step"`
 	ChanceLoss    float64 `json:"chance_loss"` // of an encoder that tells nothing apart
 	FLOPs         int64   `json:"flops_per_step"`
-	PeakBytes     int64   `json:"peak_bytes"` // planned
+	PeakBytes     int64   `json:"peak_bytes"` // planned, of each process
+	Processes     int     `json:"processes"`
+	SentBytes     int64   `json:"sent_bytes_per_step"` // by each process to others
 }
 
 // Step is one step done.
@@ -42,6 +44,10 @@ type Step struct {
 	Loss     float64 `json:"loss"`
 	Accuracy float64 `json:"accuracy"` // share of queries nearest to their positive key
 	LR       float64 `json:"lr"`
+	// Spread is the standard deviation of the queries' features over that of points spread evenly on
+	// a sphere: 1 is the best, near 0 all features point one way. It is measured in the first and in
+	// every 50th step.
+	Spread *float64 `json:"spread,omitempty"`
 	// ImagesPerSecond is over the run so far, views included, without compilation, the first step,
 	// monitors and checkpoints.
 	ImagesPerSecond float64 `json:"images_per_second"`
@@ -161,11 +167,13 @@ func ReadLog(path string) iter.Seq2[event.Event, error] {
 type recorder struct {
 	told    func(event.Event) // may be nil
 	log     atomicfile.File
+	board   *board        // nil: none
 	pending []event.Event // from before the log was open
 }
 
-// open opens the log for appending. A line that a kill cut short is closed.
-func (r *recorder) open(system files, path string) error {
+// open opens the log for appending, and a file for TensorBoard, of a run that goes on after a step.
+// A line that a kill cut short is closed.
+func (r *recorder) open(system files, path string, step int) error {
 	torn, err := tornEnd(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open the log: %w", err)
@@ -183,7 +191,8 @@ func (r *recorder) open(system files, path string) error {
 	if torn {
 		io.WriteString(r.log, "\n")
 	}
-	return nil
+	r.board, err = openBoard(system, filepath.Dir(path), step)
+	return err
 }
 
 // tornEnd tells whether a file ends in the middle of a line.
@@ -207,12 +216,18 @@ func (r *recorder) sync() {
 	if r.log != nil {
 		r.log.Sync()
 	}
+	if r.board != nil {
+		r.board.file.Sync()
+	}
 }
 
 // tell logs an event and passes it on.
 func (r *recorder) tell(e event.Event) {
 	if r.log != nil {
 		event.Write(r.log, e)
+	}
+	if r.board != nil {
+		r.board.tell(e)
 	}
 	if r.told != nil {
 		r.told(e)
@@ -233,5 +248,8 @@ func (r *recorder) release() {
 func (r *recorder) close() {
 	if r.log != nil {
 		r.log.Close()
+	}
+	if r.board != nil {
+		r.board.file.Close()
 	}
 }

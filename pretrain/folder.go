@@ -19,6 +19,7 @@ import (
 //
 //	config.yaml          the recipe as resolved, and how to repeat the run
 //	log.jsonl            every event, appended
+//	events.out.tfevents* the numbers among them, for TensorBoard; a file for each process
 //	checkpoints/         step-N.safetensors, and latest.json, which says which are whole
 //	encoder.safetensors  the query encoder as of the last checkpoint
 //	.lock                while a process works there

@@ -52,6 +52,7 @@ func TestKilled(t *testing.T) {
 		if raw, err := os.ReadFile(LogPath(out)); err != nil || !bytes.Contains(raw, []byte(`"event":"monitor","epoch":1,`)) {
 			t.Errorf("the monitor is lost (%v)", err)
 		}
+		once(t, out, want.Step)
 	}
 	places := 0
 	o := killOptions(t)
@@ -281,15 +282,17 @@ func TestDivergedWeightsAreNotSaved(t *testing.T) {
 // they are finite, and make features that are not.
 func TestLastStepIsChecked(t *testing.T) {
 	t.Parallel()
-	for _, step := range []int{3, 2} { // with the end of an epoch, and without
-		o := options(t, 1, "checkpoint_every=1")
+	for _, step := range []int{3, 2} { // at the recipe's end, and before
+		o := options(t, 1, "checkpoint_every=1", "epochs=1")
 		o.Steps = step
 		var r *run
-		done := false
+		done, warned := false, false
 		o.Events = func(e event.Event) {
 			switch e := e.(type) {
 			case Done:
 				done = true
+			case Warning:
+				warned = warned || strings.Contains(e.Message, "NaN or infinite")
 			case Step:
 				if e.Step < step {
 					return
@@ -310,6 +313,12 @@ func TestLastStepIsChecked(t *testing.T) {
 		}
 		r = newRun(o)
 		_, err := r.run(context.Background())
+		if step == 2 {
+			if err != nil || !done || !warned {
+				t.Errorf("before the recipe's end: %v, done %v, warned %v", err, done, warned)
+			}
+			continue
+		}
 		var diverged *DivergedError
 		kept := fmt.Sprintf("the checkpoint of step %d is kept", step-1)
 		if !errors.As(err, &diverged) || !strings.Contains(err.Error(), "NaN or infinite") || !strings.Contains(err.Error(), kept) || done {

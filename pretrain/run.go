@@ -23,6 +23,7 @@ import (
 	"moco/internal/loader"
 	"moco/internal/lock"
 	"moco/internal/sys"
+	"moco/ranks"
 	"moco/recipe"
 )
 
@@ -49,6 +50,11 @@ type Options struct {
 	// Consistency measures, at each epoch's end, how alike the dictionary's keys are to the same
 	// views encoded now.
 	Consistency bool
+
+	// Ranks is the processes that run this together; nil: this one alone. Each has a share of the
+	// recipe's replicas, and all run with the same options but for Events, Log and what rank 0 alone
+	// reads. The engine must have been made for the same group.
+	Ranks ranks.Group
 
 	Engine  engine.Engine
 	Workers int // goroutines that decode and draw views
@@ -78,6 +84,7 @@ type run struct {
 
 	monitor *monitor // nil: none
 	watch   watch
+	hosts   []string // of each rank
 
 	stepsPerEpoch, last int // the last step of the run
 	step                int // done
@@ -103,6 +110,12 @@ type files interface {
 func newRun(o Options) *run { return newRunOn(o, atomicfile.OS{}) }
 
 func newRunOn(o Options, system files) *run {
+	if o.Ranks == nil {
+		o.Ranks = ranks.Alone{}
+	}
+	if o.Ranks.Rank() != 0 {
+		o.Events = nil
+	}
 	r := &run{
 		o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out),
 		files: system, hold: lock.Folder, release: func() {},
@@ -115,23 +128,33 @@ func newRunOn(o Options, system files) *run {
 func (r *run) run(ctx context.Context) (*Done, error) {
 	began := time.Now()
 	defer r.close()
-	if err := r.prepare(); err != nil {
-		return nil, err
-	}
-	if err := r.begin(ctx); err != nil {
-		return nil, err
+	for _, stage := range []func() error{
+		r.findHosts,
+		func() error { return r.together(r.prepare) },
+		r.agree,
+		func() error { return r.together(func() error { return r.begin(ctx) }) },
+		r.follow,
+	} {
+		if err := stage(); err != nil {
+			return nil, err
+		}
 	}
 	err := r.train(ctx)
 	interrupted := errors.Is(err, ErrInterrupted)
 	if err != nil && !interrupted {
 		return nil, err
 	}
-	newest := r.checkpoints.list[0]
+	if err := r.shareUnreadable(); err != nil {
+		return nil, err
+	}
 	done := &Done{
 		Step: r.step, Epoch: r.epoch(), Loss: r.metrics.Loss, Accuracy: r.metrics.Accuracy, ImagesPerSecond: r.rate.perSecond(),
-		BadImages: r.loader.Bad(), Seconds: time.Since(began).Seconds(),
-		Checkpoint: filepath.Join(r.checkpoints.dir, newest.File), SHA256: newest.SHA256,
-		Encoder: r.folder.encoder(), Interrupted: interrupted,
+		BadImages: r.loader.Bad(), Seconds: time.Since(began).Seconds(), Interrupted: interrupted,
+	}
+	if r.leads() {
+		newest := r.checkpoints.list[0]
+		done.Checkpoint, done.SHA256 = filepath.Join(r.checkpoints.dir, newest.File), newest.SHA256
+		done.Encoder = r.folder.encoder()
 	}
 	if r.monitor != nil {
 		done.KNNTop1 = r.monitor.top1
@@ -157,9 +180,13 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
+	share, err := o.Engine.Share(r.recipe.Replicas)
+	if err != nil {
+		return &recipe.Error{Err: fmt.Errorf("replicas: %w", err)}
+	}
 	r.loader = loader.New(o.Data, policy, loader.Options{
 		Batch: r.recipe.Batch, Reading: reading, DropLast: r.recipe.DropLast, Seed: r.recipe.Seed, Workers: o.Workers, MaxBad: r.recipe.MaxBad,
-		Grouped: r.recipe.Grouped(), MaxGap: r.recipe.MaxGap, Log: o.Log})
+		Grouped: r.recipe.Grouped(), MaxGap: r.recipe.MaxGap, Share: share, Log: o.Log})
 	r.stepsPerEpoch = r.loader.StepsPerEpoch()
 	r.last = r.recipe.Epochs.Steps(r.stepsPerEpoch)
 	if o.Steps > 0 {
@@ -213,9 +240,9 @@ func (r *run) prepareRecipe() error {
 // compile makes the steps for each size of batch that there will be.
 func (r *run) compile() error {
 	for _, size := range []int{r.recipe.Batch, r.loader.BatchSize(r.stepsPerEpoch - 1)} {
-		if parts := max(r.recipe.BNSplits, r.recipe.Accumulate); size%parts != 0 {
+		if parts := r.recipe.BatchUnit(); size%parts != 0 {
 			return fmt.Errorf("drop_last: the last batch of an epoch has %d images, which cannot be cut into %d equal parts "+
-				"(bn_splits, accumulate); set drop_last to true", size, parts)
+				"(bn_splits, replicas, accumulate); set drop_last to true", size, parts)
 		}
 		if r.steps[size] != nil {
 			continue
@@ -243,7 +270,7 @@ func memory(costs ...engine.Cost) int64 {
 func (r *run) checkMemory() error {
 	limit := r.o.MemoryLimit
 	if limit == 0 {
-		limit = sys.FreeMemory() / 4 * 3
+		limit = sys.FreeMemory() / 4 * 3 / r.neighbours()
 	}
 	var costs []engine.Cost
 	for _, s := range r.steps {
@@ -269,7 +296,7 @@ func (r *run) checkMemory() error {
 
 // largestBatch is the largest batch that fits into a memory, 0 if none does.
 func (r *run) largestBatch(limit int64) (fits int, err error) {
-	splits := r.recipe.BNSplits
+	splits := r.recipe.BatchUnit()
 	for lo, hi := 0, r.recipe.Batch/splits; hi-lo > 1; {
 		middle := (lo + hi) / 2
 		s, err := moco.Compile(r.recipe, middle*splits, r.o.Engine, r.o.Engine.NewState())
@@ -288,6 +315,9 @@ func (r *run) largestBatch(limit int64) (fits int, err error) {
 
 // begin makes or opens the run's folder and gives the variables their values.
 func (r *run) begin(ctx context.Context) error {
+	if !r.leads() {
+		return nil
+	}
 	o := r.o
 	r.fingerprint = o.Data.Fingerprint()
 	begin := r.start
@@ -297,7 +327,7 @@ func (r *run) begin(ctx context.Context) error {
 	if err := begin(ctx); err != nil {
 		return err
 	}
-	if err := r.events.open(r.files, r.folder.log()); err != nil {
+	if err := r.events.open(r.files, r.folder.log(), r.step); err != nil {
 		return err
 	}
 	parameters := 0
@@ -310,7 +340,7 @@ func (r *run) begin(ctx context.Context) error {
 		Out: o.Out, Engine: o.Engine.Name(), Images: o.Data.Len(), Arch: r.recipe.Encoder.Arch, Parameters: parameters, Batch: batch,
 		Mechanism: r.mechanism.String(), Keys: r.mechanism.Negatives(batch), Filling: r.mechanism.Filling(), Labels: r.mechanism.Classifier(),
 		StepsPerEpoch: r.stepsPerEpoch, Steps: r.last, FirstStep: r.step, ChanceLoss: r.mechanism.Chance(batch),
-		FLOPs: cost.FLOPs, PeakBytes: cost.PeakBytes(),
+		FLOPs: cost.FLOPs, PeakBytes: cost.PeakBytes(), Processes: o.Ranks.Size(), SentBytes: cost.SentBytes,
 	})
 	r.events.release()
 	r.watch.begin(r)

@@ -51,9 +51,6 @@ func (r *run) train(ctx context.Context) error {
 		return r.stopped(ctx, err)
 	}
 	for r.step < r.last {
-		if ctx.Err() != nil {
-			return r.stopped(ctx, ctx.Err())
-		}
 		if err := r.one(ctx); err != nil {
 			return r.stopped(ctx, err)
 		}
@@ -61,35 +58,49 @@ func (r *run) train(ctx context.Context) error {
 			return err
 		}
 	}
-	if !r.saved() { // resumed at its end, or a run of no steps
-		return r.save()
-	}
-	return nil
+	return r.together(r.saveOnce) // resumed at its end, or a run of no steps
 }
 
 // catchUp makes what the run was stopped before, behind its last checkpoint: how consistent the
 // keys are, and the monitor; or the monitor before the first step.
 func (r *run) catchUp(ctx context.Context) error {
-	told, err := r.recall()
+	var told recalled
+	err := r.together(func() (err error) {
+		told, err = r.recall()
+		return err
+	})
+	if err == nil {
+		err = r.fromFirst(&told)
+	}
 	if err != nil {
 		return err
 	}
 	ended := r.step > 0 && r.step%r.stepsPerEpoch == 0
-	if ended && !told.consistency {
+	if ended && !told.Consistency {
 		if err := r.measureKeys(ctx); err != nil {
 			return err
 		}
 	}
-	if r.monitor == nil || told.monitor {
+	if r.monitor == nil || told.Monitor {
 		return nil
 	}
 	switch {
 	case r.step == 0 && r.o.Monitor.Start:
-		return r.monitor.measure(ctx, 0)
+		return r.measure(ctx, 0)
 	case ended && r.epoch()%r.o.Monitor.every() == 0, r.step > 0 && r.step >= r.last:
-		return r.monitor.measure(ctx, r.epoch())
+		return r.measure(ctx, r.epoch())
 	}
 	return nil
+}
+
+// measure asks the monitor, which rank 0 has.
+func (r *run) measure(ctx context.Context, epoch int) error {
+	return r.together(func() error {
+		if !r.leads() {
+			return nil
+		}
+		return r.monitor.measure(ctx, epoch)
+	})
 }
 
 // one is a single step.
@@ -98,7 +109,13 @@ func (r *run) one(ctx context.Context) error {
 	epoch, inEpoch := r.step/r.stepsPerEpoch, r.step%r.stepsPerEpoch
 	n := r.loader.BatchSize(inEpoch)
 	s := r.steps[n]
-	if err := r.loader.Fill(ctx, epoch, inEpoch, s.Batch()); err != nil {
+	err := r.together(func() error {
+		if ctx.Err() != nil { // the step before was finished
+			return ctx.Err()
+		}
+		return r.loader.Fill(ctx, epoch, inEpoch, s.Batch())
+	})
+	if err != nil {
 		return err
 	}
 	m, err := s.Run(moco.Progress{Step: r.step, StepsPerEpoch: r.stepsPerEpoch})
@@ -106,7 +123,7 @@ func (r *run) one(ctx context.Context) error {
 		return err
 	}
 	if math.IsNaN(m.Loss) || math.IsInf(m.Loss, 0) {
-		return r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1))
+		return r.alike(r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1)))
 	}
 	r.step++
 	r.rate.add(n, time.Since(start))
@@ -116,9 +133,10 @@ func (r *run) one(ctx context.Context) error {
 	if rate := r.rate.perSecond(); rate > 0 {
 		left = float64((r.last-r.step)*r.recipe.Batch) / rate
 	}
+	spread := r.spread(s)
 	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
-		ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
-	r.watch.step(r, s, m)
+		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
+	r.watch.step(r, spread, m)
 	return nil
 }
 
@@ -128,15 +146,18 @@ func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
 	if r.step == r.last {
 		if err := r.checkLast(ctx); err != nil {
-			return r.stopped(ctx, err)
+			return err
 		}
 	}
 	if ended && epoch%max(1, r.o.SaveEvery) == 0 || r.step == r.last || r.step%r.recipe.CheckpointEvery == 0 {
-		if err := r.save(); err != nil {
+		if err := r.together(r.save); err != nil {
 			return err
 		}
 	}
 	if ended {
+		if err := r.shareUnreadable(); err != nil {
+			return err
+		}
 		n := float64(r.epochMean.steps)
 		r.events.tell(Epoch{Epoch: epoch, Step: r.step, Loss: r.epochMean.loss / n, Accuracy: r.epochMean.accuracy / n,
 			ImagesPerSecond: r.rate.perSecond(), BadImages: r.loader.Bad()})
@@ -148,7 +169,7 @@ func (r *run) after(ctx context.Context) error {
 		}
 	}
 	if r.monitor != nil && (ended && epoch%r.o.Monitor.every() == 0 || r.step == r.last) {
-		if err := r.monitor.measure(ctx, epoch); err != nil {
+		if err := r.measure(ctx, epoch); err != nil {
 			return r.stopped(ctx, err)
 		}
 	}
@@ -156,18 +177,24 @@ func (r *run) after(ctx context.Context) error {
 }
 
 // checkLast encodes with what the last step has made of the encoder. The loss of a step is that of the
-// weights before it, so nothing else has seen the last ones.
+// weights before it, so nothing else has seen the last ones. Where the recipe goes on, features that
+// are not finite are a warning: batch norm's running statistics can be behind the weights for some
+// steps, and catch up.
 func (r *run) checkLast(ctx context.Context) error {
 	e, err := r.following(2)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	err = e.Check(ctx)
-	if errors.As(err, new(*encoder.FeaturesError)) {
-		return r.diverged(fmt.Sprintf("%v: at step %d", err, r.step))
+	err = e.Check(context.WithoutCancel(ctx)) // an interruption now finds a run that is done
+	if !errors.As(err, new(*encoder.FeaturesError)) {
+		return err
 	}
-	return err
+	if r.step < r.recipe.Epochs.Steps(r.stepsPerEpoch) {
+		r.events.tell(Warning{Step: r.step, Message: fmt.Sprintf("%v; go on with the run, or lower lr", err)})
+		return nil
+	}
+	return r.diverged(fmt.Sprintf("%v: at step %d", err, r.step))
 }
 
 // measureKeys measures how consistent the keys are, where that is asked for.
@@ -185,13 +212,11 @@ func (r *run) measureKeys(ctx context.Context) error {
 // stopped saves a run that is ending early because it was interrupted; any other error is passed
 // on.
 func (r *run) stopped(ctx context.Context, err error) error {
-	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+	if !isInterrupted(ctx, err) {
 		return err
 	}
-	if !r.saved() {
-		if err := r.save(); err != nil {
-			return err
-		}
+	if err := r.together(r.saveOnce); err != nil {
+		return err
 	}
 	return ErrInterrupted
 }
@@ -207,8 +232,19 @@ func (r *run) kept() int {
 	return r.checkpoints.list[0].Step
 }
 
-// save writes a checkpoint, and the encoder as of now.
+// saveOnce is save, unless the last step has a checkpoint.
+func (r *run) saveOnce() error {
+	if r.saved() {
+		return nil
+	}
+	return r.save()
+}
+
+// save writes a checkpoint, and the encoder as of now. Rank 0 does it for all.
 func (r *run) save() error {
+	if !r.leads() {
+		return nil
+	}
 	at := position{r.step, *r.recipe, r.fingerprint}
 	r.events.sync() // before latest.json says that the run has come so far
 	if err := r.makeFolder(r.folder.checkpoints()); err != nil {
@@ -255,10 +291,13 @@ func (r *run) saveEncoder() error {
 }
 
 // recalled says what the log holds of the step that the run stands at.
-type recalled struct{ monitor, consistency bool }
+type recalled struct{ Monitor, Consistency bool }
 
 // recall reads what the log knows of the step that the run stands at.
 func (r *run) recall() (told recalled, err error) {
+	if !r.leads() {
+		return told, nil
+	}
 	for e, err := range ReadLog(r.folder.log()) {
 		if err != nil {
 			return told, err
@@ -269,10 +308,10 @@ func (r *run) recall() (told recalled, err error) {
 				r.metrics.Loss, r.metrics.Accuracy = e.Loss, e.Accuracy
 			}
 		case *Consistency:
-			told.consistency = told.consistency || e.Step == r.step
+			told.Consistency = told.Consistency || e.Step == r.step
 		case *Monitor:
 			if e.Step == r.step && r.monitor != nil {
-				r.monitor.top1, told.monitor = e.KNNTop1, true
+				r.monitor.top1, told.Monitor = e.KNNTop1, true
 			}
 		}
 	}

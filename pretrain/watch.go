@@ -22,10 +22,23 @@ func (w *watch) begin(r *run) {
 	}
 }
 
+// spreadEvery is steps from one measurement of the features' spread to the next.
+const spreadEvery = 50
+
+// spread is how far the queries of a step lie apart, where it is to be measured; else nil.
+func (r *run) spread(s *moco.Step) *float64 {
+	dim := r.recipe.Encoder.Dim
+	if r.step != 1 && r.step%spreadEvery != 0 || r.mechanism.Classifier() || len(s.Queries()) <= dim {
+		return nil
+	}
+	spread := moco.Spread(s.Queries(), dim) * math.Sqrt(float64(dim))
+	return &spread
+}
+
 // step looks at a step that was done.
-func (w *watch) step(r *run, s *moco.Step, m moco.Metrics) {
-	if r.step%50 == 0 && !r.mechanism.Classifier() {
-		w.collapse(r, s.Queries())
+func (w *watch) step(r *run, spread *float64, m moco.Metrics) {
+	if spread != nil && r.step%spreadEvery == 0 {
+		w.collapse(r, *spread)
 	}
 	chance := r.mechanism.Chance(r.recipe.Batch)
 	if r.step < 2*r.mechanism.Filling() || math.Abs(m.Loss-chance) > 0.01*chance {
@@ -39,15 +52,11 @@ func (w *watch) step(r *run, s *moco.Step, m moco.Metrics) {
 }
 
 // collapse warns of features that all point one way.
-func (w *watch) collapse(r *run, queries []float32) {
-	dim := r.recipe.Encoder.Dim
-	if len(queries) <= dim {
-		return
-	}
-	sphere := 1 / math.Sqrt(float64(dim))
-	if spread := moco.Spread(queries, dim); spread < 0.1*sphere {
+func (w *watch) collapse(r *run, spread float64) {
+	sphere := 1 / math.Sqrt(float64(r.recipe.Encoder.Dim))
+	if spread < 0.1 {
 		w.warn(r, "collapse", fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, where %.2g is what a sphere gives; "+
-			"lower lr, or raise m", spread, sphere))
+			"lower lr, or raise m", spread*sphere, sphere))
 	}
 }
 

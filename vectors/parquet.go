@@ -11,6 +11,8 @@ import (
 
 	flatbuffers "github.com/google/flatbuffers/go"
 	"github.com/parquet-go/parquet-go"
+
+	"moco/internal/parquetcheck"
 )
 
 // parquetRow is the schema.
@@ -189,7 +191,10 @@ func openParquet(f *os.File, size int64) (d decoder, err error) { return newParq
 
 func newParquet(r io.ReaderAt, size int64) (d *parquetFile, err error) {
 	defer refused(&err)
-	file, err := parquet.OpenFile(r, size)
+	if err := parquetcheck.Check(r, size); err != nil {
+		return nil, err
+	}
+	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, err
 	}

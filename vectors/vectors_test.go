@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"moco/internal/parquetcheck"
 )
 
 // some is n rows with unusual values.
@@ -128,6 +130,28 @@ func TestRowGroups(t *testing.T) {
 	}
 	if n != 9 || r.Head() != (Head{Rows: 9, Dim: dim}) {
 		t.Errorf("%d rows, head %+v", n, r.Head())
+	}
+}
+
+// TestParquetClaims: a file that asks for gigabytes is refused before it gets them.
+func TestParquetClaims(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.parquet")
+	err := Save(path, Head{Rows: 1, Dim: 2}, func(yield func(Row, error) bool) { yield(Row{Path: "a", Vector: []float32{1, 2}}, nil) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint32(raw[len(raw)-8:], 4<<30-1) // the footer's length
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var limit *parquetcheck.LimitError
+	if _, err := Open(path); !errors.As(err, &limit) {
+		t.Errorf("the error is %v, want a *parquetcheck.LimitError", err)
 	}
 }
 

@@ -54,6 +54,11 @@ type buffer struct {
 	alias   *buffer // the buffer that this one lies in
 	pinned  bool    // has memory of its own: a variable or a constant
 
+	// varies is true of a value that each replica has for itself. Where one is read in a later level
+	// than written, the buffer has a place for each replica of this process: see plan.
+	varies bool
+	places int // 0 is one
+
 	first, last int // operations that write it first and use it last
 	offset      int // in the arena
 
@@ -71,6 +76,9 @@ func newRows(e element, rows, stride int) *buffer {
 
 // bytes is the size of the buffer.
 func (b *buffer) bytes() int { return b.count * b.element.size() }
+
+// room is the number of bytes of all places.
+func (b *buffer) room() int { return b.bytes() * max(1, b.places) }
 
 // values is values lo..hi, float32 or bfloat16.
 func (b *buffer) values(lo, hi int) kernel.Values {

@@ -23,6 +23,7 @@ func (c *compiler) check(after string) []error {
 	}
 	if k.done["plan"] {
 		k.places()
+		k.turns()
 	}
 	return k.errs
 }
@@ -201,15 +202,61 @@ func (k *checker) places() {
 	}
 	slices.SortFunc(all, func(a, b *buffer) int { return a.offset - b.offset })
 	for i, a := range all {
-		if a.offset+a.bytes() > k.arena {
+		if a.offset+a.room() > k.arena {
 			k.wrong("a buffer ends at %d, behind the arena of %d bytes", a.offset+a.bytes(), k.arena)
 		}
 		for _, b := range all[i+1:] {
-			if b.offset >= a.offset+a.bytes() {
+			if b.offset >= a.offset+a.room() {
 				break
 			}
 			if a.first <= b.last && b.first <= a.last {
 				k.wrong("buffers alive in operations %d-%d and %d-%d overlap", a.first, a.last, b.first, b.last)
+			}
+		}
+	}
+}
+
+// turns goes through a program as replicas run it, and checks that every operation finds in each
+// buffer what was written there last: in the same turn, if the value is a replica's own.
+func (k *checker) turns() {
+	count := k.team.share.Count
+	type place struct {
+		root *buffer
+		turn int // 0 where the buffer has one place for all
+	}
+	holds := map[place]*buffer{} // what was written to a place last
+	writer := map[*buffer]int{}  // the turn of the last one who wrote a buffer
+	at := func(b *buffer, turn int) place {
+		if b.root().places > 1 {
+			return place{b.root(), turn}
+		}
+		return place{b.root(), 0}
+	}
+	start := func(p place) int { return p.root.offset + p.turn*p.root.bytes() }
+	for _, s := range turnsOf(k.ops, count) {
+		for turn := range s.turns {
+			for _, o := range k.ops[s.from : s.to+1] {
+				for _, b := range o.reads {
+					if b.root().pinned {
+						continue
+					}
+					own := b.varies && b.root().places <= 1 && s.turns > 1
+					if holds[at(b, turn)] == nil || own && writer[b.root()] != turn {
+						k.wrong("in turn %d, %s finds something else than what it reads", turn, o.label)
+					}
+				}
+				for _, b := range o.writes {
+					if b.root().pinned {
+						continue
+					}
+					mine := at(b, turn)
+					for other := range holds {
+						if other != mine && start(other) < start(mine)+mine.root.bytes() && start(mine) < start(other)+other.root.bytes() {
+							delete(holds, other)
+						}
+					}
+					holds[mine], writer[b.root()] = b, turn
+				}
 			}
 		}
 	}

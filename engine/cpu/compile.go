@@ -15,6 +15,7 @@ type compiler struct {
 	engine *Engine
 	state  *state
 	graph  *graph.Graph
+	team   *team // how its replicas run
 
 	values []*value // of all nodes and steps
 	of     []*value // of each node, by its ID
@@ -28,7 +29,8 @@ type compiler struct {
 	inputs, outputs map[string]*host
 	variables       []*variable
 	constants       []constant
-	arena           int // bytes
+	arena           int   // bytes
+	sent            int64 // bytes that a run sends to other ranks
 	errs            []error
 }
 
@@ -90,7 +92,12 @@ func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pa
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
+	t, err := e.teamOf(g)
+	if err != nil {
+		return nil, err
+	}
 	c := &compiler{engine: e, state: st, graph: g, inputs: map[string]*host{}, outputs: map[string]*host{}}
+	c.team = t
 	for _, p := range passes {
 		p.run(c)
 		c.tidy()
@@ -112,47 +119,83 @@ func (e *Engine) compile(g *graph.Graph, st *state, after func(c *compiler, p pa
 
 func (c *compiler) fail(err error) { c.errs = append(c.errs, err) }
 
-// build makes the steps of a graph: those of its nodes, in their order, and those that fill the
-// outputs.
+// build makes the steps of a graph: those of its nodes, in the order in which they run, and those
+// that fill the outputs.
 func (c *compiler) build() {
 	c.of, c.weights = make([]*value, len(c.graph.Nodes)), weightsOf(c.graph)
-	for _, n := range c.graph.Nodes {
-		switch n.Op {
-		case graph.Detach: // another name of the same value
-			c.of[n.ID] = c.of[n.In[0].ID]
-			continue
-		case graph.Variable:
-			c.declare(n)
-			continue
-		case graph.Fill:
-			v := c.newValue(n)
-			v.layout, v.element, v.pinned = inRows, float32s, true
-			c.of[n.ID] = v
-			c.place(v)
-			c.constants = append(c.constants, constant{v.buffer, float32(n.Attr.(graph.FillAttr).Value)})
-			continue
+	for _, level := range levelsOf(c.graph) {
+		for _, n := range level {
+			c.buildNode(n)
 		}
-		o := c.engine.operationOf(n)
-		switch {
-		case o == nil:
-			c.fail(fmt.Errorf("the cpu engine cannot run %v", n))
-			return
-		case o.build != nil:
-			o.build(c, n)
-		default:
-			c.add(newStep(o, n, c.operands(n), []*value{c.result(n)}))
+		for _, n := range level {
+			if n.Varies { // each replica has an output of its own
+				c.output(n)
+			}
 		}
+		c.exchange(level)
 	}
 	for _, a := range c.graph.Assignments {
 		c.of[a.Value.ID].held = true
 	}
 	for _, o := range c.graph.Outputs {
-		v := c.of[o.Node.ID]
-		v.held = true
-		c.outputs[o.Name] = &host{tensor.New(o.Node.Type, o.Node.Shape...), o.Name}
-		s := c.add(newStep(outputOperation, o.Node, []*value{v}, nil))
-		s.host = c.outputs[o.Name]
+		if c.outputs[o.Name] == nil {
+			c.output(o.Node)
+		}
 	}
+}
+
+// buildNode makes the steps of a node.
+func (c *compiler) buildNode(n *graph.Node) {
+	switch n.Op {
+	case graph.Detach: // another name of the same value
+		c.of[n.ID] = c.of[n.In[0].ID]
+		return
+	case graph.Variable:
+		c.declare(n)
+		return
+	case graph.Fill:
+		v := c.newValue(n)
+		v.layout, v.element, v.pinned = inRows, float32s, true
+		c.of[n.ID] = v
+		c.place(v)
+		c.constants = append(c.constants, constant{v.buffer, float32(n.Attr.(graph.FillAttr).Value)})
+		return
+	}
+	o := c.engine.operationOf(n)
+	switch {
+	case o == nil:
+		c.fail(fmt.Errorf("the cpu engine cannot run %v", n))
+	case o.build != nil:
+		o.build(c, n)
+	default:
+		c.add(newStep(o, n, c.operands(n), []*value{c.result(n)}))
+	}
+}
+
+// output makes the steps that fill the outputs of a node.
+func (c *compiler) output(n *graph.Node) {
+	for _, o := range c.graph.Outputs {
+		if o.Node != n {
+			continue
+		}
+		v := c.of[n.ID]
+		v.held = true
+		c.outputs[o.Name] = &host{tensor.New(n.Type, engine.HostShape(n, c.team.share.Count)...), o.Name}
+		c.add(newStep(outputOperation, n, []*value{v}, nil)).host = c.outputs[o.Name]
+	}
+}
+
+// flops counts a run of this process.
+func (c *compiler) flops() int64 {
+	var all int64
+	for _, n := range c.graph.Nodes {
+		times := 1
+		if n.Varies {
+			times = c.team.share.Count
+		}
+		all += int64(times) * n.Cost().FLOPs
+	}
+	return all
 }
 
 // operands are the values that a node reads.
@@ -210,10 +253,12 @@ func (c *compiler) emit() {
 		}
 		s.reads(func(v *value) {
 			c.place(v)
+			o.varies = o.varies || v.node.Varies
 			o.reads = append(o.reads, v.buffer)
 		})
 		s.writes(func(v *value) {
 			c.place(v)
+			o.varies = o.varies || v.node.Varies
 			o.writes = append(o.writes, v.buffer)
 		})
 		for _, v := range s.in {
@@ -233,7 +278,7 @@ func (c *compiler) emit() {
 
 // plan places buffers, and drops copies to where a value lies already.
 func (c *compiler) plan() {
-	c.arena = plan(c.ops)
+	c.arena = plan(c.ops, c.team.share.Count)
 	c.ops = slices.DeleteFunc(c.ops, func(o *op) bool {
 		return o.assigns && o.reads[0].root() == o.writes[0].root()
 	})

@@ -21,6 +21,7 @@ import (
 
 	"moco/engine"
 	"moco/engine/cpu/internal/kernel"
+	"moco/ranks"
 )
 
 // Options choose how an engine runs.
@@ -31,14 +32,18 @@ type Options struct {
 	// Workers is the number of goroutines that compute; 0 takes one for each processor that Go may
 	// use.
 	Workers int
+	// Group is the ranks that compute the replicas of a graph together with this process; nil: there
+	// are no others.
+	Group ranks.Group
 }
 
 // Engine runs graphs on the processor. It implements engine.Engine. One Engine runs one program at
 // a time.
 type Engine struct {
-	path *kernel.Path
-	pool *pool
-	mu   sync.Mutex // held while a program runs: the workers are shared
+	path  *kernel.Path
+	pool  *pool
+	group ranks.Group
+	mu    sync.Mutex // held while a program runs: the workers are shared
 
 	winograd winogradLimits
 
@@ -60,6 +65,9 @@ func newEngine(o Options) (*Engine, error) {
 	if o.Workers < 0 {
 		return nil, fmt.Errorf("%d workers cannot compute; give 1 or more, or 0 for one a processor", o.Workers)
 	}
+	if o.Group == nil {
+		o.Group = ranks.Alone{}
+	}
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -68,7 +76,8 @@ func newEngine(o Options) (*Engine, error) {
 	for _, p := range paths {
 		names = append(names, p.Name)
 		if p.Name == o.Path || o.Path == "" {
-			e := &Engine{path: p, pool: newPool(o.Workers), winograd: winogradLimits{images: 32, waste: 1.5}}
+			e := &Engine{path: p, pool: newPool(o.Workers), group: o.Group}
+			e.winograd = winogradLimits{images: 32, waste: 1.5}
 			// The helpers hold the pool but not the engine, so they end when nobody holds the
 			// engine.
 			runtime.AddCleanup(e, (*pool).close, e.pool)
@@ -92,6 +101,9 @@ func AllPaths() []string { return kernel.AllPaths() }
 
 // Name is "cpu/" and the kernel path.
 func (e *Engine) Name() string { return "cpu/" + e.path.Name }
+
+// Share says which of so many replicas this process computes.
+func (e *Engine) Share(replicas int) (ranks.Share, error) { return ranks.ShareOf(e.group, replicas) }
 
 // Workers is the number of goroutines that compute.
 func (e *Engine) Workers() int { return len(e.pool.workers) }

@@ -31,7 +31,7 @@ func weightsOf(g *graph.Graph) map[*graph.Node]bool {
 		}
 		for _, n := range g.Nodes {
 			switch n.Op {
-			case graph.WeightedSum, graph.Detach:
+			case graph.WeightedSum, graph.Detach, graph.SumReplicas:
 				for _, x := range n.In {
 					together(n, x)
 				}
@@ -247,7 +247,7 @@ type host struct {
 var inputOperation = &operation{
 	kind: engine.Move,
 	build: func(c *compiler, n *graph.Node) {
-		h := &host{tensor.New(n.Type, n.Shape...), n.Name}
+		h := &host{tensor.New(n.Type, engine.HostShape(n, c.team.share.Count)...), n.Name}
 		c.inputs[n.Name] = h
 		c.add(newStep(operationOf(graph.Input), n, nil, []*value{c.result(n)})).host = h
 	},
@@ -257,15 +257,17 @@ var inputOperation = &operation{
 		}
 		return inRows
 	},
-	emit: func(_ *compiler, s *step, o *op) {
+	emit: func(c *compiler, s *step, o *op) {
 		b, h := s.out[0].buffer, s.host.tensor
 		rows, ch := rowsOf(s.node.Shape)
+		above := c.rowsAbove(s.node, rows)
 		o.then(cut(rows, 4096, func(_ *worker, lo, hi int) {
+			from := (above() + lo) * ch
 			if b.element == int32s {
-				copy(b.i32[lo*ch:hi*ch], h.Int32s()[lo*ch:hi*ch])
+				copy(b.i32[lo*ch:hi*ch], h.Int32s()[from:])
 				return
 			}
-			spread(b.f32[lo*b.stride:], h.Float32s()[lo*ch:], hi-lo, ch, b.stride)
+			spread(b.f32[lo*b.stride:], h.Float32s()[from:], hi-lo, ch, b.stride)
 		}))
 	},
 }
@@ -279,19 +281,31 @@ var outputOperation = &operation{
 	emit: func(c *compiler, s *step, o *op) {
 		b, h := s.in[0].buffer, s.host.tensor
 		rows, ch := rowsOf(s.node.Shape)
+		above := c.rowsAbove(s.node, rows)
 		if s.in[0].layout == inTileOrder {
 			packing := c.engine.packingOf(s.node.Shape)
-			o.then(serial(func(*worker) { packing.unpack(h.Float32s(), b.f32) }))
+			o.then(serial(func(*worker) { packing.unpack(h.Float32s()[above()*ch:], b.f32) }))
 			return
 		}
 		o.then(cut(rows, 4096, func(_ *worker, lo, hi int) {
+			to := (above() + lo) * ch
 			if b.element == int32s {
-				copy(h.Int32s()[lo*ch:hi*ch], b.i32[lo*ch:hi*ch])
+				copy(h.Int32s()[to:], b.i32[lo*ch:hi*ch])
 				return
 			}
-			gather(h.Float32s()[lo*ch:], b.f32[lo*b.stride:], hi-lo, ch, b.stride)
+			gather(h.Float32s()[to:], b.f32[lo*b.stride:], hi-lo, ch, b.stride)
 		}))
 	},
+}
+
+// rowsAbove tells how many rows of an input's or output's tensor belong to replicas before the one
+// whose turn it is.
+func (c *compiler) rowsAbove(n *graph.Node, rows int) func() int {
+	if !n.Varies {
+		return func() int { return 0 }
+	}
+	team := c.team
+	return func() int { return team.turn * rows }
 }
 
 // assign makes values variables. A value that is computed into the variable's own place needs

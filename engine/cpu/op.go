@@ -54,6 +54,11 @@ type op struct {
 	// reuse names buffers that are read element by element, or at the same places as written: the
 	// result may lie in one of them if nobody needs it afterwards.
 	reuse []*buffer
+	// Of replicas: see replicas.go. varies: each does it for itself. kept are buffers that the next
+	// replica must find as the one before left them. A barrier ends a level.
+	varies, barrier bool
+	kept            []*buffer
+	message         *message // to exchange behind the phases
 	// floats and sums are how much scratch memory each worker needs: see worker.
 	floats, sums int
 	tables       int // bytes of the lists of places that kernels are given

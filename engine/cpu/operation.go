@@ -14,7 +14,7 @@ func init() { // not an initialiser: operations refer to each other through the 
 	table = operations{graph.Input: inputOperation}
 	for _, family := range []operations{
 		convOperations, normOperations, elementOperations, poolOperations, matrixOperations, contrastOperations,
-		rowOperations, lossOperations,
+		rowOperations, lossOperations, replicaOperations,
 	} {
 		maps.Copy(table, family)
 	}
@@ -31,6 +31,9 @@ func operationOf(op graph.Op) *operation {
 // operationOf is what the engine does for a node.
 func (e *Engine) operationOf(n *graph.Node) *operation {
 	o := operationOf(n.Op)
+	if _, together := n.Attr.(graph.ReplicasAttr); together {
+		return o // its definition is for an engine that has all replicas
+	}
 	if e.byDefinition && n.Op != graph.Input || o != nil && o.fits != nil && !o.fits(n) {
 		return defined(n.Op)
 	}

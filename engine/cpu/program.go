@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"moco/engine"
@@ -15,6 +17,8 @@ type program struct {
 	inputs    map[string]*host
 	outputs   map[string]*host
 	ops       []*op
+	team      *team
+	stretches []turns
 	buffers   []*buffer
 	variables []*variable
 	arena     int    // bytes
@@ -30,8 +34,9 @@ type program struct {
 func (c *compiler) program() *program {
 	p := &program{
 		engine: c.engine, state: c.state, inputs: c.inputs, outputs: c.outputs,
-		ops: c.ops, variables: c.variables, arena: c.arena,
+		ops: c.ops, variables: c.variables, arena: c.arena, team: c.team, stretches: turnsOf(c.ops, c.team.share.Count),
 	}
+	p.cost.SentBytes = c.sent
 	for _, v := range p.variables {
 		c.state.declare(v)
 		p.cost.VariableBytes += int64(v.buffer.bytes())
@@ -51,7 +56,7 @@ func (c *compiler) program() *program {
 			p.cost.WorkBytes += int64(len(h.tensor.Bytes()))
 		}
 	}
-	p.cost.FLOPs = c.graph.Cost().FLOPs
+	p.cost.FLOPs = c.flops()
 	p.cost.WorkBytes += int64(p.arena + 4*(p.floats+p.sums)*c.engine.Workers())
 	return p
 }
@@ -77,19 +82,78 @@ func (p *program) Run() error {
 	p.engine.mu.Lock()
 	defer p.engine.mu.Unlock()
 	p.bind()
-	if !p.profile {
-		for _, o := range p.ops {
-			p.engine.pool.runPhases(o.phases)
+	for _, s := range p.stretches {
+		for turn := range s.turns {
+			p.takeTurn(s, turn)
+			for _, o := range p.ops[s.from : s.to+1] {
+				if err := p.do(o); err != nil {
+					return err
+				}
+			}
 		}
-		return nil
 	}
-	for _, o := range p.ops {
-		start := time.Now()
-		p.engine.pool.runPhases(o.phases)
+	return nil
+}
+
+// do runs one operation.
+func (p *program) do(o *op) error {
+	var start time.Time
+	if p.profile {
+		start = time.Now()
+	}
+	p.engine.pool.runPhases(o.phases)
+	if o.message != nil {
+		if err := o.message.exchange(p.engine.pool); err != nil {
+			return fmt.Errorf("exchange with the other ranks: %w", err)
+		}
+	}
+	if p.profile {
 		o.time += time.Since(start)
 		o.runs++
 	}
 	return nil
+}
+
+// turns is a stretch of a program and how many replicas go through it.
+type turns struct {
+	stretch
+	turns    int
+	separate []*buffer // those that have a place for each
+}
+
+// turnsOf divides a program into what replicas do in turns and what is done once.
+func turnsOf(ops []*op, count int) []turns {
+	var all []turns
+	next := 0
+	until := func(to int) {
+		if to >= next {
+			all = append(all, turns{stretch{next, to}, 1, nil})
+		}
+	}
+	if count > 1 {
+		for _, r := range repeatedIn(ops) {
+			until(r.from - 1)
+			t := turns{r, count, nil}
+			for _, o := range ops[r.from : r.to+1] {
+				for _, b := range slices.Concat(o.reads, o.writes) {
+					if b.places > 1 && !slices.Contains(t.separate, b) {
+						t.separate = append(t.separate, b)
+					}
+				}
+			}
+			all, next = append(all, t), r.to+1
+		}
+	}
+	until(len(ops) - 1)
+	return all
+}
+
+// takeTurn makes it a replica's turn.
+func (p *program) takeTurn(s turns, turn int) {
+	p.team.turn = turn
+	for _, b := range s.separate {
+		b.bind(p.bound[b.offset+turn*b.bytes():])
+	}
 }
 
 // bind gives every buffer its memory. The arena may have grown for another program since the last

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"moco/engine"
 	"moco/graph"
 )
@@ -17,7 +19,7 @@ var rowOperations = operations{
 	},
 	graph.WriteRows:     {kind: engine.Move, emit: emitWriteRows},
 	graph.RowsGrad:      {kind: engine.Move, emit: emitRowsGrad},
-	graph.Concat:        {kind: engine.Move, emit: emitConcat},
+	graph.Concat:        {kind: engine.Move, layout: imagesOnly, element: likeRows, operands: sameRows, emit: emitConcat},
 	graph.Advance:       {emit: emitAdvance},
 	graph.GatherDot:     {operands: bankAsItIs, emit: emitGatherDot},
 	graph.GatherDotGrad: {operands: bankAsItIs, emit: emitGatherDotGrad},
@@ -27,6 +29,21 @@ var rowOperations = operations{
 func anyRows(c *compiler, s *step) {
 	if s.in[0].layout == inTileOrder {
 		c.want(s, 0, inRows, float32s)
+	}
+}
+
+// imagesOnly is the layout of rows of several values: images stay narrow if all are images.
+func imagesOnly(s *step) layout {
+	if slices.ContainsFunc(s.in, func(v *value) bool { return v.layout != inImages }) {
+		return inRows
+	}
+	return inImages
+}
+
+// sameRows takes two operands of one form, which is the result's.
+func sameRows(c *compiler, s *step) {
+	for i := range s.in {
+		c.want(s, i, s.out[0].layout, s.out[0].element)
 	}
 }
 
@@ -43,6 +60,15 @@ func rowSize(n *graph.Node, b *buffer) int {
 	}
 	pixels, _ := rowsOf(n.Shape[1:])
 	return pixels * b.stride
+}
+
+// rowsIn is the number of values that the rows of a node take, stored as b is.
+func rowsIn(n *graph.Node, b *buffer) int {
+	if b.element == int32s {
+		return n.Shape.Elements()
+	}
+	rows, _ := rowsOf(n.Shape)
+	return rows * b.stride
 }
 
 // within keeps an index from reading another value's memory.
@@ -111,21 +137,15 @@ func emitRowsGrad(_ *compiler, s *step, o *op) {
 
 func emitConcat(_ *compiler, s *step, o *op) {
 	a, b, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
-	above, below := s.node.In[0].Shape[0], s.node.In[1].Shape[0]
-	if y.element == int32s {
-		o.then(serial(func(*worker) {
-			copy(y.i32, a.i32[:above])
-			copy(y.i32[above:], b.i32[:below])
-		}))
-		return
-	}
-	o.then(rowsPhase(s.node.Shape[0], y.stride, func(_ *worker, r int) {
-		if r < above {
-			copy(y.row(r), a.row(r))
+	size := y.element.size()
+	above, below := size*rowsIn(s.node.In[0], a), size*rowsIn(s.node.In[1], b)
+	o.then(phase{2, func(_ *worker, part int) {
+		if part == 0 {
+			copy(y.raw, a.raw[:above])
 		} else {
-			copy(y.row(r), b.row(r-above))
+			copy(y.raw[above:], b.raw[:below])
 		}
-	}))
+	}})
 }
 
 // emitReplaceRows works in place where the bank's old value is not needed. It is one part, since of

@@ -22,12 +22,13 @@ type step struct {
 	// the cache, in order. Only convolutions have some: see epilogue.go.
 	epilogue []*step
 
-	conv  *convolution // of the three directions of a convolution
-	turn  *convolution // whose weights the step transposes
-	norm  *norm        // of a normalisation
-	sums  *sums        // of sums over a batch
-	again bool         // computes a value once more
-	host  *host        // of an input or output
+	conv    *convolution // of the three directions of a convolution
+	turn    *convolution // whose weights the step transposes
+	norm    *norm        // of a normalisation
+	sums    *sums        // of sums over a batch
+	again   bool         // computes a value once more
+	host    *host        // of an input or output
+	message *message     // of an exchange with other ranks
 	// variable is what an assignment writes. It is no result of the step: who reads it in this run
 	// reads its old value.
 	variable *value

@@ -102,7 +102,7 @@ func (c *compiler) place(v *value) {
 	case dense, inImages:
 		b.count = roundUp(b.count, lanes)
 	}
-	b.pinned = v.pinned
+	b.pinned, b.varies = v.pinned, v.node.Varies
 	v.buffer = b
 }
 

@@ -21,6 +21,7 @@ type family struct {
 
 var families = []family{
 	convolutions, norms, elementwise, poolings, matrices, rows, contrasts, labels, estimations, optimizers,
+	replicas,
 }
 
 // kindCases has cases for every kind of node.

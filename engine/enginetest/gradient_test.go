@@ -64,7 +64,7 @@ func checkGradient(t *testing.T, build func(g *graph.Graph) *graph.Node) {
 			continue
 		}
 		r := rng.New(uint64(n.ID), 1)
-		x := make([]float64, n.Shape.Elements())
+		x := make([]float64, engine.HostShape(n, g.Replicas).Elements())
 		for i := range x {
 			x[i] = r.Uniform(-1, 1)
 			if n.Type == tensor.Int32 {
@@ -76,13 +76,14 @@ func checkGradient(t *testing.T, build func(g *graph.Graph) *graph.Node) {
 			wrt = append(wrt, n)
 		}
 	}
-	seed := make([]float64, y.Shape.Elements())
+	from := g.ShareInput("seed", f32, y.Shape...) // y varies where there are replicas
+	seed := make([]float64, engine.HostShape(from, g.Replicas).Elements())
 	r := rng.New(99)
 	for i := range seed {
 		seed[i] = r.Uniform(-1, 1)
 	}
 	values["seed"] = seed
-	for i, d := range g.Gradients(y, g.Input("seed", f32, y.Shape...), wrt) {
+	for i, d := range g.Gradients(y, from, wrt) {
 		g.Output("d"+wrt[i].Name, d)
 	}
 	compiled, err := New().Compile(g, New().NewState())

@@ -10,11 +10,12 @@ import (
 	"moco/engine"
 	"moco/engine/reference"
 	"moco/graph"
+	"moco/ranks"
 	"moco/tensor"
 )
 
 // Interpreter is the engine that runs every node by its definition, in float64, one after the
-// other.
+// other. It computes all replicas of a graph, node by node.
 type Interpreter struct{}
 
 // New returns the interpreter.
@@ -25,6 +26,11 @@ func (Interpreter) Name() string { return "interpreter" }
 
 // NewState returns an empty set of variables.
 func (Interpreter) NewState() engine.State { return &State{values: map[string]*reference.Value{}} }
+
+// Share is all replicas.
+func (Interpreter) Share(replicas int) (ranks.Share, error) {
+	return ranks.ShareOf(ranks.Alone{}, replicas)
+}
 
 // State is the interpreter's variables, kept in float64 between runs.
 type State struct {
@@ -75,7 +81,7 @@ type Program struct {
 	inputs  map[string]*tensor.Tensor
 	wide    map[string][]float64 // inputs in full precision, where given
 	outputs map[string]*tensor.Tensor
-	last    map[*graph.Node]*reference.Value
+	last    map[string]*reference.Value // by output
 	cost    engine.Cost
 }
 
@@ -100,7 +106,7 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 		size := int64(8 * n.Shape.Elements())
 		switch n.Op {
 		case graph.Input:
-			p.inputs[n.Name] = tensor.New(n.Type, n.Shape...)
+			p.inputs[n.Name] = tensor.New(n.Type, engine.HostShape(n, g.Replicas)...)
 			p.cost.WorkBytes += size
 		case graph.Variable:
 			p.cost.VariableBytes += size
@@ -109,7 +115,7 @@ func (Interpreter) Compile(g *graph.Graph, s engine.State) (engine.Program, erro
 		}
 	}
 	for _, o := range g.Outputs {
-		p.outputs[o.Name] = tensor.New(o.Node.Type, o.Node.Shape...)
+		p.outputs[o.Name] = tensor.New(o.Node.Type, engine.HostShape(o.Node, g.Replicas)...)
 	}
 	return p, nil
 }
@@ -142,48 +148,92 @@ func (p *Program) Output(name string) *tensor.Tensor { return p.outputs[name] }
 
 // Float64s is an output of the last run in full precision.
 func (p *Program) Float64s(name string) []float64 {
-	for _, o := range p.graph.Outputs {
-		if o.Name == name && p.last != nil {
-			return p.last[o.Node].Float64s()
-		}
+	if v := p.last[name]; v != nil {
+		return v.Float64s()
 	}
 	return nil
 }
 
 // Run interprets the graph.
 func (p *Program) Run() error {
-	values := map[*graph.Node]*reference.Value{}
-	for _, n := range p.graph.Nodes {
-		v := reference.NewValue(n.Type, n.Shape)
-		values[n] = v
-		switch n.Op {
-		case graph.Input:
-			if x, ok := p.wide[n.Name]; ok {
-				copy(v.Float64s(), x)
+	replicas := max(1, p.graph.Replicas)
+	values := make([][]*reference.Value, len(p.graph.Nodes)) // by node and replica
+	for id, n := range p.graph.Nodes {
+		values[id] = make([]*reference.Value, replicas)
+		for r := range replicas {
+			if r > 0 && !n.Varies {
+				values[id][r] = values[id][0]
 			} else {
-				v.Read(p.inputs[n.Name])
+				values[id][r] = reference.NewValue(n.Type, n.Shape)
 			}
-		case graph.Variable:
-			copy(v.Float64s(), p.state.values[n.Name].Float64s()) // assignments come later, all at once
-		default:
-			in := make([]*reference.Value, len(n.In))
-			for i, x := range n.In {
-				in[i] = values[x]
-			}
-			if err := reference.Compute(n, in, v); err != nil {
-				return err
-			}
+		}
+		if err := p.compute(n, values); err != nil {
+			return err
 		}
 	}
 	for _, a := range p.graph.Assignments {
-		copy(p.state.values[a.Variable.Name].Float64s(), values[a.Value].Float64s())
+		copy(p.state.values[a.Variable.Name].Float64s(), values[a.Value.ID][0].Float64s())
 	}
-	p.last = map[*graph.Node]*reference.Value{}
+	p.last = map[string]*reference.Value{}
 	for _, o := range p.graph.Outputs {
-		p.last[o.Node] = values[o.Node]
-		values[o.Node].Write(p.outputs[o.Name])
+		all := values[o.Node.ID][0]
+		if o.Node.Varies {
+			all = below(values[o.Node.ID], p.outputs[o.Name].Shape)
+		}
+		p.last[o.Name] = all
+		all.Write(p.outputs[o.Name])
 	}
 	return nil
+}
+
+// compute gives a node its values: one, or one for each replica.
+func (p *Program) compute(n *graph.Node, values [][]*reference.Value) error {
+	y := values[n.ID]
+	switch n.Op {
+	case graph.Input:
+		p.readInput(n, y)
+		return nil
+	case graph.Variable:
+		copy(y[0].Float64s(), p.state.values[n.Name].Float64s()) // assignments come later, all at once
+		return nil
+	}
+	in := make([][]*reference.Value, len(y))
+	for r := range in {
+		for _, x := range n.In {
+			in[r] = append(in[r], values[x.ID][r])
+		}
+	}
+	if !n.Varies && !graph.Collective(n.Op) {
+		return reference.Compute(n, in[0], y[0])
+	}
+	return reference.ComputeReplicas(n, in, y)
+}
+
+// readInput takes an input from its tensor, or as it was given in full precision. Where it varies,
+// each replica takes its own rows.
+func (p *Program) readInput(n *graph.Node, y []*reference.Value) {
+	all := reference.NewValue(n.Type, p.inputs[n.Name].Shape)
+	if x, ok := p.wide[n.Name]; ok {
+		copy(all.Float64s(), x)
+	} else {
+		all.Read(p.inputs[n.Name])
+	}
+	for r, v := range y {
+		if each := len(v.Float64s()); n.Varies {
+			copy(v.Float64s(), all.Float64s()[r*each:])
+		} else {
+			copy(v.Float64s(), all.Float64s())
+		}
+	}
+}
+
+// below puts the rows of all replicas below each other.
+func below(values []*reference.Value, shape tensor.Shape) *reference.Value {
+	all := reference.NewValue(values[0].Type(), shape)
+	for r, v := range values {
+		copy(all.Float64s()[r*len(v.Float64s()):], v.Float64s())
+	}
+	return all
 }
 
 // Cost counts every value as alive at once.

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"slices"
 
 	"moco/graph"
 )
@@ -44,15 +45,15 @@ func rowCases() (cases []Case) {
 		cases = append(cases, unary("Rows", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
 			return g.Rows(x, 2, 4)
 		}))
+		cases = append(cases, unary("Concat", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
+			return g.Concat(x, g.Input("below", f32, slices.Concat([]int{3}, shape[1:])...))
+		}))
 		if len(shape) > 2 {
 			continue
 		}
 		cases = append(cases,
 			unary("RowsGrad", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
 				return g.RowsGrad(x, 3, shape[0]+5)
-			}),
-			unary("Concat", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
-				return g.Concat(x, g.Input("below", f32, 3, shape[1]))
 			}))
 	}
 	return append(cases, Case{Name: "Concat of ids", Build: func(g *graph.Graph) {

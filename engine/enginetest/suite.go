@@ -46,7 +46,7 @@ func RunCases(t *testing.T, newEngine func() engine.Engine) {
 func fill(c Case, n *graph.Node, run int, t *tensor.Tensor) {
 	r := rng.New(uint64(n.ID), uint64(run))
 	set := c.Set[n.Name]
-	for i := range n.Shape.Elements() {
+	for i := range t.Shape.Elements() {
 		switch {
 		case n.Type == tensor.Int32 && set != nil:
 			t.Int32s()[i] = int32(set(i))

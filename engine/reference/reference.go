@@ -93,11 +93,11 @@ func (e *UndefinedError) Error() string { return fmt.Sprintf("%v has no definiti
 
 // Defined reports whether a kind has a definition. Every kind in graph.Ops has one, inputs and
 // variables have none.
-func Defined(op graph.Op) bool { return definitions[op] != nil }
+func Defined(op graph.Op) bool { return definitions[op] != nil || collectives[op] != nil }
 
 // Compute computes the value of n into y, from the values of its operands in their order. The node
 // must be one of a graph that passed Check, and the values must have the types and shapes of their
-// nodes.
+// nodes. A kind that takes the values of all replicas is for ComputeReplicas.
 func Compute(n *graph.Node, in []*Value, y *Value) error {
 	define, ok := definitions[n.Op]
 	if !ok {

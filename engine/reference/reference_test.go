@@ -15,8 +15,8 @@ func TestEveryKindIsDefined(t *testing.T) {
 			t.Errorf("%v has no definition", op)
 		}
 	}
-	if len(definitions) != len(graph.Ops()) {
-		t.Errorf("%d definitions for %d kinds", len(definitions), len(graph.Ops()))
+	if n := len(definitions) + len(collectives); n != len(graph.Ops()) {
+		t.Errorf("%d definitions for %d kinds", n, len(graph.Ops()))
 	}
 }
 
@@ -76,6 +76,34 @@ func TestTensors(t *testing.T) {
 			if back.x[i] != x {
 				t.Errorf("%v: %v comes back as %v", typ, v.x, back.x)
 			}
+		}
+	}
+}
+
+// TestReplicas: the sum over replicas has one order, in which numbers that cancel show another.
+func TestReplicas(t *testing.T) {
+	const big = 1 << 60
+	for _, c := range []struct {
+		x    []float64
+		want float64
+	}{
+		{[]float64{1, 2}, 3},
+		{[]float64{1, big, -big}, 0},             // (1 + big) - big
+		{[]float64{1, big, -big, 1}, 0},          // (1 + big) + (-big + 1)
+		{[]float64{1, big, 1, 1, -big}, 0},       // ((1 + big) + (1 + 1)) - big
+		{[]float64{0, 0, 0, 0, big, 1, -big}, 0}, // (0 + 0) + ((big + 1) - big)
+		{[]float64{0, 0, 0, 0, big, -big, 1}, 1},
+	} {
+		g := graph.New()
+		g.Replicas = len(c.x)
+		x := g.ShareInput("x", tensor.Float32, 1, 1)
+		in, y := make([][]*Value, len(c.x)), make([]*Value, len(c.x))
+		for r, v := range c.x {
+			in[r] = []*Value{View(x.Type, x.Shape, []float64{v})}
+			y[r] = NewValue(x.Type, x.Shape)
+		}
+		if err := ComputeReplicas(g.SumReplicas(x), in, y); err != nil || y[len(y)-1].x[0] != c.want {
+			t.Errorf("the sum of %v is %v (%v), want %v", c.x, y[len(y)-1].x, err, c.want)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (b *bencher) compileForward(inputs int64) (program, func() error, error) {
 // randomBatch makes random pixels, images in order, and any class.
 func (b *bencher) randomBatch(batch moco.Batch) {
 	random := rng.New(b.Recipe.Seed)
-	for _, x := range [][]float32{batch.X1, batch.X2} {
+	for _, x := range [][]float32{batch.X1, batch.X2, batch.K1, batch.K2} {
 		for i := range x {
 			x[i] = float32(random.Uniform(-2, 2))
 		}

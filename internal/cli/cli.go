@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moco/pretrain"
+	"moco/ranks"
 	"moco/recipe"
 )
 
@@ -46,15 +47,20 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) (
 	defer release()
 	a := &app{screen: screen{out: stdout, err: stderr, unread: cancel}, getenv: getenv}
 	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	words, err := gather(root, args)
+	if err == nil {
+		root.SetArgs(words)
+		err = root.ExecuteContext(ctx)
+	}
 	if errors.Is(a.failed, syscall.EPIPE) { // whoever read, such as head, has seen enough
 		return exitInterrupted
 	}
 	if err == nil {
 		err = a.failed
 	}
-	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) { // that was told, with the command that goes on
+	// An interruption was told, with the command that goes on, and another process tells of its failure.
+	var other *ranks.OtherError
+	if err != nil && !errors.Is(err, pretrain.ErrInterrupted) && !errors.As(err, &other) {
 		fmt.Fprintf(stderr, "moco: %s\n", told(err))
 	}
 	return exitCode(err)

@@ -10,6 +10,7 @@ import (
 	"moco/data"
 	"moco/engine/cpu"
 	"moco/internal/sys"
+	"moco/ranks"
 )
 
 // options is what a command line says, a type for each command.
@@ -24,7 +25,7 @@ type options interface {
 // does the work, and the screen shows the result.
 func subcommand[O options](a *app, c *cobra.Command, o O, run func(ctx context.Context, a *app, o O) (result, error)) *cobra.Command {
 	if c.Args == nil {
-		c.Args = cobra.NoArgs
+		c.Args = noArguments
 	}
 	o.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -80,7 +81,12 @@ func (m *machine) engine(a *app) (*cpu.Engine, error) { return m.engineOn(a.gete
 
 // engineOn makes the engine on a kernel path; "" is the fastest.
 func (m *machine) engineOn(path string) (*cpu.Engine, error) {
-	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads})
+	return m.engineIn(ranks.Alone{}, path)
+}
+
+// engineIn is engineOn for one of several processes.
+func (m *machine) engineIn(group ranks.Group, path string) (*cpu.Engine, error) {
+	e, err := cpu.New(cpu.Options{Path: path, Workers: m.threads, Group: group})
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -120,7 +126,7 @@ func (a *app) openOnce(ctx context.Context, path string, o data.Options) (*data.
 		return nil, err
 	}
 	if left := set.LeftOut().String(); left != "" {
-		a.warn("%s: %s", path, left)
+		a.warn("%s: %s", short(path), left)
 	}
 	return set, nil
 }

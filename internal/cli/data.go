@@ -82,7 +82,7 @@ type surveyed struct {
 func (r *surveyed) event() event.Event { return r.dataInfo }
 
 func (r *surveyed) text(s *screen) error {
-	s.say("%s: %s, %d images (%d bytes)", r.path, r.Info.Kind, r.Images, r.Bytes)
+	s.say("%s: %s, %d images (%d bytes)", short(r.path), r.Info.Kind, r.Images, r.Bytes)
 	r.sayGroups(s)
 	r.sayClasses(s)
 	s.say("  of %d images looked at: %s pixels", r.Looked, r.sizes())

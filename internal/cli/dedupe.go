@@ -130,7 +130,7 @@ func (q *dedupe) printAll(x *exploration, groups []explore.Group, of copies) (su
 				x.app.warn("%q has a line break in its name and is not printed.", name)
 				continue
 			}
-			x.app.say("%s", name)
+			fmt.Fprintln(x.app.people(), name) // for scripts, which need every letter
 		}
 	}
 	return q.summary(groups), nil

@@ -260,7 +260,7 @@ func (x *exploration) savePage() error {
 		return nil
 	}
 	x.page.Facts = append([][2]string{
-		{"images", fmt.Sprintf("%d, %s", x.set.Len(), x.o.data)},
+		{"images", fmt.Sprintf("%d, %s", x.set.Len(), short(x.o.data))},
 		{"model", cmp.Or(x.o.model, x.o.vectors)},
 		{"features", string(x.o.names()[0])},
 	}, x.page.Facts...)
@@ -296,7 +296,7 @@ func (r *explored) text(s *screen) error {
 		s.say("... and %d more: --show takes another number, --json lists all.", hidden)
 	}
 	if r.Bad > 0 && r.x.o.vectors == "" {
-		s.warn("%d images could not be read and are left out; `moco data info %s --decode` names them.", r.Bad, r.x.o.data)
+		s.warn("%d images could not be read and are left out; `moco data info %s --decode` names them.", r.Bad, short(r.x.o.data))
 	}
 	if r.HTML != "" {
 		s.say("The pictures are in %s.", r.HTML)
@@ -313,11 +313,16 @@ func commandLine(c *cobra.Command) string {
 			values = list.GetSlice()
 		}
 		for _, v := range values {
-			if strings.ContainsAny(v, " \t'\"$&|;*?()") {
-				v = strconv.Quote(v)
-			}
-			words = append(words, "--"+f.Name+" "+v)
+			words = append(words, "--"+f.Name+" "+quoted(short(v)))
 		}
 	})
 	return strings.Join(words, " ")
+}
+
+// quoted is a word of a command line as a shell takes it.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsAny(word, " \t'\"$&|;*?()<>#!`[]{}") {
+		return word
+	}
+	return strconv.Quote(word)
 }

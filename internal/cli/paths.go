@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,8 +11,8 @@ import (
 const pathsHelp = `A PATH of images is a folder (of images, of class folders, nested), a .tar, .tar.gz or .zip of one,
 a folder of such shards, a list (CSV or Parquet with the columns path and label), CIFAR-10/100
 binary files, IDX files, or builtin:train. It may be a pattern ('*.tar', 'shards/{000..127}.tar',
-'{a,b}'), and its flag may be given several times; names of images then begin with their path's last
-name. One line tells what is left out.`
+'{a,b}'), several may stand behind one flag (--data photos/*.jpg), and the flag may be given several
+times; names of images then begin with their path's last name. One line tells what is left out.`
 
 // paths is the value of a flag that names images. Given several times, the flag stands for all of
 // its paths, which are kept as a pattern of package data: {a,b}.
@@ -40,6 +41,17 @@ func (p *paths) String() string {
 }
 
 func (p *paths) Type() string { return "string" }
+
+// short is a path as people read it: of a pattern that was made of many paths, the first and how many
+// more there are.
+func short(path string) string {
+	const most = 200
+	first, rest, several := strings.Cut(strings.Trim(path, "{}"), ",")
+	if len(path) <= most || !several {
+		return path
+	}
+	return fmt.Sprintf("%s and %d more", first, 1+strings.Count(rest, ","))
+}
 
 // onePattern writes several paths as one pattern.
 func onePattern(list []string) (string, error) {

@@ -42,6 +42,7 @@ func (q *search) bind(c *cobra.Command) {
 	c.Flags().IntVar(&q.k, "k", 10, "neighbours of each query")
 	c.Flags().StringArrayVar(&q.queries, "query", nil,
 		"an image file, or the name of an image in the data; may be given several times (default: all images)")
+	c.Flags().SetAnnotation("query", filesFlag, nil)
 }
 
 func (q *search) parse(*cobra.Command) error { return atLeast1("--k", q.k) }
@@ -86,7 +87,7 @@ func (q *search) answer(ctx context.Context, x *exploration, query string) error
 		row, ok = x.set.Find(data.Text(query))
 	}
 	if !ok {
-		return fmt.Errorf("--query %s: there is no such file, and no image of this name in %s", query, x.o.data)
+		return fmt.Errorf("--query %s: there is no such file, and no image of this name in %s", query, short(x.o.data))
 	}
 	list, err := x.Near(ctx, x.set.Embedded, row, q.k)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"moco/data"
 	"moco/encoder"
 	"moco/pretrain"
+	"moco/ranks"
 	"moco/recipe"
 )
 
@@ -170,34 +172,63 @@ func (o *trainOptions) parsePositives(c *cobra.Command) error {
 }
 
 func runTrain(ctx context.Context, a *app, o *trainOptions) (result, error) {
-	e, err := o.engine(a)
+	log := a.logger()
+	group, leave, err := a.join()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := o.refuseTime(group); err != nil {
+		return nil, err
+	}
+	e, err := o.engineOf(a, group)
 	if err != nil {
 		return nil, err
 	}
 	p := pretrain.Options{Recipe: o.learn, DataPath: o.data, DataArgs: o.again, Out: o.out, Resume: o.resume, Steps: o.steps,
-		Engine: e, Workers: o.workers(), Log: a.logger()}
-	if o.init != "" {
-		if p.Start, err = a.openEncoder(ctx, o.init, encoder.Options{Engine: e, Batch: 1}); err != nil {
-			return nil, err
-		}
-		defer p.Start.Close()
-	}
-	if p.Data, err = a.openWith(ctx, o.data, o.read); err != nil {
+		Engine: e, Ranks: group, Workers: o.workers(), Log: log}
+	closeAll, err := o.openAll(ctx, a, &p)
+	if err != nil {
 		return nil, err
 	}
-	defer p.Data.Close()
-	if err := a.choose(ctx, &p, &o.choosing); err != nil {
-		return nil, err
-	}
-	if o.monitorTrain != "" {
-		closeMonitor, err := o.openMonitor(ctx, a, &p)
-		if err != nil {
-			return nil, err
-		}
-		defer closeMonitor()
-	}
+	defer closeAll()
 	_, err = a.pretrain(ctx, p, nil)
 	return nil, err // the run's last event is the result
+}
+
+// openAll opens what a run reads and chooses a recipe, on all processes or on none.
+func (o *trainOptions) openAll(ctx context.Context, a *app, p *pretrain.Options) (closeAll func(), err error) {
+	var opened []func()
+	closeAll = func() {
+		for _, close := range slices.Backward(opened) {
+			close()
+		}
+	}
+	err = ranks.Together(p.Ranks, func() (err error) {
+		if o.init != "" {
+			if p.Start, err = a.openEncoder(ctx, o.init, encoder.Options{Engine: p.Engine, Batch: 1}); err != nil {
+				return err
+			}
+			opened = append(opened, func() { p.Start.Close() })
+		}
+		if p.Data, err = a.openWith(ctx, o.data, o.read); err != nil {
+			return err
+		}
+		opened = append(opened, func() { p.Data.Close() })
+		if err := a.choose(ctx, p, &o.choosing); err != nil || o.monitorTrain == "" {
+			return err
+		}
+		closeMonitor, err := o.openMonitor(ctx, a, p)
+		if err == nil {
+			opened = append(opened, closeMonitor)
+		}
+		return err
+	})
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	return closeAll, nil
 }
 
 // openMonitor opens the labelled images that tell how far training is.

@@ -24,7 +24,7 @@ func (a *app) pretrain(ctx context.Context, o pretrain.Options, also func(event.
 	show.bar.clear()
 	if errors.Is(err, pretrain.ErrInterrupted) {
 		a.say("Stopped after step %d; the run is saved. Go on with: moco train --data %s%s --out %s --resume",
-			done.Step, o.DataPath, o.DataArgs, o.Out)
+			done.Step, quoted(o.DataPath), o.DataArgs, quoted(o.Out))
 	}
 	return done, err
 }
@@ -88,6 +88,9 @@ func (v *trainView) start(e pretrain.Start) {
 		"%d steps of %d images (%d an epoch); %.1f GFLOP and %d MB a step",
 		e.Images, e.Arch, float64(e.Parameters)/1e6, e.Engine,
 		e.Steps, e.Batch, e.StepsPerEpoch, float64(e.FLOPs)/1e9, e.PeakBytes>>20)
+	if e.Processes > 1 {
+		v.say("%d processes; each sends %.1f MB a step to the others.", e.Processes, float64(e.SentBytes)/1e6)
+	}
 	if e.FirstStep > 0 {
 		v.say("Going on after step %d.", e.FirstStep)
 	}

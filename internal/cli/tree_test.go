@@ -170,7 +170,7 @@ func TestUsageErrors(t *testing.T) {
 		"train --epochs":               "flag needs an argument: --epochs",
 		"train --epochs many":          `invalid argument "many"`,
 		"train --data x":               `required flag(s) "out" not set; see`,
-		"train extra --data x --out y": `unknown command "extra"`,
+		"train extra --data x --out y": `"extra" belongs to no flag; see`,
 		"info":                         "accepts 1 arg(s), received 0; see `moco info --help`",
 		"info a b":                     "accepts 1 arg(s), received 2",
 		"embed --model x --data y":     "[out to]",

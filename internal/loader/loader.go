@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"moco"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"moco/augment"
 	"moco/data"
 	"moco/internal/rng"
+	"moco/ranks"
 )
 
 // Options say how batches are made.
@@ -35,7 +37,10 @@ type Options struct {
 	// set must have. A batch's ids are then the groups'.
 	Grouped bool
 	MaxGap  int // with Grouped: the most places in the group from one image to the other; 0: anywhere
-	Log     *slog.Logger
+	// Share is what this process has of each batch: the rows of so many of all replicas. The zero value
+	// is all.
+	Share ranks.Share
+	Log   *slog.Logger
 }
 
 // Loader makes the batches of a set. It is not safe for concurrent use.
@@ -47,6 +52,7 @@ type Loader struct {
 	order   []int
 	epoch   int // of order; -1 before the first
 	workers []worker
+	keys    []int32 // the order of keys, where a batch does not hold it
 
 	mu  sync.Mutex
 	bad map[int]string // unreadable images, by what is wrong with them
@@ -72,6 +78,9 @@ func New(set *data.Set, policy augment.Policy, o Options) *Loader {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Share.Of == 0 {
+		o.Share = ranks.Share{Count: 1, Of: 1}
+	}
 	return &Loader{set: set, policy: policy, o: o, epoch: -1, workers: make([]worker, max(1, o.Workers)), bad: map[int]string{}}
 }
 
@@ -95,66 +104,144 @@ func (l *Loader) Bad() int {
 	return len(l.bad)
 }
 
-// Fill makes batch number step of an epoch. Each slice of b has BatchSize images' worth; all but X1
-// may be nil. An image that cannot be read is named in the log, once, and its place is given to the
-// next readable image of the set; when more than MaxBad of the set are unreadable, that is an
-// error.
+// Unreadable is the unreadable images met so far, with what is wrong with each.
+func (l *Loader) Unreadable() map[int]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.bad)
+}
+
+// Learn takes over unreadable images that other processes have met and told of. Too many are an error,
+// as in Fill.
+func (l *Loader) Learn(unreadable map[int]string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.Copy(l.bad, unreadable)
+	return l.tooMany()
+}
+
+// Fill makes this process's share of batch number step of an epoch. Each slice of b has the share's
+// images' worth; all but X1 may be nil. An image that cannot be read is named in the log, once, and
+// its place is given to the next readable image of the set; when more than MaxBad of the set are
+// unreadable, that is an error.
 func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
-	if epoch != l.epoch {
-		r := rng.New(l.o.Seed, orderStream, uint64(epoch))
-		l.order = slices.Grow(l.order[:0], l.set.Len())[:l.set.Len()]
-		r.Perm(l.order)
-		if l.o.Grouped {
-			l.spread(epoch)
-		}
-		l.epoch = epoch
-	}
+	l.arrange(epoch)
 	n := l.BatchSize(step)
 	images := l.order[step*l.o.Batch : step*l.o.Batch+n]
-	each := len(b.X1) / n
-	err := l.parallel(ctx, n, func(w *worker, i int) error {
-		image, first, err := l.read(images[i], &w.image)
-		if err != nil {
+	l.shuffle(epoch, step, n, &b)
+	lo, hi := l.o.Share.Rows(n)
+	tasks := tasksOf(&b, lo, hi, l.keys)
+	return l.parallel(ctx, len(tasks), func(w *worker, i int) error {
+		t := tasks[i]
+		image, id, err := l.views(w, epoch, images[t.image], t.views)
+		if err != nil || t.row < 0 {
 			return err
 		}
-		id, second := image, first
-		if l.o.Grouped {
-			id = l.set.Group(image)
-			partner, err := l.readPartner(epoch, image, &w.partner)
-			if err != nil {
-				return err
-			}
-			second = cmp.Or(partner, first)
-		}
-		for view, from := range []*data.Image{first, second} {
-			x := [][]float32{b.X1, b.X2}[view]
-			if x == nil {
-				continue
-			}
-			r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
-			l.policy.View(x[i*each:(i+1)*each], from, &r, &w.scratch)
-		}
 		if b.IDs != nil {
-			b.IDs[i] = int32(id)
+			b.IDs[t.row] = int32(id)
 		}
 		if b.Labels != nil {
-			b.Labels[i] = int32(l.set.Label(image))
+			b.Labels[t.row] = int32(l.set.Label(image))
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+}
+
+// arrange finds the order of an epoch.
+func (l *Loader) arrange(epoch int) {
+	if epoch == l.epoch {
+		return
 	}
+	r := rng.New(l.o.Seed, orderStream, uint64(epoch))
+	l.order = slices.Grow(l.order[:0], l.set.Len())[:l.set.Len()]
+	r.Perm(l.order)
+	if l.o.Grouped {
+		l.spread(epoch)
+	}
+	l.epoch = epoch
+}
+
+// shuffle finds the order in which the keys of a batch of n are encoded.
+func (l *Loader) shuffle(epoch, step, n int, b *moco.Batch) {
+	l.keys = slices.Grow(l.keys[:0], n)[:n]
 	r := rng.New(l.o.Seed, shuffleStream, uint64(epoch), uint64(step))
-	for i := range b.Shuffle { // Fisher-Yates, on int32
+	for i := range l.keys { // Fisher-Yates, on int32
 		j := r.IntN(i + 1)
-		b.Shuffle[i] = b.Shuffle[j]
-		b.Shuffle[j] = int32(i)
+		l.keys[i] = l.keys[j]
+		l.keys[j] = int32(i)
 	}
-	for i, from := range b.Shuffle {
-		b.Unshuffle[from] = int32(i)
+	copy(b.Shuffle, l.keys)
+	if b.Unshuffle != nil {
+		for i, from := range l.keys {
+			b.Unshuffle[from] = int32(i)
+		}
 	}
-	return nil
+}
+
+// task is the views of one image of a batch, where they go.
+type task struct {
+	image int          // its place in the batch
+	row   int          // its row in the share; -1 if it has none
+	views [4][]float32 // first and second view, and again in the order of keys; nil: not wanted
+}
+
+// tasksOf lists the images of which a share has views: those of its rows, lo to hi of the batch, and
+// those that come in its place in the order of keys.
+func tasksOf(b *moco.Batch, lo, hi int, keys []int32) []task {
+	n := hi - lo
+	tasks := make([]task, n)
+	row := func(x []float32, i int) []float32 {
+		if x == nil {
+			return nil
+		}
+		each := len(x) / n
+		return x[i*each : (i+1)*each]
+	}
+	for i := range tasks {
+		tasks[i] = task{image: lo + i, row: i, views: [4][]float32{row(b.X1, i), row(b.X2, i)}}
+	}
+	if b.K1 == nil && b.K2 == nil {
+		return tasks
+	}
+	for i, image := range keys[lo:hi] {
+		t := task{image: int(image), row: -1}
+		own := &t
+		if at := int(image) - lo; at >= 0 && at < n { // read once for both
+			own = &tasks[at]
+		}
+		own.views[2], own.views[3] = row(b.K1, i), row(b.K2, i)
+		if own == &t {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks
+}
+
+// views reads an image, or the next that can be, and draws views of it. It returns which image that
+// is, and the id that a step knows it by.
+func (l *Loader) views(w *worker, epoch, wanted int, to [4][]float32) (image, id int, err error) {
+	image, first, err := l.read(wanted, &w.image)
+	if err != nil {
+		return 0, 0, err
+	}
+	id, second := image, first
+	if l.o.Grouped {
+		id = l.set.Group(image)
+		partner, err := l.readPartner(epoch, image, &w.partner)
+		if err != nil {
+			return 0, 0, err
+		}
+		second = cmp.Or(partner, first)
+	}
+	for i, x := range to {
+		if x == nil {
+			continue
+		}
+		view := i % 2
+		r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
+		l.policy.View(x, []*data.Image{first, second}[view], &r, &w.scratch)
+	}
+	return image, id, nil
 }
 
 // spread sorts the order so that the images of a group lie as far from each other in an epoch as
@@ -238,6 +325,11 @@ func (l *Loader) note(i int, err error) error {
 	}
 	l.bad[i] = err.Error()
 	l.o.Log.Warn("image skipped", "image", l.set.Name(i), "error", err)
+	return l.tooMany()
+}
+
+// tooMany is an error where more images are unreadable than MaxBad allows.
+func (l *Loader) tooMany() error {
 	if allowed := int(l.o.MaxBad * float64(l.set.Len())); len(l.bad) > allowed {
 		var some []string
 		for i := range l.bad {

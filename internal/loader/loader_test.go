@@ -14,6 +14,7 @@ import (
 
 	"moco/augment"
 	"moco/data"
+	"moco/ranks"
 )
 
 // folder writes n small images, and some files that only look like one.
@@ -318,5 +319,40 @@ func TestGroupsAreSpread(t *testing.T) {
 			t.Error("two epochs have the same order")
 		}
 		first = slices.Clone(l.order)
+	}
+}
+
+// TestShares: what processes have of a batch is the batch of one, cut into pieces; and the views that
+// are encoded in another order are those of the images there.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	set := folder(t, 12, 2)
+	o := Options{Batch: 8, Seed: 3, Workers: 2, MaxBad: 1}
+	whole := fill(t, New(set, policy(t), o), 1, 0)
+	const each = 192
+	for _, count := range []int{1, 2, 4} {
+		for first := 0; first < 4; first += count {
+			o.Share = ranks.Share{First: first, Count: count, Of: 4}
+			rows := 2 * count
+			b := moco.Batch{X1: make([]float32, rows*each), K1: make([]float32, rows*each), K2: make([]float32, rows*each),
+				IDs: make([]int32, rows), Unshuffle: make([]int32, 8)}
+			if err := New(set, policy(t), o).Fill(context.Background(), 1, 0, b); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(b.Unshuffle, whole.Unshuffle) {
+				t.Error("the order of keys depends on the share")
+			}
+			for i := range rows {
+				at := 2*first + i
+				key := int(whole.Shuffle[at])
+				row := func(x []float32, i int) []float32 { return x[i*each : (i+1)*each] }
+				if b.IDs[i] != whole.IDs[at] || !slices.Equal(row(b.X1, i), row(whole.X1, at)) {
+					t.Errorf("share %+v: image %d is not that of the whole batch", o.Share, i)
+				}
+				if !slices.Equal(row(b.K1, i), row(whole.X1, key)) || !slices.Equal(row(b.K2, i), row(whole.X2, key)) {
+					t.Errorf("share %+v: the views of key %d are not those of image %d", o.Share, i, key)
+				}
+			}
+		}
 	}
 }
