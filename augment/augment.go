@@ -48,16 +48,30 @@ var (
 // one for the built-in set, whose pictures colour alone would tell apart. "flip" changes
 // next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
-	{Name: "v1", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3, GrayFirst: true, Gray: 0.2,
-		Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
-	{Name: "v2", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
-		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Blur: 0.5, MinSigma: 0.1, MaxSigma: 2,
-		Flip: 0.5, Mean: imagenetMean, Std: imagenetStd},
-	{Name: "cifar", MinScale: 0.08, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
-		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
-	{Name: "shapes", MinScale: 0.4, MinLabelled: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
-		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.8, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
-	{Name: "flip", MinScale: 1, MinLabelled: 1, MaxScale: 1, MinRatio: 1, MaxRatio: 1, Flip: 0.5, Mean: cifarMean, Std: cifarStd},
+	{
+		Name: "v1", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		GrayFirst: true, Gray: 0.2, Jitter: 1, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.4,
+		Flip: 0.5, Mean: imagenetMean, Std: imagenetStd,
+	},
+	{
+		Name: "v2", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2,
+		Blur: 0.5, MinSigma: 0.1, MaxSigma: 2, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd,
+	},
+	{
+		Name: "cifar", MinScale: 0.08, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2,
+		Flip: 0.5, Mean: cifarMean, Std: cifarStd,
+	},
+	{
+		Name: "shapes", MinScale: 0.4, MinLabelled: 0.4, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 1, Brightness: 0.6, Contrast: 0.6, Saturation: 0.6, Hue: 0.5, Gray: 0.8,
+		Flip: 0.5, Mean: cifarMean, Std: cifarStd,
+	},
+	{
+		Name: "flip", MinScale: 1, MinLabelled: 1, MaxScale: 1, MinRatio: 1, MaxRatio: 1,
+		Flip: 0.5, Mean: cifarMean, Std: cifarStd,
+	},
 }
 
 // Named returns the policy with the given name for views of size x size pixels.

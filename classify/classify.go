@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"moco/encoder"
 	"moco/engine"
@@ -102,6 +103,9 @@ func (e *DimError) Error() string {
 func Fit(ctx context.Context, set *evaluate.Embedded, o Options) (*Classifier, error) {
 	if set.Dim < 1 || len(set.Features) != set.Dim*set.Len() {
 		return nil, ErrNoFeatures
+	}
+	if !(o.C >= 0) || math.IsInf(o.C, 1) {
+		return nil, fmt.Errorf("the weight of the losses must be a positive number, or 0 to choose it, and is %v", o.C)
 	}
 	x, err := labelledOf(set)
 	if err != nil {

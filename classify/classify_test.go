@@ -209,16 +209,21 @@ func TestRefused(t *testing.T) {
 	var not *NotFiniteError
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		set := good()
-		set.Features[8*7+3] = bad
+		set.Features[8*7+3], set.Features[8*19] = bad, bad
 		if _, err := Fit(t.Context(), set, Options{}); !errors.As(err, &not) || not.Row != 7 {
 			t.Errorf("Fit with %v: %v", bad, err)
 		}
 		if _, err := c.Predict(t.Context(), set); !errors.As(err, &not) || not.Row != 7 {
 			t.Errorf("Predict with %v: %v", bad, err)
 		}
-		set.Labels[7] = -1 // plays no part
+		set.Labels[7], set.Labels[19] = -1, -1 // plays no part
 		if _, err := Fit(t.Context(), set, Options{}); err != nil {
 			t.Errorf("%v in a row without a label: %v", bad, err)
+		}
+	}
+	for _, c := range []float64{-1, math.NaN(), math.Inf(1)} {
+		if _, err := Fit(t.Context(), good(), Options{C: c}); err == nil {
+			t.Errorf("C may be %v", c)
 		}
 	}
 	one := good()
@@ -454,5 +459,35 @@ func TestAmong(t *testing.T) {
 	p, err := fitted(t, few, Options{}).Predict(t.Context(), few)
 	if err != nil || p[0].Label != 0 || p[2].Label != 1 {
 		t.Errorf("two rows of one class and one of another are taken for %+v (%v)", p, err)
+	}
+}
+
+// TestIsTable: a table is known for one in each format, and files of others are not.
+func TestIsTable(t *testing.T) {
+	t.Parallel()
+	rows := []Row{{Path: "a.png", Label: "cat", Confidence: 0.75, Second: "dog"}}
+	for ending, foreign := range map[string][]string{
+		".csv":     {"", "path,label\na,b\n", "path,label,confidence,second", "a,b,c,d\n"},
+		".jsonl":   {"", "{}\n", `{"path":"a","label":"b"}` + "\n", `{"path":"a","label":"b","confidence":1,"second":"c","x":1}` + "\n", "no JSON\n"},
+		".parquet": {"", "PAR1PAR1", "moco version 1 path label confidence second\xff\xff\xff\xffPAR1", "moco version 1 path label confidence second"},
+	} {
+		path := filepath.Join(t.TempDir(), "t"+ending)
+		if err := SaveTable(path, rows); err != nil {
+			t.Fatal(err)
+		}
+		if !IsTable(path) {
+			t.Errorf("a table in %s is none", ending)
+		}
+		for _, content := range foreign {
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if IsTable(path) {
+				t.Errorf("%s: %q is a table", ending, content)
+			}
+		}
+	}
+	if dir := t.TempDir(); IsTable(dir) || IsTable(filepath.Join(dir, "x.csv")) {
+		t.Error("what is no file is a table")
 	}
 }

@@ -9,11 +9,11 @@ import (
 )
 
 // What a fit stops at: how much of the mean loss is left to gain, and iterations. Fits that are
-// only compared with each other need not be as close, nor those of so many rows that what is left
-// is far less than what the choice of the rows makes.
+// only compared with each other need not be close. Of very many rows what is left is far less than
+// what other rows would change, and stopping there does not make other rows' losses worse.
 const (
-	roughly, closely = 3e-5, 1e-6
-	iterations       = 200
+	closely, roughly, loosely = 1e-6, 3e-5, 1e-4
+	iterations                = 200
 )
 
 // fitter fits a classifier to rows.

@@ -2,6 +2,7 @@ package classify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -134,13 +135,16 @@ func (c *Classifier) each(ctx context.Context, set *evaluate.Embedded, visit fun
 				row := logits[i*classes : (i+1)*classes]
 				for _, v := range row {
 					if v-v != 0 {
-						return notFinite(set, lo+i)
+						return errNotFinite
 					}
 				}
 				visit(lo+i, row)
 			}
 			return nil
 		})
+		if err == errNotFinite {
+			return notFinite(set, lo)
+		}
 		if err != nil {
 			return err
 		}
@@ -148,20 +152,19 @@ func (c *Classifier) each(ctx context.Context, set *evaluate.Embedded, visit fun
 	return nil
 }
 
-// notFinite is the error of a row whose logits are no finite numbers.
-func notFinite(set *evaluate.Embedded, row int) error {
-	e := &NotFiniteError{Row: row}
-	for _, v := range set.Row(row) {
-		if v-v != 0 || e.Value-e.Value == 0 && abs(v) > abs(e.Value) {
-			if e.Value = v; v-v != 0 {
-				break
-			}
+// errNotFinite ends the work on rows of which one has logits that are not finite.
+var errNotFinite = errors.New("features are not finite")
+
+// notFinite is the error of the first row from lo on whose features are not finite; of lo itself if
+// they all are, and only too large.
+func notFinite(set *evaluate.Embedded, lo int) error {
+	for i, v := range set.Features[lo*set.Dim:] {
+		if v-v != 0 {
+			return &NotFiniteError{Row: lo + i/set.Dim, Value: v}
 		}
 	}
-	return e
+	return &NotFiniteError{Row: lo, Value: float32(math.Inf(1))}
 }
-
-func abs(v float32) float32 { return float32(math.Abs(float64(v))) }
 
 // compiled is the program that makes logits. The caller holds the predictor's lock.
 func (c *Classifier) compiled() (engine.Program, error) {

@@ -68,8 +68,8 @@ func (d *fold) close() {
 }
 
 // predict fits with a C, and writes the logits of the rows held out to their places in h.
-func (d *fold) predict(ctx context.Context, c float64, h *heldOut) error {
-	if err := d.objective.minimise(ctx, d.w, c, roughly, d.shape); err != nil {
+func (d *fold) predict(ctx context.Context, c, tolerance float64, h *heldOut) error {
+	if err := d.objective.minimise(ctx, d.w, c, tolerance, d.shape); err != nil {
 		return err
 	}
 	if err := d.objective.load(d.w); err != nil {
@@ -164,7 +164,7 @@ func (f *fitter) choose(ctx context.Context, start []float64) (c float64, of *he
 func (s *search) try(ctx context.Context, c float64) (loss float64, err error) {
 	h := newHeldOut(s.rows)
 	for _, d := range s.folds {
-		if err := d.predict(ctx, c, h); err != nil {
+		if err := d.predict(ctx, c, roughly, h); err != nil {
 			return 0, err
 		}
 	}
@@ -182,21 +182,21 @@ func (f *fitter) holdOut(ctx context.Context, w []float64, c float64) (*heldOut,
 	r := f.rows
 	k := foldsOf(r)
 	part := deal(r.labels, len(r.classes), k)
-	h, last := newHeldOut(r), w
+	h, last, tolerance := newHeldOut(r), w, roughly
 	if r.len() > foldRows {
 		for i, p := range part {
 			if p > 0 { // the first fold alone is held out
 				part[i] = -1
 			}
 		}
-		k = 1
+		k, tolerance = 1, loosely
 	}
 	for held := range k {
 		d, err := f.newFold(r, part, held, w)
 		if err != nil {
 			return nil, err
 		}
-		err = d.predict(ctx, c, h)
+		err = d.predict(ctx, c, tolerance, h)
 		d.close()
 		if err != nil {
 			return nil, err

@@ -2,11 +2,15 @@ package classify
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -75,9 +79,63 @@ func SaveTable(path string, rows []Row) error {
 	return err
 }
 
+// IsTable tells whether a file is one that SaveTable wrote in the format that its name asks for.
+func IsTable(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".csv":
+		line, err := bufio.NewReader(io.LimitReader(f, maxMark)).ReadString('\n')
+		return err == nil && strings.TrimRight(line, "\r\n") == strings.Join(columns, ",")
+	case ".jsonl":
+		line, err := bufio.NewReader(io.LimitReader(f, maxMark)).ReadBytes('\n')
+		var row map[string]any
+		return err == nil && json.Unmarshal(line, &row) == nil && len(row) == len(columns) &&
+			!slices.ContainsFunc(columns, func(c string) bool { return row[c] == nil })
+	case ".parquet":
+		return isParquet(f)
+	}
+	return false
+}
+
+// maxMark is how much of a file is read to find out whether SaveTable wrote it.
+const maxMark = 1 << 20
+
+// isParquet looks for who wrote a Parquet file, and for its columns, in what stands at its end.
+func isParquet(f *os.File) bool {
+	const tail = 8 // the footer's length and a word
+	info, err := f.Stat()
+	if err != nil || info.Size() < tail {
+		return false
+	}
+	end := make([]byte, tail)
+	if _, err := f.ReadAt(end, info.Size()-tail); err != nil || string(end[4:]) != "PAR1" {
+		return false
+	}
+	length := int64(binary.LittleEndian.Uint32(end))
+	if length > maxMark || length > info.Size()-tail {
+		return false
+	}
+	footer := make([]byte, length)
+	if _, err := f.ReadAt(footer, info.Size()-tail-length); err != nil {
+		return false
+	}
+	return bytes.Contains(footer, []byte(writer+" version 1")) &&
+		!slices.ContainsFunc(columns, func(c string) bool { return !bytes.Contains(footer, []byte(c)) })
+}
+
+// writer is who wrote a Parquet file, as it says.
+const writer = "moco"
+
+// columns are those of every table.
+var columns = []string{"path", "label", "confidence", "second"}
+
 func writeCSV(w io.Writer, rows []Row) error {
 	out := csv.NewWriter(w)
-	out.Write([]string{"path", "label", "confidence", "second"}) // Error has what fails
+	out.Write(columns) // Error has what fails
 	for _, r := range rows {
 		out.Write([]string{r.Path, r.Label, strconv.FormatFloat(float64(r.Confidence), 'f', 4, 32), r.Second})
 	}
@@ -98,7 +156,7 @@ func writeJSONLines(w io.Writer, rows []Row) error {
 }
 
 func writeParquet(w io.Writer, rows []Row) error {
-	out := parquet.NewGenericWriter[Row](w, parquet.CreatedBy("moco", "1", ""))
+	out := parquet.NewGenericWriter[Row](w, parquet.CreatedBy(writer, "1", ""))
 	if _, err := out.Write(rows); err != nil {
 		return err
 	}

@@ -404,7 +404,8 @@ func openShards(ctx context.Context, root string, names []string, left LeftOut, 
 func (s *Set) Len() int { return len(s.names) }
 
 // Name returns the path of image i relative to the set's own path, with slashes, as [Text] shows
-// it. It does not depend on what else the set holds, and no two images of a set share one.
+// it. No two images of a set share one, or have names that look alike. It depends on what else the
+// set holds only where two would.
 func (s *Set) Name(i int) string { return s.names[i] }
 
 // setNames gives the images their names, as they are stored. The fingerprint passes over their

@@ -33,10 +33,11 @@ type Options struct {
 	// Out is a file whose ending tells the format: .parquet, .npy or .jsonl. With Put it is only a
 	// name for the events.
 	Out string
-	// Shard, if not the whole, is the part of the images that is embedded. The output is the shard's
-	// file beside Out, which is not written itself, and it holds the same bytes as those rows of a
-	// run over all images. A shard that is finished is left as it is, and one that was stopped goes
-	// on without Resume. All shards of a set must be made alike; OUT.shards.json keeps how.
+	// Shard, if not the whole, is the part of the images that is embedded. The output is the
+	// shard's file beside Out, which is not written itself, and it holds the same bytes as those
+	// rows of a run over all images. A shard that is finished is left as it is, and one that was
+	// stopped goes on without Resume. All shards of a set must be made alike; OUT.shards.json keeps
+	// how.
 	Shard vectors.Shard
 	// Type is how the output holds numbers.
 	Type vectors.Type
@@ -48,8 +49,8 @@ type Options struct {
 	// The encoder, the images, the layer, the batch, the precision and the engine must be those of
 	// the stopped run. Without a journal a new run begins.
 	Resume bool
-	// Replace lets a new run write over an output that is there. Without it, that is an *ExistsError.
-	// A shard that is there is finished, and is left alone.
+	// Replace lets a new run write over an output that is there. Without it, that is an
+	// *ExistsError. A shard that is there is finished, and is left alone.
 	Replace bool
 	// MaxBad is the share of all images that may be unreadable, also of a shard. Unreadable images
 	// get no row.
@@ -202,7 +203,8 @@ func (j *job) run(ctx context.Context) (*Done, error) {
 		if err := j.journal.sync(); err != nil {
 			return nil, fmt.Errorf("keep the journal: %w", err)
 		}
-		err = &StoppedError{Done: j.journal.next - j.first, Images: j.last - j.first, Kept: j.o.Put == nil}
+		err = &StoppedError{Done: j.journal.next - j.first, Images: j.last - j.first, Kept: j.o.Put == nil,
+			Shard: !j.o.Shard.Whole()}
 	}
 	if err != nil && !stopped {
 		return nil, err

@@ -14,6 +14,8 @@ type StoppedError struct {
 	// Kept tells where the rows are: in a journal, from which a run can resume, or else in a
 	// database.
 	Kept bool
+	// Shard is true of a run on a shard, which goes on without Resume.
+	Shard bool
 }
 
 func (e *StoppedError) Error() string {

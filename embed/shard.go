@@ -38,6 +38,10 @@ func (j *job) finished() (*Done, error) {
 			d.Rows++
 		}
 	}
+	// A process that was killed after it had saved the file has left its journal.
+	if err := os.Remove(part(j.out)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	d.BadImages = j.last - j.first - d.Rows
 	d.Seconds = time.Since(j.began).Seconds()
 	j.o.Events(*d)
@@ -87,8 +91,8 @@ func (j *job) agree(ctx context.Context, t terms) error {
 	return err
 }
 
-// turn waits until no other process writes the shared terms. That takes each of them an instant, but
-// hundreds may begin together.
+// turn waits until no other process writes the shared terms. That takes each of them an instant,
+// but hundreds may begin together.
 func (j *job) turn(ctx context.Context, path string) (release func(), err error) {
 	const tries = 60 // of a second each
 	for range tries {
@@ -119,7 +123,8 @@ func compareShared(path string, mine sharedTerms) (bool, error) {
 	}
 	differences := theirs.differences(mine.terms)
 	if theirs.Count != mine.Count {
-		differences = strings.TrimPrefix(fmt.Sprintf("%s, shards was %d and is %d", differences, theirs.Count, mine.Count), ", ")
+		differences += fmt.Sprintf(", shards was %d and is %d", theirs.Count, mine.Count)
+		differences = strings.TrimPrefix(differences, ", ")
 	}
 	if differences != "" {
 		return false, &OtherShardsError{Path: path, Differences: differences}

@@ -19,8 +19,8 @@ import (
 )
 
 // TestShards: the shards of a set have the rows of a run over the whole set, bit by bit, whatever
-// their number, with unreadable images among them, and each stopped after its first batch. In lines,
-// their bytes one after the other are those of the whole file.
+// their number, with unreadable images among them, and each stopped after its first batch. In
+// lines, their bytes one after the other are those of the whole file.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -95,6 +95,9 @@ func TestFinishedShard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(part(o.Shard.Path(o.Out)), []byte("left by a kill"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		var kinds []string
 		o.Events = func(e event.Event) { kinds = append(kinds, e.Kind()) }
 		done, err := Run(ctx, o)
@@ -104,6 +107,9 @@ func TestFinishedShard(t *testing.T) {
 		after, err := os.Stat(o.Shard.Path(o.Out))
 		if err != nil || !os.SameFile(before, after) {
 			t.Errorf("%s: the file was written again (%v)", ending, err)
+		}
+		if _, err := os.Stat(part(o.Shard.Path(o.Out))); err == nil {
+			t.Errorf("%s: the journal is still there", ending)
 		}
 	}
 	raw := must(t, o.Shard.Path(o.Out))

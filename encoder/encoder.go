@@ -389,8 +389,8 @@ type Embedding struct {
 
 // EmbedSet makes the features of all images of a set, in the set's order and a batch at a time, and
 // calls f with each batch. The batch is valid until f returns. Memory does not grow with the set.
-// If unreadable images end the walk, f is called once more, without images and with the walk's end as
-// Next.
+// If unreadable images end the walk, f is called once more, without images and with the walk's end
+// as Next.
 func (e *Encoder) EmbedSet(ctx context.Context, set *data.Set, w Walk, f func(Embedding) error) error {
 	layers := append([]Layer{cmp.Or(w.Layer, e.layer)}, w.More...)
 	dims, rows, have := make([]int, len(layers)), make([][]float32, len(layers)), make([][]float32, len(layers))

@@ -107,8 +107,8 @@ func openAs(t *testing.T, path string, set *data.Set, want *Embedded, wantMatch 
 	}
 }
 
-// TestHalvesInMemory: float16 numbers stay so in memory, and give what FromVectors gives, in the set's
-// order, with an image without a row.
+// TestHalvesInMemory: float16 numbers stay so in memory, and give what FromVectors gives, in the
+// set's order, with an image without a row.
 func TestHalvesInMemory(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -225,8 +225,8 @@ func refill(members [][]int, own []int32, similarity []float32) {
 }
 
 // means sets each centre to the mean of its rows, scaled to length one. A centre stays if it has no
-// rows or they cancel out. The rows are read once, and those of a cluster are added in order, so the
-// number of workers does not change the sum.
+// rows or they cancel out. The rows are read once, and those of a cluster are added in order, so
+// the number of workers does not change the sum.
 func means(ctx context.Context, set *evaluate.Embedded, own []int32, centres *evaluate.Embedded) error {
 	k, dim := centres.Len(), set.Dim
 	sums := make([]float64, k*dim)

@@ -104,8 +104,8 @@ func row(e *evaluate.Embedded, i int) []float32 { return e.Features[i*e.Dim : (i
 // rowsAtOnce is the number of rows that are read at a time, wherever they are kept.
 const rowsAtOnce = 4096
 
-// eachTile reads all rows in order, a tile at a time: those from first on. The tile is valid until f
-// returns.
+// eachTile reads all rows in order, a tile at a time: those from first on. The tile is valid until
+// f returns.
 func eachTile(ctx context.Context, set *evaluate.Embedded, f func(first int, tile []float32) error) error {
 	buffer := make([]float32, min(rowsAtOnce, set.Len())*set.Dim)
 	for first := 0; first < set.Len(); first += rowsAtOnce {

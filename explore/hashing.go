@@ -14,17 +14,17 @@ import (
 	"moco/tensor"
 )
 
-// hashing finds candidates for pairs of close rows by the signs of random projections (Charikar 2002,
-// Similarity estimation techniques from rounding algorithms): on which side of some random planes a
-// row lies. The planes go through the mean of all rows. A plane parts two rows with a probability of
-// their angle, as seen from the mean, over pi.
+// hashing finds candidates for pairs of close rows by the signs of random projections (Charikar
+// 2002, Similarity estimation techniques from rounding algorithms): on which side of some random
+// planes a row lies. The planes go through the mean of all rows. A plane parts two rows with a
+// probability of their angle, as seen from the mean, over pi.
 //
-// Each table takes some signs for a key, and rows of the same key are candidates. A pair is found if
-// its keys are equal in any table. There are so many tables that a pair at the threshold is missed
-// with a probability of at most mostMissed.
+// Each table takes some signs for a key, and rows of the same key are candidates. A pair is found
+// if its keys are equal in any table. There are so many tables that a pair at the threshold is
+// missed with a probability of at most mostMissed.
 //
-// Two rows that lie near to the mean can have a large angle although they are close. Those nearer than
-// the radius, less than a thousandth as a rule, are central: they are compared with all rows.
+// Two rows that lie near to the mean can have a large angle although they are close. Those nearer
+// than the radius, less than a thousandth as a rule, are central: they are compared with all rows.
 type hashing struct {
 	keyBits, tables int
 	words           int     // of 64 signs, for each row
@@ -83,8 +83,8 @@ func newHashing(ctx context.Context, set *evaluate.Embedded, threshold float32) 
 	return h, nil
 }
 
-// innerRadius is a little less than the distance from the mean beyond which nearly all rows lie, by a
-// sample of them.
+// innerRadius is a little less than the distance from the mean beyond which nearly all rows lie, by
+// a sample of them.
 func innerRadius(ctx context.Context, set *evaluate.Embedded, mean []float64) (float64, error) {
 	const sampled = 100_000
 	step := max(1, set.Len()/sampled)

@@ -78,8 +78,9 @@ func makeLarge(t *testing.T, dir string, n int, images *data.Set) {
 }
 
 // TestLarge searches random rows that do not fit the memory it allows itself, and finds near
-// duplicates among them. It takes long, and runs only with MOCO_LARGE_VECTORS=FOLDER, where it makes
-// the rows first; MOCO_LARGE_ROWS says how many (5,000,000). docs/benchmarks.md has its figures.
+// duplicates among them. It takes long, and runs only with MOCO_LARGE_VECTORS=FOLDER, where it
+// makes the rows first; MOCO_LARGE_ROWS says how many (5,000,000). docs/benchmarks.md has its
+// figures.
 func TestLarge(t *testing.T) {
 	dir := os.Getenv("MOCO_LARGE_VECTORS")
 	if dir == "" {

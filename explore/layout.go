@@ -57,7 +57,8 @@ func (x Explorer) Layout(ctx context.Context, set *evaluate.Embedded, l Layout) 
 		return nil, errEmpty
 	}
 	if l.Neighbours < 0 || l.Rounds < 0 {
-		return nil, fmt.Errorf("a map needs positive numbers of neighbours and rounds, not %d and %d", l.Neighbours, l.Rounds)
+		return nil, fmt.Errorf("a map needs positive numbers of neighbours and rounds, not %d and %d",
+			l.Neighbours, l.Rounds)
 	}
 	if err := finite(ctx, set); err != nil {
 		return nil, err
@@ -184,9 +185,9 @@ func (d *descent) run(ctx context.Context, progress func(done int)) error {
 	return nil
 }
 
-// repulsions is the number of random images that an image is moved away from in a round. More of them
-// keep more neighbours, and groups are less dense: of 10,000 pictures of CIFAR-10, 2, 3 and 5 kept
-// 12, 14 and 17% of the 15 nearest neighbours. LargeVis and UMAP take 5 as well.
+// repulsions is the number of random images that an image is moved away from in a round. More of
+// them keep more neighbours, and groups are less dense: of 10,000 pictures of CIFAR-10, 2, 3 and 5
+// kept 12, 14 and 17% of the 15 nearest neighbours. LargeVis and UMAP take 5 as well.
 const repulsions = 5
 
 // longestStep limits a step along one axis, as UMAP does.

@@ -58,8 +58,9 @@ func joined(near [][]evaluate.Neighbour, n, k int) (*edges, error) {
 	return e, nil
 }
 
-// memberships are the weights that a row gives its neighbours: 1 to the nearest one, and less to others by
-// their distance, at such a scale that all add up to the binary logarithm of their number.
+// memberships are the weights that a row gives its neighbours: 1 to the nearest one, and less to
+// others by their distance, at such a scale that all add up to the binary logarithm of their
+// number.
 func memberships(list []evaluate.Neighbour) []float32 {
 	beyond := make([]float64, len(list)) // distance beyond that of the nearest neighbour
 	nearest, mean := math.Inf(1), 0.0

@@ -9,9 +9,9 @@ import (
 // some length. What is found is not counted. Garbage that Go has not collected yet comes on top, up
 // to a limit that the program sets (runtime/debug.SetMemoryLimit).
 
-// tileMemory is what reading rows in tiles takes, and the engine for a tile of them: the tile where it
-// is read, as bytes of the file, as the engine's variable and on its way there; some queries; and
-// their products.
+// tileMemory is what reading rows in tiles takes, and the engine for a tile of them: the tile where
+// it is read, as bytes of the file, as the engine's variable and on its way there; some queries;
+// and their products.
 func tileMemory(dim int) int64 {
 	const products = 24 << 20
 	return int64(6*rowsAtOnce+queriesAtOnce)*int64(dim)*4 + products
@@ -40,8 +40,8 @@ func PairsMemory(n, dim int) int64 {
 	return tileMemory(dim) + int64(mostSigns*dim)*16 + int64(n)*(mostSigns/8+entryBytes) + candidatesAtOnce*pairBytes
 }
 
-// OverlayMemory is the memory of Duplicates with images: their thumbnails, blurred ones as rows, and
-// details of some. Images that are being decoded come on top.
+// OverlayMemory is the memory of Duplicates with images: their thumbnails, blurred ones as rows,
+// and details of some. Images that are being decoded come on top.
 func OverlayMemory(n, dim, candidates int) int64 {
 	const thumbnailBytes = thumbEdge*thumbEdge + 24 + blurEdge*blurEdge*4
 	return SearchMemory(dim, candidates) + int64(n)*thumbnailBytes + detailBytes
@@ -51,8 +51,8 @@ func OverlayMemory(n, dim, candidates int) int64 {
 func (m KMeans) Memory(n, dim int) int64 {
 	k := int64(min(m.K, max(n, 1)))
 	tries := int64(2 + math.Log(float64(k)))
-	// The start keeps a distance for each row, and for each row and draw; the rounds an own cluster, a
-	// similarity, twice, and the lists of clusters.
+	// The start keeps a distance for each row, and for each row and draw; the rounds an own
+	// cluster, a similarity, twice, and the lists of clusters.
 	start, rounds := 8*(1+tries), int64(4+4+4+4+8*9/4+4*9/4)
 	return tileMemory(dim) + int64(n)*max(start, rounds) + k*int64(dim)*(4+8+4)
 }

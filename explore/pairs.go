@@ -14,8 +14,8 @@ import (
 	"moco/internal/loader"
 )
 
-// pairsExactly is the largest number of rows of which every pair is looked at. More are hashed, where
-// that finds all but a millionth of the pairs.
+// pairsExactly is the largest number of rows of which every pair is looked at. More are hashed,
+// where that finds all but a millionth of the pairs.
 const pairsExactly = 200_000
 
 // tooMany is the error of a search whose threshold passes so many pairs that they mean nothing.
@@ -24,8 +24,8 @@ func tooMany(threshold float32) error {
 		"(or have the features collapsed?)", maxPairs/1_000_000, threshold)
 }
 
-// Pairs finds the pairs of rows whose cosine reaches a threshold, in the order of A and then B. Their
-// Similarity is the cosine.
+// Pairs finds the pairs of rows whose cosine reaches a threshold, in the order of A and then B.
+// Their Similarity is the cosine.
 //
 // Up to 200,000 rows, it looks at every pair. The time of that grows with the square of their
 // number, so that of more rows, it hashes them (see hashing): a pair right at the threshold is then
@@ -62,10 +62,12 @@ func (x Explorer) allPairs(ctx context.Context, set *evaluate.Embedded, threshol
 		}
 		found := make([][]Pair, last-first)
 		// The rows before the first one have been queries already.
-		err = evaluate.Similarities(ctx, x.Engine, set.Part(first, set.Len()), part, func(query, lo int, similarity []float32) {
+		rest := set.Part(first, set.Len())
+		err = evaluate.Similarities(ctx, x.Engine, rest, part, func(query, lo int, similarity []float32) {
 			for i, s := range similarity {
 				if s >= threshold-tolerance && lo+i > query {
-					found[query] = append(found[query], Pair{A: first + query, B: first + lo + i, Similarity: min(s, 1), Cosine: s})
+					p := Pair{A: first + query, B: first + lo + i, Similarity: min(s, 1), Cosine: s}
+					found[query] = append(found[query], p)
 					if count.Add(1) > maxPairs {
 						cancel(tooMany(threshold))
 						return
@@ -127,7 +129,8 @@ func (x Explorer) pairsOf(ctx context.Context, set *evaluate.Embedded, rows []in
 		err := evaluate.Similarities(ctx, x.Engine, set, part, func(query, lo int, similarity []float32) {
 			for i, s := range similarity {
 				if a, b := some[query], lo+i; s >= threshold-tolerance && a != b {
-					found[query] = append(found[query], Pair{A: min(a, b), B: max(a, b), Similarity: min(s, 1), Cosine: s})
+					p := Pair{A: min(a, b), B: max(a, b), Similarity: min(s, 1), Cosine: s}
+					found[query] = append(found[query], p)
 				}
 			}
 		})

@@ -50,8 +50,8 @@ func withPairs(n, dim int, mean, cosine float64) *evaluate.Embedded {
 	return embedded(rows[:n]...)
 }
 
-// TestHashedPairs: hashing finds the pairs that looking at all of them finds, at thresholds high and
-// low, of features spread around the origin and of features in a narrow cone.
+// TestHashedPairs: hashing finds the pairs that looking at all of them finds, at thresholds high
+// and low, of features spread around the origin and of features in a narrow cone.
 func TestHashedPairs(t *testing.T) {
 	t.Parallel()
 	const n, dim = 3000, 32
@@ -79,7 +79,8 @@ func TestHashedPairs(t *testing.T) {
 		}
 		same := func(a, b Pair) bool { return a.A == b.A && a.B == b.B && abs(a.Cosine-b.Cosine) < 1e-5 }
 		if len(want) < n/6-2 || !slices.EqualFunc(got, want, same) {
-			t.Errorf("mean %v, threshold %v: %d pairs of %d in %d tables of %d bits", c.mean, c.threshold, len(got), len(want), h.tables, h.keyBits)
+			t.Errorf("mean %v, threshold %v: %d pairs of %d in %d tables of %d bits",
+				c.mean, c.threshold, len(got), len(want), h.tables, h.keyBits)
 		}
 		if h.tables*h.keyBits > mostSigns || h.words*64 < h.tables*h.keyBits {
 			t.Errorf("%d tables of %d bits in %d words", h.tables, h.keyBits, h.words)
@@ -164,8 +165,8 @@ func inFile(t *testing.T, set *evaluate.Embedded, kind vectors.Type, limit int64
 	return e
 }
 
-// TestInFile: every question has the same answer for features in memory, as float16 in memory, and in
-// files of which parts are read.
+// TestInFile: every question has the same answer for features in memory, as float16 in memory, and
+// in files of which parts are read.
 func TestInFile(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -20,8 +20,8 @@ const (
 // principal are the coordinates of the rows along the two directions of their largest variance
 // (principal component analysis). The directions are found by subspace iteration (Halko,
 // Martinsson, Tropp 2011, Finding structure with randomness, Sec. 4.4): the engine multiplies the
-// rows with some directions and the products with the rows again, a tile of rows at a time. The sign
-// of a direction is such that its largest number is positive.
+// rows with some directions and the products with the rows again, a tile of rows at a time. The
+// sign of a direction is such that its largest number is positive.
 func (x Explorer) principal(ctx context.Context, set *evaluate.Embedded) ([]Point, error) {
 	dim, p := set.Dim, min(directions, set.Dim)
 	places := make([]Point, set.Len())

@@ -145,7 +145,7 @@ func (r *run) one(ctx context.Context) error {
 func (r *run) after(ctx context.Context) error {
 	epoch, ended := r.epoch(), r.step%r.stepsPerEpoch == 0
 	if r.step == r.last {
-		if err := r.checkLast(ctx); err != nil {
+		if err := r.together(func() error { return r.checkLast(ctx) }); err != nil {
 			return err
 		}
 	}

@@ -34,8 +34,8 @@ func (e *NotArrayError) Error() string {
 }
 
 // OpenArray opens a .npy file, or a folder of shards that are such files. The error for other files
-// of vectors is a *[NotArrayError]. The names of the rows are not read: [Open] gives them in the same
-// order.
+// of vectors is a *[NotArrayError]. The names of the rows are not read: [Open] gives them in the
+// same order.
 func OpenArray(path string) (a *Array, err error) {
 	paths := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {

@@ -15,15 +15,15 @@ import (
 
 // The layout of the program clip-retrieval, which tools that build indices read: arrays in
 // DIR/img_emb/img_emb_0.npy, and in DIR/metadata/metadata_0.parquet a table with a row for each of
-// the array's. Of several parts, the numbers count from 0 and have leading zeros where there are more
-// than ten.
+// the array's. Of several parts, the numbers count from 0 and have leading zeros where there are
+// more than ten.
 const clipArrays, clipTables = "img_emb", "metadata"
 
 var clipName = regexp.MustCompile(`^img_emb_([0-9]{1,7})\.npy$`)
 
-// ClipRetrieval makes the folders of clip-retrieval's layout below dir. It returns the path to which
-// Save writes the array and, beside it, the table of names. The path of a shard is as that of any
-// file.
+// ClipRetrieval makes the folders of clip-retrieval's layout below dir. It returns the path to
+// which Save writes the array and, beside it, the table of names. The path of a shard is as that of
+// any file.
 func ClipRetrieval(dir string) (path string, err error) {
 	for _, folder := range []string{clipArrays, clipTables} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
@@ -53,8 +53,8 @@ func clipTable(array, number string) string {
 	return filepath.Join(filepath.Dir(filepath.Dir(array)), clipTables, clipTables+"_"+number+".parquet")
 }
 
-// listClip finds the arrays of this layout, in order. How many there are is not known: what is missing
-// behind the last one is not noticed here.
+// listClip finds the arrays of this layout, in order. How many there are is not known: what is
+// missing behind the last one is not noticed here.
 func listClip(dir string) ([]string, error) {
 	folder := filepath.Join(dir, clipArrays)
 	entries, err := os.ReadDir(folder)

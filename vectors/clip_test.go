@@ -12,8 +12,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// TestClipRetrieval: parts in clip-retrieval's layout have its names, and come back as the rows that
-// were saved.
+// TestClipRetrieval: parts in clip-retrieval's layout have its names, and come back as the rows
+// that were saved.
 func TestClipRetrieval(t *testing.T) {
 	t.Parallel()
 	for count, last := range map[int]string{1: "0", 7: "6", 10: "09", 12: "11"} {

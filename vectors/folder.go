@@ -54,46 +54,13 @@ func listShards(folder string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	type set struct {
-		whole string
-		count int
-	}
-	sets := map[set]map[int]string{}
 	e := &ShardsError{Folder: folder}
-	for _, entry := range entries {
-		name := entry.Name()
-		if entry.IsDir() || strings.HasPrefix(name, ".") || Check(name) != nil || isManifest(name) {
-			continue
-		}
-		whole, s, ok := parseShardName(name)
-		if !ok {
-			e.Foreign = append(e.Foreign, name)
-			continue
-		}
-		of := set{whole, s.Count}
-		if sets[of] == nil {
-			sets[of] = map[int]string{}
-		}
-		sets[of][s.Index] = name
-	}
+	sets := e.setsOf(entries)
 	if len(sets) == 0 {
-		return nil, fmt.Errorf("there are no shards in it, as NAME-0001-of-0007.npy is one (%d other files of vectors)", len(e.Foreign))
+		return nil, fmt.Errorf("there are no shards in it, as NAME-0001-of-0007.npy is one (%d other files of vectors)",
+			len(e.Foreign))
 	}
-	// The set with the most files is meant.
-	all := slices.SortedFunc(maps.Keys(sets), func(a, b set) int {
-		return cmp.Or(cmp.Compare(len(sets[b]), len(sets[a])), cmp.Compare(a.whole, b.whole), cmp.Compare(a.count, b.count))
-	})
-	meant := all[0]
-	for _, other := range all[1:] {
-		for index, name := range sets[other] {
-			twin, ok := sets[meant][index]
-			if ok && other.count == meant.count && stem(other.whole) == stem(meant.whole) { // in another format
-				e.Doubled = append(e.Doubled, twin, name)
-			} else {
-				e.Foreign = append(e.Foreign, name)
-			}
-		}
-	}
+	meant := e.sort(sets)
 	var paths []string
 	for i := 1; i <= meant.count; i++ {
 		name, ok := sets[meant][i]
@@ -104,11 +71,60 @@ func listShards(folder string) ([]string, error) {
 		paths = append(paths, filepath.Join(folder, name))
 	}
 	if len(e.Missing)+len(e.Doubled)+len(e.Foreign) > 0 {
-		slices.Sort(e.Doubled)
-		slices.Sort(e.Foreign)
 		return nil, e
 	}
 	return paths, nil
+}
+
+// shardSet is what the shards of a set have in common.
+type shardSet struct {
+	whole string // the name of a file with all of them
+	count int
+}
+
+// setsOf lists the files of each set by their number. Files of vectors that are no shards are
+// foreign.
+func (e *ShardsError) setsOf(entries []os.DirEntry) map[shardSet]map[int]string {
+	sets := map[shardSet]map[int]string{}
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.IsDir() || strings.HasPrefix(name, ".") || Check(name) != nil || isManifest(name) {
+			continue
+		}
+		whole, s, ok := parseShardName(name)
+		if !ok {
+			e.Foreign = append(e.Foreign, name)
+			continue
+		}
+		of := shardSet{whole, s.Count}
+		if sets[of] == nil {
+			sets[of] = map[int]string{}
+		}
+		sets[of][s.Index] = name
+	}
+	return sets
+}
+
+// sort finds the set that is meant, the one with the most files. Shards of the others are foreign,
+// or the same in another format.
+func (e *ShardsError) sort(sets map[shardSet]map[int]string) (meant shardSet) {
+	all := slices.SortedFunc(maps.Keys(sets), func(a, b shardSet) int {
+		return cmp.Or(cmp.Compare(len(sets[b]), len(sets[a])), cmp.Compare(a.whole, b.whole), cmp.Compare(a.count, b.count))
+	})
+	meant = all[0]
+	for _, other := range all[1:] {
+		for index, name := range sets[other] {
+			twin, ok := sets[meant][index]
+			if ok && other.count == meant.count && stem(other.whole) == stem(meant.whole) {
+				e.Doubled = append(e.Doubled, twin, name)
+			} else {
+				e.Foreign = append(e.Foreign, name)
+			}
+		}
+	}
+	slices.Sort(e.Doubled)
+	slices.Sort(e.Foreign)
+	return meant
 }
 
 func stem(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }
@@ -118,8 +134,8 @@ func isManifest(name string) bool {
 	return strings.HasSuffix(strings.ToLower(name), ".npy.jsonl")
 }
 
-// shards is the decoder of a folder of shards: their rows one after the other. One file is open at a
-// time.
+// shards is the decoder of a folder of shards: their rows one after the other. One file is open at
+// a time.
 type shards struct {
 	what  Head
 	paths []string

@@ -10,8 +10,8 @@ import (
 	"moco/internal/half"
 )
 
-// halfRow is the schema with float16 numbers. Parquet keeps them as two bytes, little endian, with a
-// logical type that the library has no tag for.
+// halfRow is the schema with float16 numbers. Parquet keeps them as two bytes, little endian, with
+// a logical type that the library has no tag for.
 type halfRow struct {
 	Path   string    `parquet:"path,snappy"`
 	Label  *string   `parquet:"label,optional,dict"`
@@ -63,8 +63,8 @@ func (halfType) LogicalType() *parquetformat.LogicalType {
 	return &parquetformat.LogicalType{Value: &parquetformat.Float16Type{}}
 }
 
-// isHalf tells whether a column has float16 numbers. The library's schema of a file does not say so,
-// but the file's own list of columns does.
+// isHalf tells whether a column has float16 numbers. The library's schema of a file does not say
+// so, but the file's own list of columns does.
 func isHalf(file *parquet.File, column parquet.LeafColumn) bool {
 	t := column.Node.Type()
 	if t.Kind() != parquet.FixedLenByteArray || t.Length() != 2 {
@@ -90,7 +90,8 @@ type halfWriter struct {
 	rows []halfRow
 }
 
-// newHalfWriter leaves out the bounds of the numbers, because the library would compare their bytes.
+// newHalfWriter leaves out the bounds of the numbers, because the library would compare their
+// bytes.
 func newHalfWriter(w io.Writer, options []parquet.WriterOption) *halfWriter {
 	options = append(options, halfSchema, parquet.SkipPageBounds("vector", "list", "element"))
 	return &halfWriter{GenericWriter: parquet.NewGenericWriter[halfRow](w, options...)}

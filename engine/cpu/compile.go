@@ -126,13 +126,16 @@ func (c *compiler) build() {
 	for _, level := range levelsOf(c.graph) {
 		for _, n := range level {
 			c.buildNode(n)
+			if len(c.errs) > 0 {
+				return
+			}
 		}
 		for _, n := range level {
 			if n.Varies { // each replica has an output of its own
 				c.output(n)
 			}
 		}
-		c.exchange(level)
+		c.exchange()
 	}
 	for _, a := range c.graph.Assignments {
 		c.of[a.Value.ID].held = true

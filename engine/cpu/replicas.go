@@ -47,7 +47,7 @@ func joined(c *compiler, n *graph.Node) {
 }
 
 // exchange ends a level: one step for the message, and one for each collective's result.
-func (c *compiler) exchange(level []*graph.Node) {
+func (c *compiler) exchange() {
 	var partial []*value
 	for _, s := range c.steps {
 		if graph.Collective(s.node.Op) && c.of[s.node.ID] == nil {

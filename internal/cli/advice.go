@@ -95,6 +95,8 @@ func adviceOnUse(err error) string {
 	switch {
 	case errors.As(err, &setting) && !strings.Contains(setting.Setting, "="):
 		return "for instance --set encoder.width=0.25"
+	case errors.As(err, &stopped) && stopped.Kept && stopped.Shard:
+		return "the same command goes on"
 	case errors.As(err, &stopped) && stopped.Kept:
 		return "go on with --resume"
 	case errors.As(err, &stopped):

@@ -11,10 +11,12 @@ import (
 
 	"moco/classify"
 	"moco/data"
+	"moco/encoder"
 	"moco/engine"
 	"moco/evaluate"
 	"moco/explore"
 	"moco/internal/event"
+	"moco/internal/report"
 	"moco/vectors"
 )
 
@@ -57,7 +59,7 @@ type classifyOptions struct {
 	classifier, save      string
 	out, html, links      string
 	leastConfidence       float64
-	withLabelled          bool
+	withLabelled, force   bool
 	show                  int
 
 	chosenLayer bool   // --features was given
@@ -87,6 +89,7 @@ func (o *classifyOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.links, "links", "", "make a folder a class of links to the pictures in this folder")
 	f.Float64Var(&o.leastConfidence, "min-confidence", 0, "label pictures below this confidence unknown")
 	f.BoolVar(&o.withLabelled, "with-labelled", false, "add the labelled pictures of --data, with their labels")
+	forceFlag(c, &o.force)
 	f.IntVar(&o.show, "show", 200, "pictures on the page")
 	f.StringVar(&o.vectors, "vectors", "",
 		"features of the --data pictures from a file that moco embed wrote, instead of encoding them")
@@ -132,14 +135,20 @@ func (o *classifyOptions) parse(c *cobra.Command, _ []string) error {
 			return usageError{err}
 		}
 	}
-	for flag, path := range map[string]string{"--out": o.out, "--html": o.html, "--links": o.links, "--save": o.save} {
-		if err := folderFor(flag, path); err != nil {
-			return err
-		}
+	if err := folderFor("--links", o.links); err != nil {
+		return err
 	}
 	o.chosenLayer = c.Flags().Changed("features")
 	o.line = commandLine(c)
 	return o.source.parse()
+}
+
+func (o *classifyOptions) outputs() []output {
+	return []output{
+		{flag: "--out", path: o.out, force: o.force, own: classify.IsTable},
+		{flag: "--html", path: o.html, force: o.force, own: report.IsPage},
+		{flag: "--save", path: o.save, force: o.force, own: encoder.IsProbe},
+	}
 }
 
 // classification is `moco classify` at work.

@@ -72,7 +72,7 @@ func (k *classification) page(s *sorted) (*report.Page, error) {
 		Lead: fmt.Sprintf("%s classified; %s of them are expected to be right (%s to %s).",
 			plural(s.predicted(), "picture", "pictures"), percent(100*e.Accuracy), percent(100*e.Low), percent(100*e.High)),
 		Facts: [][2]string{
-			{"pictures", fmt.Sprintf("%d, %s", k.pile.Len(), k.o.data)},
+			{"pictures", fmt.Sprintf("%d, %s", k.pile.Len(), short(k.o.data))},
 			{"model", cmp.Or(k.o.model, k.o.vectors)},
 			{"labels", fmt.Sprint(e.Labelled)},
 			{"mean confidence", percent(100 * s.mean)},

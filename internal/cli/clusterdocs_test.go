@@ -82,7 +82,14 @@ func TestIndexedJob(t *testing.T) {
 		t.Fatalf("%d manifests", len(blocks))
 	}
 	var job indexedJob
-	if err := yaml.NewDecoder(strings.NewReader(blocks[0]), yaml.Strict()).Decode(&job); err != nil {
+	decode := func(manifest string) error {
+		return yaml.NewDecoder(strings.NewReader(manifest), yaml.Strict()).Decode(&job)
+	}
+	if err := decode(strings.Replace(blocks[0], "restartPolicy", "restartPolitics", 1)); err == nil {
+		t.Fatal("a key that does not exist is decoded")
+	}
+	job = indexedJob{}
+	if err := decode(blocks[0]); err != nil {
 		t.Fatal(err)
 	}
 	spec := job.Spec.Template.Spec

@@ -252,6 +252,15 @@ func TestNotFinite(t *testing.T) {
 				t.Errorf("%v: exit code %d, %s%s; want an error of %q", c, code, stdout, stderr, from)
 			}
 		}
+		table := filepath.Join(t.TempDir(), "t.csv")
+		c := append([]string{"classify", "--train", images, "--data", images, "--out", table}, flags...)
+		if flags[0] == "--vectors" {
+			c = append(c, "--train-vectors", vectors)
+		}
+		code, _, stderr := command(c...)
+		if _, err := os.Stat(table); code != exitFailed || err == nil || !strings.Contains(stderr, from) {
+			t.Errorf("%v: exit code %d, %s; want an error of %q and no table", c, code, stderr, from)
+		}
 		for _, c := range [][]string{{"eval", "knn"}, {"eval", "linear", "--epochs", "1", "--rates", "1"}} {
 			args := append(c, "--train", images, "--test", images)
 			if flags[0] == "--vectors" {

@@ -18,7 +18,8 @@ type shardFlags struct {
 
 func (f *shardFlags) bind(c *cobra.Command) {
 	c.Flags().StringVar(&f.shard, "shard", "", "embed only part I of N of the images: 3/7 is the third of seven")
-	c.Flags().IntVar(&f.shards, "shards", 0, "the same with N here and I from Kubernetes' JOB_COMPLETION_INDEX or Slurm's array")
+	c.Flags().IntVar(&f.shards, "shards", 0,
+		"the same with N here and I from Kubernetes' JOB_COMPLETION_INDEX or Slurm's array")
 	c.MarkFlagsMutuallyExclusive("shard", "shards")
 }
 

@@ -127,7 +127,8 @@ func (o *studioOptions) parse(*cobra.Command, []string) error {
 // labelsBeside is the file of labels of data for which none is named: beside a path that is there,
 // else in the folder where the command is given.
 func labelsBeside(path string) string {
-	const ending = ".labels.csv"
+	const ending, most = ".labels.csv", 100
+	path = folderOf(path)
 	if abs, err := filepath.Abs(path); err == nil {
 		if _, err := os.Stat(abs); err == nil && filepath.Dir(abs) != abs {
 			if clean := filepath.Clean(path); filepath.Base(clean) != "." && filepath.Base(clean) != ".." {
@@ -142,7 +143,27 @@ func labelsBeside(path string) string {
 		}
 		return r
 	}, path)
-	return strings.Trim(name, "-.") + ending
+	name = strings.Trim(name, "-.")
+	return strings.ToValidUTF8(name[:min(len(name), most)], "") + ending
+}
+
+// folderOf is the folder of several files that all lie in one, such as a shell makes of photos/*.jpg;
+// any other path stays. Names of images are the same in both.
+func folderOf(path string) string {
+	inside, several := strings.CutPrefix(path, "{")
+	if !several {
+		return path
+	}
+	all := strings.Split(strings.TrimSuffix(inside, "}"), ",")
+	for _, p := range all {
+		if filepath.Dir(p) != filepath.Dir(all[0]) || strings.ContainsAny(p, "{}*?[") {
+			return path
+		}
+		if info, err := os.Stat(p); err != nil || info.IsDir() {
+			return path
+		}
+	}
+	return filepath.Dir(all[0])
 }
 
 // studioReady is the event of `moco studio` once it answers.
@@ -185,7 +206,7 @@ func runStudio(ctx context.Context, a *app, o *studioOptions) (result, error) {
 	}
 	defer from.Close()
 	s, err := studio.Open(ctx, studio.Options{
-		Data: set, Name: filepath.Base(filepath.Clean(o.data)), Labels: o.labels, Folder: studioFolder(o.labels),
+		Data: set, Name: filepath.Base(filepath.Clean(folderOf(o.data))), Labels: o.labels, Folder: studioFolder(o.labels),
 		Engine: e, Encoder: from.encoder, Layer: o.layers[0], Model: model.model, Vectors: o.vectors, Run: watched,
 		Advice: fmt.Sprintf("moco train --data %s --time 1h --out run, then moco studio --data %s --model run",
 			word(o.data), word(o.data)),

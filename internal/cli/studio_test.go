@@ -49,11 +49,19 @@ func TestLabelsBeside(t *testing.T) {
 	if err := os.Mkdir(photos, 0o777); err != nil {
 		t.Fatal(err)
 	}
+	one, two := filepath.Join(photos, "1.jpg"), filepath.Join(photos, "2.jpg")
+	for _, file := range []string{one, two} {
+		if err := os.WriteFile(file, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for path, want := range map[string]string{
-		photos:                            photos + ".labels.csv",
-		photos + string(os.PathSeparator): photos + ".labels.csv",
-		"builtin:test?n=3":                "builtin-test-n-3.labels.csv",
-		"{a,b}/*.tar":                     "a-b---.tar.labels.csv",
+		"{" + one + "," + two + "}":            photos + ".labels.csv",
+		"{" + strings.Repeat("a,", 400) + "b}": strings.Repeat("a-", 50) + ".labels.csv",
+		photos:                                 photos + ".labels.csv",
+		photos + string(os.PathSeparator):      photos + ".labels.csv",
+		"builtin:test?n=3":                     "builtin-test-n-3.labels.csv",
+		"{a,b}/*.tar":                          "a-b---.tar.labels.csv",
 	} {
 		if got := labelsBeside(path); got != want {
 			t.Errorf("the labels of %s are %s, want %s", path, got, want)

@@ -26,10 +26,10 @@ type library struct {
 	// What the library writes to. An address that is given to it must stay, and of a local variable it
 	// need not: Go moves stacks.
 	written struct {
-		number  int32
 		request uintptr
+		status  [8]uint64 // larger than any library's MPI_Status
+		number  int32
 		done    int32
-		status  [64]byte // larger than any library's MPI_Status
 	}
 }
 

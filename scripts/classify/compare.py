@@ -58,6 +58,7 @@ def main():
         p.add_argument(f"--{name}", required=True)
     p.add_argument("--budgets", default="1,10,100", help="labels a class")
     p.add_argument("--draws", type=int, default=5, help="random draws of the labelled pictures")
+    p.add_argument("--cv-up-to", type=int, default=100, help="largest budget for LogisticRegressionCV, which is slow")
     args = p.parse_args()
     x, labels, paths = vectors(args.train_vectors)
     test_x, test_labels, test_paths = vectors(args.test_vectors)
@@ -75,7 +76,7 @@ def main():
             confidence = np.array([said[q][1] for q in test_paths])
             same = LogisticRegression(C=expected["c"], max_iter=3000).fit(x[keep], labels[keep])
             own = None
-            if budget > 1:
+            if 1 < budget <= args.cv_up_to:
                 strengths = expected["c"] * 10.0 ** np.arange(-2, 2.5, 0.5)
                 cv = LogisticRegressionCV(Cs=strengths, cv=min(5, budget), scoring="neg_log_loss", max_iter=1000)
                 own = (cv.fit(x[keep], labels[keep]).predict(test_x) == test_labels).mean()

@@ -41,12 +41,12 @@ var all = []shot{
 	{"explore", "explore", [][2]string{
 		{`0`, mapThere},
 		{colour("truth"), `document.querySelector(".legend li")`},
-		{zoom(0.5, 0.5, 700), settled},
+		{zoom(0.22, 0.38, 700), settled},
 	}},
 	{"map", "explore", [][2]string{
 		{`0`, mapThere},
 		{colour("prediction"), `document.querySelector(".legend li")`},
-		{`document.querySelector('[data-value=both]').click()`, settled},
+		{`0`, settled},
 	}},
 	{"label", "label", [][2]string{{`0`, `document.querySelector(".labelling .expected")`}}},
 	{"review", "label", [][2]string{
@@ -57,8 +57,7 @@ var all = []shot{
 	}},
 	{"duplicates", "clean", [][2]string{
 		{`0`, `document.querySelector(".copy img")`},
-		{`for (let i = 0; i < 500 && (document.querySelectorAll(".copy").length > 3 || i < 12); i++) {
-			document.querySelectorAll(".place button")[1].click(); }`, settled},
+		{`0`, settled},
 	}},
 	{"doubtful", "clean", [][2]string{
 		{`document.querySelector("[data-queue=doubtful]").click()`, `document.querySelector(".near img")`},

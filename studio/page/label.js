@@ -12,12 +12,13 @@ import { bind } from "./keys.js";
 import { strip } from "./queue.js";
 import { labelOf, nameOf, on, predictionOf, store } from "./store.js";
 
+const largest = 16; // times that a picture is enlarged at most
 const behind = 3; // pictures just labelled that are shown before the current one
 
 export class Label {
   constructor({ onReview, onMore }) {
     Object.assign(this, { title: "Label", name: "label", onMore, asking: new Asking() });
-    this.img = h("img", { alt: "" });
+    this.img = h("img", { alt: "", onload: () => this.limitSize() });
     this.question = h("h2.question");
     this.guess = h("p.guess");
     this.file = h("p.note.picture-name");
@@ -174,6 +175,13 @@ export class Label {
     this.img.src = src;
     this.img.alt = `picture ${image}`;
     this.stage.dataset.image = image;
+  }
+
+  // limitSize keeps small pictures from being enlarged until nobody can tell what they are.
+  limitSize() {
+    const { style, naturalWidth, naturalHeight } = this.img;
+    style.maxWidth = `${largest * naturalWidth}px`;
+    style.maxHeight = `${largest * naturalHeight}px`;
   }
 
   drawName() {

@@ -12,6 +12,7 @@ import { tail } from "./format.js";
 
 const reach = 9; // pixels round the pointer in which a point counts as meant
 const closest = 400; // how many times larger than the whole map one can zoom
+const usual = 450; // pixels that a map's side has on a laptop
 const nowhere = -9; // where pictures without features lie
 
 const help = "Map of all pictures. Arrows move, plus and minus zoom, F shows all, Enter takes what is in view.";
@@ -139,7 +140,8 @@ export class PictureMap {
   drawNow() {
     if (!this.xy) return;
     const { view, pen, fit } = this;
-    view.grow = Math.min(2.2, Math.max(0.8, Math.sqrt(view.k / fit) * sizeFor(this.xy.length / 2)));
+    const larger = Math.sqrt((view.k / fit) * (fit / usual)) * sizeFor(this.xy.length / 2);
+    view.grow = Math.min(2.2, Math.max(0.8, larger));
     this.points.draw(view);
     pen.setTransform(view.ratio, 0, 0, view.ratio, 0, 0);
     pen.clearRect(0, 0, view.width, view.height);
