@@ -40,7 +40,7 @@ var (
 	forDrawings = strictness{whole: 4, place: 0.5}
 	// forSharp is for two drawings of one size without noise. Nothing but what is drawn tells them
 	// apart then: line art whose lines nearly agree is not the same.
-	forSharp  = strictness{whole: 8, place: 0.5}
+	forSharp  = strictness{whole: 20, place: 2}
 	forPhotos = strictness{whole: 1, place: 0.1}
 )
 
@@ -298,7 +298,7 @@ func (l *look) level(contrastCounts bool) bool {
 	l.contrast = math.Sqrt(max(aa, bb) / min(aa, bb))
 	if contrastCounts {
 		l.whole, l.variance = 2*ab/(aa+bb), (aa+bb)/(2*n)
-		l.whole -= castOf(meanA, meanB) / (2 * l.variance)
+		l.whole -= castOf(meanA, meanB, flatLevels) / (2 * l.variance)
 		return true
 	}
 	l.whole, l.variance = ab/math.Sqrt(aa*bb), math.Sqrt(aa*bb)/n
@@ -306,7 +306,7 @@ func (l *look) level(contrastCounts bool) bool {
 	for c := range 3 {
 		meanA[c], meanB[c] = scaleA*meanA[c], scaleB*meanB[c]
 	}
-	l.whole -= castOf(meanA, meanB) / (2 * l.variance)
+	l.whole -= castOf(meanA, meanB, freeCast) / (2 * l.variance)
 	for i := range l.a {
 		l.a[i], l.b[i] = float32(scaleA)*l.a[i], float32(scaleB)*l.b[i]
 	}
@@ -330,16 +330,17 @@ func (l *look) means() (n float64, a, b [3]float64) {
 	return n, a, b
 }
 
-// freeCast is how many levels the mean colour of a copy may be off, apart from its brightness.
+// freeCast is how many levels the mean colour of a photograph's copy may be off, apart from its
+// brightness.
 const freeCast = 8
 
-// castOf is the mean square of how far two mean colours are apart beyond freeCast, apart from their
-// brightness.
-func castOf(a, b [3]float64) float64 {
+// castOf is the mean square of how far two mean colours are apart beyond some levels, apart from
+// their brightness.
+func castOf(a, b [3]float64, free float64) float64 {
 	var square float64
 	greyA, greyB := (a[0]+a[1]+a[2])/3, (b[0]+b[1]+b[2])/3
 	for c := range 3 {
-		d := max(0, math.Abs(a[c]-greyA-b[c]+greyB)-freeCast)
+		d := max(0, math.Abs(a[c]-greyA-b[c]+greyB)-free)
 		square += d * d / 3
 	}
 	return square
