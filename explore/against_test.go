@@ -109,7 +109,8 @@ func TestEarlierThatFails(t *testing.T) {
 			func(err error) bool { return errors.Is(err, broken) },
 		},
 	} {
-		_, err := explorer(t, 1).DuplicatesAmong(context.Background(), set, Duplicates{Threshold: 0.9, Candidates: 2}, Earlier{Rows: c.rows})
+		_, err := explorer(t, 1).DuplicatesAmong(context.Background(), set,
+			Duplicates{Threshold: 0.9, Candidates: 2}, Earlier{Rows: c.rows})
 		if !c.want(err) {
 			t.Errorf("%s: the error is %v", name, err)
 		}
