@@ -18,6 +18,8 @@ const (
 	leastGrid = 16
 	// drawnShare is the share of points like their neighbours from which on a picture is a drawing.
 	drawnShare = 0.5
+	// fineShare is the share of fine steps, of up to fineLevels, up to which a drawing is sharp.
+	fineShare, fineLevels = 0.25, 4
 	// flatLevels is how far neighbouring points may differ to be alike.
 	flatLevels = 2
 	// flatDeviation is the standard deviation of a picture in which there is nothing to compare.
@@ -30,13 +32,16 @@ const (
 )
 
 // strictness says how much a difference counts: a likeness of 1 - d becomes a similarity of
-// 1 - d x weight. A drawing whose points correlate by 0.98, and its least alike place by 0.9, has a
-// similarity of 0.95; a photograph where they do so by 0.95 and 0.5.
+// 1 - d x weight. A drawing whose points correlate by 0.9875, or its least alike place by 0.9, has a
+// similarity of 0.95; a photograph where they do so by 0.95 or 0.5.
 type strictness struct{ whole, place float64 }
 
 var (
-	forDrawings = strictness{whole: 2.5, place: 0.5}
-	forPhotos   = strictness{whole: 1, place: 0.1}
+	forDrawings = strictness{whole: 4, place: 0.5}
+	// forSharp is for two drawings of one size without noise. Nothing but what is drawn tells them
+	// apart then: line art whose lines nearly agree is not the same.
+	forSharp  = strictness{whole: 20, place: 2}
+	forPhotos = strictness{whole: 1, place: 0.1}
 )
 
 // detail is a picture as it is looked at closely: a square, whatever the picture's shape, of at most
@@ -47,6 +52,7 @@ type detail struct {
 	colour        []uint8 // [edge,edge,3]
 	grey          []uint8 // [edge,edge]
 	drawn         bool
+	sharp         bool // drawn, and neither blurred nor noisy
 }
 
 func makeDetail(img *data.Image) *detail {
@@ -64,27 +70,39 @@ func makeDetail(img *data.Image) *detail {
 		p := values[3*i:][:3]
 		d.grey[i] = uint8(min(255, 0.299*p[0]+0.587*p[1]+0.114*p[2]+0.5))
 	}
-	d.drawn = d.flatShare() >= drawnShare
+	flat, fine := d.steps()
+	d.drawn = flat >= drawnShare
+	d.sharp = d.drawn && fine <= fineShare
 	return d
 }
 
-// flatShare is the share of points that are like those to the right and below.
-func (d *detail) flatShare() float64 {
-	flat, row := 0, 3*d.edge
+// steps looks at each point and those to the right and below. It returns the share of points that
+// are like both, and, of all steps from one value to another, the share of those that are so small
+// that noise, blurs and shades consist of them.
+func (d *detail) steps() (flat, fine float64) {
+	var flats, fines, all int
+	row := 3 * d.edge
 	for y := range d.edge - 1 {
 		for x := range d.edge - 1 {
-			p := y*row + 3*x
-			same := true
+			p, most := y*row+3*x, 0
 			for c := p; c < p+3; c++ {
-				v := int(d.colour[c])
-				same = same && abs(v-int(d.colour[c+3])) <= flatLevels && abs(v-int(d.colour[c+row])) <= flatLevels
+				for _, next := range [2]int{c + 3, c + row} {
+					step := abs(int(d.colour[c]) - int(d.colour[next]))
+					most = max(most, step)
+					if step > 0 {
+						all++
+					}
+					if step > 0 && step <= fineLevels {
+						fines++
+					}
+				}
 			}
-			if same {
-				flat++
+			if most <= flatLevels {
+				flats++
 			}
 		}
 	}
-	return float64(flat) / float64((d.edge-1)*(d.edge-1))
+	return float64(flats) / float64((d.edge-1)*(d.edge-1)), float64(fines) / float64(max(1, all))
 }
 
 func abs[T int | float32](x T) T { return max(x, -x) }
@@ -147,14 +165,17 @@ func similarity(a, b *detail, o overlap) float32 {
 	drawn := a.drawn || b.drawn
 	if drawn { // its lines need all pixels; in a photograph's pixels there is noise
 		strict, grid = forDrawings, max(leastGrid, min(a.edge, b.edge))
+		if a.sharp && b.sharp && a.width == b.width && a.height == b.height {
+			strict = forSharp
+		}
 	}
 	l := look{n: grid, a: make([]float32, 3*grid*grid), b: make([]float32, 3*grid*grid), clip: !drawn}
 	whole.part(l.a, grid, window{0, 0, 1}, true)
 	part.part(l.b, grid, at, true)
-	if !l.level(drawn) {
+	if isPlain(l.a) || isPlain(l.b) {
 		return flatSimilarity(a, b)
 	}
-	if l.contrast > maxContrast {
+	if !l.level(drawn) || l.contrast > maxContrast {
 		return 0
 	}
 	return float32(max(0, 1-max(strict.whole*(1-l.whole), strict.place*(1-l.leastPlace()))))
@@ -172,6 +193,21 @@ func flatSimilarity(a, b *detail) float32 {
 		}
 	}
 	return 1
+}
+
+// isPlain tells whether points are of one colour, up to about one level.
+func isPlain(values []float32) bool {
+	var sum, square [3]float64
+	for i, v := range values {
+		sum[i%3] += float64(v)
+		square[i%3] += float64(v) * float64(v)
+	}
+	n := float64(len(values) / 3)
+	var variance float64
+	for c := range 3 {
+		variance += (square[c] - sum[c]*sum[c]/n) / n
+	}
+	return variance < 3*flatDeviation*flatDeviation
 }
 
 // fit moves and scales a window until the grey values correlate best, down to half a point.
@@ -240,42 +276,74 @@ func (l *look) left(i int) bool {
 	return l.clip && high >= white && low >= dimmed && low < white
 }
 
-// level subtracts the means and compares the whole: by the correlation, after which both pictures
-// have the same variance, or, if contrast counts, by the concordance correlation coefficient (Lin
-// 1989). It is false if one of the pictures is flat.
+// level subtracts each colour's mean and compares the whole: by the correlation, after which both
+// pictures have the same variance, or, if contrast counts, by the concordance correlation
+// coefficient (Lin 1989). Means whose hues differ take off from it. It is false if too little is
+// left to compare.
 func (l *look) level(contrastCounts bool) bool {
-	var n, ma, mb float64
-	for i := range l.a {
-		if !l.left(i) {
-			n, ma, mb = n+1, ma+float64(l.a[i]), mb+float64(l.b[i])
-		}
-	}
-	ma, mb = ma/max(n, 1), mb/max(n, 1)
+	n, meanA, meanB := l.means()
 	var aa, bb, ab float64
 	for i := range l.a {
 		if l.left(i) {
 			l.a[i], l.b[i] = 0, 0
 			continue
 		}
-		u, v := float64(l.a[i])-ma, float64(l.b[i])-mb
+		u, v := float64(l.a[i])-meanA[i%3], float64(l.b[i])-meanB[i%3]
 		l.a[i], l.b[i] = float32(u), float32(v)
 		aa, bb, ab = aa+u*u, bb+v*v, ab+u*v
 	}
-	const least = flatDeviation * flatDeviation
-	if n < float64(len(l.a))/4 || aa < least*n || bb < least*n {
+	if n < float64(len(l.a))/4 || aa == 0 || bb == 0 {
 		return false
 	}
 	l.contrast = math.Sqrt(max(aa, bb) / min(aa, bb))
 	if contrastCounts {
 		l.whole, l.variance = 2*ab/(aa+bb), (aa+bb)/(2*n)
+		l.whole -= castOf(meanA, meanB, flatLevels) / (2 * l.variance)
 		return true
 	}
 	l.whole, l.variance = ab/math.Sqrt(aa*bb), math.Sqrt(aa*bb)/n
-	fa, fb := float32(math.Sqrt(l.variance*n/aa)), float32(math.Sqrt(l.variance*n/bb))
+	scaleA, scaleB := math.Sqrt(l.variance*n/aa), math.Sqrt(l.variance*n/bb)
+	for c := range 3 {
+		meanA[c], meanB[c] = scaleA*meanA[c], scaleB*meanB[c]
+	}
+	l.whole -= castOf(meanA, meanB, freeCast) / (2 * l.variance)
 	for i := range l.a {
-		l.a[i], l.b[i] = fa*l.a[i], fb*l.b[i]
+		l.a[i], l.b[i] = float32(scaleA)*l.a[i], float32(scaleB)*l.b[i]
 	}
 	return true
+}
+
+// means are those of each colour, of the n values that are not left out.
+func (l *look) means() (n float64, a, b [3]float64) {
+	var count [3]float64
+	for i := range l.a {
+		if !l.left(i) {
+			count[i%3]++
+			a[i%3] += float64(l.a[i])
+			b[i%3] += float64(l.b[i])
+		}
+	}
+	for c := range 3 {
+		n += count[c]
+		a[c], b[c] = a[c]/max(count[c], 1), b[c]/max(count[c], 1)
+	}
+	return n, a, b
+}
+
+// freeCast is how many levels the mean colour of a photograph's copy may be off, apart from its
+// brightness.
+const freeCast = 8
+
+// castOf is the mean square of how far two mean colours are apart beyond some levels, apart from
+// their brightness.
+func castOf(a, b [3]float64, free float64) float64 {
+	var square float64
+	greyA, greyB := (a[0]+a[1]+a[2])/3, (b[0]+b[1]+b[2])/3
+	for c := range 3 {
+		d := max(0, math.Abs(a[c]-greyA-b[c]+greyB)-free)
+		square += d * d / 3
+	}
+	return square
 }
 
 // leastPlace is the likeness of the place where the pictures differ most, a square of a quarter of

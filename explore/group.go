@@ -211,8 +211,8 @@ func (g grouping) rank(ctx context.Context, links map[int]map[int]Pair) ([]ranke
 	return order, nil
 }
 
-// copies are the pairs of a row. A row that has about as many copies as candidates were looked at
-// may have more: the copies of its copies are compared with it too.
+// copies are the pairs of a row. The copies of its copies are compared with it too, since the search
+// may have proposed them to those only.
 func (g grouping) copies(ctx context.Context, links map[int]map[int]Pair, taken map[int]bool, of int) ([]Pair, error) {
 	var found []Pair
 	var more []int
@@ -221,12 +221,12 @@ func (g grouping) copies(ctx context.Context, links map[int]map[int]Pair, taken 
 		seen[b] = true
 		found = append(found, p)
 	}
-	if g.pair == nil || 2*len(found) < g.Candidates {
+	if g.pair == nil {
 		return found, nil
 	}
 	for _, p := range found {
 		for b := range links[p.B] {
-			if !seen[b] && !taken[b] {
+			if !seen[b] && !taken[b] && !taken[p.B] {
 				seen[b] = true
 				more = append(more, b)
 			}

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"moco/data"
 	"moco/explore"
 	"moco/internal/report"
 )
@@ -24,7 +26,8 @@ const printExtras = "extras"
 // dedupe is the question of which images are near-duplicates.
 type dedupe struct {
 	explore.Duplicates
-	by, print string
+	by, print    string
+	new, against string
 }
 
 func init() { register("", (*app).dedupeCommand) }
@@ -33,18 +36,29 @@ func (a *app) dedupeCommand() *cobra.Command {
 	return a.exploreCommand(&cobra.Command{
 		Use:   "dedupe --model DIR|FILE --data PATH",
 		Short: "Find groups of near-duplicate images",
-		Long: `Find images that are copies of each other but for size, compression, brightness, contrast or a
-crop of up to an eighth of an edge. Nothing is deleted.
+		Long: `Find images that are copies of each other but for size, compression, brightness or a crop of up to
+an eighth of an edge. Nothing is deleted.
 
 The features of the encoder (and blurred thumbnails) propose for each image its nearest
-neighbours; each proposed pair is laid over each other as grey thumbnails, and counts if their
-correlation at the best crop is at least --threshold: 0.95, which docs/use.md measures. Pairs that
-share an image are joined to groups. With --by features the thumbnails are left out and a pair
-counts by the cosine of its features alone, at 0.999 or above: the right threshold then depends on
-the encoder.`,
+neighbours; each proposed pair is laid over each other at the best crop, and counts if it agrees
+in colour, as a whole and at every place, by at least --threshold: 0.95, which docs/use.md
+measures. The same drawing in other colours is no copy.
+
+A group is one picture: its best copy and those that are at the threshold with it. The best has
+the most pixels, then the most bytes a pixel (the least compressed), then the oldest file. The
+weakest link is the copy that is least like the best. --print extras prints all but the best, one
+path a line, as they are called within --data.
+
+With --new and --against only new images are encoded. They are compared with each other and with
+the vectors of earlier ones, which are read a part at a time. An earlier image is never an extra.
+Give the earlier images as --data too, to have those that vectors propose laid over the new ones.
+
+With --by features, or where --data does not give the earlier images, a pair counts by the cosine
+of its features alone, at 0.999 or above: the right threshold then depends on the encoder.`,
 		Example: `  moco dedupe --model run --data photos/ --html duplicates.html
   moco dedupe --model run --data photos/ --threshold 0.98 --json > groups.jsonl
-  moco dedupe --model pixels --data photos/`,
+  moco dedupe --model pixels --data photos/ --print extras > extras.txt
+  moco dedupe --model run --new photos/2026 --against photos.parquet --data photos/`,
 	}, &dedupe{})
 }
 
@@ -55,10 +69,21 @@ func (q *dedupe) bind(c *cobra.Command) {
 		"overlay: lay proposed pairs over each other; features: take the cosine of the features")
 	choiceFlag(c, &q.print, "print", []string{printExtras}, "",
 		"extras: print the images beside the best of each group, one a line, and nothing else")
+	pathsFlag(c, &q.new, "new", "new images, to be compared with each other and with those of --against")
+	c.Flags().StringVar(&q.against, "against", "", "vectors of earlier images, from a file that moco embed wrote with the "+
+		"same model; --data is then where these images are, for --by overlay")
 	c.Flags().IntVar(&q.Candidates, "candidates", explore.Candidates, "neighbours of each image that are laid over it")
 }
 
+func (q *dedupe) newImages() (flag, path string) { return "new", q.new }
+
 func (q *dedupe) parse(c *cobra.Command) error {
+	if err := q.parseNew(c); err != nil {
+		return err
+	}
+	if q.print != "" && c.Flags().Changed("json") {
+		return errors.New("--print writes lines and --json objects: give one of them")
+	}
 	if !c.Flags().Changed("threshold") {
 		q.Threshold = map[string]float32{byOverlay: explore.OverlayThreshold, byFeatures: explore.CosineThreshold}[q.by]
 	}
@@ -80,6 +105,9 @@ func (q *dedupe) explore(ctx context.Context, x *exploration) (summary, error) {
 		q.Image = x.set.Read
 	}
 	q.Source = x.set.Source
+	if q.new != "" {
+		return q.exploreNew(ctx, x)
+	}
 	groups, err := x.Duplicates(ctx, x.set.Embedded, q.Duplicates)
 	if err != nil {
 		return nil, err
@@ -87,9 +115,46 @@ func (q *dedupe) explore(ctx context.Context, x *exploration) (summary, error) {
 	return q.tell(x, groups, copies{Collection: x.set})
 }
 
-// copies are the images that groups are of.
+// copies are the images that groups are of: those of a set, and older ones behind them.
 type copies struct {
 	*explore.Collection
+	old   []string     // paths
+	older *olderImages // nil: they are not at hand
+}
+
+// isOld tells whether a row is an older image.
+func (c copies) isOld(row int) bool { return row >= c.Len() }
+
+// Name is the name of a row's image.
+func (c copies) Name(row int) string {
+	if c.isOld(row) {
+		return c.old[row-c.Len()]
+	}
+	return c.Collection.Name(row)
+}
+
+// Label is the class of a row's image, empty for an older one.
+func (c copies) Label(row int) string {
+	if c.isOld(row) {
+		return ""
+	}
+	return c.Collection.Label(row)
+}
+
+// extras are the images beside a group's best. Older images stay where they are.
+func (c copies) extras(g explore.Group) []int { return slices.DeleteFunc(g.Extras(), c.isOld) }
+
+func (c copies) picture(row int, caption string) (report.Picture, error) {
+	if !c.isOld(row) {
+		return picture(c.Collection, row, caption, false)
+	}
+	img := &data.Image{Width: 1, Height: 1, Pix: []uint8{128, 128, 128}} // of an image that is not at hand
+	if c.older != nil {
+		if err := c.older.read(c.Name(row), img); err != nil {
+			return report.Picture{}, err
+		}
+	}
+	return report.Picture{Image: img, Caption: "old: " + caption}, nil
 }
 
 // tell tells of all groups.
@@ -124,7 +189,7 @@ func (q *dedupe) summary(groups []explore.Group) dedupeSummary {
 func (q *dedupe) printAll(x *exploration, groups []explore.Group, of copies) (summary, error) {
 	x.quiet = true
 	for _, g := range groups {
-		for _, r := range g.Extras() {
+		for _, r := range of.extras(g) {
 			name := of.Name(r)
 			if strings.ContainsAny(name, "\r\n") {
 				x.app.warn("%q has a line break in its name and is not printed.", name)
@@ -139,11 +204,12 @@ func (q *dedupe) printAll(x *exploration, groups []explore.Group, of copies) (su
 // finding is a group of near-duplicates: the best first.
 func (q *dedupe) finding(of copies, number int, g explore.Group) finding {
 	weakest := g.Weakest()
-	e := duplicates{Best: of.Name(g.Best), Why: g.Why.String(), Reason: g.Why.Reason, Weakest: weakest.Similarity}
+	e := duplicates{Best: of.Name(g.Best), Why: g.Why.String(), Reason: g.Why.Reason, Weakest: weakest.Similarity,
+		Extras: []string{}}
 	for _, r := range g.Rows {
-		e.Images = append(e.Images, duplicate{Ref: of.Ref(r)})
+		e.Images = append(e.Images, duplicate{Ref: explore.Ref{Image: of.Name(r), Label: of.Label(r)}, Old: of.isOld(r)})
 	}
-	for _, r := range g.Extras() {
+	for _, r := range of.extras(g) {
 		e.Extras = append(e.Extras, of.Name(r))
 	}
 	rows := [][]string{{fmt.Sprint(number), "best", of.Label(g.Best), of.Name(g.Best) + "  (" + g.Why.String() + ")"}}
@@ -184,8 +250,4 @@ func (q *dedupe) strip(of copies, g explore.Group) (report.Strip, error) {
 		strip.Pictures = append(strip.Pictures, other)
 	}
 	return strip, nil
-}
-
-func (c copies) picture(row int, caption string) (report.Picture, error) {
-	return picture(c.Collection, row, caption, false)
 }

@@ -145,8 +145,8 @@ type duplicate struct {
 type duplicatePair struct {
 	A          string  `json:"a"` // the group's best
 	B          string  `json:"b"`
-	Similarity float32 `json:"similarity"` // what the threshold is for
-	Cosine     float32 `json:"cosine"`     // of the features
+	Similarity float32 `json:"similarity"`       // what the threshold is for
+	Cosine     float32 `json:"cosine,omitempty"` // of the features; absent if they were not compared
 }
 
 // outlier is an image with its distance; they come in order, the farthest first.

@@ -43,6 +43,12 @@ type explorer interface {
 	explore(ctx context.Context, x *exploration) (summary, error)
 }
 
+// newcomer is a question that may be about images of a flag of its own instead of those of --data.
+type newcomer interface {
+	// newImages is the flag and what it says; an empty path: the images of --data.
+	newImages() (flag, path string)
+}
+
 // exploreOptions are those of a command that explores: its own, and what all share.
 type exploreOptions struct {
 	source
@@ -66,7 +72,15 @@ func (a *app) exploreCommand(c *cobra.Command, q explorer) *cobra.Command {
 func (o *exploreOptions) bind(c *cobra.Command) {
 	o.question.bind(c)
 	f := c.Flags()
-	pathsFlag(c, &o.data, "data", "images: a folder, an archive, CIFAR or IDX files (required)")
+	const images = "images: a folder, an archive, CIFAR or IDX files "
+	if n, ok := o.question.(newcomer); ok {
+		flag, _ := n.newImages()
+		pathsFlag(c, &o.data, "data", images+"(required without --"+flag+")")
+		c.MarkFlagsOneRequired("data", flag)
+	} else {
+		pathsFlag(c, &o.data, "data", images+"(required)")
+		required(c, "data")
+	}
 	f.StringVar(
 		&o.vectors,
 		"vectors",
@@ -81,7 +95,16 @@ func (o *exploreOptions) bind(c *cobra.Command) {
 	o.bindLayer(c)
 	o.bindAny(c, "vectors")
 	o.machine.bind(c)
-	required(c, "data")
+}
+
+// images is the path of the images that the question is about.
+func (o *exploreOptions) images() string {
+	if n, ok := o.question.(newcomer); ok {
+		if _, path := n.newImages(); path != "" {
+			return path
+		}
+	}
+	return o.data
 }
 
 func (o *exploreOptions) parse(c *cobra.Command, _ []string) error {
@@ -199,7 +222,7 @@ func bytesText(n int64) string {
 
 // gather opens the images of --data, and takes their features from --vectors or makes them.
 func (x *exploration) gather(ctx context.Context) (*explore.Collection, error) {
-	c, err := x.collect(ctx, x.o.data, x.o.vectors)
+	c, err := x.collect(ctx, x.o.images(), x.o.vectors)
 	if err != nil || x.o.vectors == "" || x.o.model == "" {
 		return c, err
 	}
@@ -260,7 +283,7 @@ func (x *exploration) savePage() error {
 		return nil
 	}
 	x.page.Facts = append([][2]string{
-		{"images", fmt.Sprintf("%d, %s", x.set.Len(), short(x.o.data))},
+		{"images", fmt.Sprintf("%d, %s", x.set.Len(), short(x.o.images()))},
 		{"model", cmp.Or(x.o.model, x.o.vectors)},
 		{"features", string(x.o.names()[0])},
 	}, x.page.Facts...)
@@ -296,7 +319,7 @@ func (r *explored) text(s *screen) error {
 		s.say("... and %d more: --show takes another number, --json lists all.", hidden)
 	}
 	if r.Bad > 0 && r.x.o.vectors == "" {
-		s.warn("%d images could not be read and are left out; `moco data info %s --decode` names them.", r.Bad, short(r.x.o.data))
+		s.warn("%d images could not be read and are left out; `moco data info %s --decode` names them.", r.Bad, short(r.x.o.images()))
 	}
 	if r.HTML != "" {
 		s.say("The pictures are in %s.", r.HTML)

@@ -269,25 +269,28 @@ func scoreDuplicates(set *data.Set, found string) error {
 	var pairs, right int
 	var others []string
 	err := events(found, func(line []byte) error {
-		var e struct {
-			Event string
-			Pairs []struct {
-				A, B       string
-				Similarity float64
-			}
-		}
-		if err := json.Unmarshal(line, &e); err != nil || e.Event != "group" {
+		var kind struct{ Event string }
+		if err := json.Unmarshal(line, &kind); err != nil || kind.Event != "group" {
 			return err
 		}
-		for _, p := range e.Pairs {
-			pairs++
-			a, ka := stem(p.A)
-			b, kb := stem(p.B)
-			if a == b {
-				right++
-				hit[cmp.Or(ka, kb)]++
-			} else {
-				others = append(others, fmt.Sprintf("%.4f  %s  %s", p.Similarity, p.A, p.B))
+		var e struct {
+			Weakest float64
+			Images  []struct{ Image string }
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		for i, p := range e.Images {
+			for _, q := range e.Images[i+1:] {
+				pairs++
+				a, ka := stem(p.Image)
+				b, kb := stem(q.Image)
+				if a == b {
+					right++
+					hit[cmp.Or(ka, kb)]++
+				} else {
+					others = append(others, fmt.Sprintf("%.4f  %s  %s", e.Weakest, p.Image, q.Image))
+				}
 			}
 		}
 		return nil
@@ -307,7 +310,7 @@ func scoreDuplicates(set *data.Set, found string) error {
 	slices.Sort(others)
 	slices.Reverse(others)
 	if len(others) > 0 {
-		fmt.Println("not planted, most similar first:")
+		fmt.Println("not planted, with the weakest link of their group, the strongest first:")
 	}
 	for _, o := range others[:min(40, len(others))] {
 		fmt.Println("  " + o)
