@@ -187,6 +187,7 @@ func (r *demoDone) text(s *screen) error {
 	}
 	w.Flush()
 	s.say("\nThe report, with curves and neighbours: %s\n"+
-		"Next, your own images: moco train --data FOLDER --time 1h --out run   (moco train --help tells more)", r.Report)
+		"Look around in it:      moco studio --data builtin:test --model %s\n"+
+		"Next, your own images:  moco train --data FOLDER --time 1h --out run   (moco train --help tells more)", r.Report, r.Run)
 	return nil
 }
