@@ -37,6 +37,7 @@ type podSpec struct {
 	Containers    []struct {
 		Name      string   `yaml:"name"`
 		Image     string   `yaml:"image"`
+		Command   []string `yaml:"command"`
 		Args      []string `yaml:"args"`
 		Resources struct {
 			Requests map[string]string `yaml:"requests"`
@@ -55,16 +56,53 @@ type podSpec struct {
 	} `yaml:"volumes"`
 }
 
+// mpiJob is what the manifest of the MPI Operator's job may say.
+type mpiJob struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+	Metadata   struct {
+		Name string `yaml:"name"`
+	} `yaml:"metadata"`
+	Spec struct {
+		SlotsPerWorker         int    `yaml:"slotsPerWorker"`
+		MPIImplementation      string `yaml:"mpiImplementation"`
+		LauncherCreationPolicy string `yaml:"launcherCreationPolicy"`
+		RunPolicy              struct {
+			CleanPodPolicy string `yaml:"cleanPodPolicy"`
+			BackoffLimit   int    `yaml:"backoffLimit"`
+		} `yaml:"runPolicy"`
+		MPIReplicaSpecs struct {
+			Launcher mpiPods `yaml:"Launcher"`
+			Worker   mpiPods `yaml:"Worker"`
+		} `yaml:"mpiReplicaSpecs"`
+	} `yaml:"spec"`
+}
+
+// mpiPods are the pods of one role.
+type mpiPods struct {
+	Replicas      int    `yaml:"replicas"`
+	RestartPolicy string `yaml:"restartPolicy"`
+	Template      struct {
+		Spec podSpec `yaml:"spec"`
+	} `yaml:"template"`
+}
+
 // embeddingBlocks are the blocks of one language in the part "Embedding" of docs/cluster.md.
 func embeddingBlocks(t *testing.T, language string) []string {
+	t.Helper()
+	return clusterBlocks(t, "Embedding", language)
+}
+
+// clusterBlocks are the blocks of one language in a part of docs/cluster.md.
+func clusterBlocks(t *testing.T, of, language string) []string {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/cluster.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, part, ok := strings.Cut(string(page), "\n## Embedding\n")
+	_, part, ok := strings.Cut(string(page), "\n## "+of+"\n")
 	if !ok {
-		t.Fatal("docs/cluster.md has no part Embedding")
+		t.Fatalf("docs/cluster.md has no part %s", of)
 	}
 	part, _, _ = strings.Cut(part, "\n## ")
 	var blocks []string
@@ -107,6 +145,44 @@ func TestIndexedJob(t *testing.T) {
 		if shard != (vectors.Shard{Index: i + 1, Count: job.Spec.Completions}) {
 			t.Errorf("pod %d makes shard %v", i, shard)
 		}
+	}
+}
+
+// TestMPIJob: the manifest is a job of the MPI Operator with a worker for each process, and a
+// command that mpirun and moco take.
+func TestMPIJob(t *testing.T) {
+	t.Parallel()
+	blocks := clusterBlocks(t, "Training", "yaml")
+	if len(blocks) != 1 {
+		t.Fatalf("%d manifests", len(blocks))
+	}
+	var job mpiJob
+	if err := yaml.NewDecoder(strings.NewReader(blocks[0]), yaml.Strict()).Decode(&job); err != nil {
+		t.Fatal(err)
+	}
+	launcher, worker := job.Spec.MPIReplicaSpecs.Launcher, job.Spec.MPIReplicaSpecs.Worker
+	if job.APIVersion != "kubeflow.org/v2beta1" || job.Kind != "MPIJob" || job.Spec.MPIImplementation != "OpenMPI" ||
+		job.Spec.SlotsPerWorker != 1 || launcher.Replicas != 1 || launcher.RestartPolicy != "OnFailure" {
+		t.Errorf("the manifest says %+v", job)
+	}
+	for _, pods := range []mpiPods{launcher, worker} {
+		c, volumes := pods.Template.Spec.Containers, pods.Template.Spec.Volumes
+		if len(c) != 1 || len(volumes) != 1 || len(c[0].VolumeMounts) != 1 || c[0].VolumeMounts[0].Name != volumes[0].Name {
+			t.Errorf("a container or its volume is %+v, %+v", c, volumes)
+		}
+	}
+	script := launcher.Template.Spec.Containers[0].Args[0]
+	_, mpirun, _ := strings.Cut(script, "exec mpirun ")
+	options, command, ok := strings.Cut(mpirun, " moco train ")
+	if processes := fmt.Sprintf("-n %d ", worker.Replicas); !ok || !strings.HasPrefix(options, processes) {
+		t.Errorf("mpirun is called with %q for %d workers", options, worker.Replicas)
+	}
+	var o trainOptions
+	if err := parsed(&o, strings.ReplaceAll(command, ` "$@"`, "")); err != nil {
+		t.Fatal(err)
+	}
+	if o.learn.Replicas != worker.Replicas {
+		t.Errorf("%d replicas for %d workers", o.learn.Replicas, worker.Replicas)
 	}
 }
 
