@@ -188,6 +188,13 @@ func runClassify(ctx context.Context, a *app, o *classifyOptions) (result, error
 		return nil, err
 	}
 	defer set.Close()
+	if o.links != "" { // before anything is encoded
+		for i := range set.Len() {
+			if _, err := linkable(set, i); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if k.classifier == nil {
 		if err := k.learn(ctx, set); err != nil {
 			return nil, err

@@ -163,9 +163,13 @@ func TestClassifyLinks(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, "holds no links of moco's") {
 		t.Errorf("a folder of pictures: exit code %d, %s", code, stderr)
 	}
-	code, _, stderr = command("classify", "--model", "pixels", "--train", labelled, "--data", "builtin:test?n=5", "--links", dir)
+	code, _, stderr = command("classify", "--model", "pixels", "--train", labelled, "--data", "builtin:test?n=5", "--links", dir,
+		"--out", filepath.Join(dir, "none.csv"))
 	if code != 1 || !strings.Contains(stderr, "nothing can link to it") {
 		t.Errorf("pictures that are no files: exit code %d, %s", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "none.csv")); err == nil {
+		t.Error("a table is written before links are refused")
 	}
 }
 

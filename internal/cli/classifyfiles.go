@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"moco/classify"
+	"moco/data"
 	"moco/internal/atomicfile"
 	"moco/internal/links"
 	"moco/internal/report"
@@ -21,7 +22,7 @@ func (k *classification) write(s *sorted) error {
 	}
 	if k.o.links != "" {
 		if err := k.link(s); err != nil {
-			return fmt.Errorf("--links: %w", err)
+			return err
 		}
 	}
 	if k.o.html != "" {
@@ -40,13 +41,26 @@ func (k *classification) write(s *sorted) error {
 func (k *classification) link(s *sorted) error {
 	list := make([]links.Link, 0, len(s.rows))
 	for i, r := range s.rows {
-		file, ok := k.pile.Set.File(k.pile.Images[s.at[i]])
-		if !ok {
-			return fmt.Errorf("%s is no file of its own, so nothing can link to it; unpack the archive and give the folder", r.Path)
+		file, err := linkable(k.pile.Set, k.pile.Images[s.at[i]])
+		if err != nil {
+			return err
 		}
 		list = append(list, links.Link{Class: r.Label, Name: linkName(r.Path), Target: file})
 	}
-	return links.Write(k.o.links, list)
+	if err := links.Write(k.o.links, list); err != nil {
+		return fmt.Errorf("--links: %w", err)
+	}
+	return nil
+}
+
+// linkable is the file that an image is. In an archive it is none.
+func linkable(set *data.Set, image int) (string, error) {
+	file, ok := set.File(image)
+	if !ok {
+		return "", fmt.Errorf("--links: %s is no file of its own, so nothing can link to it; unpack the archive and give the folder",
+			set.Name(image))
+	}
+	return file, nil
 }
 
 // linkName is the name of a link to a picture: its path, which in a list may be absolute or lead
