@@ -12,7 +12,7 @@ import (
 // only compared with each other need not be close. Of very many rows what is left is far less than
 // what other rows would change, and stopping there does not make other rows' losses worse.
 const (
-	closely, roughly, loosely = 1e-6, 3e-5, 1e-4
+	closely, roughly, loosely = 1e-6, 3e-5, 3e-4
 	iterations                = 200
 )
 
