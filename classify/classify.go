@@ -62,24 +62,13 @@ type Classifier struct {
 	predictor predictor
 }
 
-// Errors of Fit, beside *NotFiniteError.
+// Errors of Fit, beside *encoder.FeaturesError.
 var (
 	// ErrFewClasses is the error of labels that name fewer than two classes.
 	ErrFewClasses = errors.New("a classifier needs labelled pictures of at least 2 classes")
 	// ErrNoFeatures is the error of rows of length 0, or of a matrix that does not fit its labels.
 	ErrNoFeatures = errors.New("the features are no matrix with a row for each label")
 )
-
-// NotFiniteError is the error of features that are not finite numbers: the encoder has diverged, or
-// a file of vectors is damaged.
-type NotFiniteError struct {
-	Row   int     // the first such row
-	Value float32 // NaN or an infinity
-}
-
-func (e *NotFiniteError) Error() string {
-	return fmt.Sprintf("the features of row %d are not finite: there is a %v among them", e.Row, e.Value)
-}
 
 // DimError is the error of features of another length than the classifier's.
 type DimError struct{ Classifier, Features int }

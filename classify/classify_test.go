@@ -206,14 +206,14 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	good := func() *evaluate.Embedded { return made(20, 8, 2, 0) }
 	c := fitted(t, good(), Options{})
-	var not *NotFiniteError
+	var not *encoder.FeaturesError
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		set := good()
 		set.Features[8*7+3], set.Features[8*19] = bad, bad
-		if _, err := Fit(t.Context(), set, Options{}); !errors.As(err, &not) || not.Row != 7 {
+		if _, err := Fit(t.Context(), set, Options{}); !errors.As(err, &not) || not.First != "row 7" || not.Images != 2 {
 			t.Errorf("Fit with %v: %v", bad, err)
 		}
-		if _, err := c.Predict(t.Context(), set); !errors.As(err, &not) || not.Row != 7 {
+		if _, err := c.Predict(t.Context(), set); !errors.As(err, &not) || not.First != "row 7" || not.Images != 2 {
 			t.Errorf("Predict with %v: %v", bad, err)
 		}
 		set.Labels[7], set.Labels[19] = -1, -1 // plays no part

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 
+	"moco/encoder"
 	"moco/engine"
 	"moco/engine/cpu"
 	"moco/evaluate"
@@ -44,7 +45,8 @@ func (c *Classifier) Use(e engine.Engine) {
 }
 
 // Predict gives each row of a set the most likely class; the set's labels play no part. It is one
-// matrix product, on all of the engine's processors. Errors are a *DimError and a *NotFiniteError.
+// matrix product, on all of the engine's processors. Errors are a *DimError and an
+// *encoder.FeaturesError.
 func (c *Classifier) Predict(ctx context.Context, set *evaluate.Embedded) ([]Prediction, error) {
 	list := make([]Prediction, set.Len())
 	err := c.each(ctx, set, func(i int, logits []float32) {
@@ -143,7 +145,7 @@ func (c *Classifier) each(ctx context.Context, set *evaluate.Embedded, visit fun
 			return nil
 		})
 		if err == errNotFinite {
-			return notFinite(set, lo)
+			return notFinite(set)
 		}
 		if err != nil {
 			return err
@@ -155,15 +157,12 @@ func (c *Classifier) each(ctx context.Context, set *evaluate.Embedded, visit fun
 // errNotFinite ends the work on rows of which one has logits that are not finite.
 var errNotFinite = errors.New("features are not finite")
 
-// notFinite is the error of the first row from lo on whose features are not finite; of lo itself if
-// they all are, and only too large.
-func notFinite(set *evaluate.Embedded, lo int) error {
-	for i, v := range set.Features[lo*set.Dim:] {
-		if v-v != 0 {
-			return &NotFiniteError{Row: lo + i/set.Dim, Value: v}
-		}
+// notFinite is the error of features that are not finite, or so large that their logits are not.
+func notFinite(set *evaluate.Embedded) error {
+	if err := encoder.CheckRows(set.Features, set.Dim, rowName); err != nil {
+		return err
 	}
-	return &NotFiniteError{Row: lo, Value: float32(math.Inf(1))}
+	return errors.New("predict: the features are too large for the classifier")
 }
 
 // compiled is the program that makes logits. The caller holds the predictor's lock.

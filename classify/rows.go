@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"moco/encoder"
 	"moco/evaluate"
 	"moco/internal/loader"
 	"moco/tensor"
@@ -64,17 +65,26 @@ func labelledOf(set *evaluate.Embedded) (*rows, error) {
 	return r, r.check()
 }
 
-// check refuses features that are not finite.
+// check returns an *encoder.FeaturesError if a labelled row is not finite.
 func (r *rows) check() error {
+	var wrong *encoder.FeaturesError
 	for i, at := range r.at {
-		for _, v := range r.row(i) {
-			if v-v != 0 {
-				return &NotFiniteError{Row: at, Value: v}
-			}
+		if encoder.Finite(r.row(i)) {
+			continue
 		}
+		if wrong == nil {
+			wrong = &encoder.FeaturesError{Of: r.len(), First: rowName(at)}
+		}
+		wrong.Images++
+	}
+	if wrong != nil {
+		return wrong
 	}
 	return nil
 }
+
+// rowName names a row where nothing tells which image it is of.
+func rowName(row int) string { return fmt.Sprintf("row %d", row) }
 
 // part is some of the rows.
 func (r *rows) part(list []int) *rows {

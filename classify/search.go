@@ -115,10 +115,10 @@ type search struct {
 	of    *heldOut // what fits with it make of the rows held out
 }
 
-// choose finds, with fits that begin at start, the C whose held-out rows have the least loss once they are calibrated, and returns
-// their logits too. It tries weak ones first, since these are quick and the next begins where they
-// end, until it gets clearly worse. With an earlier classifier it only looks beside that
-// one's C.
+// choose finds the C whose held-out rows have the least loss once they are calibrated. It returns
+// their logits too. Fits begin at start. Weak Cs come first, since these are quick and the next
+// begins where they end, until it gets clearly worse. With an earlier classifier only that one's C
+// and those beside it are tried.
 func (f *fitter) choose(ctx context.Context, start []float64) (c float64, of *heldOut, err error) {
 	s := &search{rows: f.sample(), least: math.Inf(1)}
 	s.part = deal(s.rows.labels, len(s.rows.classes), foldsOf(s.rows))

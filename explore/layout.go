@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"moco/encoder"
 	"moco/evaluate"
 	"moco/internal/loader"
 	"moco/internal/rng"
@@ -101,16 +102,10 @@ func defaultRounds(n int) int {
 	return 2000
 }
 
-// finite refuses features that are NaN or infinite.
+// finite returns an *encoder.FeaturesError if features are NaN or infinite.
 func finite(ctx context.Context, set *evaluate.Embedded) error {
 	return eachTile(ctx, set, func(first int, tile []float32) error {
-		for i, v := range tile {
-			if v-v != 0 {
-				return fmt.Errorf("the features of row %d hold %v, which is no number: the encoder or the file is damaged",
-					first+i/set.Dim, v)
-			}
-		}
-		return nil
+		return encoder.CheckRows(tile, set.Dim, func(row int) string { return fmt.Sprintf("row %d", first+row) })
 	})
 }
 

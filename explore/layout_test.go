@@ -197,8 +197,8 @@ func TestLayoutRefuses(t *testing.T) {
 		layout Layout
 		want   string
 	}{
-		"NaN":                   {nan, Layout{}, "row 1 hold NaN"},
-		"infinity":              {float32(math.Inf(1)), Layout{}, "row 1 hold +Inf"},
+		"NaN":                   {nan, Layout{}, "NaN or infinite, row 1 first"},
+		"infinity":              {float32(math.Inf(1)), Layout{}, "NaN or infinite, row 1 first"},
 		"negative neighbours":   {1, Layout{Neighbours: -1}, "positive"},
 		"negative rounds":       {1, Layout{Rounds: -1}, "positive"},
 		"too few lists":         {1, Layout{Near: make([][]evaluate.Neighbour, 2)}, "2 rows for 3"},

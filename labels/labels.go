@@ -306,12 +306,7 @@ func (f *File) compact(rows []Row) error {
 // write makes a file of rows, which appears whole.
 func write(path string, rows []Row) error {
 	_, err := atomicfile.Save(path, func(w io.Writer) error {
-		raw := []byte(header)
-		for _, r := range rows {
-			raw = appendRow(raw, r)
-		}
-		_, err := w.Write(raw)
-		return err
+		return Write(w, rows)
 	})
 	return err
 }

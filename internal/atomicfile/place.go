@@ -65,12 +65,6 @@ func descriptor(path string) bool {
 		strings.HasPrefix(dir, "/proc/") && strings.HasSuffix(dir, "/fd/")
 }
 
-// IsStream tells whether Save would write into what is at a path instead of putting a file there.
-func IsStream(path string) bool {
-	p, err := find(path)
-	return err == nil && p.stream
-}
-
 // into writes into a pipe, a device or an open file.
 func into(path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
