@@ -167,6 +167,9 @@ func Metadata(r *moco.Recipe) map[string]string {
 	if r.Views.Ground != "" {
 		m["ground"] = r.Views.Ground
 	}
+	if r.Views.Normalise != "" {
+		m["normalise"] = r.Views.Normalise
+	}
 	if r.Start != "" {
 		m["start"] = r.Start
 	}
@@ -218,7 +221,7 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 		return v
 	}
 	r.Encoder = nn.Config{Arch: m["arch"], Stem: m["stem"], Head: m["head"], Width: number("width"), Dim: int(number("dim"))}
-	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size")), Ground: m["ground"]}
+	r.Views = moco.Views{Policy: m["policy"], Size: int(number("size")), Ground: m["ground"], Normalise: m["normalise"]}
 	if m["from"] != "" {
 		r.Views.From = int(number("from"))
 	}
