@@ -115,7 +115,7 @@ func (g *builder) scalar(name string) *graph.Node { return g.input(name, float) 
 // own, since an input lies replica by replica.
 func (g *builder) bothViews() *graph.Node {
 	if g.Replicas > 1 {
-		return g.Concat(g.view(firstViews), g.view(secondViews))
+		return g.Concat(0, g.view(firstViews), g.view(secondViews))
 	}
 	return g.images(inViews, 2*g.n)
 }
@@ -232,6 +232,9 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	s.set(inMomentum, m)
 	s.set(inRest, 1-m)
 	s.set(inSharpen, r.Temperature/r.TemperatureAt(share))
+	for name, v := range r.optimizer().Scalars(at.Step + 1) {
+		s.set(name, v)
+	}
 	if err := s.program.Run(); err != nil {
 		return Metrics{}, err
 	}

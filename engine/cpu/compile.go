@@ -34,10 +34,25 @@ type compiler struct {
 	errs            []error
 }
 
-// constant is a scalar that is written once.
+// constant is the value of a Fill or a Constant, which is written once.
 type constant struct {
+	node   *graph.Node
 	buffer *buffer
-	value  float32
+}
+
+// write fills the rows, zeros behind each.
+func (k constant) write() {
+	rows, ch := rowsOf(k.node.Shape)
+	for r := range rows {
+		switch a := k.node.Attr.(type) {
+		case graph.FillAttr:
+			for i := range ch {
+				k.buffer.row(r)[i] = float32(a.Value)
+			}
+		case graph.ConstantAttr:
+			copy(k.buffer.row(r), a.Value.Float32s()[r*ch:(r+1)*ch])
+		}
+	}
 }
 
 // pass is one stage of compiling. Passes run in the order of the table.
@@ -156,12 +171,12 @@ func (c *compiler) buildNode(n *graph.Node) {
 	case graph.Variable:
 		c.declare(n)
 		return
-	case graph.Fill:
+	case graph.Fill, graph.Constant:
 		v := c.newValue(n)
 		v.layout, v.element, v.pinned = inRows, float32s, true
 		c.of[n.ID] = v
 		c.place(v)
-		c.constants = append(c.constants, constant{v.buffer, float32(n.Attr.(graph.FillAttr).Value)})
+		c.constants = append(c.constants, constant{n, v.buffer})
 		return
 	}
 	o := c.engine.operationOf(n)
