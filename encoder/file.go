@@ -93,14 +93,14 @@ var ErrNotFinite = errors.New("weights that are not finite")
 
 // finite refuses weights that are not finite. names, if any, are the names for the error in place
 // of f's own.
-func finite(f *weights.File, names map[string]string) error {
+func finite(f *weights.File, names map[string][]string) error {
 	for _, n := range f.Tensors {
 		if n.Tensor.Type != tensor.Float32 {
 			continue
 		}
 		for i, v := range n.Tensor.Float32s() {
 			if v-v != 0 {
-				name := cmp.Or(names[n.Name], n.Name)
+				name := cmp.Or(strings.Join(names[n.Name], ", "), n.Name)
 				return fmt.Errorf("%w: %s holds %v in place %d; its training has diverged, or the file is damaged",
 					ErrNotFinite, name, v, i)
 			}
