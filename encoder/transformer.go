@@ -165,6 +165,10 @@ func (t *foreign) withoutRegisters(position, registers *tensor.Tensor, channels 
 	t.replace("reg_token", moved, "reg_token")
 }
 
+// hugeHeads are the heads of attention by channels where all projects have others than one for each 64
+// channels: those of ViT-H.
+var hugeHeads = map[int]int{1280: 16}
+
 // deduceTransformer finds the configuration from the shapes of tensors under timm's names. What they
 // do not tell is as the origin has it, or as asked for; a note says what was taken.
 func deduceTransformer(t *foreign, from origin, o ImportOptions) (deduced, error) {
@@ -174,7 +178,11 @@ func deduceTransformer(t *foreign, from origin, o ImportOptions) (deduced, error
 	}
 	k := from.known
 	channels := t.tensor["patch_embed.proj.weight"].Shape[0]
-	c.Heads, c.NormEpsilon, c.Tokens = cmp.Or(o.Heads, k.heads[channels]), cmp.Or(o.Epsilon, k.epsilon), o.Tokens
+	c.Heads, c.NormEpsilon, c.Tokens = cmp.Or(o.Heads, k.heads[channels], hugeHeads[channels]), cmp.Or(o.Epsilon, k.epsilon), o.Tokens
+	if c.Heads == 0 && channels%64 != 0 {
+		return deduced{}, fmt.Errorf("its %d channels cannot be divided into heads of 64, as other transformers' are; "+
+			"say how many heads it has", channels)
+	}
 	c.Position, c.Interpolation = k.position, k.interpolation
 	v := moco.Views{
 		Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, k.size, c.Image),
