@@ -243,7 +243,7 @@ func assumed(c nn.Config, v moco.Views, origin string) string {
 	if v.Size != c.Image {
 		positions += fmt.Sprintf(", made into ones for %d by %s interpolation", v.Size, cmp.Or(c.Interpolation, "bicubic"))
 	}
-	return fmt.Sprintf("the weights do not tell, and as %s's encoders have it were taken: %s, the %s token as features, "+
+	return fmt.Sprintf("not told by the weights, and taken as %s's encoders have it: %s, features of %s tokens, "+
 		"an epsilon of %v in layer norm, GELU by erf, pixels normalised as %s, %s", origin, heads,
 		cmp.Or(c.Tokens, "class"), cmp.Or(c.NormEpsilon, 1e-6), cmp.Or(v.Normalise, "views of "+v.Policy+" are"), positions)
 }
