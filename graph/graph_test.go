@@ -193,7 +193,8 @@ func TestActivations(t *testing.T) {
 	}
 	for _, n := range []*Node{
 		images, g.Slice(images, 0, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
-		class, g.Reshape(first, 2, 5), dp, g.ScaleChannelsGradScale(joined, joined), g.LayerNormGradGamma(joined, joined, 1e-6),
+		class, g.Reshape(first, 2, 5), dp,
+		g.ScaleChannelsGradScale(joined, joined), g.LayerNormGradGamma(joined, joined, 1e-6),
 	} {
 		if n.Activation {
 			t.Errorf("%v is an activation", n)

@@ -130,9 +130,13 @@ func TestRefusedTokens(t *testing.T) {
 		"a batch and without one": func(g *graph.Graph, _, tokens, _ *graph.Node) *graph.Node {
 			return g.Concat(1, tokens, g.Variable("w", f32, 2, 1, 3))
 		},
-		"the axis for the batch":     func(g *graph.Graph, image, _, _ *graph.Node) *graph.Node { return g.Reshape(image, 96) },
+		"the axis for the batch": func(g *graph.Graph, image, _, _ *graph.Node) *graph.Node {
+			return g.Reshape(image, 96)
+		},
 		"only copies for each image": func(g *graph.Graph, _, _, v *graph.Node) *graph.Node { return g.Repeat(v, 5) },
-		"do not stand last":          func(g *graph.Graph, image, _, v *graph.Node) *graph.Node { return g.LayerNorm(image, v, v, 1e-6) },
+		"do not stand last": func(g *graph.Graph, image, _, v *graph.Node) *graph.Node {
+			return g.LayerNorm(image, v, v, 1e-6)
+		},
 		"one value for each channel": func(g *graph.Graph, image, _, _ *graph.Node) *graph.Node {
 			return g.BiasAdd(image, g.Variable("w", f32, 4, 3))
 		},
