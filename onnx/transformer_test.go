@@ -20,7 +20,8 @@ func vision() *graph.Graph {
 	x := g.Conv(g.Input("images", tensor.Float32, 2, 8, 8, 3), v("patch.weight", 6, 3, 4, 4), 4, 0)
 	x = g.Reshape(g.BiasAdd(x, v("patch.bias", 6)), 2, 4, 6)
 	x = g.Concat(1, g.Repeat(v("class", 1, 6), 2), x)
-	x = g.BiasAdd(x, v("positions", 5, 6))
+	mixed := g.Constant(tensor.New(tensor.Float32, 5, 4)) // positions of another grid
+	x = g.BiasAdd(x, g.MatMul(mixed, v("positions", 4, 6), false, false))
 	y := g.LayerNorm(x, v("norm.weight", 6), v("norm.bias", 6), 1e-6)
 	y = g.BiasAdd(g.MatMul(y, v("qkv.weight", 18, 6), false, true), v("qkv.bias", 18))
 	y = g.Attention(y, 2)
@@ -77,7 +78,8 @@ patch: Conv(images patch.weight patch.bias) kernel_shape=4,4 strides=4,4 pads=0,
 Transpose: Transpose(patch) perm=0,2,3,1
 Reshape: Reshape(Transpose [-1 4 6])
 Concat_2: Concat(Expand Reshape) axis=1
-Add: Add(Concat_2 positions)
+Gemm: Gemm(constant positions)
+Add: Add(Concat_2 Gemm)
 norm: LayerNormalization(Add norm.weight norm.bias) axis=2 epsilon=1e-06
 Transpose_2: Transpose(qkv.weight) perm=1,0
 qkv: MatMul(norm Transpose_2)
@@ -89,18 +91,18 @@ Reshape_3: Reshape(Split_2 [-1 5 2 3])
 Transpose_4: Transpose(Reshape_3) perm=0,2,3,1
 Reshape_4: Reshape(Split_3 [-1 5 2 3])
 Transpose_5: Transpose(Reshape_4) perm=0,2,1,3
-Mul: Mul(Transpose_3 constant)
+Mul: Mul(Transpose_3 constant_2)
 MatMul: MatMul(Mul Transpose_4)
 Softmax: Softmax(MatMul) axis=3
 MatMul_2: MatMul(Softmax Transpose_5)
 Transpose_6: Transpose(MatMul_2) perm=0,2,1,3
 Reshape_5: Reshape(Transpose_6 [-1 5 6])
-Div: Div(Reshape_5 constant_2)
+Div: Div(Reshape_5 constant_3)
 Erf: Erf(Div)
-Add_2: Add(Erf constant_3)
+Add_2: Add(Erf constant_4)
 Mul_2: Mul(Reshape_5 Add_2)
-Mul_3: Mul(Mul_2 constant_4)
-Mul_4: Mul(Mul_3 constant_5)
+Mul_3: Mul(Mul_2 constant_5)
+Mul_4: Mul(Mul_3 constant_6)
 Add_3: Add(Add Mul_4)
 Slice: Slice(Add_3 [0] [1] [1])
 Reshape_6: Reshape(Slice [-1 6])
