@@ -37,7 +37,7 @@ func init() {
 }
 
 // cumulative is the normal distribution's cumulative function.
-func cumulative(x float64) float64 { return (1 + math.Erf(x/math.Sqrt2)) / 2 }
+func cumulative(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
 
 func weightedSum(a graph.WeightedSumAttr, in []*Value, y *Value) {
 	for t, c := range a.Coefficients {
