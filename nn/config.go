@@ -8,6 +8,9 @@ package nn
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"reflect"
+	"slices"
 	"strings"
 
 	"moco/graph"
@@ -70,8 +73,10 @@ type Config struct {
 
 // family is a kind of backbone, with the config of one. What differs between kinds is a method.
 type family interface {
-	// check reports what is wrong with the keys that the family reads or does not have.
+	// check reports what is wrong with the keys that the family reads.
 	check(wrong func(bad bool, format string, a ...any))
+	// lacks names the keys that the family does not have.
+	lacks() []string
 	// backbone walks through the network, up to its pooled features.
 	backbone(b *builder, x *graph.Node) *graph.Node
 	// features is the number of pooled features.
@@ -102,7 +107,7 @@ func (c Config) family() family {
 // Default is the encoder that a recipe with an architecture has where it sets nothing else.
 func Default(arch string) Config {
 	c := Config{Arch: arch, Width: 1, Dim: 128, Head: "linear"}
-	if _, ok := c.family().(transformer); !ok {
+	if Has(arch, "stem") {
 		c.Stem = "imagenet"
 	}
 	return c
@@ -111,7 +116,7 @@ func Default(arch string) Config {
 // For returns c for images of a size, where c leaves open which: a transformer without Image gets
 // it. All others stay as they are.
 func (c Config) For(size int) Config {
-	if _, ok := c.family().(transformer); ok && c.Image == 0 {
+	if c.family() != nil && Has(c.Arch, "image") && c.Image == 0 {
 		c.Image = size
 	}
 	return c
@@ -131,9 +136,31 @@ func (c Config) Check() error {
 	wrong(c.Dim < 1 || c.Dim > 1<<16, "dim: must be 1 to 65536, is %d", c.Dim)
 	if f != nil && len(errs) == 0 {
 		f.check(wrong)
+		for key, field := range c.keys() {
+			wrong(!Has(c.Arch, key) && !field.IsZero(), "%s: a %s has no such key", key, c.Arch)
+		}
 	}
 	c.checkHead(f != nil && len(errs) == 0, wrong)
 	return errors.Join(errs...)
+}
+
+// keys gives the fields of c by their names in YAML.
+func (c Config) keys() iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		v := reflect.ValueOf(c)
+		for i := range v.NumField() {
+			key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+			if !yield(key, v.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Has tells whether encoders of an architecture have a key of Config, by its name in YAML.
+func Has(arch, key string) bool {
+	f := Config{Arch: arch}.family()
+	return f == nil || !slices.Contains(f.lacks(), key)
 }
 
 // FeatureDim is the number of pooled features, the input of the head.
@@ -159,7 +186,7 @@ func (c Config) CheckImage(size int) error {
 	return nil
 }
 
-// Describe names the backbone in messages, such as "resnet50 of width 1, imagenet stem".
+// Describe names the backbone in messages, such as "resnet50 (imagenet stem, width 1)".
 func (c Config) Describe() string {
 	if f := c.family(); f != nil {
 		return f.describe()
@@ -169,6 +196,12 @@ func (c Config) Describe() string {
 
 // Optimizer is the kind of optimizer that such backbones are usually trained by: sgd or adamw.
 func (c Config) Optimizer() string { return c.family().optimizer() }
+
+// Unfrozen is c with all its parameters trained that can be, for fine-tuning.
+func (c Config) Unfrozen() Config {
+	c.FrozenPatches = false
+	return c
+}
 
 // SameBackbone returns an error that names the first difference between two encoders that keeps the
 // weights of one from being those of the other. Heads may differ.

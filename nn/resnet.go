@@ -41,16 +41,11 @@ func (r resnet) check(wrong func(bool, string, ...any)) {
 	wrong(r.Layers != nil && (len(r.Layers) != len(r.shape.layers) || slices.Min(r.Layers) < 1),
 		"layers: must be four numbers of at least 1, is %v", r.Layers)
 	wrong(r.Stem != "imagenet" && r.Stem != "cifar", "stem: %q is not known; there are imagenet and cifar", r.Stem)
-	for _, key := range []struct {
-		name string
-		set  bool
-	}{
-		{"image", r.Image != 0}, {"heads", r.Heads != 0}, {"tokens", r.Tokens != ""}, {"position", r.Position != ""},
-		{"interpolation", r.Interpolation != ""}, {"layer_scale", r.LayerScale}, {"registers", r.Registers != 0},
-		{"drop_path", r.DropPath != 0}, {"norm_epsilon", r.NormEpsilon != 0}, {"frozen_patches", r.FrozenPatches},
-	} {
-		wrong(key.set, "%s: belongs to transformers, and %s is none", key.name, r.Arch)
-	}
+}
+
+func (resnet) lacks() []string {
+	return []string{"image", "heads", "tokens", "position", "interpolation", "layer_scale", "registers", "drop_path",
+		"norm_epsilon", "frozen_patches"}
 }
 
 func (r resnet) features() int {
@@ -72,7 +67,7 @@ func (r resnet) image() int {
 func (r resnet) checkImage(int) error { return nil }
 
 func (r resnet) describe() string {
-	return fmt.Sprintf("%s of width %v, %s stem", r.Arch, r.Width, r.Stem)
+	return fmt.Sprintf("%s (%s stem, width %v)", r.Arch, r.Stem, r.Width)
 }
 
 func (r resnet) optimizer() string { return "sgd" }

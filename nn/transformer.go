@@ -57,7 +57,6 @@ type transformer struct {
 
 func (t transformer) check(wrong func(bool, string, ...any)) {
 	channels, heads := t.channels(), t.heads()
-	wrong(t.Stem != "", "stem: %s has none; leave the key out, or set encoder.stem=\"\"", t.Arch)
 	wrong(t.Layers != nil && (len(t.Layers) != 1 || t.Layers[0] < 1 || t.Layers[0] > 1000),
 		"layers: must be the number of blocks in a list, such as [12], is %v", t.Layers)
 	wrong(t.Heads < 0, "heads: must be at least 1, or 0 for one for each 64 channels, is %d", t.Heads)
@@ -78,6 +77,8 @@ func (t transformer) check(wrong func(bool, string, ...any)) {
 	wrong(!(t.DropPath >= 0 && t.DropPath < 1), "drop_path: must be at least 0 and below 1, is %v", t.DropPath)
 	wrong(!(t.NormEpsilon >= 0 && t.NormEpsilon <= 1), "norm_epsilon: must be at least 0 and at most 1, is %v", t.NormEpsilon)
 }
+
+func (transformer) lacks() []string { return []string{"stem"} }
 
 func (t transformer) channels() int {
 	return max(1, int(math.Round(float64(t.shape.channels)*t.Width)))
@@ -115,7 +116,7 @@ func (t transformer) checkImage(size int) error {
 }
 
 func (t transformer) describe() string {
-	return fmt.Sprintf("%s of width %v, %d heads, made for %d pixels", t.Arch, t.Width, t.heads(), t.Image)
+	return fmt.Sprintf("%s (%d blocks, %d heads, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
 }
 
 func (t transformer) optimizer() string { return "adamw" }

@@ -278,7 +278,7 @@ func TestTransformerCheck(t *testing.T) {
 		"head_layers":    func(c *Config) { c.Head, c.Hidden = "mlp_bn", 8 },
 		"hidden":         func(c *Config) { c.Hidden = 8 },
 		"head_layers: b": func(c *Config) { c.HeadLayers = 3 },
-		"registers: b":   func(c *Config) { *c = Default("resnet18"); c.Registers = 4 },
+		"registers: a":   func(c *Config) { *c = Default("resnet18"); c.Registers = 4 },
 		"frozen_patches": func(c *Config) { *c = Default("resnet18"); c.FrozenPatches = true },
 	} {
 		c := vit("vit_s16")

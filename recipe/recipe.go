@@ -251,6 +251,10 @@ func set(tree map[string]any, setting string) error {
 		tree = child
 	}
 	tree[parts[len(parts)-1]] = v
+	if arch, ok := v.(string); ok && key == "encoder.arch" {
+		// What the other architecture has no use for, such as a stem, goes with the one it belonged to.
+		maps.DeleteFunc(tree, func(key string, _ any) bool { return !nn.Has(arch, key) })
+	}
 	return nil
 }
 
