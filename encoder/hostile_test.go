@@ -149,7 +149,7 @@ func TestTransformersRefused(t *testing.T) {
 		"an epsilon":     {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Epsilon: math.NaN()}, "encoder.norm_epsilon"},
 		"a normalisation": {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Normalise: "mine"},
 			"views.normalise"},
-		"a ResNet's heads": {"old.tar", added("x", 1), encoder.ImportOptions{Heads: 2}, "encoder.heads: belongs to transformers"},
+		"a ResNet's heads": {"old.tar", added("x", 1), encoder.ImportOptions{Heads: 2}, "encoder.heads: a resnet18 has no such key"},
 		"gray":             {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 1, 8, 8), encoder.ImportOptions{}, "a stem of one channel"},
 		"oblong patches":   {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 3, 8, 4), encoder.ImportOptions{}, "squares"},
 		"patches of none":  {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 3, 0, 0), encoder.ImportOptions{Heads: 2}, "vit_ti0"},

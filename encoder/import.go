@@ -65,7 +65,14 @@ func Foreign(f *weights.File) bool { return !own(f) && !checkpoint(f) }
 
 // own tells whether f is an encoder that moco wrote, whole or damaged. Any file may have one of the
 // keys of such a file, such as arch or width. Only moco's have all of these keys.
-func own(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
+func own(f *weights.File) bool { return described(f) && f.Metadata[NamesKey] == "" }
+
+// described tells whether the metadata are those of an encoder that moco wrote, under whatever names.
+func described(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
+
+// NamesKey is the metadata of moco's encoders whose tensors have another project's names: which
+// project's.
+const NamesKey = "names"
 
 // checkpoint tells whether f is a checkpoint of a run.
 func checkpoint(f *weights.File) bool { return hasAll(f, "format", "recipe", "step", "data") }
@@ -113,7 +120,7 @@ func importFile(f *weights.File, o ImportOptions) (*weights.File, *ImportReport,
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := found.family.deduce(named, found.origin(), o)
+	d, err := named.deduce(f, found, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -126,12 +133,13 @@ func importFile(f *weights.File, o ImportOptions) (*weights.File, *ImportReport,
 		return nil, nil, err
 	}
 	report := &ImportReport{
-		Kind: found.origin().name, Prefix: found.prefix, Side: found.side(), Encoder: r.Encoder, Views: r.Views,
+		Kind: d.kind, Prefix: found.prefix, Side: found.side(), Encoder: r.Encoder, Views: r.Views,
 		// Empty lists, so that JSON has no null.
 		Used: []string{}, LeftOut: []string{}, Notes: append(append([]string{}, d.notes...), warnings(f)...),
 	}
 	report.sort(f, out, named)
 	out.Metadata = Metadata(r)
+	maps.Copy(out.Metadata, d.metadata)
 	out.Metadata["imported"] = fmt.Sprintf("%s, %s side, %q", report.Kind, report.Side, report.Prefix)
 	return out, report, nil
 }
@@ -168,9 +176,26 @@ func (r *ImportReport) sort(f, out *weights.File, named *foreign) {
 
 // deduced is what follows from an encoder's names and shapes, its origin and what was asked for.
 type deduced struct {
-	encoder nn.Config
-	views   moco.Views
-	notes   []string
+	kind     string
+	encoder  nn.Config
+	views    moco.Views
+	notes    []string
+	metadata map[string]string // further ones than follow from these
+}
+
+// deduce finds out what the encoder is: from the metadata if moco has written them and nothing else is
+// asked for, or else as the family does.
+func (t *foreign) deduce(f *weights.File, found place, o ImportOptions) (deduced, error) {
+	if o == (ImportOptions{}) && described(f) {
+		r, err := recipeOf(f)
+		rest := map[string]string{"classes": f.Metadata["classes"], objectiveKey: f.Metadata[objectiveKey]}
+		maps.DeleteFunc(rest, func(_, value string) bool { return value == "" })
+		return deduced{kind: "moco", encoder: r.Encoder, views: r.Views, metadata: rest}, err
+	}
+	origin := found.origin()
+	d, err := found.family.deduce(t, origin, o)
+	d.kind = origin.name
+	return d, err
 }
 
 // recipe makes a recipe of what was deduced, which checks it.
