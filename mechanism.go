@@ -77,6 +77,8 @@ var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
 	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
 	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
 	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
+	// MoCo v3: the batch, and a momentum encoder.
+	"momentum_batch": {"info_nce": newMomentumBatch},
 }
 
 // Mechanism is the recipe's mechanism. It works on r itself, not on a copy.

@@ -40,25 +40,37 @@ func WriteQuery(s engine.State, name string, t *tensor.Tensor) error {
 	return s.Write(query.variable(name), t)
 }
 
-// encoder is one of the two networks on a step's graph.
+// encoder is one of the two networks on a step's graph, with what it learns and what batch norm keeps.
 type encoder struct {
 	nn.Encoder
-	g    *builder
-	side side
+	g          *builder
+	side       side
+	parameters []nn.Parameter
+	buffers    []nn.Buffer
 }
 
 // newEncoder declares the variables of an encoder in training. Batch norm takes its statistics from
 // each of the recipe's parts of the batch.
 func newEncoder(g *builder, s side) *encoder {
 	r := g.recipe
-	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}, g, s}
-	for _, p := range r.Encoder.Parameters() {
+	e := &encoder{
+		Encoder: nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)},
+		g:       g,
+		side:    s,
+	}
+	e.declare(r.Encoder.Parameters(), r.Encoder.Buffers())
+	return e
+}
+
+// declare adds variables to those of e.
+func (e *encoder) declare(parameters []nn.Parameter, buffers []nn.Buffer) {
+	for _, p := range parameters {
 		e.Values[p.Name] = e.variable(p.Name, p.Shape)
 	}
-	for _, b := range r.Encoder.Buffers() {
+	for _, b := range buffers {
 		e.Values[b.Name] = e.variable(b.Name, tensor.Shape{b.Channels})
 	}
-	return e
+	e.parameters, e.buffers = append(e.parameters, parameters...), append(e.buffers, buffers...)
 }
 
 func (e *encoder) variable(name string, shape tensor.Shape) *graph.Node {
@@ -77,7 +89,7 @@ func (e *encoder) forward(x *graph.Node) *graph.Node {
 // norm's statistics are not averaged: e keeps its own.
 func (e *encoder) momentumUpdate(q *encoder) {
 	r := e.g.recipe
-	for _, p := range e.Config.Parameters() {
+	for _, p := range e.parameters {
 		k := e.Values[p.Name]
 		old := graph.Term{Coefficient: r.Momentum, X: k}
 		new := graph.Term{Coefficient: 1 - r.Momentum, X: q.Values[p.Name]}
@@ -97,9 +109,8 @@ func (e *encoder) momentumUpdate(q *encoder) {
 func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	e.g.Output(outLoss, e.g.mean(loss))
 	lr := e.g.scalar(inRate)
-	parameters := e.Config.Parameters()
 	var nodes []*graph.Node
-	for _, p := range parameters {
+	for _, p := range e.parameters {
 		nodes = append(nodes, e.Values[p.Name])
 	}
 	var gradients []*graph.Node
@@ -111,7 +122,7 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	optimizer := e.g.recipe.optimizer()
 	for i, gradient := range gradients {
 		gradient = e.g.SumReplicas(gradient)
-		v := e.g.Variable(velocity(parameters[i].Name), float, parameters[i].Shape...)
+		v := e.g.Variable(velocity(e.parameters[i].Name), float, e.parameters[i].Shape...)
 		optimizer.Update(e.g.Graph, nodes[i], v, gradient, lr)
 	}
 	e.keepStatistics()
@@ -119,7 +130,7 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 
 // keepStatistics assigns the running statistics that the forward passes have made.
 func (e *encoder) keepStatistics() {
-	for _, b := range e.Config.Buffers() {
+	for _, b := range e.buffers {
 		e.g.Assign(e.variable(b.Name, tensor.Shape{b.Channels}), e.Values[b.Name])
 	}
 }
@@ -157,7 +168,7 @@ func (e *encoder) encode(images *graph.Node) *encoded {
 		}
 		// Every part starts from the same running statistics. The new ones are the mean of what the
 		// parts make.
-		for _, s := range e.Config.Buffers() {
+		for _, s := range e.buffers {
 			share := graph.Term{Coefficient: 1 / float64(b.parts), X: e.Values[s.Name]}
 			if ends[s.Name] == nil {
 				ends[s.Name] = e.g.WeightedSum(share)
@@ -196,7 +207,7 @@ func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, b
 	ends := maps.Clone(e.Values)
 	total := make([]*graph.Node, len(parameters))
 	for i, b := range batches {
-		for _, s := range e.Config.Buffers() {
+		for _, s := range e.buffers {
 			delete(b.start, s.Name)
 			delete(e.Values, s.Name)
 		}

@@ -22,6 +22,7 @@ var dictionarySettings = map[string][]string{
 	"bank, InfoNCE":  {"dictionary=bank", "symmetric=false", "mask_same_image=false"},
 	"bank, NCE":      {"dictionary=bank", "loss=nce", "z=ema", "bank_precision=bf16", "symmetric=false", "mask_same_image=false"},
 	"bank, softmax":  {"dictionary=bank", "loss=softmax", "symmetric=false", "mask_same_image=false"},
+	"momentum batch": {"dictionary=momentum_batch", "shuffle_bn=false", "m=0.5", "m_end=1"},
 	"supervised":     {"objective=supervised"},
 	"no shuffled BN": {"shuffle_bn=false"},
 }
