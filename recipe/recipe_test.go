@@ -65,6 +65,8 @@ func TestSettings(t *testing.T) {
 		"positives=crops":           "views, frames or pairs",
 		"views.from=31":             "views.from: must be at least the size of the views, 32 pixels",
 		"views.from=-1":             "views.from: must be at least",
+		"views.crop_min=1.5":        "views.crop_min: is a share of the image's area",
+		"views.crop_min=-0.1":       "views.crop_min: is a share of the image's area",
 		"views.ground=red":          "want white, black, drop or a colour as #rrggbb",
 		"views.ground=#12":          "want white, black, drop or a colour as #rrggbb",
 		"max_gap=3":                 "goes with positives: frames, not with views",
