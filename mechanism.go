@@ -36,6 +36,8 @@ type Mechanism interface {
 	// Stored opens the keys that earlier steps left in s. It is nil where no key outlives its step.
 	Stored(s engine.State) (Stored, error)
 
+	// predicts tells whether queries go through the recipe's predictor.
+	predicts() bool
 	// check reports the settings of the recipe that make no sense with the mechanism.
 	check(wrong func(bad bool, format string, a ...any))
 	// ready returns the error of a recipe that Fit has not completed yet.
@@ -121,6 +123,7 @@ func (contrastive) KeyEncoder() bool             { return false }
 func (contrastive) Classifier() bool             { return false }
 func (contrastive) Filling() int                 { return 0 }
 func (contrastive) Fit(DataSize) error           { return nil }
+func (contrastive) predicts() bool               { return false }
 func (contrastive) ready() error                 { return nil }
 func (contrastive) draw(_, _ []int32, _ drawing) {}
 

@@ -16,10 +16,11 @@ import (
 // Recipe is everything that decides what a run learns, except for the images. Its keys in YAML are
 // the names in the tags. Package recipe reads and writes it as a file.
 type Recipe struct {
-	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
-	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
-	Dictionary string    `yaml:"dictionary"` // queue (MoCo), batch (end-to-end), bank (memory bank) or momentum_batch (MoCo v3)
-	Loss       string    `yaml:"loss"`       // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Objective  string    `yaml:"objective"`           // contrastive, or supervised: cross-entropy with labels
+	Encoder    nn.Config `yaml:"encoder"`             // f_q and f_k
+	Dictionary string    `yaml:"dictionary"`          // queue (MoCo), batch (end-to-end), bank (memory bank) or momentum_batch (MoCo v3)
+	Loss       string    `yaml:"loss"`                // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Predictor  Predictor `yaml:"predictor,omitempty"` // of a momentum batch's queries
 
 	Queue          int     `yaml:"queue"`           // K, the number of keys: of the queue, or drawn from the bank (0: all)
 	Momentum       float64 `yaml:"m"`               // of the momentum encoder
@@ -197,6 +198,7 @@ func (r *Recipe) Check() error {
 		errs = append(errs, err)
 	} else {
 		m.check(wrong)
+		wrong(r.Predictor != (Predictor{}) && !m.predicts(), "predictor: %v has none; leave the key out", m)
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
