@@ -244,6 +244,8 @@ func fuzzed(op Op, small int) any {
 	switch op {
 	case Fill:
 		return FillAttr{Value: float64(small), Shape: tensor.Shape{small, 3}[:small%3]}
+	case Constant:
+		return ConstantAttr{tensor.New(tensor.Float32, small, 3)}
 	case WeightedSum:
 		return WeightedSumAttr{Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
 	case Conv, ConvGradInput, ConvGradWeight:
