@@ -16,6 +16,7 @@ const (
 	queueStream = 1 + iota // the keys that a queue starts with
 	drawStream             // the keys that steps draw from a bank
 	bankStream             // the features that a bank starts with
+	dropStream             // the branches that drop path leaves out
 )
 
 // seeded is the stream of random numbers for one purpose of a recipe.

@@ -73,9 +73,22 @@ func (e *encoder) variable(name string, shape tensor.Shape) *graph.Node {
 }
 
 // forward makes the head's features of images.
-func (e *encoder) forward(x *graph.Node) *graph.Node {
+func (e *encoder) forward(x *graph.Node) *graph.Node { return e.forwardBut(e.drops(x.Shape[0]), x) }
+
+// forwardBut makes the head's features of images, but for what drop path leaves out.
+func (e *encoder) forwardBut(drops, x *graph.Node) *graph.Node {
+	e.Drop = drops
 	features, _ := e.Encode(e.g.Graph, x)
 	return features
+}
+
+// drops declares what drop path leaves out of the next n images. It is nil where nothing is left out:
+// keys are made by the whole network, as targets are in DINO.
+func (e *encoder) drops(n int) *graph.Node {
+	if e.side == key {
+		return nil
+	}
+	return e.g.drops(n, e.Config.DropPaths())
 }
 
 // momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2): theta_k =
@@ -156,6 +169,7 @@ func (e *encoder) keepStatistics() {
 // through them takes.
 type encoded struct {
 	images, features *graph.Node
+	drops            *graph.Node // what drop path leaves out, both times
 	parts            int
 	twice            bool                   // without what a gradient takes; another pass makes that
 	start            map[string]*graph.Node // the encoder's values before the batch
@@ -166,13 +180,14 @@ type encoded struct {
 // each is encoded twice: for its features, and once more for the gradient.
 func (e *encoder) encode(images *graph.Node) *encoded {
 	b := &encoded{images: images, parts: max(1, e.g.recipe.Accumulate), start: maps.Clone(e.Values)}
+	b.drops = e.drops(images.Shape[0])
 	b.twice = b.parts > 1 || e.g.Replicas > 1
 	if !b.twice {
-		b.features = e.g.L2Normalise(e.forward(images))
+		b.features = e.g.L2Normalise(e.forwardBut(b.drops, images))
 		return b
 	}
 	if b.parts == 1 {
-		b.features = e.g.Detach(e.g.L2Normalise(e.forward(images)))
+		b.features = e.g.Detach(e.g.L2Normalise(e.forwardBut(b.drops, images)))
 		return b
 	}
 	ends := map[string]*graph.Node{}
@@ -205,11 +220,16 @@ func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	splits := e.Splits
 	e.Splits = max(1, splits/b.parts)
 	defer func() { e.Splits = splits }()
-	images := b.images
-	if n := images.Shape[0] / b.parts; b.parts > 1 {
-		images = e.g.Slice(images, 0, part*n, n)
+	return e.g.L2Normalise(e.forwardBut(b.part(e.g, b.drops, part), b.part(e.g, b.images, part)))
+}
+
+// part is the rows of one part of the batch. x may be nil.
+func (b *encoded) part(g *builder, x *graph.Node, part int) *graph.Node {
+	if x == nil || b.parts == 1 {
+		return x
 	}
-	return e.g.L2Normalise(e.forward(images))
+	n := x.Shape[0] / b.parts
+	return g.Slice(x, 0, part*n, n)
 }
 
 // gradientsInParts encodes each part again and takes the gradient of its features to the
@@ -228,14 +248,9 @@ func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, b
 			delete(b.start, s.Name)
 			delete(e.Values, s.Name)
 		}
-		n := b.images.Shape[0] / b.parts
 		for part := range b.parts {
 			z := e.encodePart(b, part)
-			dz := dFeatures[i]
-			if b.parts > 1 {
-				dz = g.Slice(dz, 0, part*n, n)
-			}
-			for j, d := range g.Gradients(z, dz, parameters) {
+			for j, d := range g.Gradients(z, b.part(g, dFeatures[i], part), parameters) {
 				total[j] = g.sum(total[j], d)
 			}
 		}
