@@ -14,7 +14,7 @@ var ErrNoLabels = errors.New("objective: supervised training needs labels, and t
 // Supervised is the recipe with labels in place of a dictionary: the same encoder below a linear
 // classifier. Fit gives the classifier an output for each class.
 func (r Recipe) Supervised() Recipe {
-	r.Objective, r.Encoder.Head, r.Predictor = "supervised", "linear", Predictor{}
+	r.Objective, r.Encoder, r.Predictor = "supervised", r.Encoder.WithLinearHead(), Predictor{}
 	return r
 }
 
