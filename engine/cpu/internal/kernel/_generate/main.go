@@ -96,6 +96,8 @@ func main() {
 	ConstraintExpr("amd64")
 	roundingConstants()
 	gatherConstants()
+	cumulative.table()
+	slope.table()
 	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
@@ -121,6 +123,10 @@ func main() {
 					s.gradSums(vectors, set, bf16)
 					s.gradInput(vectors, set, bf16)
 				}
+				s.gelu(vectors, bf16)
+				s.geluGrad(vectors, bf16)
+				s.layerNorm(vectors, bf16)
+				s.layerNormGrad(vectors, bf16)
 			}
 		}
 		s.widenRun()
@@ -134,6 +140,7 @@ func main() {
 		for terms := 1; terms <= 3; terms++ {
 			s.weightedSum(terms)
 		}
+		s.adam()
 		s.peak()
 		for _, g := range gatherings {
 			s.gather(g)
