@@ -260,7 +260,7 @@ func (c *compiler) declare(n *graph.Node) {
 // emit makes an operation of each step.
 func (c *compiler) emit() {
 	for _, s := range c.steps {
-		o := &op{node: s.node, kind: s.operation.kind, label: s.label()}
+		o := &op{node: s.node, kind: s.kind(), label: s.label()}
 		if !s.operation.helper {
 			o.cost = s.node.Cost()
 		}

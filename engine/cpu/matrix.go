@@ -10,7 +10,7 @@ import (
 
 // Operations on matrices: rows of channels.
 var matrixOperations = operations{
-	graph.MatMul:          {kind: engine.Product, fits: matrices, emit: emitMatMul},
+	graph.MatMul:          {kind: engine.Product, fits: multiplies, build: buildMatMul, emit: emitMatMul},
 	graph.BiasAdd:         {fits: isMatrix, emit: emitBiasAdd},
 	graph.L2Normalise:     {emit: emitL2Normalise},
 	graph.L2NormaliseGrad: {emit: emitL2NormaliseGrad},
@@ -19,8 +19,11 @@ var matrixOperations = operations{
 	graph.ScaleRows:       {fits: isMatrix, emit: emitScaleRows},
 }
 
-// matrices is true of a product of two matrices. There is no kernel for batches of them.
-func matrices(n *graph.Node) bool { return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 }
+// multiplies is true of a product of two matrices, or of rows with one. There is no kernel for other
+// batches of matrices.
+func multiplies(n *graph.Node) bool {
+	return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 || linear(n) != nil
+}
 
 // isMatrix is true of a node whose value is a matrix.
 func isMatrix(n *graph.Node) bool { return len(n.Shape) == 2 }

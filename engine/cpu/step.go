@@ -66,6 +66,14 @@ type operation struct {
 // rowsWork is the work on a part of a batch, rows lo to hi, that lies in one split.
 type rowsWork func(w *worker, part, split, lo, hi int)
 
+// kind is what the step's time counts as.
+func (s *step) kind() engine.Kind {
+	if s.node.Op == graph.MatMul {
+		return engine.Product // by a convolution's step too
+	}
+	return s.operation.kind
+}
+
 // label is the step's name for people.
 func (s *step) label() string {
 	name := s.node.Op.String()
