@@ -64,6 +64,7 @@ var passes = []pass{
 	{"norm", "relu(normalise(x) + residual) is one pass over memory instead of three", (*compiler).fuseNorms},
 	{"pair", "one reading of the activations gives two statistics, or both sums of a gradient", (*compiler).fusePairs},
 	{"add", "a data gradient adds to the gradient of the other branch in place", (*compiler).fuseAdds},
+	{"adam", "a step of AdamW reads and writes a parameter, its moments and its gradient once", (*compiler).fuseAdam},
 	{"mask", "batch norm's gradient finds a ReLU's mask from x again, so the masked gradient is not stored",
 		(*compiler).fuseMasks},
 	{"way", "how each convolution is computed; what it can be fused with follows", (*compiler).chooseWays},

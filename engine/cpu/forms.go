@@ -115,7 +115,8 @@ func weightsStay(s *step) layout {
 
 // imagesStay is the layout of rows taken from a value: images stay narrow.
 func imagesStay(s *step) layout {
-	if s.in[0].layout == inImages {
+	a, ok := s.node.Attr.(graph.SliceAttr)
+	if s.in[0].layout == inImages && !(ok && a.Axis > 0) {
 		return inImages
 	}
 	return inRows

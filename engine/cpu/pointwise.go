@@ -107,7 +107,7 @@ func (p *pointwise) lay(w *worker, split, lo, hi int) unsafe.Pointer {
 	x, dst := p.x.values(lo*p.in, hi*p.in), kernel.Float32s(scratch)
 	switch {
 	case p.pairs:
-		dst = kernel.BFloat16s(unsafe.Slice((*uint16)(at(scratch, 0)), n))
+		dst = kernel.BFloat16s(asBFloat16(scratch)[:n])
 	case bf16:
 		p.path.Widen(scratch, p.x.bf16[lo*p.in:hi*p.in])
 		x = dst

@@ -49,7 +49,8 @@ type Path struct {
 	PairGrads []Grad
 	Winograd
 
-	// Sums adds the rows of x to sum: sum[c] += x[r][c].
+	// Sums adds the rows of x to sum: sum[c] += x[r][c]. A shorter sum is of some columns only, from
+	// where x starts.
 	Sums func(x Values, ch int, sum []float32)
 	// Squares adds the squares around a mean: square[c] += (x[r][c] - mean[c])^2.
 	Squares func(x Values, ch int, mean, square []float32)

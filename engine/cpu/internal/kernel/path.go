@@ -152,7 +152,9 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 
 // channelRoutines sets the routines with a factor for each channel.
 func (p *Path) channelRoutines(r *routines) {
-	p.Sums = func(x Values, ch int, sum []float32) { r.sums.over(x, ch, x.operand(), factors(sum)) }
+	p.Sums = func(x Values, ch int, sum []float32) {
+		r.sums.columns(x, ch, min(ch, len(sum)), x.operand(), factors(sum))
+	}
 	p.Squares = func(x Values, ch int, mean, square []float32) {
 		r.squares.over(x, ch, x.operand(), factors(mean), factors(square))
 	}

@@ -235,11 +235,11 @@ func eachBlock(n, ch, columns int, f func(lo, hi int)) {
 }
 
 func sums(x []float32, ch int, sum []float32) {
-	eachRow(len(x), ch, func(lo, hi int) {
-		for c, v := range x[lo:hi] {
-			sum[c] += v
+	for lo := 0; lo < len(x); lo += ch {
+		for c := range min(ch, len(sum)) {
+			sum[c] += x[lo+c]
 		}
-	})
+	}
 }
 
 func squares(x []float32, ch int, mean, square []float32) {

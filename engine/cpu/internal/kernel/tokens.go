@@ -95,10 +95,10 @@ func layerNorm(a LayerNormArgs) {
 		y, x := a.Y.part(lo, hi), a.X.part(lo, hi).floats()
 		out := y.floats()
 		mean, inverse := moments(x[:a.Width], a.Epsilon)
-		clear(out)
 		for c, v := range x[:a.Width] {
 			out[c] = fma((v-mean)*inverse, a.Gamma[c], a.Beta[c])
 		}
+		clear(out[a.Width:])
 		y.set(out)
 	})
 }
