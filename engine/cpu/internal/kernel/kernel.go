@@ -46,6 +46,7 @@ type Path struct {
 	// A path has PairGrads if it has Pairs.
 	PairGrads []Grad
 	Winograd
+	Attention
 
 	// Sums adds the rows of x to sum: sum[c] += x[r][c].
 	Sums func(x Values, ch int, sum []float32)

@@ -21,13 +21,14 @@ type routines struct {
 	gather, gatherPairs                               func(*uintptr) // nil: the plain ones serve
 	peak                                              func(loops int)
 	peakFLOPs                                         int // floating-point operations of one loop
+	attention                                         attentionRoutines
 }
 
 // args is the argument block of the assembly: pointers first, then numbers. The pointers may point
 // to the small operands at the end of the same block.
 type args struct {
 	p       pointers
-	n       [3]int
+	n       [5]int
 	factors [3]float32
 	parts   [8]float32 // partial results
 }
@@ -74,7 +75,7 @@ func factors(x []float32) operand { return operand{ptr(x), 4} }
 // over walks down all strips of rows of ch values.
 func (s *strips) over(rows Values, ch int, operands ...operand) {
 	var a args
-	a.n = [3]int{rows.n / ch, 4 * ch}
+	a.n = [5]int{rows.n / ch, 4 * ch}
 	if a.n[0] == 0 {
 		return
 	}
@@ -126,6 +127,7 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.elementRoutines(&r)
 	p.conversions(&r)
 	p.rowRoutines(&r)
+	p.Attention = r.attention.attention()
 	p.PeakFLOPs = func(loops int) float64 {
 		r.peak(loops)
 		return float64(loops) * float64(r.peakFLOPs)
@@ -245,14 +247,14 @@ func (p *Path) conversions(r *routines) {
 	p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets), 4 * pitch, width / 16},
+			n: [5]int{len(offsets), 4 * pitch, width / 16},
 		}
 		a.call(r.gather)
 	}
 	p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets) / 2, 4 * pitch, width / 16},
+			n: [5]int{len(offsets) / 2, 4 * pitch, width / 16},
 		}
 		a.call(r.gatherPairs)
 	}
@@ -297,7 +299,7 @@ func transposeBlocks(transpose8 func(*uintptr), dst []float32, dstStride int, sr
 	r8, c8 := rows&^7, cols&^7
 	if c8 > 0 {
 		var a args
-		a.n = [3]int{4 * dstStride, 4 * srcStride, c8 / 8}
+		a.n = [5]int{4 * dstStride, 4 * srcStride, c8 / 8}
 		for r := 0; r < r8; r += 8 {
 			a.p[0], a.p[1] = unsafe.Pointer(&dst[r]), unsafe.Pointer(&src[r*srcStride])
 			a.call(transpose8)

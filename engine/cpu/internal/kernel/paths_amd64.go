@@ -52,6 +52,14 @@ func avx512() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		attention: attentionRoutines{
+			softmax:     [2]func(*uintptr){softmaxAVX512, softmaxHalfAVX512},
+			softmaxGrad: softmaxGradAVX512,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
+		},
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
@@ -110,6 +118,14 @@ func avx2() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		attention: attentionRoutines{
+			softmax:     [2]func(*uintptr){softmaxAVX2, softmaxHalfAVX2},
+			softmaxGrad: softmaxGradAVX2,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
+		},
 		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},

@@ -8,12 +8,13 @@ import (
 // portable is the path in plain Go: the specification of all others.
 func portable() *Path {
 	return &Path{
-		Name:     "portable",
-		Tiles:    []Tile{portableTile()},
-		Grads:    []Grad{portableGrad()},
-		Winograd: portableWinograd(),
-		Sums:     func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
-		Squares:  func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
+		Name:      "portable",
+		Tiles:     []Tile{portableTile()},
+		Grads:     []Grad{portableGrad()},
+		Winograd:  portableWinograd(),
+		Attention: portableAttention(),
+		Sums:      func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
+		Squares:   func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
 		Normalise: func(a NormaliseArgs) {
 			out := a.Y.floats()
 			normalise(out, a.X.floats(), a.Residual.floats(), a.Channels, a.Affine, a.ReLU)
@@ -74,6 +75,26 @@ func (v Values) set(x []float32) {
 	if v.bf16 {
 		narrow(unsafe.Slice((*uint16)(v.p), v.n), x)
 	}
+}
+
+// get and put are one value as float32. halves are the first values of memory of float32 as bfloat16.
+func (v Values) get(i int) float32 {
+	if v.bf16 {
+		return math.Float32frombits(uint32(*(*uint16)(unsafe.Add(v.p, 2*i))) << 16)
+	}
+	return *(*float32)(unsafe.Add(v.p, 4*i))
+}
+
+func (v Values) put(i int, x float32) {
+	if v.bf16 {
+		narrow(unsafe.Slice((*uint16)(unsafe.Add(v.p, 2*i)), 1), []float32{x})
+		return
+	}
+	*(*float32)(unsafe.Add(v.p, 4*i)) = x
+}
+
+func halves(x []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 func widen(dst []float32, src []uint16) {
