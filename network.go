@@ -153,7 +153,7 @@ func (e *encoder) encode(images *graph.Node) *encoded {
 		if b.features == nil {
 			b.features = z
 		} else {
-			b.features = e.g.Concat(b.features, z)
+			b.features = e.g.Concat(0, b.features, z)
 		}
 		// Every part starts from the same running statistics. The new ones are the mean of what the
 		// parts make.
@@ -179,7 +179,7 @@ func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	defer func() { e.Splits = splits }()
 	images := b.images
 	if n := images.Shape[0] / b.parts; b.parts > 1 {
-		images = e.g.Rows(images, part*n, n)
+		images = e.g.Slice(images, 0, part*n, n)
 	}
 	return e.g.L2Normalise(e.forward(images))
 }
@@ -205,7 +205,7 @@ func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, b
 			z := e.encodePart(b, part)
 			dz := dFeatures[i]
 			if b.parts > 1 {
-				dz = g.Rows(dz, part*n, n)
+				dz = g.Slice(dz, 0, part*n, n)
 			}
 			for j, d := range g.Gradients(z, dz, parameters) {
 				total[j] = g.sum(total[j], d)

@@ -115,7 +115,7 @@ func (g *builder) scalar(name string) *graph.Node { return g.input(name, float) 
 // own, since an input lies replica by replica.
 func (g *builder) bothViews() *graph.Node {
 	if g.Replicas > 1 {
-		return g.Concat(g.view(firstViews), g.view(secondViews))
+		return g.Concat(0, g.view(firstViews), g.view(secondViews))
 	}
 	return g.images(inViews, 2*g.n)
 }

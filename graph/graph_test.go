@@ -141,13 +141,13 @@ func TestActivations(t *testing.T) {
 	scores := g.MatMul(tokens, tokens, false, true)
 	du := g.Gradients(scores, g.Input("ds", f32, 2, 7, 7), []*Node{g.Variable("u", f32, 3, 5)})[0]
 	next := g.WeightedSum(Term{Coefficient: 1, X: w}, Term{Coefficient: -1, X: d[0]})
-	for _, n := range []*Node{y, normal, d[3], tokens, scores, g.Rows(y, 0, 1), g.Detach(y), g.MaxPool(y, 3, 2, 1)} {
+	for _, n := range []*Node{y, normal, d[3], tokens, scores, g.Slice(y, 0, 0, 1), g.Detach(y), g.MaxPool(y, 3, 2, 1)} {
 		if !n.Activation {
 			t.Errorf("%v is no activation", n)
 		}
 	}
 	for _, n := range []*Node{
-		images, g.Rows(images, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
+		images, g.Slice(images, 0, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
 	} {
 		if n.Activation {
 			t.Errorf("%v is an activation", n)
@@ -243,7 +243,7 @@ func fuzzed(op Op, small int) any {
 	estimate := EstimateAttr{Temperature: float64(small), Population: small}
 	switch op {
 	case Fill:
-		return FillAttr{Value: float64(small)}
+		return FillAttr{Value: float64(small), Shape: tensor.Shape{small, 3}[:small%3]}
 	case WeightedSum:
 		return WeightedSumAttr{Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
 	case Conv, ConvGradInput, ConvGradWeight:
@@ -254,7 +254,7 @@ func fuzzed(op Op, small int) any {
 		return AveragePoolGradAttr{Height: 4, Width: small}
 	case BatchMean, BatchVariance, ChannelSum:
 		return SplitAttr{Splits: small}
-	case Normalise, ChannelDot, BatchNormGradInput:
+	case Normalise, ChannelDot, BatchNormGradInput, LayerNorm, LayerNormGradInput, LayerNormGradGamma:
 		return NormAttr{Epsilon: float64(small)}
 	case MatMul:
 		return MatMulAttr{TransposeA: small%2 == 1, TransposeB: small > 1, SumBatch: small > 2}
@@ -266,10 +266,22 @@ func fuzzed(op Op, small int) any {
 		return PartitionAttr{estimate, 0.5}
 	case Advance:
 		return AdvanceAttr{By: small, Modulo: small}
-	case Rows:
-		return RowsAttr{From: small - 1, Count: small}
-	case RowsGrad:
-		return RowsGradAttr{From: small - 1, Total: 2 * small}
+	case Reshape:
+		return ReshapeAttr{Shape: tensor.Shape{small, 3, small}[small%3:]}
+	case Slice:
+		return SliceAttr{Axis: small - 1, From: small / 2, Count: small}
+	case SliceGrad:
+		return SliceGradAttr{Axis: small - 1, From: small / 2, Total: 2 * small}
+	case Concat:
+		return ConcatAttr{Axis: small - 1}
+	case Repeat:
+		return RepeatAttr{Count: small}
+	case Attention, AttentionGrad:
+		return AttentionAttr{Heads: small}
+	case SecondMoment:
+		return SecondMomentAttr{Keep: 0.5}
+	case AdamStep:
+		return AdamAttr{Epsilon: 1e-8, Decay: float64(small)}
 	case TrustRatio:
 		return TrustAttr{Trust: 1, Decay: float64(small)}
 	}

@@ -34,10 +34,20 @@ type compiler struct {
 	errs            []error
 }
 
-// constant is a scalar that is written once.
+// constant is the value of a Fill, which is written once.
 type constant struct {
+	node   *graph.Node
 	buffer *buffer
-	value  float32
+}
+
+// write fills the rows, zeros behind each.
+func (k constant) write() {
+	rows, ch := rowsOf(k.node.Shape)
+	for r := range rows {
+		for i := range ch {
+			k.buffer.row(r)[i] = float32(k.node.Attr.(graph.FillAttr).Value)
+		}
+	}
 }
 
 // pass is one stage of compiling. Passes run in the order of the table.
@@ -161,7 +171,7 @@ func (c *compiler) buildNode(n *graph.Node) {
 		v.layout, v.element, v.pinned = inRows, float32s, true
 		c.of[n.ID] = v
 		c.place(v)
-		c.constants = append(c.constants, constant{v.buffer, float32(n.Attr.(graph.FillAttr).Value)})
+		c.constants = append(c.constants, constant{n, v.buffer})
 		return
 	}
 	o := c.engine.operationOf(n)

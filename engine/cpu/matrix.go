@@ -11,16 +11,19 @@ import (
 // Operations on matrices: rows of channels.
 var matrixOperations = operations{
 	graph.MatMul:          {kind: engine.Product, fits: matrices, emit: emitMatMul},
-	graph.BiasAdd:         {emit: emitBiasAdd},
+	graph.BiasAdd:         {fits: isMatrix, emit: emitBiasAdd},
 	graph.L2Normalise:     {emit: emitL2Normalise},
 	graph.L2NormaliseGrad: {emit: emitL2NormaliseGrad},
 	graph.RowDot:          {emit: emitRowDot},
 	graph.RowSum:          {emit: emitRowSum},
-	graph.ScaleRows:       {emit: emitScaleRows},
+	graph.ScaleRows:       {fits: isMatrix, emit: emitScaleRows},
 }
 
 // matrices is true of a product of two matrices. There is no kernel for batches of them.
 func matrices(n *graph.Node) bool { return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 }
+
+// isMatrix is true of a node whose value is a matrix.
+func isMatrix(n *graph.Node) bool { return len(n.Shape) == 2 }
 
 // emitMatMul packs its right operand in the tile's order and runs the tiles over the rows of the
 // left one, as a convolution of one tap over an image one pixel wide.

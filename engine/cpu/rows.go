@@ -5,6 +5,7 @@ import (
 
 	"moco/engine"
 	"moco/graph"
+	"moco/tensor"
 )
 
 // Operations that move rows, and those that read the rows of a bank that an index names.
@@ -12,14 +13,18 @@ var rowOperations = operations{
 	graph.GatherRows: {
 		kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitGatherRows,
 	},
-	graph.Rows: {kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitRows},
+	graph.Slice: {
+		kind: engine.Move, fits: slicesRows, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitSlice,
+	},
 	graph.ReplaceRows: {
 		kind: engine.Move, element: likeRows, emit: emitReplaceRows,
 		operands: func(c *compiler, s *step) { c.want(s, 1, inRows, float32s) },
 	},
-	graph.WriteRows:     {kind: engine.Move, emit: emitWriteRows},
-	graph.RowsGrad:      {kind: engine.Move, emit: emitRowsGrad},
-	graph.Concat:        {kind: engine.Move, layout: imagesOnly, element: likeRows, operands: sameRows, emit: emitConcat},
+	graph.WriteRows: {kind: engine.Move, emit: emitWriteRows},
+	graph.SliceGrad: {kind: engine.Move, fits: slicesMatrix, emit: emitSliceGrad},
+	graph.Concat: {
+		kind: engine.Move, fits: joinsRows, layout: imagesOnly, element: likeRows, operands: sameRows, emit: emitConcat,
+	},
 	graph.Advance:       {emit: emitAdvance},
 	graph.GatherDot:     {operands: bankAsItIs, emit: emitGatherDot},
 	graph.GatherDotGrad: {operands: bankAsItIs, emit: emitGatherDotGrad},
@@ -40,7 +45,21 @@ func imagesOnly(s *step) layout {
 	return inImages
 }
 
-// sameRows takes two operands of one form, which is the result's.
+// slicesRows is true of a slice along the first axis, whose parts lie one behind the other.
+func slicesRows(n *graph.Node) bool { return n.Attr.(graph.SliceAttr).Axis == 0 && hasRows(n) }
+
+// slicesMatrix is true of the gradient of rows of a matrix.
+func slicesMatrix(n *graph.Node) bool {
+	return n.Attr.(graph.SliceGradAttr).Axis == 0 && len(n.Shape) == 2
+}
+
+// joinsRows is true of rows below rows.
+func joinsRows(n *graph.Node) bool { return n.Attr.(graph.ConcatAttr).Axis == 0 && hasRows(n) }
+
+// hasRows is true of rows of channels, and of integers. A vector of floats is one row.
+func hasRows(n *graph.Node) bool { return len(n.Shape) > 1 || n.Type == tensor.Int32 }
+
+// sameRows takes operands of one form, which is the result's.
 func sameRows(c *compiler, s *step) {
 	for i := range s.in {
 		c.want(s, i, s.out[0].layout, s.out[0].element)
@@ -85,10 +104,10 @@ func emitGatherRows(_ *compiler, s *step, o *op) {
 	}))
 }
 
-func emitRows(_ *compiler, s *step, o *op) {
+func emitSlice(_ *compiler, s *step, o *op) {
 	x, y := s.in[0].buffer, s.out[0].buffer
 	each, size := rowSize(s.node, x), x.element.size()
-	from := s.node.Attr.(graph.RowsAttr).From * each * size
+	from := s.node.Attr.(graph.SliceAttr).From * each * size
 	o.then(cut(s.node.Shape[0]*each, elementsEach, func(_ *worker, lo, hi int) {
 		copy(y.raw[lo*size:hi*size], x.raw[from+lo*size:from+hi*size])
 	}))
@@ -123,9 +142,9 @@ func emitAdvance(_ *compiler, s *step, o *op) {
 	o.then(serial(func(*worker) { y.i32[0] = int32((int(x.i32[0]) + a.By) % a.Modulo) }))
 }
 
-func emitRowsGrad(_ *compiler, s *step, o *op) {
+func emitSliceGrad(_ *compiler, s *step, o *op) {
 	dy, dx := s.in[0].buffer, s.out[0].buffer
-	from, count := s.node.Attr.(graph.RowsGradAttr).From, s.node.In[0].Shape[0]
+	from, count := s.node.Attr.(graph.SliceGradAttr).From, s.node.In[0].Shape[0]
 	o.then(rowsPhase(s.node.Shape[0], dx.stride, func(_ *worker, r int) {
 		if r < from || r >= from+count {
 			clear(dx.row(r))
@@ -136,15 +155,12 @@ func emitRowsGrad(_ *compiler, s *step, o *op) {
 }
 
 func emitConcat(_ *compiler, s *step, o *op) {
-	a, b, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
-	size := y.element.size()
-	above, below := size*rowsIn(s.node.In[0], a), size*rowsIn(s.node.In[1], b)
-	o.then(phase{2, func(_ *worker, part int) {
-		if part == 0 {
-			copy(y.raw, a.raw[:above])
-		} else {
-			copy(y.raw[above:], b.raw[:below])
-		}
+	y, from := s.out[0].buffer, make([]int, len(s.in)+1) // in bytes
+	for i, v := range s.in {
+		from[i+1] = from[i] + y.element.size()*rowsIn(s.node.In[i], v.buffer)
+	}
+	o.then(phase{len(s.in), func(_ *worker, part int) {
+		copy(y.raw[from[part]:from[part+1]], s.in[part].buffer.raw)
 	}})
 }
 
