@@ -189,7 +189,7 @@ func (p *Path) elementRoutines(r *routines) {
 		}
 		n := a.blocks(routine, dx.n)
 		if n < dx.n {
-			dx, dy, y = dx.from(n), dy.from(n), y.from(n)
+			dx, dy, y = dx.From(n), dy.From(n), y.From(n)
 			out := dx.floats()
 			reluGrad(out, dy.floats(), y.floats())
 			dx.set(out)

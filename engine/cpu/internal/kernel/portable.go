@@ -57,8 +57,8 @@ func (v Values) size() int {
 	return 4
 }
 
-// from is v without its first n values.
-func (v Values) from(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
+// From is v without its first n values.
+func (v Values) From(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
 
 // floats is v as float32: v itself, or a copy if v is bfloat16, or nil if v is empty. set writes a
 // copy back.
@@ -207,7 +207,7 @@ func gather(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		row := dst[i*pitch : i*pitch+width]
 		clear(row)
 		if offset >= 0 {
-			widen(row, unsafe.Slice((*uint16)(src.from(int(offset)).p), width))
+			widen(row, unsafe.Slice((*uint16)(src.From(int(offset)).p), width))
 		}
 	}
 }
@@ -219,7 +219,7 @@ func gatherPairs(dst []float32, pitch int, src Values, offsets []int32, width in
 			at := &pairs[2*(i/2*pitch+j)+i%2]
 			*at = 0
 			if offset >= 0 {
-				*at = *(*uint16)(src.from(int(offset) + j).p)
+				*at = *(*uint16)(src.From(int(offset) + j).p)
 			}
 		}
 	}
