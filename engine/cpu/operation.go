@@ -15,6 +15,7 @@ func init() { // not an initialiser: operations refer to each other through the 
 	for _, family := range []operations{
 		convOperations, normOperations, elementOperations, poolOperations, matrixOperations, contrastOperations,
 		rowOperations, shapeOperations, lossOperations, replicaOperations, layerNormOperations, adamOperations,
+		attentionOperations,
 	} {
 		maps.Copy(table, family)
 	}

@@ -48,6 +48,7 @@ type Path struct {
 	// A path has PairGrads if it has Pairs.
 	PairGrads []Grad
 	Winograd
+	Attention
 
 	// Sums adds the rows of x to sum: sum[c] += x[r][c]. A shorter sum is of some columns only, from
 	// where x starts.

@@ -560,6 +560,72 @@ DATA slope<>+1080(SB)/4, $0x36ba7048
 DATA slope<>+1084(SB)/4, $0x36ba7048
 GLOBL slope<>(SB), RODATA|NOPTR, $1088
 
+DATA powers<>+0(SB)/4, $0x3f800000
+DATA powers<>+4(SB)/4, $0x3f800000
+DATA powers<>+8(SB)/4, $0x3f800000
+DATA powers<>+12(SB)/4, $0x3f800000
+DATA powers<>+16(SB)/4, $0x3f800000
+DATA powers<>+20(SB)/4, $0x3f800000
+DATA powers<>+24(SB)/4, $0x3f800000
+DATA powers<>+28(SB)/4, $0x3f800000
+DATA powers<>+32(SB)/4, $0x3f317218
+DATA powers<>+36(SB)/4, $0x3f317218
+DATA powers<>+40(SB)/4, $0x3f317218
+DATA powers<>+44(SB)/4, $0x3f317218
+DATA powers<>+48(SB)/4, $0x3f317218
+DATA powers<>+52(SB)/4, $0x3f317218
+DATA powers<>+56(SB)/4, $0x3f317218
+DATA powers<>+60(SB)/4, $0x3f317218
+DATA powers<>+64(SB)/4, $0x3e75fdee
+DATA powers<>+68(SB)/4, $0x3e75fdee
+DATA powers<>+72(SB)/4, $0x3e75fdee
+DATA powers<>+76(SB)/4, $0x3e75fdee
+DATA powers<>+80(SB)/4, $0x3e75fdee
+DATA powers<>+84(SB)/4, $0x3e75fdee
+DATA powers<>+88(SB)/4, $0x3e75fdee
+DATA powers<>+92(SB)/4, $0x3e75fdee
+DATA powers<>+96(SB)/4, $0x3d635774
+DATA powers<>+100(SB)/4, $0x3d635774
+DATA powers<>+104(SB)/4, $0x3d635774
+DATA powers<>+108(SB)/4, $0x3d635774
+DATA powers<>+112(SB)/4, $0x3d635774
+DATA powers<>+116(SB)/4, $0x3d635774
+DATA powers<>+120(SB)/4, $0x3d635774
+DATA powers<>+124(SB)/4, $0x3d635774
+DATA powers<>+128(SB)/4, $0x3c1d96a6
+DATA powers<>+132(SB)/4, $0x3c1d96a6
+DATA powers<>+136(SB)/4, $0x3c1d96a6
+DATA powers<>+140(SB)/4, $0x3c1d96a6
+DATA powers<>+144(SB)/4, $0x3c1d96a6
+DATA powers<>+148(SB)/4, $0x3c1d96a6
+DATA powers<>+152(SB)/4, $0x3c1d96a6
+DATA powers<>+156(SB)/4, $0x3c1d96a6
+DATA powers<>+160(SB)/4, $0x3aaf9f2a
+DATA powers<>+164(SB)/4, $0x3aaf9f2a
+DATA powers<>+168(SB)/4, $0x3aaf9f2a
+DATA powers<>+172(SB)/4, $0x3aaf9f2a
+DATA powers<>+176(SB)/4, $0x3aaf9f2a
+DATA powers<>+180(SB)/4, $0x3aaf9f2a
+DATA powers<>+184(SB)/4, $0x3aaf9f2a
+DATA powers<>+188(SB)/4, $0x3aaf9f2a
+DATA powers<>+192(SB)/4, $0x3920fdde
+DATA powers<>+196(SB)/4, $0x3920fdde
+DATA powers<>+200(SB)/4, $0x3920fdde
+DATA powers<>+204(SB)/4, $0x3920fdde
+DATA powers<>+208(SB)/4, $0x3920fdde
+DATA powers<>+212(SB)/4, $0x3920fdde
+DATA powers<>+216(SB)/4, $0x3920fdde
+DATA powers<>+220(SB)/4, $0x3920fdde
+DATA powers<>+224(SB)/4, $0x0000007f
+DATA powers<>+228(SB)/4, $0x0000007f
+DATA powers<>+232(SB)/4, $0x0000007f
+DATA powers<>+236(SB)/4, $0x0000007f
+DATA powers<>+240(SB)/4, $0x0000007f
+DATA powers<>+244(SB)/4, $0x0000007f
+DATA powers<>+248(SB)/4, $0x0000007f
+DATA powers<>+252(SB)/4, $0x0000007f
+GLOBL powers<>(SB), RODATA|NOPTR, $256
+
 // func tile12x16AVX512(a *uintptr)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile12x16AVX512(SB), $104-8
@@ -10687,6 +10753,456 @@ loop:
 	VZEROUPPER
 	RET
 
+// func softmaxAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxAVX512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Z2
+	VBROADCASTSS 4(SI), Z3
+	VBROADCASTSS 8(SI), Z4
+	VBROADCASTSS powers<>+0(SB), Z5
+	VBROADCASTSS powers<>+32(SB), Z6
+	VBROADCASTSS powers<>+64(SB), Z7
+	VBROADCASTSS powers<>+96(SB), Z8
+	VBROADCASTSS powers<>+128(SB), Z9
+	VBROADCASTSS powers<>+160(SB), Z10
+	VBROADCASTSS powers<>+192(SB), Z11
+	PCALIGN      $0x40
+
+row:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         AX, R10
+	VBROADCASTSS (CX), Z0
+	VMOVUPS      (R10), Z12
+	VADDPS       (BX), Z12, Z12
+	VMOVUPS      Z12, (R10)
+	VMAXPS       Z12, Z0, Z0
+	MOVQ         AX, R10
+	TESTQ        R12, R12
+	JZ           found
+
+max:
+	VMAXPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    max
+
+found:
+	VSHUFF64X2 $0x4e, Z0, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VMOVSS     X0, (CX)
+	MOVQ       AX, R10
+	MOVQ       R9, R12
+	VPXORD     Z1, Z1, Z1
+	PCALIGN    $0x40
+
+group:
+	VMOVUPS     (R10), Z12
+	VSUBPS      Z0, Z12, Z12
+	VCMPPS      $0x15, Z4, Z12, K1
+	VMULPS      Z2, Z12, Z13
+	VRNDSCALEPS $0x00, Z13, Z13
+	VMOVAPS     Z12, Z14
+	VFMSUB213PS Z13, Z2, Z14
+	VFMADD231PS Z3, Z12, Z14
+	VMOVAPS     Z11, Z15
+	VFMADD213PS Z10, Z14, Z15
+	VFMADD213PS Z9, Z14, Z15
+	VFMADD213PS Z8, Z14, Z15
+	VFMADD213PS Z7, Z14, Z15
+	VFMADD213PS Z6, Z14, Z15
+	VFMADD213PS Z5, Z14, Z15
+	VSCALEFPS.Z Z13, Z15, K1, Z12
+	VADDPS      Z12, Z1, Z1
+	VMOVUPS     Z12, (R10)
+	ADDQ        $0x40, R10
+	DECQ        R12
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VSHUFF64X2  $0xb1, Z1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VPERMILPS   $0x4e, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VPERMILPS   $0xb1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VMOVSS      X1, (DX)
+	ADDQ        R8, AX
+	ADDQ        $0x04, CX
+	ADDQ        $0x04, DX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R9), Z1
+	VFMADD231PS (R10), Z1, Z0
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsToAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Z0, Z1
+	VMOVUPS Z1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsToHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Z0, Z1
+	VPSRLD  $0x10, Z1, Z2
+	VPANDD  rounding<>+0(SB), Z2, Z2
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z2, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func softmaxHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Z2
+	VBROADCASTSS 4(SI), Z3
+	VBROADCASTSS 8(SI), Z4
+	VBROADCASTSS powers<>+0(SB), Z5
+	VBROADCASTSS powers<>+32(SB), Z6
+	VBROADCASTSS powers<>+64(SB), Z7
+	VBROADCASTSS powers<>+96(SB), Z8
+	VBROADCASTSS powers<>+128(SB), Z9
+	VBROADCASTSS powers<>+160(SB), Z10
+	VBROADCASTSS powers<>+192(SB), Z11
+	PCALIGN      $0x40
+
+row:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         AX, R10
+	VBROADCASTSS (CX), Z0
+	VMOVUPS      (R10), Z12
+	VADDPS       (BX), Z12, Z12
+	VMOVUPS      Z12, (R10)
+	VMAXPS       Z12, Z0, Z0
+	MOVQ         AX, R10
+	TESTQ        R12, R12
+	JZ           found
+
+max:
+	VMAXPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    max
+
+found:
+	VSHUFF64X2 $0x4e, Z0, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z12
+	VMAXPS     Z12, Z0, Z0
+	VMOVSS     X0, (CX)
+	MOVQ       AX, R10
+	MOVQ       AX, R11
+	MOVQ       R9, R12
+	VPXORD     Z1, Z1, Z1
+	PCALIGN    $0x40
+
+group:
+	VMOVUPS     (R10), Z12
+	VSUBPS      Z0, Z12, Z12
+	VCMPPS      $0x15, Z4, Z12, K1
+	VMULPS      Z2, Z12, Z13
+	VRNDSCALEPS $0x00, Z13, Z13
+	VMOVAPS     Z12, Z14
+	VFMSUB213PS Z13, Z2, Z14
+	VFMADD231PS Z3, Z12, Z14
+	VMOVAPS     Z11, Z15
+	VFMADD213PS Z10, Z14, Z15
+	VFMADD213PS Z9, Z14, Z15
+	VFMADD213PS Z8, Z14, Z15
+	VFMADD213PS Z7, Z14, Z15
+	VFMADD213PS Z6, Z14, Z15
+	VFMADD213PS Z5, Z14, Z15
+	VSCALEFPS.Z Z13, Z15, K1, Z12
+	VADDPS      Z12, Z1, Z1
+	VPSRLD      $0x10, Z12, Z13
+	VPANDD      rounding<>+0(SB), Z13, Z13
+	VPADDD      rounding<>+64(SB), Z12, Z12
+	VPADDD      Z13, Z12, Z12
+	VPSRLD      $0x10, Z12, Z12
+	VPMOVDW     Z12, (R11)
+	ADDQ        $0x40, R10
+	ADDQ        $0x20, R11
+	DECQ        R12
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VSHUFF64X2  $0xb1, Z1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VPERMILPS   $0x4e, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VPERMILPS   $0xb1, Z1, Z12
+	VADDPS      Z12, Z1, Z1
+	VMOVSS      X1, (DX)
+	ADDQ        R8, AX
+	ADDQ        $0x04, CX
+	ADDQ        $0x04, DX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD   (R10), Z2
+	VPSLLD      $0x10, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsHalfToAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    Z1, Z0, Z1
+	VMOVUPS   Z1, (R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Z0, Z2
+	VMOVUPS Z2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Z3
+	VSUBPS  Z1, Z3, Z3
+	VMULPS  Z2, Z3, Z3
+	VMOVUPS Z3, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func gatherAVX512(a *uintptr)
 // Requires: AVX, AVX512F, CMOV
 TEXT ·gatherAVX512(SB), NOSPLIT, $8-8
@@ -14673,6 +15189,533 @@ loop:
 	VFMADD231PS Y10, Y11, Y9
 	DECQ        AX
 	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func softmaxAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS 4(SI), Y3
+	VBROADCASTSS 8(SI), Y4
+	VBROADCASTSS powers<>+224(SB), Y5
+	PCALIGN      $0x40
+
+row:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         AX, R10
+	VBROADCASTSS (CX), Y0
+	VMOVUPS      (R10), Y6
+	VADDPS       (BX), Y6, Y6
+	VMOVUPS      Y6, (R10)
+	VMAXPS       Y6, Y0, Y0
+	VMOVUPS      32(R10), Y6
+	VADDPS       32(BX), Y6, Y6
+	VMOVUPS      Y6, 32(R10)
+	VMAXPS       Y6, Y0, Y0
+	MOVQ         AX, R10
+	TESTQ        R12, R12
+	JZ           found
+
+max:
+	VMAXPS (R10), Y0, Y0
+	VMAXPS 32(R10), Y0, Y0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    max
+
+found:
+	VPERM2F128 $0x01, Y0, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0x4e, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0xb1, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VMOVSS     X0, (CX)
+	MOVQ       AX, R10
+	MOVQ       R9, R12
+	VXORPS     Y1, Y1, Y1
+	PCALIGN    $0x40
+
+group:
+	VMOVUPS     (R10), Y6
+	VSUBPS      Y0, Y6, Y6
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VMULPS      Y2, Y6, Y7
+	VROUNDPS    $0x00, Y7, Y7
+	VMOVAPS     Y6, Y8
+	VFMSUB213PS Y7, Y2, Y8
+	VFMADD231PS Y3, Y6, Y8
+	VMOVUPS     powers<>+192(SB), Y9
+	VFMADD213PS powers<>+160(SB), Y8, Y9
+	VFMADD213PS powers<>+128(SB), Y8, Y9
+	VFMADD213PS powers<>+96(SB), Y8, Y9
+	VFMADD213PS powers<>+64(SB), Y8, Y9
+	VFMADD213PS powers<>+32(SB), Y8, Y9
+	VFMADD213PS powers<>+0(SB), Y8, Y9
+	VCVTPS2DQ   Y7, Y7
+	VPADDD      Y5, Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y9, Y9
+	VANDPS      Y10, Y9, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     Y6, (R10)
+	VMOVUPS     32(R10), Y6
+	VSUBPS      Y0, Y6, Y6
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VMULPS      Y2, Y6, Y7
+	VROUNDPS    $0x00, Y7, Y7
+	VMOVAPS     Y6, Y8
+	VFMSUB213PS Y7, Y2, Y8
+	VFMADD231PS Y3, Y6, Y8
+	VMOVUPS     powers<>+192(SB), Y9
+	VFMADD213PS powers<>+160(SB), Y8, Y9
+	VFMADD213PS powers<>+128(SB), Y8, Y9
+	VFMADD213PS powers<>+96(SB), Y8, Y9
+	VFMADD213PS powers<>+64(SB), Y8, Y9
+	VFMADD213PS powers<>+32(SB), Y8, Y9
+	VFMADD213PS powers<>+0(SB), Y8, Y9
+	VCVTPS2DQ   Y7, Y7
+	VPADDD      Y5, Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y9, Y9
+	VANDPS      Y10, Y9, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     Y6, 32(R10)
+	ADDQ        $0x40, R10
+	DECQ        R12
+	JNZ         group
+	VPERM2F128  $0x01, Y1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0x4e, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0xb1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVSS      X1, (DX)
+	ADDQ        R8, AX
+	ADDQ        $0x04, CX
+	ADDQ        $0x04, DX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsAVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R9), Y1
+	VFMADD231PS (R10), Y1, Y0
+	VMOVUPS     32(R9), Y3
+	VFMADD231PS 32(R10), Y3, Y0
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·scaleRowsToAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Y0, Y1
+	VMOVUPS Y1, (R11)
+	VMULPS  32(R10), Y0, Y3
+	VMOVUPS Y3, 32(R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2
+TEXT ·scaleRowsToHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS    (R10), Y0, Y1
+	VPSRLD    $0x10, Y1, Y2
+	VPAND     rounding<>+0(SB), Y2, Y2
+	VPADDD    rounding<>+64(SB), Y1, Y1
+	VPADDD    Y2, Y1, Y1
+	VPSRLD    $0x10, Y1, Y1
+	VPACKUSDW Y1, Y1, Y1
+	VPERMQ    $0x08, Y1, Y1
+	VMOVDQU   X1, (R11)
+	VMULPS    32(R10), Y0, Y3
+	VPSRLD    $0x10, Y3, Y4
+	VPAND     rounding<>+0(SB), Y4, Y4
+	VPADDD    rounding<>+64(SB), Y3, Y3
+	VPADDD    Y4, Y3, Y3
+	VPSRLD    $0x10, Y3, Y3
+	VPACKUSDW Y3, Y3, Y3
+	VPERMQ    $0x08, Y3, Y3
+	VMOVDQU   X3, 16(R11)
+	ADDQ      $0x40, R10
+	ADDQ      $0x20, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS 4(SI), Y3
+	VBROADCASTSS 8(SI), Y4
+	VBROADCASTSS powers<>+224(SB), Y5
+	PCALIGN      $0x40
+
+row:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         AX, R10
+	VBROADCASTSS (CX), Y0
+	VMOVUPS      (R10), Y6
+	VADDPS       (BX), Y6, Y6
+	VMOVUPS      Y6, (R10)
+	VMAXPS       Y6, Y0, Y0
+	VMOVUPS      32(R10), Y6
+	VADDPS       32(BX), Y6, Y6
+	VMOVUPS      Y6, 32(R10)
+	VMAXPS       Y6, Y0, Y0
+	MOVQ         AX, R10
+	TESTQ        R12, R12
+	JZ           found
+
+max:
+	VMAXPS (R10), Y0, Y0
+	VMAXPS 32(R10), Y0, Y0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    max
+
+found:
+	VPERM2F128 $0x01, Y0, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0x4e, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0xb1, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VMOVSS     X0, (CX)
+	MOVQ       AX, R10
+	MOVQ       AX, R11
+	MOVQ       R9, R12
+	VXORPS     Y1, Y1, Y1
+	PCALIGN    $0x40
+
+group:
+	VMOVUPS     (R10), Y6
+	VSUBPS      Y0, Y6, Y6
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VMULPS      Y2, Y6, Y7
+	VROUNDPS    $0x00, Y7, Y7
+	VMOVAPS     Y6, Y8
+	VFMSUB213PS Y7, Y2, Y8
+	VFMADD231PS Y3, Y6, Y8
+	VMOVUPS     powers<>+192(SB), Y9
+	VFMADD213PS powers<>+160(SB), Y8, Y9
+	VFMADD213PS powers<>+128(SB), Y8, Y9
+	VFMADD213PS powers<>+96(SB), Y8, Y9
+	VFMADD213PS powers<>+64(SB), Y8, Y9
+	VFMADD213PS powers<>+32(SB), Y8, Y9
+	VFMADD213PS powers<>+0(SB), Y8, Y9
+	VCVTPS2DQ   Y7, Y7
+	VPADDD      Y5, Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y9, Y9
+	VANDPS      Y10, Y9, Y6
+	VADDPS      Y6, Y1, Y1
+	VPSRLD      $0x10, Y6, Y7
+	VPAND       rounding<>+0(SB), Y7, Y7
+	VPADDD      rounding<>+64(SB), Y6, Y6
+	VPADDD      Y7, Y6, Y6
+	VPSRLD      $0x10, Y6, Y6
+	VPACKUSDW   Y6, Y6, Y6
+	VPERMQ      $0x08, Y6, Y6
+	VMOVDQU     X6, (R11)
+	VMOVUPS     32(R10), Y6
+	VSUBPS      Y0, Y6, Y6
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VMULPS      Y2, Y6, Y7
+	VROUNDPS    $0x00, Y7, Y7
+	VMOVAPS     Y6, Y8
+	VFMSUB213PS Y7, Y2, Y8
+	VFMADD231PS Y3, Y6, Y8
+	VMOVUPS     powers<>+192(SB), Y9
+	VFMADD213PS powers<>+160(SB), Y8, Y9
+	VFMADD213PS powers<>+128(SB), Y8, Y9
+	VFMADD213PS powers<>+96(SB), Y8, Y9
+	VFMADD213PS powers<>+64(SB), Y8, Y9
+	VFMADD213PS powers<>+32(SB), Y8, Y9
+	VFMADD213PS powers<>+0(SB), Y8, Y9
+	VCVTPS2DQ   Y7, Y7
+	VPADDD      Y5, Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y9, Y9
+	VANDPS      Y10, Y9, Y6
+	VADDPS      Y6, Y1, Y1
+	VPSRLD      $0x10, Y6, Y7
+	VPAND       rounding<>+0(SB), Y7, Y7
+	VPADDD      rounding<>+64(SB), Y6, Y6
+	VPADDD      Y7, Y6, Y6
+	VPSRLD      $0x10, Y6, Y6
+	VPACKUSDW   Y6, Y6, Y6
+	VPERMQ      $0x08, Y6, Y6
+	VMOVDQU     X6, 16(R11)
+	ADDQ        $0x40, R10
+	ADDQ        $0x20, R11
+	DECQ        R12
+	JNZ         group
+	VPERM2F128  $0x01, Y1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0x4e, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0xb1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVSS      X1, (DX)
+	ADDQ        R8, AX
+	ADDQ        $0x04, CX
+	ADDQ        $0x04, DX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Y1
+	VPSLLD      $0x10, Y1, Y1
+	VPMOVZXWD   (R10), Y2
+	VPSLLD      $0x10, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	VPMOVZXWD   16(R9), Y3
+	VPSLLD      $0x10, Y3, Y3
+	VPMOVZXWD   16(R10), Y4
+	VPSLLD      $0x10, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToAVX2(a *uintptr)
+// Requires: AVX, AVX2
+TEXT ·scaleRowsHalfToAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMULPS    Y1, Y0, Y1
+	VMOVUPS   Y1, (R11)
+	VPMOVZXWD 16(R10), Y3
+	VPSLLD    $0x10, Y3, Y3
+	VMULPS    Y3, Y0, Y3
+	VMOVUPS   Y3, 32(R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Y0, Y2
+	VMOVUPS Y2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Y3
+	VSUBPS  Y1, Y3, Y3
+	VMULPS  Y2, Y3, Y3
+	VMOVUPS Y3, (CX)(R9*1)
+	VMULPS  32(AX)(R9*1), Y0, Y4
+	VMOVUPS Y4, 32(AX)(R9*1)
+	VMOVUPS 32(CX)(R9*1), Y5
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 32(CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
 	VZEROUPPER
 	RET
 

@@ -23,13 +23,14 @@ type routines struct {
 	adam                                              func(*uintptr)
 	peak                                              func(loops int)
 	peakFLOPs                                         int // floating-point operations of one loop
+	attention                                         attentionRoutines
 }
 
 // args is the argument block of the assembly: pointers first, then numbers. The pointers may point
 // to the small operands at the end of the same block.
 type args struct {
 	p       pointers
-	n       [3]int
+	n       [5]int
 	factors [3]float32
 	parts   [8]float32 // partial results
 }
@@ -82,7 +83,7 @@ func (s *strips) over(rows Values, ch int, operands ...operand) {
 // operands name. 0 stands for all.
 func (s *strips) columns(rows Values, ch, columns int, operands ...operand) {
 	var a args
-	a.n = [3]int{(rows.n + ch - 1) / ch, rows.size() * ch}
+	a.n = [5]int{(rows.n + ch - 1) / ch, rows.size() * ch}
 	if a.n[0] == 0 {
 		return
 	}
@@ -143,6 +144,7 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.tokenRoutines(&r)
 	p.conversions(&r)
 	p.rowRoutines(&r)
+	p.Attention = r.attention.attention()
 	p.PeakFLOPs = func(loops int) float64 {
 		r.peak(loops)
 		return float64(loops) * float64(r.peakFLOPs)
@@ -207,7 +209,7 @@ func (p *Path) tokenRoutines(r *routines) {
 			layerNorm(a) // the assembly knows no padding
 			return
 		}
-		b := args{n: [3]int{a.Y.n / a.Channels, a.Channels * a.Y.size()}}
+		b := args{n: [5]int{a.Y.n / a.Channels, a.Channels * a.Y.size()}}
 		b.parts = [8]float32{1 / float32(a.Width), a.Epsilon, 1}
 		b.p = pointers{a.Y.p, a.X.p, ptr(a.Gamma), ptr(a.Beta)}
 		b.p[4] = unsafe.Pointer(&b.parts)
@@ -219,7 +221,7 @@ func (p *Path) tokenRoutines(r *routines) {
 			layerNormGrad(a)
 			return
 		}
-		b := args{n: [3]int{a.DX.n / a.Channels, a.Channels * a.DX.size()}}
+		b := args{n: [5]int{a.DX.n / a.Channels, a.Channels * a.DX.size()}}
 		b.parts = [8]float32{1 / float32(a.Width), a.Epsilon, 1}
 		b.p = pointers{a.DX.p, a.DY.p, a.X.p, ptr(a.Gamma), ptr(a.DGamma), ptr(a.DBeta)}
 		b.p[6] = unsafe.Pointer(&b.parts)
@@ -251,7 +253,7 @@ func (p *Path) elementRoutines(r *routines) {
 		}
 		n := a.blocks(routine, dx.n)
 		if n < dx.n {
-			dx, dy, y = dx.from(n), dy.from(n), y.from(n)
+			dx, dy, y = dx.From(n), dy.From(n), y.From(n)
 			out := dx.floats()
 			reluGrad(out, dy.floats(), y.floats())
 			dx.set(out)
@@ -309,14 +311,14 @@ func (p *Path) conversions(r *routines) {
 	p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets), 4 * pitch, width / 16},
+			n: [5]int{len(offsets), 4 * pitch, width / 16},
 		}
 		a.call(r.gather)
 	}
 	p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets) / 2, 4 * pitch, width / 16},
+			n: [5]int{len(offsets) / 2, 4 * pitch, width / 16},
 		}
 		a.call(r.gatherPairs)
 	}
@@ -361,7 +363,7 @@ func transposeBlocks(transpose8 func(*uintptr), dst []float32, dstStride int, sr
 	r8, c8 := rows&^7, cols&^7
 	if c8 > 0 {
 		var a args
-		a.n = [3]int{4 * dstStride, 4 * srcStride, c8 / 8}
+		a.n = [5]int{4 * dstStride, 4 * srcStride, c8 / 8}
 		for r := 0; r < r8; r += 8 {
 			a.p[0], a.p[1] = unsafe.Pointer(&dst[r]), unsafe.Pointer(&src[r*srcStride])
 			a.call(transpose8)

@@ -58,6 +58,14 @@ func avx512() *Path {
 		layerNormGrad: strips{{layerNormGrad16AVX512, layerNormGrad64AVX512},
 			{layerNormGradHalf16AVX512, layerNormGradHalf64AVX512}},
 		adam: adamAVX512,
+		attention: attentionRoutines{
+			softmax:     [2]func(*uintptr){softmaxAVX512, softmaxHalfAVX512},
+			softmaxGrad: softmaxGradAVX512,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
+		},
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
@@ -121,7 +129,15 @@ func avx2() *Path {
 		layerNorm:     strips{{layerNorm16AVX2, nil}, {layerNormHalf16AVX2, nil}},
 		layerNormGrad: strips{{layerNormGrad16AVX2, nil}, {layerNormGradHalf16AVX2, nil}},
 		adam:          adamAVX2,
-		peak:          peakAVX2, peakFLOPs: 10 * 2 * 8,
+		attention: attentionRoutines{
+			softmax:     [2]func(*uintptr){softmaxAVX2, softmaxHalfAVX2},
+			softmaxGrad: softmaxGradAVX2,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
+		},
+		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},
 	}, []Grad{

@@ -56,9 +56,9 @@ func TestGELU(t *testing.T) {
 					x, dy := newTyped(spread(values(1, n, 0), 8), half), newTyped(values(2, n, 0), half)
 					y, dx := newTyped(make([]float32, n), half), newTyped(make([]float32, n), half)
 					bias := values(3, columns, 1)
-					p.GELU(GELUArgs{Y: y.Values.from(c.from), X: x.Values.from(c.from), Channels: c.ch, Columns: c.columns, Bias: bias})
+					p.GELU(GELUArgs{Y: y.Values.From(c.from), X: x.Values.From(c.from), Channels: c.ch, Columns: c.columns, Bias: bias})
 					p.GELUGrad(GELUGradArgs{
-						DX: dx.Values.from(c.from), DY: dy.Values.from(c.from), X: x.Values.from(c.from), Channels: c.ch, Columns: c.columns,
+						DX: dx.Values.From(c.from), DY: dy.Values.From(c.from), X: x.Values.From(c.from), Channels: c.ch, Columns: c.columns,
 					})
 					gotY, gotDX, xs, dys := y.floats(), dx.floats(), x.floats(), dy.floats()
 					for i := range n {

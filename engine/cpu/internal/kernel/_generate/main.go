@@ -58,7 +58,7 @@ func align() {
 }
 
 // routine opens a function and loads its arguments from their block (kernel's type args: nine
-// pointers, then three numbers).
+// pointers, then five numbers).
 func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
 	TEXT(name, NOSPLIT, "func(a *uintptr)")
 	Pragma("noescape")
@@ -98,6 +98,7 @@ func main() {
 	gatherConstants()
 	cumulative.table()
 	slope.table()
+	powerConstants()
 	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
@@ -142,6 +143,7 @@ func main() {
 		}
 		s.adam()
 		s.peak()
+		s.attention()
 		for _, g := range gatherings {
 			s.gather(g)
 		}
