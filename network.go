@@ -6,6 +6,7 @@ import (
 	"moco/engine"
 	"moco/graph"
 	"moco/nn"
+	"moco/optim"
 	"moco/tensor"
 )
 
@@ -25,9 +26,6 @@ const (
 
 // variable is the name of a parameter or statistic: "encoder_q.conv1.weight".
 func (s side) variable(name string) string { return string(s) + "." + name }
-
-// velocity is the name of the optimizer's variable for a parameter.
-func velocity(parameter string) string { return "sgd." + parameter }
 
 // ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name. s
 // is the state that a Step or an Inference was compiled against.
@@ -51,7 +49,8 @@ type encoder struct {
 // each of the recipe's parts of the batch.
 func newEncoder(g *builder, s side) *encoder {
 	r := g.recipe
-	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}, g, s}
+	network := nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}
+	e := &encoder{Encoder: network, g: g, side: s}
 	for _, p := range r.Encoder.Parameters() {
 		e.Values[p.Name] = e.variable(p.Name, p.Shape)
 	}
@@ -78,6 +77,9 @@ func (e *encoder) forward(x *graph.Node) *graph.Node {
 func (e *encoder) momentumUpdate(q *encoder) {
 	r := e.g.recipe
 	for _, p := range e.Config.Parameters() {
+		if p.Frozen { // the same in both
+			continue
+		}
 		k := e.Values[p.Name]
 		old := graph.Term{Coefficient: r.Momentum, X: k}
 		new := graph.Term{Coefficient: 1 - r.Momentum, X: q.Values[p.Name]}
@@ -96,11 +98,13 @@ func (e *encoder) momentumUpdate(q *encoder) {
 // loss, if they were encoded twice.
 func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	e.g.Output(outLoss, e.g.mean(loss))
-	lr := e.g.scalar(inRate)
-	parameters := e.Config.Parameters()
+	var parameters []nn.Parameter
 	var nodes []*graph.Node
-	for _, p := range parameters {
-		nodes = append(nodes, e.Values[p.Name])
+	for _, p := range e.Config.Parameters() {
+		if !p.Frozen {
+			parameters = append(parameters, p)
+			nodes = append(nodes, e.Values[p.Name])
+		}
 	}
 	var gradients []*graph.Node
 	if len(batches) == 0 || !batches[0].twice {
@@ -108,13 +112,29 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	} else {
 		gradients = e.gradientsInParts(loss, nodes, batches)
 	}
-	optimizer := e.g.recipe.optimizer()
-	for i, gradient := range gradients {
-		gradient = e.g.SumReplicas(gradient)
-		v := e.g.Variable(velocity(parameters[i].Name), float, parameters[i].Shape...)
-		optimizer.Update(e.g.Graph, nodes[i], v, gradient, lr)
+	optimizer, rates := e.g.recipe.optimizer(), e.rates()
+	for i, p := range parameters {
+		optimizer.Update(e.g.Graph, optim.Update{
+			Name: p.Name, Parameter: nodes[i], Gradient: e.g.SumReplicas(gradients[i]), Decays: p.Decays,
+			Rate: rates[p.Depth], Scalar: e.g.scalar,
+		})
 	}
 	e.keepStatistics()
+}
+
+// rates are the learning rates of the parameters by their depth: with layer decay, the less the nearer
+// to the image.
+func (e *encoder) rates() []*graph.Node {
+	lr, decay, layers := e.g.scalar(inRate), e.g.recipe.LayerDecay, e.Config.Depth()
+	rates := make([]*graph.Node, layers+2)
+	for depth := range rates {
+		rates[depth] = lr
+		if decay != 0 && depth <= layers {
+			share := optim.LayerRate(decay, depth, layers)
+			rates[depth] = e.g.WeightedSum(graph.Term{Coefficient: share, X: lr})
+		}
+	}
+	return rates
 }
 
 // keepStatistics assigns the running statistics that the forward passes have made.

@@ -53,9 +53,14 @@ type Recipe struct {
 	Schedule    string  `yaml:"schedule"`             // cosine or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
 	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
-	Optimizer   string  `yaml:"optimizer"`            // sgd or lars
-	SGDMomentum float64 `yaml:"sgd_momentum"`
-	WeightDecay float64 `yaml:"weight_decay"`
+	Optimizer   string  `yaml:"optimizer"`            // sgd, lars or adamw
+	SGDMomentum float64 `yaml:"sgd_momentum"`         // of sgd and lars
+	// Betas are adamw's shares of the old moments in the new ones; nil is 0.9 and 0.999.
+	Betas       []float64 `yaml:"betas,omitempty"`
+	WeightDecay float64   `yaml:"weight_decay"`
+	// LayerDecay multiplies the learning rate once for each layer between a parameter and the head: for
+	// fine-tuning. 0 is the same rate for all.
+	LayerDecay float64 `yaml:"layer_decay,omitempty"`
 
 	Seed            uint64  `yaml:"seed"`
 	Start           string  `yaml:"start,omitempty"`  // SHA-256 of the encoder that training starts from; empty: random weights
@@ -173,8 +178,15 @@ func ramp(from, to, progress float64) float64 {
 
 // optimizer turns gradients into new parameters.
 func (r *Recipe) optimizer() optim.Optimizer {
-	if r.Optimizer == "lars" {
+	switch r.Optimizer {
+	case "lars":
 		return optim.LARS{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay, Trust: 0.001}
+	case "adamw":
+		a := optim.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: r.WeightDecay}
+		if len(r.Betas) == 2 {
+			a.Beta1, a.Beta2 = r.Betas[0], r.Betas[1]
+		}
+		return a
 	}
 	return optim.SGD{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay}
 }
@@ -195,6 +207,8 @@ func (r *Recipe) Check() error {
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
+	} else if err := r.Encoder.CheckImage(r.Views.Size); err != nil {
+		errs = append(errs, fmt.Errorf("views.size: %w", err))
 	}
 	wrong(!(r.Momentum >= 0 && r.Momentum <= 1), "m: must lie between 0 and 1, is %v", r.Momentum)
 	wrong(!(r.MomentumEnd >= 0 && r.MomentumEnd <= 1), "m_end: must lie between 0 and 1, is %v", r.MomentumEnd)
@@ -234,7 +248,17 @@ func (r *Recipe) Check() error {
 	if err := r.schedule().Check(); err != nil {
 		errs = append(errs, err)
 	}
-	wrong(r.Optimizer != "sgd" && r.Optimizer != "lars", "optimizer: must be sgd or lars, is %q", r.Optimizer)
+	switch r.Optimizer {
+	case "sgd", "lars":
+		wrong(r.Betas != nil, "betas: belong to the optimizer adamw, and this is %s", r.Optimizer)
+	case "adamw":
+		good := func(b float64) bool { return b >= 0 && b < 1 }
+		wrong(r.Betas != nil && !(len(r.Betas) == 2 && good(r.Betas[0]) && good(r.Betas[1])),
+			"betas: must be two numbers of at least 0 and below 1, are %v", r.Betas)
+	default:
+		wrong(true, "optimizer: must be sgd, lars or adamw, is %q", r.Optimizer)
+	}
+	wrong(!(r.LayerDecay >= 0 && r.LayerDecay <= 1), "layer_decay: must be 0 (none) to 1, is %v", r.LayerDecay)
 	wrong(!(r.SGDMomentum >= 0 && r.SGDMomentum < 1), "sgd_momentum: must be at least 0 and below 1, is %v", r.SGDMomentum)
 	wrong(!(r.WeightDecay >= 0), "weight_decay: must not be negative, is %v", r.WeightDecay)
 	wrong(r.CheckpointEvery < 1, "checkpoint_every: must be at least 1 step, is %d", r.CheckpointEvery)

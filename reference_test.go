@@ -439,7 +439,7 @@ func (r *reference) check(t *testing.T, e engine.Engine, replicas int, tol toler
 		}
 		// The first step's velocity is gradient + weight decay * parameter.
 		for name, s := range want.Grad {
-			v := m.read(t, velocity(name))
+			v := m.read(t, "sgd."+name)
 			for j := range v {
 				v[j] -= recipe.WeightDecay * start[query.variable(name)][j]
 			}

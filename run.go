@@ -232,6 +232,9 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	s.set(inMomentum, m)
 	s.set(inRest, 1-m)
 	s.set(inSharpen, r.Temperature/r.TemperatureAt(share))
+	for name, v := range r.optimizer().Scalars(at.Step + 1) {
+		s.set(name, v)
+	}
 	if err := s.program.Run(); err != nil {
 		return Metrics{}, err
 	}

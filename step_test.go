@@ -203,7 +203,7 @@ func TestCheckNamesEveryKey(t *testing.T) {
 		key, _, _ := strings.Cut(line, ":")
 		named = append(named, key)
 	}
-	for _, key := range []string{"dictionary", "loss", "encoder.arch", "encoder.stem", "encoder.head", "encoder.width", "encoder.dim",
+	for _, key := range []string{"dictionary", "loss", "encoder.arch", "encoder.head", "encoder.width", "encoder.dim",
 		"t", "batch", "bn_splits", "views.size", "views.policy", "epochs", "schedule", "optimizer", "positives", "precision",
 		"accumulate", "checkpoint_every"} {
 		if !slices.Contains(named, key) {

@@ -34,7 +34,7 @@ type compiler struct {
 	errs            []error
 }
 
-// constant is the value of a Fill, which is written once.
+// constant is the value of a Fill or a Constant, which is written once.
 type constant struct {
 	node   *graph.Node
 	buffer *buffer
@@ -44,8 +44,13 @@ type constant struct {
 func (k constant) write() {
 	rows, ch := rowsOf(k.node.Shape)
 	for r := range rows {
-		for i := range ch {
-			k.buffer.row(r)[i] = float32(k.node.Attr.(graph.FillAttr).Value)
+		switch a := k.node.Attr.(type) {
+		case graph.FillAttr:
+			for i := range ch {
+				k.buffer.row(r)[i] = float32(a.Value)
+			}
+		case graph.ConstantAttr:
+			copy(k.buffer.row(r), a.Value.Float32s()[r*ch:(r+1)*ch])
 		}
 	}
 }
@@ -167,7 +172,7 @@ func (c *compiler) buildNode(n *graph.Node) {
 	case graph.Variable:
 		c.declare(n)
 		return
-	case graph.Fill:
+	case graph.Fill, graph.Constant:
 		v := c.newValue(n)
 		v.layout, v.element, v.pinned = inRows, float32s, true
 		c.of[n.ID] = v

@@ -12,6 +12,11 @@ func init() {
 			y.x[i] = a.Value
 		}
 	}))
+	register(graph.Constant, with(func(a graph.ConstantAttr, _ []*Value, y *Value) {
+		for i, v := range a.Value.Float32s() {
+			y.x[i] = float64(v)
+		}
+	}))
 	register(graph.Detach, plain(func(in []*Value, y *Value) { copy(y.x, in[0].x) }))
 	register(graph.WeightedSum, with(weightedSum))
 	register(graph.ReLU, plain(func(in []*Value, y *Value) {
