@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"moco/engine/cpu/internal/kernel"
 	"moco/graph"
 )
@@ -78,6 +80,103 @@ var channelwise = &operation{
 	},
 	columns: func(c *compiler, s *step, o *op) columnsWork { return c.newWise(s, o).work },
 	emit:    emitColumns,
+}
+
+// fuseWise makes one step of what follows each other value by value: biases and scales in the order
+// of a channelwise step's operands, the residual behind them, and GELU behind a bias.
+func (c *compiler) fuseWise() {
+	c.each(func(s *step) {
+		switch {
+		case s.operation == channelwise:
+			if before := plainWise(s.in[wiseX], slices.IndexFunc(s.in[1:], isValue)+1); before != nil {
+				for i := wiseBias; i < wiseOperands; i++ {
+					if s.in[i] != nil {
+						before.read(i, s.in[i])
+					}
+				}
+				c.takePlace(before, s)
+			}
+		case s.operation == gelu:
+			if before := plainWise(s.in[geluX], wiseScale); before != nil {
+				x, bias := before.in[wiseX], before.in[wiseBias]
+				c.drop(before)
+				s.read(geluX, x)
+				s.read(geluBias, bias)
+			}
+		case isSum(s.node) && s.operation == operationOf(graph.WeightedSum) && s.in[0] != s.in[1]:
+			for i, v := range s.in {
+				if before := plainWise(v, wiseResidual); before != nil {
+					before.read(wiseResidual, s.in[1-i])
+					c.takePlace(before, s)
+					return
+				}
+			}
+		}
+	})
+}
+
+func isValue(v *value) bool { return v != nil }
+
+// plainWise is the channelwise step that makes v, if only the step that asks reads v, and the step
+// has none of the operands from one on; else nil.
+func plainWise(v *value, from int) *step {
+	if v.madeBy(channelwise) && v.only() && !slices.ContainsFunc(v.producer.in[from:], isValue) {
+		return v.producer
+	}
+	return nil
+}
+
+// takePlace makes a step write what another one wrote, in its place.
+func (c *compiler) takePlace(s, other *step) {
+	y := other.out[0]
+	c.drop(other)
+	c.settle(s, other)
+	s.write(0, y)
+}
+
+// finishBlocks moves steps that work value by value into the product that makes what they read. They
+// are done to each block of channels when the tiles have written it.
+func (c *compiler) finishBlocks() {
+	c.each(func(s *step) {
+		if s.operation.columns == nil {
+			return
+		}
+		x := s.in[0]
+		product := x.producer
+		if !product.inParts() || s.out[0].element != x.element || readBetween(product, s) {
+			return
+		}
+		for i, v := range s.in {
+			if v == nil || v == x {
+				continue
+			}
+			// A row of factors is float32; of everything else one call takes one type.
+			e := x.element
+			if s.operation != geluGrad && i != wiseResidual {
+				e = float32s
+			}
+			if v.layout != inRows || v.element != e {
+				return
+			}
+		}
+		// What else the step reads is there by now.
+		c.vacate(product)
+		product.at = s.at
+		for _, e := range product.epilogue {
+			e.at = s.at
+		}
+		c.absorb(product, s, x.only())
+		c.steps[product.at] = product
+	})
+}
+
+// readBetween reports whether somebody reads what a step writes before another step stands.
+func readBetween(s, until *step) bool {
+	early := false
+	s.writes(func(v *value) {
+		early = early || slices.ContainsFunc(v.readers, func(r *step) bool { return r.at > s.at && r.at < until.at })
+	})
+	return early
 }
 
 // emitColumns does a step's work in a pass over memory of its own.

@@ -57,8 +57,9 @@ type convolution struct {
 
 	// What follows is known when the operation is emitted.
 	x, w, y, add *buffer
-	norm         *affine    // if given, what is convolved is relu(norm(x))
-	after        []rowsWork // the epilogue
+	norm         *affine       // if given, what is convolved is relu(norm(x))
+	eachBlock    []columnsWork // the epilogue: what is done to each block of channels,
+	after        []rowsWork    // and behind that to each part
 }
 
 // newConvolution describes the convolution of a node n, or the one that it is a gradient of. output
@@ -198,12 +199,7 @@ func emitConvolution(c *compiler, s *step, o *op) {
 	if v.add != nil {
 		o.reuse = []*buffer{v.add}
 	}
-	for _, e := range s.epilogue {
-		v.after = append(v.after, e.operation.rows(c, e, v.pixels.splits))
-		if e.operation == takeStatistics {
-			o.sums = max(o.sums, v.y.stride)
-		}
-	}
+	v.bindEpilogue(c, s, o)
 	switch v.way {
 	case winogradWay:
 		c.engine.newWinograd(v).emit(v, o)
@@ -211,6 +207,24 @@ func emitConvolution(c *compiler, s *step, o *op) {
 		c.engine.newPointwise(v, o).emit(v, o)
 	default:
 		c.engine.direct(v, o)
+	}
+}
+
+// bindEpilogue makes the work of a convolution's epilogue.
+func (v *convolution) bindEpilogue(c *compiler, s *step, o *op) {
+	for _, e := range s.epilogue {
+		switch {
+		case e.operation.rows != nil:
+			v.after = append(v.after, e.operation.rows(c, e, v.pixels.splits))
+		case v.way == pointwiseWay && len(v.after) == 0:
+			v.eachBlock = append(v.eachBlock, e.operation.columns(c, e, o))
+		default:
+			f := e.operation.columns(c, e, o)
+			v.after = append(v.after, func(w *worker, _, _, lo, hi int) { f(w, lo, hi, columns{0, v.y.stride}) })
+		}
+		if e.operation == takeStatistics {
+			o.sums = max(o.sums, v.y.stride)
+		}
 	}
 }
 
