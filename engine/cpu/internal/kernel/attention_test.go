@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math"
 	"testing"
+	"unsafe"
 )
 
 // TestSoftmax compares with float64, for rows of any width, with a maximum from an earlier tile or
@@ -157,6 +158,12 @@ func TestRowRoutines(t *testing.T) {
 						widen(out, rounded)
 					})
 				}
+				pair("ScaleRows of bfloat16 to bfloat16", rows*pitch, func(p *Path, out []float32) {
+					rounded := make([]uint16, len(out))
+					p.ScaleRows(ScaleRowsArgs{Dst: BFloat16s(rounded), Src: BFloat16s(bfloats(x)), DstPitch: pitch,
+						SrcPitch: pitch, Rows: rows, Columns: columns})
+					widen(out, rounded)
+				})
 				pair("DotRows", rows, func(p *Path, out []float32) {
 					p.DotRows(DotRowsArgs{Sum: out, A: Float32s(x), B: Float32s(y), APitch: pitch, BPitch: pitch, Rows: rows,
 						Columns: columns})
@@ -171,6 +178,19 @@ func TestRowRoutines(t *testing.T) {
 						copy(out[rows*pitch:], y)
 						p.SoftmaxGrad(SoftmaxGradArgs{Weights: out[:rows*pitch], Gradients: out[rows*pitch:], Rows: rows,
 							Columns: columns, Pitch: pitch, Inverse: f, Along: g})
+					})
+					pair("SoftmaxGradPairs", 12*pitch, func(p *Path, out []float32) {
+						weights, gradients := append([]float32(nil), x...), append([]float32(nil), y...)
+						rounded := make([]uint16, 4*pitch)
+						p.SoftmaxGradPairs(SoftmaxGradArgs{Weights: weights, Gradients: gradients, Rows: 4,
+							Columns: columns, Pitch: pitch, Inverse: f, Along: g}, rounded, pitch)
+						widen(out[:len(rounded)], rounded)
+						for i, x := range [][]float32{weights, gradients} {
+							for r := range 2 {
+								pairs := unsafe.Slice((*uint16)(unsafe.Pointer(&x[2*r*pitch])), 2*columns)
+								widen(out[(4+4*i+2*r)*pitch:][:2*columns], pairs)
+							}
+						}
 					})
 				}
 			}
