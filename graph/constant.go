@@ -1,7 +1,7 @@
 package graph
 
 import (
-	"errors"
+	"slices"
 
 	"moco/tensor"
 )
@@ -11,11 +11,28 @@ const Constant Op = "Constant"
 
 // ConstantAttr belongs to Constant.
 type ConstantAttr struct {
-	Value *tensor.Tensor // nobody changes it
+	Shape  tensor.Shape
+	Values []float64 // in row-major order; a single one stands for all elements. Nobody changes it
 }
 
-// Constant is a float32 value that is the same in each run. It must not be changed afterwards.
-func (g *Graph) Constant(value *tensor.Tensor) *Node { return g.add(Constant, ConstantAttr{value}) }
+// At is the value of element i, in row-major order.
+func (a ConstantAttr) At(i int) float64 {
+	if len(a.Values) == 1 {
+		return a.Values[0]
+	}
+	return a.Values[i]
+}
+
+// Constant is a value of the given shape, whose elements are values in row-major order. The slice
+// must not be changed afterwards.
+func (g *Graph) Constant(values []float64, shape ...int) *Node {
+	return g.add(Constant, ConstantAttr{Shape: slices.Clone(tensor.Shape(shape)), Values: values})
+}
+
+// Fill is a constant that is the same everywhere: a scalar, or a value of the given shape.
+func (g *Graph) Fill(value float64, shape ...int) *Node {
+	return g.Constant([]float64{value}, shape...)
+}
 
 func init() {
 	register(Constant, rule[ConstantAttr]{
@@ -23,10 +40,15 @@ func init() {
 			if len(in) != 0 {
 				return bad("takes no operands")
 			}
-			if a.Value == nil || a.Value.Type != tensor.Float32 {
-				return 0, nil, errors.New("is a float32 value")
+			for _, d := range a.Shape {
+				if d < 1 {
+					return bad("shape %v has an empty axis", a.Shape)
+				}
 			}
-			return floats(a.Value.Shape...)
+			if n := len(a.Values); n != 1 && n != a.Shape.Elements() {
+				return bad("%d values for %v", n, a.Shape)
+			}
+			return floats(a.Shape...)
 		},
 		cost: func(*Node, ConstantAttr) Cost { return Cost{} },
 	})

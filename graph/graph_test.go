@@ -75,6 +75,8 @@ func TestErrors(t *testing.T) {
 		"another axis than": func(g *Graph) *Node { return g.Concat(1, g.Input("x", f32, 5, 2), g.Input("y", f32, 4, 2)) },
 		"differs in type":   func(g *Graph) *Node { return g.Concat(0, g.Input("x", f32, 5), g.Input("y", i32, 5)) },
 		"at least 1":        func(g *Graph) *Node { return g.Concat(0) },
+		"3 values for 2x2":  func(g *Graph) *Node { return g.Constant([]float64{1, 2, 3}, 2, 2) },
+		"shape 0x2 has an":  func(g *Graph) *Node { return g.Fill(1, 0, 2) },
 		"0 copies":          func(g *Graph) *Node { return g.Repeat(g.Input("x", f32, 5), 0) },
 		"takes a batch":     func(g *Graph) *Node { return g.SumBatch(g.Input("x", f32)) },
 		"the last axes":     func(g *Graph) *Node { return g.BiasAdd(g.Input("x", f32, 2, 5, 3), g.Input("b", f32, 2, 3)) },
@@ -301,10 +303,8 @@ func fuzzed(op Op, small int) any {
 	window := Window{Kernel: small, Stride: small, Pad: small / 2}
 	estimate := EstimateAttr{Temperature: float64(small), Population: small}
 	switch op {
-	case Fill:
-		return FillAttr{Value: float64(small), Shape: tensor.Shape{small, 3}[:small%3]}
 	case Constant:
-		return ConstantAttr{tensor.New(tensor.Float32, small, 3)}
+		return ConstantAttr{Shape: tensor.Shape{small, 3}[:small%3], Values: []float64{1, 2, 3, 4}[:small]}
 	case WeightedSum:
 		return WeightedSumAttr{Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
 	case Conv, ConvGradInput, ConvGradWeight:

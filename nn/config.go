@@ -186,7 +186,7 @@ func (c Config) CheckImage(size int) error {
 	return nil
 }
 
-// Describe names the backbone in messages, such as "resnet50 of width 1, imagenet stem".
+// Describe names the backbone in messages, such as "resnet50 (imagenet stem, width 1)".
 func (c Config) Describe() string {
 	if f := c.family(); f != nil {
 		return f.describe()
@@ -196,6 +196,12 @@ func (c Config) Describe() string {
 
 // Optimizer is the kind of optimizer that such backbones are usually trained by: sgd or adamw.
 func (c Config) Optimizer() string { return c.family().optimizer() }
+
+// Unfrozen is c with all its parameters trained that can be, for fine-tuning.
+func (c Config) Unfrozen() Config {
+	c.FrozenPatches = false
+	return c
+}
 
 // SameBackbone returns an error that names the first difference between two encoders that keeps the
 // weights of one from being those of the other. Heads may differ.

@@ -10,6 +10,18 @@ import (
 // OfHead tells whether a tensor's name belongs to the head, not to the backbone.
 func OfHead(name string) bool { return strings.HasPrefix(name, "fc.") }
 
+// WithLinearHead is c with one linear layer for a head.
+func (c Config) WithLinearHead() Config {
+	c.Head, c.HeadLayers, c.Hidden = "linear", 0, 0
+	return c
+}
+
+// WithHeadOf is c with the head of other, behind c's own features.
+func (c Config) WithHeadOf(other Config) Config {
+	c.Head, c.HeadLayers, c.Hidden, c.Dim = other.Head, other.HeadLayers, other.Hidden, other.Dim
+	return c
+}
+
 // SameHead tells whether the weights of other's head can be c's, if those of its backbone can.
 func (c Config) SameHead(other Config) bool {
 	return c.Head == other.Head && c.Dim == other.Dim && c.HeadLayers == other.HeadLayers && c.Hidden == other.Hidden &&

@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"moco/graph"
-	"moco/tensor"
 )
 
 // The ways in which position embeddings of one grid are made of those of another. All are bicubic,
@@ -31,19 +30,19 @@ func (t transformer) interpolate(g *graph.Graph, position *graph.Node, rows, col
 		return position
 	}
 	down, across := resampling(grid, rows, t.Interpolation), resampling(grid, columns, t.Interpolation)
-	m := tensor.New(tensor.Float32, rows*columns, grid*grid)
-	x := m.Float32s()
+	m := make([]float64, rows*columns*grid*grid)
+	x := m
 	for row := range rows {
 		for column := range columns {
 			for i, a := range down[row] {
 				for j, b := range across[column] {
-					x[i*grid+j] = float32(a * b)
+					x[i*grid+j] = a * b
 				}
 			}
 			x = x[grid*grid:]
 		}
 	}
-	return g.MatMul(g.Constant(m), position, false, false)
+	return g.MatMul(g.Constant(m, rows*columns, grid*grid), position, false, false)
 }
 
 // resampling is the matrix [to][from] of weights that resample a row of `from` values to `to`.

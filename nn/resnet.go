@@ -67,7 +67,7 @@ func (r resnet) image() int {
 func (r resnet) checkImage(int) error { return nil }
 
 func (r resnet) describe() string {
-	return fmt.Sprintf("%s of width %v, %s stem", r.Arch, r.Width, r.Stem)
+	return fmt.Sprintf("%s (%s stem, width %v)", r.Arch, r.Stem, r.Width)
 }
 
 func (r resnet) optimizer() string { return "sgd" }

@@ -116,7 +116,7 @@ func (t transformer) checkImage(size int) error {
 }
 
 func (t transformer) describe() string {
-	return fmt.Sprintf("%s of width %v, %d heads, made for %d pixels", t.Arch, t.Width, t.heads(), t.Image)
+	return fmt.Sprintf("%s (%d blocks, %d heads, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
 }
 
 func (t transformer) optimizer() string { return "adamw" }

@@ -34,11 +34,7 @@ var rules = map[graph.Op]func(l *lowering, n *graph.Node){
 		norm := l.step("ReduceL2", []string{x}, ints("axes", 1), integer("keepdims", 1))
 		l.node(n, "Div", []string{x, l.step("Max", []string{norm, l.constant(1e-12)})})
 	},
-	graph.Fill: (*lowering).fill,
-	graph.Constant: func(l *lowering, n *graph.Node) {
-		l.names[n] = l.free("constant")
-		l.initialiser(l.names[n], n.Attr.(graph.ConstantAttr).Value)
-	},
+	graph.Constant:  (*lowering).constantNode,
 	graph.Reshape:   (*lowering).reshape,
 	graph.Slice:     (*lowering).slice,
 	graph.Concat:    (*lowering).concat,

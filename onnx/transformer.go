@@ -9,10 +9,11 @@ import (
 
 // What transformers are made of.
 
-func (l *lowering) fill(n *graph.Node) {
+// constantNode declares the elements of a constant of the graph.
+func (l *lowering) constantNode(n *graph.Node) {
 	t := tensor.New(tensor.Float32, n.Shape...)
 	for i := range t.Float32s() {
-		t.Float32s()[i] = float32(n.Attr.(graph.FillAttr).Value)
+		t.Float32s()[i] = float32(n.Attr.(graph.ConstantAttr).At(i))
 	}
 	l.names[n] = l.free("constant")
 	l.initialiser(l.names[n], t)

@@ -20,7 +20,7 @@ func vision() *graph.Graph {
 	x := g.Conv(g.Input("images", tensor.Float32, 2, 8, 8, 3), v("patch.weight", 6, 3, 4, 4), 4, 0)
 	x = g.Reshape(g.BiasAdd(x, v("patch.bias", 6)), 2, 4, 6)
 	x = g.Concat(1, g.Repeat(v("class", 1, 6), 2), x)
-	mixed := g.Constant(tensor.New(tensor.Float32, 5, 4)) // positions of another grid
+	mixed := g.Constant(make([]float64, 20), 5, 4) // positions of another grid
 	x = g.BiasAdd(x, g.MatMul(mixed, v("positions", 4, 6), false, false))
 	y := g.LayerNorm(x, v("norm.weight", 6), v("norm.bias", 6), 1e-6)
 	y = g.BiasAdd(g.MatMul(y, v("qkv.weight", 18, 6), false, true), v("qkv.bias", 18))

@@ -34,7 +34,7 @@ type compiler struct {
 	errs            []error
 }
 
-// constant is the value of a Fill or a Constant, which is written once.
+// constant is a value of the graph that is written once.
 type constant struct {
 	node   *graph.Node
 	buffer *buffer
@@ -43,14 +43,10 @@ type constant struct {
 // write fills the rows, zeros behind each.
 func (k constant) write() {
 	rows, ch := rowsOf(k.node.Shape)
+	a := k.node.Attr.(graph.ConstantAttr)
 	for r := range rows {
-		switch a := k.node.Attr.(type) {
-		case graph.FillAttr:
-			for i := range ch {
-				k.buffer.row(r)[i] = float32(a.Value)
-			}
-		case graph.ConstantAttr:
-			copy(k.buffer.row(r), a.Value.Float32s()[r*ch:(r+1)*ch])
+		for i := range ch {
+			k.buffer.row(r)[i] = float32(a.At(r*ch + i))
 		}
 	}
 }
@@ -175,7 +171,7 @@ func (c *compiler) buildNode(n *graph.Node) {
 	case graph.Variable:
 		c.declare(n)
 		return
-	case graph.Fill, graph.Constant:
+	case graph.Constant:
 		v := c.newValue(n)
 		v.layout, v.element, v.pinned = inRows, float32s, true
 		c.of[n.ID] = v

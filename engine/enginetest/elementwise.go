@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"moco/graph"
-	"moco/tensor"
 )
 
 var elementwise = family{
@@ -66,22 +65,5 @@ func elementwiseCases() (cases []Case) {
 			y := g.GELU(x)
 			g.Output("y", y)
 			outputGradients(g, y, x.In[1])
-		}},
-		Case{Name: "Fill of shapes", Build: func(g *graph.Graph) {
-			g.Output("scalar", g.Fill(3))
-			g.Output("vector", g.Fill(-0.5, 17))
-			g.Output("matrix", g.Fill(2, 3, 5))
-			g.Output("scaled", g.ScaleChannels(g.Input("x", f32, 3, 17), g.Fill(0.25, 17)))
-		}},
-		Case{Name: "Constant", Build: func(g *graph.Graph) {
-			m := tensor.New(f32, 19, 5)
-			for i := range m.Float32s() {
-				m.Float32s()[i] = float32(i%7) - 2.5
-			}
-			x := g.Variable("x", f32, 5, 17)
-			y := g.MatMul(g.Constant(m), x, false, false)
-			g.Output("constant", g.Constant(m))
-			g.Output("product", y)
-			outputGradients(g, y, x)
 		}})
 }

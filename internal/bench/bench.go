@@ -38,8 +38,9 @@ type Setup struct {
 	Mode      string  `json:"mode"` // step, forward or layers
 	Engine    string  `json:"engine"`
 	Workers   int     `json:"workers"`
+	Encoder   string  `json:"encoder"` // its backbone in words
 	Arch      string  `json:"arch"`
-	Stem      string  `json:"stem"`
+	Stem      string  `json:"stem,omitempty"` // of a ResNet
 	Width     float64 `json:"width"`
 	Size      int     `json:"size"` // pixels a side of an image
 	Precision string  `json:"precision"`
@@ -49,8 +50,8 @@ type Setup struct {
 
 // String is the setup for people.
 func (s *Setup) String() string {
-	return fmt.Sprintf("%s (%s stem, width %v) in %s, %d px, batches of %d, on %s with %d workers",
-		s.Arch, s.Stem, s.Width, s.Precision, s.Size, s.Batch, s.Engine, s.Workers)
+	return fmt.Sprintf("%s in %s, %d px, batches of %d, on %s with %d workers",
+		s.Encoder, s.Precision, s.Size, s.Batch, s.Engine, s.Workers)
 }
 
 // Memory is what a program takes, in bytes.
@@ -123,7 +124,7 @@ func (b *bencher) setup(mode string) Setup {
 	r := b.Recipe
 	return Setup{
 		Mode: mode, Engine: b.Engine.Name(), Workers: b.Engine.Workers(),
-		Arch: r.Encoder.Arch, Stem: r.Encoder.Stem, Width: r.Encoder.Width, Size: r.Views.Size,
+		Encoder: r.Encoder.Describe(), Arch: r.Encoder.Arch, Stem: r.Encoder.Stem, Width: r.Encoder.Width, Size: r.Views.Size,
 		Precision: r.Precision, Batch: r.Batch, Steps: b.Steps,
 	}
 }

@@ -10,10 +10,11 @@ import (
 // attentionRoutines are what an instruction set has for attention in assembly; pairs are for float32
 // and bfloat16.
 type attentionRoutines struct {
-	softmax     [2]func(*uintptr)
-	softmaxGrad func(*uintptr)
-	scaleRows   [2][2]func(*uintptr) // by source, then by target
-	dotRows     [2]func(*uintptr)
+	softmax          [2]func(*uintptr)
+	softmaxGrad      func(*uintptr)
+	softmaxGradPairs func(*uintptr)       // nil: the plain one serves
+	scaleRows        [2][2]func(*uintptr) // by source, then by target
+	dotRows          [2]func(*uintptr)
 }
 
 // columnMasks holds 16 zeros, then 16 times minus infinity. The 16 floats from 16-n on leave n
@@ -36,7 +37,7 @@ func index(bf16 bool) int {
 
 // attention puts the routines together: groups of 16 columns in assembly, what is left in Go.
 func (r *attentionRoutines) attention() Attention {
-	return Attention{
+	a := Attention{
 		Softmax: func(a SoftmaxArgs) {
 			// A score's distance from the maximum is multiplied by two floats that together are
 			// scale*log2(e).
@@ -90,5 +91,16 @@ func (r *attentionRoutines) attention() Attention {
 				a.columns(16 * groups)
 			}
 		},
+		SoftmaxGradPairs: softmaxGradPairs,
 	}
+	if r.softmaxGradPairs != nil {
+		a.SoftmaxGradPairs = func(a SoftmaxGradArgs, rounded []uint16, pitch int) {
+			b := args{
+				p: pointers{ptr(a.Weights), ptr(a.Gradients), ptr(a.Inverse), ptr(a.Along), ptr16(rounded)},
+				n: [5]int{a.Rows / 2, 4 * a.Pitch, a.Columns / 16, 2 * pitch},
+			}
+			b.call(r.softmaxGradPairs)
+		}
+	}
+	return a
 }

@@ -11942,6 +11942,49 @@ group:
 	VZEROUPPER
 	RET
 
+// func scaleRowsHalfToHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsHalfToHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    Z1, Z0, Z1
+	VPSRLD    $0x10, Z1, Z2
+	VPANDD    rounding<>+0(SB), Z2, Z2
+	VPADDD    rounding<>+64(SB), Z1, Z1
+	VPADDD    Z2, Z1, Z1
+	VPSRLD    $0x10, Z1, Z1
+	VPMOVDW   Z1, (R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x20, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
 // func softmaxGradAVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
@@ -11977,6 +12020,87 @@ group:
 	ADDQ    $0x04, DX
 	ADDQ    $0x04, BX
 	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func softmaxGradPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R8
+	MOVQ    88(R15), R9
+	MOVQ    96(R15), R10
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(BX), Z3
+	MOVQ         AX, R11
+	MOVQ         CX, R12
+	MOVQ         SI, R13
+	LEAQ         (SI)(R10*1), BP
+	MOVQ         R9, R14
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R11), Z0, Z4
+	VMULPS  (R11)(R8*1), Z1, Z5
+	VMOVUPS (R12), Z6
+	VSUBPS  Z2, Z6, Z6
+	VMULPS  Z4, Z6, Z6
+	VMOVUPS (R12)(R8*1), Z7
+	VSUBPS  Z3, Z7, Z7
+	VMULPS  Z5, Z7, Z7
+	VPSRLD  $0x10, Z4, Z8
+	VPANDD  rounding<>+0(SB), Z8, Z8
+	VPADDD  rounding<>+64(SB), Z4, Z4
+	VPADDD  Z8, Z4, Z4
+	VPSRLD  $0x10, Z5, Z9
+	VPANDD  rounding<>+0(SB), Z9, Z9
+	VPADDD  rounding<>+64(SB), Z5, Z5
+	VPADDD  Z9, Z5, Z5
+	VPSRLD  $0x10, Z4, Z4
+	VPSRLD  $0x10, Z5, Z5
+	VPSLLD  $0x10, Z5, Z5
+	VORPS   Z5, Z4, Z4
+	VMOVUPS Z4, (R11)
+	VPSRLD  $0x10, Z6, Z10
+	VPANDD  rounding<>+0(SB), Z10, Z10
+	VPADDD  rounding<>+64(SB), Z6, Z6
+	VPADDD  Z10, Z6, Z6
+	VPSRLD  $0x10, Z7, Z11
+	VPANDD  rounding<>+0(SB), Z11, Z11
+	VPADDD  rounding<>+64(SB), Z7, Z7
+	VPADDD  Z11, Z7, Z7
+	VPSRLD  $0x10, Z6, Z6
+	VPSRLD  $0x10, Z7, Z7
+	VPSLLD  $0x10, Z7, Z7
+	VORPS   Z7, Z6, Z6
+	VPMOVDW Z6, (R13)
+	VPSRLD  $0x10, Z6, Z7
+	VPMOVDW Z7, (BP)
+	VMOVUPS Z6, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x40, R12
+	ADDQ    $0x20, R13
+	ADDQ    $0x20, BP
+	DECQ    R14
+	JNZ     group
+	LEAQ    (AX)(R8*2), AX
+	LEAQ    (CX)(R8*2), CX
+	LEAQ    (SI)(R10*2), SI
+	ADDQ    $0x08, DX
+	ADDQ    $0x08, BX
+	DECQ    DI
 	JNZ     row
 	VZEROUPPER
 	RET
@@ -16778,6 +16902,62 @@ group:
 	VMOVUPS   Y3, 32(R11)
 	ADDQ      $0x20, R10
 	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2
+TEXT ·scaleRowsHalfToHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMULPS    Y1, Y0, Y1
+	VPSRLD    $0x10, Y1, Y2
+	VPAND     rounding<>+0(SB), Y2, Y2
+	VPADDD    rounding<>+64(SB), Y1, Y1
+	VPADDD    Y2, Y1, Y1
+	VPSRLD    $0x10, Y1, Y1
+	VPACKUSDW Y1, Y1, Y1
+	VPERMQ    $0x08, Y1, Y1
+	VMOVDQU   X1, (R11)
+	VPMOVZXWD 16(R10), Y3
+	VPSLLD    $0x10, Y3, Y3
+	VMULPS    Y3, Y0, Y3
+	VPSRLD    $0x10, Y3, Y4
+	VPAND     rounding<>+0(SB), Y4, Y4
+	VPADDD    rounding<>+64(SB), Y3, Y3
+	VPADDD    Y4, Y3, Y3
+	VPSRLD    $0x10, Y3, Y3
+	VPACKUSDW Y3, Y3, Y3
+	VPERMQ    $0x08, Y3, Y3
+	VMOVDQU   X3, 16(R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x20, R11
 	DECQ      R12
 	JNZ       group
 	ADDQ      DI, CX

@@ -3537,6 +3537,69 @@ group:
 	CBNZ    R3, row
 	RET
 
+// scaleRowsHalfToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+TEXT ·scaleRowsHalfToHalfNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	MOVD    104(R25), R7
+	WORD    $0x4f03c7e1 // MOVI V1.4S, #0x7f, MSL #8
+	PCALIGN $32
+
+row:
+	VLD1R   (R2), [V0.S4]
+	MOVD    R1, R8
+	MOVD    R0, R9
+	MOVD    R6, R10
+	PCALIGN $32
+
+group:
+	FMOVQ   (R8), F4
+	WORD    $0x6e613885 // SHLL2 V5.4S, V4.8H, #16
+	WORD    $0x2e613884 // SHLL V4.4S, V4.4H, #16
+	FMOVQ   16(R8), F6
+	WORD    $0x6e6138c7 // SHLL2 V7.4S, V6.8H, #16
+	WORD    $0x2e6138c6 // SHLL V6.4S, V6.4H, #16
+	WORD    $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
+	WORD    $0x6e20dca5 // FMUL V5.4S, V5.4S, V0.4S
+	WORD    $0x6e20dcc6 // FMUL V6.4S, V6.4S, V0.4S
+	WORD    $0x6e20dce7 // FMUL V7.4S, V7.4S, V0.4S
+	VSHL    $15, V4.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V4.S4, V4.S4
+	VADD    V2.S4, V4.S4, V4.S4
+	VSHL    $15, V5.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V5.S4, V5.S4
+	VADD    V2.S4, V5.S4, V5.S4
+	VUZP2   V5.H8, V4.H8, V4.H8
+	FMOVQ   F4, (R9)
+	VSHL    $15, V6.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V6.S4, V6.S4
+	VADD    V2.S4, V6.S4, V6.S4
+	VSHL    $15, V7.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V7.S4, V7.S4
+	VADD    V2.S4, V7.S4, V7.S4
+	VUZP2   V7.H8, V6.H8, V6.H8
+	FMOVQ   F6, 16(R9)
+	ADD     $32, R8
+	ADD     $32, R9
+	SUB     $1, R10
+	CBNZ    R10, group
+	ADD     R5, R1
+	ADD     R4, R0
+	ADD     R7, R2
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
 // softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
 TEXT ·softmaxGradNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25

@@ -62,9 +62,9 @@ func avx512() *Path {
 		adam: adamAVX512,
 		attention: attentionRoutines{
 			softmax:     [2]func(*uintptr){softmaxAVX512, softmaxHalfAVX512},
-			softmaxGrad: softmaxGradAVX512,
+			softmaxGrad: softmaxGradAVX512, softmaxGradPairs: softmaxGradPairsAVX512,
 			scaleRows: [2][2]func(*uintptr){
-				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, scaleRowsHalfToHalfAVX512},
 			},
 			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
 		},
@@ -136,7 +136,7 @@ func avx2() *Path {
 			softmax:     [2]func(*uintptr){softmaxAVX2, softmaxHalfAVX2},
 			softmaxGrad: softmaxGradAVX2,
 			scaleRows: [2][2]func(*uintptr){
-				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, scaleRowsHalfToHalfAVX2},
 			},
 			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
 		},

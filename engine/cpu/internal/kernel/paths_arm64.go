@@ -25,7 +25,7 @@ func machinePaths() []*Path {
 		attention: attentionRoutines{
 			softmax:     [2]func(*uintptr){softmaxNEON, softmaxHalfNEON},
 			softmaxGrad: softmaxGradNEON,
-			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
+			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, scaleRowsHalfToHalfNEON}},
 			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
 		},
 		peak: peakNEON, peakFLOPs: 24 * 2 * 4,

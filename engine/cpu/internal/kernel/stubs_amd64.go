@@ -462,10 +462,20 @@ func dotRowsHalfAVX512(a *uintptr)
 //go:noescape
 func scaleRowsHalfToAVX512(a *uintptr)
 
+// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfAVX512(a *uintptr)
+
 // softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
 //
 //go:noescape
 func softmaxGradAVX512(a *uintptr)
+
+// softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
+//
+//go:noescape
+func softmaxGradPairsAVX512(a *uintptr)
 
 // gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
@@ -729,6 +739,11 @@ func dotRowsHalfAVX2(a *uintptr)
 //
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
+
+// scaleRowsHalfToHalfAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfAVX2(a *uintptr)
 
 // softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
 //

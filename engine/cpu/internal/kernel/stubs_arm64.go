@@ -209,6 +209,11 @@ func dotRowsHalfNEON(a *uintptr)
 //go:noescape
 func scaleRowsHalfToNEON(a *uintptr)
 
+// scaleRowsHalfToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfNEON(a *uintptr)
+
 // softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
 //
 //go:noescape

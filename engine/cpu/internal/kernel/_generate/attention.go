@@ -247,6 +247,60 @@ func (s isa) softmaxGrad() {
 	finish()
 }
 
+// softmaxGradPairs writes the routine behind Path.SoftmaxGradPairs: two rows at a time.
+func (s isa) softmaxGradPairs() {
+	name := "softmaxGradPairs" + s.name
+	weights, gradients, inverse, along, rounded := general[0], general[1], general[2], general[3], general[4]
+	rows, pitch, groups, roundedPitch := general[5], general[6], general[7], general[8]
+	p, g, to, next, left := general[9], general[10], general[11], general[12], general[13]
+	routine(name, name+" is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; "+
+		"pairs, pitch, groups, pitch of rounded rows.",
+		[]reg.GPPhysical{weights, gradients, inverse, along, rounded}, rows, pitch, groups, roundedPitch)
+	nextRow := each("row", rows)
+	for i := range 2 {
+		VBROADCASTSS(Mem{Base: inverse, Disp: 4 * i}, s.vec[i])
+		VBROADCASTSS(Mem{Base: along, Disp: 4 * i}, s.vec[2+i])
+	}
+	MOVQ(weights, p)
+	MOVQ(gradients, g)
+	MOVQ(rounded, to)
+	LEAQ(Mem{Base: rounded, Index: roundedPitch, Scale: 1}, next)
+	MOVQ(groups, left)
+	nextGroup := each("group", left)
+	pv, gv, tmp := s.vec[4:6], s.vec[6:8], s.vec[8:12]
+	for i, index := range []Mem{{Base: p}, {Base: p, Index: pitch, Scale: 1}} {
+		VMULPS(index, s.vec[i], pv[i])
+	}
+	for i, index := range []Mem{{Base: g}, {Base: g, Index: pitch, Scale: 1}} {
+		VMOVUPS(index, gv[i])
+		VSUBPS(s.vec[2+i], gv[i], gv[i])
+		VMULPS(pv[i], gv[i], gv[i])
+	}
+	s.pairUp(pv[0], pv[1], tmp[0], tmp[1])
+	VMOVUPS(pv[0], Mem{Base: p})
+	s.pairUp(gv[0], gv[1], tmp[2], tmp[3])
+	// The halves of pairUp's result, and so both rows, in 16 bits each.
+	VPMOVDW(gv[0], Mem{Base: to})
+	VPSRLD(Imm(16), gv[0], gv[1])
+	VPMOVDW(gv[1], Mem{Base: next})
+	VMOVUPS(gv[0], Mem{Base: g})
+	for _, at := range []reg.GPPhysical{p, g} {
+		ADDQ(Imm(4*groupFloats), at)
+	}
+	for _, at := range []reg.GPPhysical{to, next} {
+		ADDQ(Imm(2*groupFloats), at)
+	}
+	nextGroup()
+	for _, at := range []reg.GPPhysical{weights, gradients} {
+		LEAQ(Mem{Base: at, Index: pitch, Scale: 2}, at)
+	}
+	LEAQ(Mem{Base: rounded, Index: roundedPitch, Scale: 2}, rounded)
+	ADDQ(Imm(8), inverse)
+	ADDQ(Imm(8), along)
+	nextRow()
+	finish()
+}
+
 // scaleRows writes the routines behind Path.ScaleRows: from and to float32 or bfloat16.
 func (s isa) scaleRows(from, to bool) {
 	name := "scaleRows" + half(from) + "To" + half(to) + s.name
@@ -338,10 +392,11 @@ func (s isa) attention() {
 		s.softmax(bf16)
 		s.dotRows(bf16)
 		for _, to := range []bool{false, true} {
-			if !bf16 || !to {
-				s.scaleRows(bf16, to)
-			}
+			s.scaleRows(bf16, to)
 		}
 	}
 	s.softmaxGrad()
+	if s.lanes == 16 {
+		s.softmaxGradPairs()
+	}
 }

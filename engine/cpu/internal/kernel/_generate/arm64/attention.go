@@ -310,9 +310,7 @@ func (a *assembler) attention() {
 		a.softmax(bf16)
 		a.dotRows(bf16)
 		for _, to := range []bool{false, true} {
-			if !bf16 || !to {
-				a.scaleRows(bf16, to)
-			}
+			a.scaleRows(bf16, to)
 		}
 	}
 	a.softmaxGrad()
