@@ -6601,6 +6601,7 @@ TEXT ·layerNormGrad16AVX512(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -6707,6 +6708,132 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAdd16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z2
+	VMULPS        (BX)(R10*1), Z2, Z2
+	VMOVUPS       (DX)(R10*1), Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z6
+	VMOVUPS      (DX)(R10*1), Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*1), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      (R12)(R10*1), Z7
+	VADDPS       Z7, Z6, Z6
+	VMOVUPS      Z6, (AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER
@@ -7742,6 +7869,7 @@ TEXT ·layerNormGradHalf16AVX512(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -7859,6 +7987,144 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAddHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VMULPS        (BX)(R10*2), Z2, Z2
+	VPMOVZXWD     (DX)(R10*1), Z3
+	VPSLLD        $0x10, Z3, Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    (DX)(R10*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*2), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VPMOVZXWD    (R12)(R10*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VADDPS       Z7, Z6, Z6
+	VPSRLD       $0x10, Z6, Z8
+	VPANDD       rounding<>+0(SB), Z8, Z8
+	VPADDD       rounding<>+64(SB), Z6, Z6
+	VPADDD       Z8, Z6, Z6
+	VPSRLD       $0x10, Z6, Z6
+	VPMOVDW      Z6, (AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER
@@ -8756,6 +9022,7 @@ TEXT ·layerNormGrad64AVX512(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -8961,6 +9228,237 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAdd64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z8
+	VADDPS        Z8, Z0, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VADDPS        Z9, Z1, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VADDPS        Z8, Z2, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z8
+	VMULPS        (BX)(R10*1), Z8, Z8
+	VMOVUPS       (DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VMOVUPS       64(CX)(R10*1), Z8
+	VMULPS        64(BX)(R10*1), Z8, Z8
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VMOVUPS       128(CX)(R10*1), Z8
+	VMULPS        128(BX)(R10*1), Z8, Z8
+	VMOVUPS       128(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VMOVUPS       192(CX)(R10*1), Z8
+	VMULPS        192(BX)(R10*1), Z8, Z8
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z12
+	VMOVUPS      (DX)(R10*1), Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*1), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VMOVUPS      (R12)(R10*1), Z13
+	VADDPS       Z13, Z12, Z12
+	VMOVUPS      Z12, (AX)(R10*1)
+	VMOVUPS      64(CX)(R10*1), Z15
+	VMOVUPS      64(DX)(R10*1), Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*1), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*1)
+	VMOVUPS      64(SI)(R10*1), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*1)
+	VMULPS       64(BX)(R10*1), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VMOVUPS      64(R12)(R10*1), Z16
+	VADDPS       Z16, Z15, Z15
+	VMOVUPS      Z15, 64(AX)(R10*1)
+	VMOVUPS      128(CX)(R10*1), Z18
+	VMOVUPS      128(DX)(R10*1), Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*1), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*1)
+	VMOVUPS      128(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*1)
+	VMULPS       128(BX)(R10*1), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VMOVUPS      128(R12)(R10*1), Z19
+	VADDPS       Z19, Z18, Z18
+	VMOVUPS      Z18, 128(AX)(R10*1)
+	VMOVUPS      192(CX)(R10*1), Z21
+	VMOVUPS      192(DX)(R10*1), Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*1), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*1)
+	VMOVUPS      192(SI)(R10*1), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*1)
+	VMULPS       192(BX)(R10*1), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VMOVUPS      192(R12)(R10*1), Z22
+	VADDPS       Z22, Z21, Z21
+	VMOVUPS      Z21, 192(AX)(R10*1)
+	ADDQ         $0x00000100, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER
@@ -10074,6 +10572,7 @@ TEXT ·layerNormGradHalf64AVX512(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -10323,6 +10822,285 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAddHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z0, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z1, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z2, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        (BX)(R10*2), Z8, Z8
+	VPMOVZXWD     (DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VPMOVZXWD     32(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        64(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VPMOVZXWD     64(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        128(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     64(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VPMOVZXWD     96(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        192(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    (DX)(R10*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*2), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VPMOVZXWD    (R12)(R10*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VADDPS       Z13, Z12, Z12
+	VPSRLD       $0x10, Z12, Z14
+	VPANDD       rounding<>+0(SB), Z14, Z14
+	VPADDD       rounding<>+64(SB), Z12, Z12
+	VPADDD       Z14, Z12, Z12
+	VPSRLD       $0x10, Z12, Z12
+	VPMOVDW      Z12, (AX)(R10*1)
+	VPMOVZXWD    32(CX)(R10*1), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VPMOVZXWD    32(DX)(R10*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*2), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*2)
+	VMOVUPS      64(SI)(R10*2), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*2)
+	VMULPS       64(BX)(R10*2), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VPMOVZXWD    32(R12)(R10*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VADDPS       Z16, Z15, Z15
+	VPSRLD       $0x10, Z15, Z17
+	VPANDD       rounding<>+0(SB), Z17, Z17
+	VPADDD       rounding<>+64(SB), Z15, Z15
+	VPADDD       Z17, Z15, Z15
+	VPSRLD       $0x10, Z15, Z15
+	VPMOVDW      Z15, 32(AX)(R10*1)
+	VPMOVZXWD    64(CX)(R10*1), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    64(DX)(R10*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*2), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*2)
+	VMOVUPS      128(SI)(R10*2), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*2)
+	VMULPS       128(BX)(R10*2), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VPMOVZXWD    64(R12)(R10*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VADDPS       Z19, Z18, Z18
+	VPSRLD       $0x10, Z18, Z20
+	VPANDD       rounding<>+0(SB), Z20, Z20
+	VPADDD       rounding<>+64(SB), Z18, Z18
+	VPADDD       Z20, Z18, Z18
+	VPSRLD       $0x10, Z18, Z18
+	VPMOVDW      Z18, 64(AX)(R10*1)
+	VPMOVZXWD    96(CX)(R10*1), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VPMOVZXWD    96(DX)(R10*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*2), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*2)
+	VMOVUPS      192(SI)(R10*2), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*2)
+	VMULPS       192(BX)(R10*2), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VPMOVZXWD    96(R12)(R10*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VADDPS       Z22, Z21, Z21
+	VPSRLD       $0x10, Z21, Z23
+	VPANDD       rounding<>+0(SB), Z23, Z23
+	VPADDD       rounding<>+64(SB), Z21, Z21
+	VPADDD       Z23, Z21, Z21
+	VPSRLD       $0x10, Z21, Z21
+	VPMOVDW      Z21, 96(AX)(R10*1)
+	ADDQ         $0x00000080, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER
@@ -13499,6 +14277,7 @@ TEXT ·layerNormGrad16AVX2(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -13630,6 +14409,159 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGradAdd16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS      (DX)(R10*1), Y4
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VMOVUPS      (DX)(R10*1), Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VMOVUPS      (CX)(R10*1), Y4
+	VMULPS       (BX)(R10*1), Y4, Y4
+	VMOVUPS      (DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      32(CX)(R10*1), Y4
+	VMULPS       32(BX)(R10*1), Y4, Y4
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (DX)(R10*1), Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*1), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VMOVUPS      (R12)(R10*1), Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      Y8, (AX)(R10*1)
+	VMOVUPS      32(CX)(R10*1), Y11
+	VMOVUPS      32(DX)(R10*1), Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*1), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*1)
+	VMOVUPS      32(SI)(R10*1), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*1)
+	VMULPS       32(BX)(R10*1), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VMOVUPS      32(R12)(R10*1), Y12
+	VADDPS       Y12, Y11, Y11
+	VMOVUPS      Y11, 32(AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER
@@ -14581,6 +15513,7 @@ TEXT ·layerNormGradHalf16AVX2(SB), NOSPLIT, $0-8
 	MOVQ    32(R15), SI
 	MOVQ    40(R15), DI
 	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
 	MOVQ    72(R15), R9
 	MOVQ    80(R15), R11
 	PCALIGN $0x40
@@ -14738,6 +15671,187 @@ write:
 	ADDQ         R11, AX
 	ADDQ         R11, CX
 	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGradAddHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VPMOVZXWD    (CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       (BX)(R10*2), Y4, Y4
+	VPMOVZXWD    (DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VPMOVZXWD    16(CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       32(BX)(R10*2), Y4, Y4
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    (DX)(R10*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*2), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VPMOVZXWD    (R12)(R10*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x10, Y8, Y10
+	VPAND        rounding<>+0(SB), Y10, Y10
+	VPADDD       rounding<>+64(SB), Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VPSRLD       $0x10, Y8, Y8
+	VPACKUSDW    Y8, Y8, Y8
+	VPERMQ       $0x08, Y8, Y8
+	VMOVDQU      X8, (AX)(R10*1)
+	VPMOVZXWD    16(CX)(R10*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VPMOVZXWD    16(DX)(R10*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*2), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*2)
+	VMOVUPS      32(SI)(R10*2), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*2)
+	VMULPS       32(BX)(R10*2), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VPMOVZXWD    16(R12)(R10*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y12, Y11, Y11
+	VPSRLD       $0x10, Y11, Y13
+	VPAND        rounding<>+0(SB), Y13, Y13
+	VPADDD       rounding<>+64(SB), Y11, Y11
+	VPADDD       Y13, Y11, Y11
+	VPSRLD       $0x10, Y11, Y11
+	VPACKUSDW    Y11, Y11, Y11
+	VPERMQ       $0x08, Y11, Y11
+	VMOVDQU      X11, 16(AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
 	DECQ         R9
 	JNZ          row
 	VZEROUPPER

@@ -159,10 +159,15 @@ func geluGrad16AVX512(a *uintptr)
 //go:noescape
 func layerNorm16AVX512(a *uintptr)
 
-// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX512(a *uintptr)
+
+// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX512(a *uintptr)
 
 // sumsHalf16AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -219,10 +224,15 @@ func geluGradHalf16AVX512(a *uintptr)
 //go:noescape
 func layerNormHalf16AVX512(a *uintptr)
 
-// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX512(a *uintptr)
+
+// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX512(a *uintptr)
 
 // sums64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -279,10 +289,15 @@ func geluGrad64AVX512(a *uintptr)
 //go:noescape
 func layerNorm64AVX512(a *uintptr)
 
-// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad64AVX512(a *uintptr)
+
+// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd64AVX512(a *uintptr)
 
 // sumsHalf64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -339,10 +354,15 @@ func geluGradHalf64AVX512(a *uintptr)
 //go:noescape
 func layerNormHalf64AVX512(a *uintptr)
 
-// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf64AVX512(a *uintptr)
+
+// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf64AVX512(a *uintptr)
 
 // widenAVX512 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -547,10 +567,15 @@ func geluGrad16AVX2(a *uintptr)
 //go:noescape
 func layerNorm16AVX2(a *uintptr)
 
-// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX2(a *uintptr)
+
+// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX2(a *uintptr)
 
 // sumsHalf16AVX2 adds up a strip: x, sum; rows, stride.
 //
@@ -607,10 +632,15 @@ func geluGradHalf16AVX2(a *uintptr)
 //go:noescape
 func layerNormHalf16AVX2(a *uintptr)
 
-// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX2(a *uintptr)
+
+// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX2(a *uintptr)
 
 // widenAVX2 converts bfloat16 to float32: dst, src; blocks.
 //
