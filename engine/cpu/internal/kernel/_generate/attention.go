@@ -22,27 +22,28 @@ var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.0555033247078
 // powers holds exp2 and then a float's exponent bias, each in all lanes of a register of AVX2.
 var powers Mem
 
+// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
+// bias: the float's lowest bits are then the exponent's.
+const rounder = 3<<22 + 127
+
 func powerConstants() {
 	powers = GLOBL("powers", RODATA|NOPTR)
-	for i := range len(exp2) + 1 {
+	for i, v := range append(exp2, rounder) {
 		for lane := range 8 {
-			bits := uint32(127)
-			if i < len(exp2) {
-				bits = math.Float32bits(float32(exp2[i]))
-			}
-			DATA(32*i+4*lane, U32(bits))
+			DATA(32*i+4*lane, U32(math.Float32bits(float32(v))))
 		}
 	}
 }
 
 // exponential computes exp(scale*d) for d <= 0: 2^k * 2^f, where k is the whole number next to
 // scale*log2(e)*d and f the rest. The factor is the sum of two floats, so that f is exact to a
-// rounding. Where d is less than the least, the result is 0; what comes before does not matter there.
-// A NaN stays one, since the comparison is "not less".
+// rounding. 2^k is a shift of k's bits, and the last
+// operation a product, so that a NaN stays one. Where d is less than the least, the result is 0,
+// whatever comes before.
 type exponential struct {
 	high, low, least reg.VecPhysical // scale*log2(e), what it lacks, and the least d
 	power            []Op            // exp2: registers, or places in memory
-	bias             reg.VecPhysical // AVX2 alone
+	rounder          reg.VecPhysical
 }
 
 // loadExponential loads the constants into registers from the first one on. AVX-512 has registers
@@ -63,9 +64,7 @@ func (s isa) loadExponential(factors reg.GPPhysical, first int) (e exponential, 
 			e.power = append(e.power, at)
 		}
 	}
-	if s.lanes == 8 {
-		e.bias = take(powers.Offset(32 * len(exp2)))
-	}
+	e.rounder = take(powers.Offset(32 * len(exp2)))
 	return e, first
 }
 
@@ -78,31 +77,22 @@ func (e exponential) of(s isa, d reg.VecPhysical, tmp []reg.VecPhysical) {
 	} else {
 		VCMPPS(Imm(notLess), e.least, d, keep)
 	}
-	VMULPS(e.high, d, k)
-	if s.lanes == 16 {
-		VRNDSCALEPS(Imm(0), k, k)
-	} else {
-		VROUNDPS(Imm(0), k, k)
-	}
+	VMOVAPS(d, k)
+	VFMADD213PS(e.rounder, e.high, k)
+	VSUBPS(e.rounder, k, y)
 	VMOVAPS(d, f)
-	VFMSUB213PS(k, e.high, f)
+	VFMSUB213PS(y, e.high, f)
 	VFMADD231PS(e.low, d, f)
 	last := len(e.power) - 1
-	if s.lanes == 16 {
-		VMOVAPS(e.power[last], y)
-	} else {
-		VMOVUPS(e.power[last], y)
-	}
+	VMOVUPS(e.power[last], y)
 	for i := last - 1; i >= 0; i-- {
 		VFMADD213PS(e.power[i], f, y)
 	}
+	VPSLLD(Imm(23), k, k)
 	if s.lanes == 16 {
-		VSCALEFPS_Z(k, y, reg.K1, d)
+		VMULPS_Z(k, y, reg.K1, d)
 		return
 	}
-	VCVTPS2DQ(k, k)
-	VPADDD(e.bias, k, k)
-	VPSLLD(Imm(23), k, k)
 	VMULPS(k, y, y)
 	VANDPS(keep, y, d)
 }

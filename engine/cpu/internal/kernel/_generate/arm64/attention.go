@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // These routines walk over rows that lie a pitch apart, in groups of 16 floats: see attention.go one
 // folder up.
@@ -18,18 +15,18 @@ const (
 var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.055503324707801255, 0.0096184373581854141,
 	0.0013398874550626771, 0.00015353362041026187}
 
-// powers writes the table of the exponential's constants: a float's exponent bias, an integer, and
-// exp2.
-func (a *assembler) powers() {
-	a.table("powersNEON", append([]float64{float64(math.Float32frombits(127))}, exp2...))
-}
+// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
+// bias: the float's lowest bits are then the exponent's.
+const rounder = 3<<22 + 127
+
+// powers writes the table of the exponential's constants.
+func (a *assembler) powers() { a.table("powersNEON", append([]float64{rounder}, exp2...)) }
 
 // exponential computes exp(scale*d) for d <= 0, as on amd64.
 type exponential struct {
-	high, low, least, minusHigh vector
-	bias                        vector
-	power                       []vector
-	k, f, y, next, below        []vector // two each
+	high, low, least, rounder vector
+	power                     []vector
+	k, f, y, next, below      []vector // two each
 }
 
 // loadExponential loads the constants, of which factors points to high, low and least. It uses the
@@ -39,14 +36,12 @@ func (a *assembler) loadExponential(factors, table register, first int) (e expon
 		first += n
 		return vectors(first-n, n)
 	}
-	c := take(5 + len(exp2))
-	e.high, e.low, e.least, e.minusHigh, e.bias, e.power = c[0], c[1], c[2], c[3], c[4], c[5:]
+	c := take(4 + len(exp2))
+	e.high, e.low, e.least, e.rounder, e.power = c[0], c[1], c[2], c[3], c[4:]
 	e.k, e.f, e.y, e.next, e.below = take(2), take(2), take(2), take(2), take(2)
 	a.spread(factors, e.high, e.low, e.least)
 	a.op("MOVD", "$powersNEON<>(SB)", table)
-	a.spread(table, append([]vector{e.bias}, e.power...)...)
-	a.zero(e.minusHigh)
-	a.subtract(e.high, e.minusHigh, e.minusHigh)
+	a.spread(table, append([]vector{e.rounder}, e.power...)...)
 	return e, first
 }
 
@@ -54,9 +49,9 @@ func (a *assembler) loadExponential(factors, table register, first int) (e expon
 func (a *assembler) of(e exponential, d []vector) []vector {
 	for i := range d {
 		a.less(d[i], e.least, e.below[i])
-		a.multiply(e.minusHigh, d[i], e.k[i]) // minus the whole number
-		a.word(two(frintn, e.k[i], e.k[i]))
-		a.move(e.k[i], e.f[i])
+		a.move(e.rounder, e.k[i])
+		a.multiplyAdd(e.high, d[i], e.k[i])
+		a.subtract(e.k[i], e.rounder, e.f[i]) // minus the whole number
 		a.multiplyAdd(e.high, d[i], e.f[i])
 		a.multiplyAdd(e.low, d[i], e.f[i])
 	}
@@ -73,8 +68,6 @@ func (a *assembler) of(e exponential, d []vector) []vector {
 		now, next = next, now
 	}
 	for i := range d {
-		a.word(two(fcvtns, e.k[i], e.k[i]))
-		a.op("VSUB", e.k[i], e.bias, e.k[i])
 		a.op("VSHL", number(significands), e.k[i], e.k[i])
 		a.multiply(e.k[i], now[i], now[i])
 		a.without(e.below[i], now[i], now[i])
