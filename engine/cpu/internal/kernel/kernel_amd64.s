@@ -8289,7 +8289,7 @@ loop:
 
 // func softmaxAVX512(a *uintptr)
 // Requires: AVX, AVX512F
-TEXT ·softmaxAVX512(SB), NOSPLIT, $0-8
+TEXT ·softmaxAVX512(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -8310,28 +8310,31 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS powers<>+160(SB), Z10
 	VBROADCASTSS powers<>+192(SB), Z11
 	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Z0
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
 	VMOVUPS      (R10), Z13
 	VADDPS       (BX), Z13, Z13
 	VMOVUPS      Z13, (R10)
 	VMAXPS       Z13, Z0, Z0
-	MOVQ         AX, R10
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Z0, Z0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
 	VSHUFF64X2 $0x4e, Z0, Z0, Z13
@@ -8342,16 +8345,115 @@ found:
 	VMAXPS     Z13, Z0, Z0
 	VPERMILPS  $0xb1, Z0, Z13
 	VMAXPS     Z13, Z0, Z0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       R9, R12
-	VPXORD     Z1, Z1, Z1
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	VMOVUPS     Z13, (R10)
+	VADDPS      Z14, Z1, Z1
+	VMOVUPS     Z14, 64(R10)
+	VADDPS      Z15, Z1, Z1
+	VMOVUPS     Z15, 128(R10)
+	VADDPS      Z16, Z1, Z1
+	VMOVUPS     Z16, 192(R10)
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
 
 group:
 	VMOVUPS     (R10), Z13
 	VSUBPS      Z0, Z13, Z13
-	VCMPPS      $0x15, Z4, Z13, K1
 	VMOVAPS     Z13, Z14
 	VFMADD213PS Z12, Z2, Z14
 	VSUBPS      Z12, Z14, Z16
@@ -8366,26 +8468,29 @@ group:
 	VFMADD213PS Z6, Z15, Z16
 	VFMADD213PS Z5, Z15, Z16
 	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
 	VMULPS.Z    Z14, Z16, K1, Z13
 	VADDPS      Z13, Z1, Z1
 	VMOVUPS     Z13, (R10)
-	ADDQ        $0x40, R10
+	ADDQ        $0x00000040, R10
 	DECQ        R12
 	JNZ         group
-	VSHUFF64X2  $0x4e, Z1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VSHUFF64X2  $0xb1, Z1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VPERMILPS   $0x4e, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VPERMILPS   $0xb1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -8512,7 +8617,7 @@ group:
 
 // func softmaxHalfAVX512(a *uintptr)
 // Requires: AVX, AVX512F
-TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $0-8
+TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -8533,28 +8638,31 @@ TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS powers<>+160(SB), Z10
 	VBROADCASTSS powers<>+192(SB), Z11
 	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Z0
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
 	VMOVUPS      (R10), Z13
 	VADDPS       (BX), Z13, Z13
 	VMOVUPS      Z13, (R10)
 	VMAXPS       Z13, Z0, Z0
-	MOVQ         AX, R10
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Z0, Z0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
 	VSHUFF64X2 $0x4e, Z0, Z0, Z13
@@ -8565,17 +8673,137 @@ found:
 	VMAXPS     Z13, Z0, Z0
 	VPERMILPS  $0xb1, Z0, Z13
 	VMAXPS     Z13, Z0, Z0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       AX, R11
-	MOVQ       R9, R12
-	VPXORD     Z1, Z1, Z1
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         AX, R11
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	VPSRLD      $0x10, Z13, Z17
+	VPANDD      rounding<>+0(SB), Z17, Z17
+	VPADDD      rounding<>+64(SB), Z13, Z13
+	VPADDD      Z17, Z13, Z13
+	VPSRLD      $0x10, Z13, Z13
+	VPMOVDW     Z13, (R11)
+	VADDPS      Z14, Z1, Z1
+	VPSRLD      $0x10, Z14, Z18
+	VPANDD      rounding<>+0(SB), Z18, Z18
+	VPADDD      rounding<>+64(SB), Z14, Z14
+	VPADDD      Z18, Z14, Z14
+	VPSRLD      $0x10, Z14, Z14
+	VPMOVDW     Z14, 32(R11)
+	VADDPS      Z15, Z1, Z1
+	VPSRLD      $0x10, Z15, Z19
+	VPANDD      rounding<>+0(SB), Z19, Z19
+	VPADDD      rounding<>+64(SB), Z15, Z15
+	VPADDD      Z19, Z15, Z15
+	VPSRLD      $0x10, Z15, Z15
+	VPMOVDW     Z15, 64(R11)
+	VADDPS      Z16, Z1, Z1
+	VPSRLD      $0x10, Z16, Z20
+	VPANDD      rounding<>+0(SB), Z20, Z20
+	VPADDD      rounding<>+64(SB), Z16, Z16
+	VPADDD      Z20, Z16, Z16
+	VPSRLD      $0x10, Z16, Z16
+	VPMOVDW     Z16, 96(R11)
+	ADDQ        $0x00000100, R10
+	ADDQ        $0x00000080, R11
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
 
 group:
 	VMOVUPS     (R10), Z13
 	VSUBPS      Z0, Z13, Z13
-	VCMPPS      $0x15, Z4, Z13, K1
 	VMOVAPS     Z13, Z14
 	VFMADD213PS Z12, Z2, Z14
 	VSUBPS      Z12, Z14, Z16
@@ -8590,6 +8818,7 @@ group:
 	VFMADD213PS Z6, Z15, Z16
 	VFMADD213PS Z5, Z15, Z16
 	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
 	VMULPS.Z    Z14, Z16, K1, Z13
 	VADDPS      Z13, Z1, Z1
 	VPSRLD      $0x10, Z13, Z14
@@ -8598,24 +8827,26 @@ group:
 	VPADDD      Z14, Z13, Z13
 	VPSRLD      $0x10, Z13, Z13
 	VPMOVDW     Z13, (R11)
-	ADDQ        $0x40, R10
-	ADDQ        $0x20, R11
+	ADDQ        $0x00000040, R10
+	ADDQ        $0x00000020, R11
 	DECQ        R12
 	JNZ         group
-	VSHUFF64X2  $0x4e, Z1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VSHUFF64X2  $0xb1, Z1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VPERMILPS   $0x4e, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VPERMILPS   $0xb1, Z1, Z13
-	VADDPS      Z13, Z1, Z1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -11942,7 +12173,7 @@ loop:
 
 // func softmaxAVX2(a *uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·softmaxAVX2(SB), NOSPLIT, $0-8
+TEXT ·softmaxAVX2(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -11956,15 +12187,18 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS 4(SI), Y3
 	VBROADCASTSS 8(SI), Y4
 	VBROADCASTSS powers<>+224(SB), Y5
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Y0
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Y0
 	VMOVUPS      (R10), Y6
 	VADDPS       (BX), Y6, Y6
 	VMOVUPS      Y6, (R10)
@@ -11973,16 +12207,16 @@ row:
 	VADDPS       32(BX), Y6, Y6
 	VMOVUPS      Y6, 32(R10)
 	VMAXPS       Y6, Y0, Y0
-	MOVQ         AX, R10
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Y0, Y0
 	VMAXPS 32(R10), Y0, Y0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
 	VPERM2F128 $0x01, Y0, Y0, Y6
@@ -11991,56 +12225,64 @@ found:
 	VMAXPS     Y6, Y0, Y0
 	VPERMILPS  $0xb1, Y0, Y6
 	VMAXPS     Y6, Y0, Y0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       R9, R12
-	VXORPS     Y1, Y1, Y1
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Y0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VXORPS       Y1, Y1, Y1
+	PCALIGN      $0x40
 
 group:
 	VMOVUPS     (R10), Y6
+	VMOVUPS     32(R10), Y7
 	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMOVAPS     Y6, Y7
-	VFMADD213PS Y5, Y2, Y7
-	VSUBPS      Y5, Y7, Y9
+	VSUBPS      Y0, Y7, Y7
 	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y9, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
+	VMOVAPS     Y7, Y9
+	VFMADD213PS Y5, Y2, Y8
+	VFMADD213PS Y5, Y2, Y9
+	VSUBPS      Y5, Y8, Y12
+	VSUBPS      Y5, Y9, Y13
+	VMOVAPS     Y6, Y10
+	VMOVAPS     Y7, Y11
+	VFMSUB213PS Y12, Y2, Y10
+	VFMSUB213PS Y13, Y2, Y11
+	VFMADD231PS Y3, Y6, Y10
+	VFMADD231PS Y3, Y7, Y11
+	VMOVUPS     powers<>+192(SB), Y12
+	VMOVUPS     powers<>+192(SB), Y13
+	VFMADD213PS powers<>+160(SB), Y10, Y12
+	VFMADD213PS powers<>+160(SB), Y11, Y13
+	VFMADD213PS powers<>+128(SB), Y10, Y12
+	VFMADD213PS powers<>+128(SB), Y11, Y13
+	VFMADD213PS powers<>+96(SB), Y10, Y12
+	VFMADD213PS powers<>+96(SB), Y11, Y13
+	VFMADD213PS powers<>+64(SB), Y10, Y12
+	VFMADD213PS powers<>+64(SB), Y11, Y13
+	VFMADD213PS powers<>+32(SB), Y10, Y12
+	VFMADD213PS powers<>+32(SB), Y11, Y13
+	VFMADD213PS powers<>+0(SB), Y10, Y12
+	VFMADD213PS powers<>+0(SB), Y11, Y13
+	VPSLLD      $0x17, Y8, Y8
+	VPSLLD      $0x17, Y9, Y9
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VCMPPS      $0x15, Y4, Y7, Y11
+	VMULPS      Y8, Y12, Y12
+	VMULPS      Y9, Y13, Y13
+	VANDPS      Y10, Y12, Y6
+	VANDPS      Y11, Y13, Y7
 	VADDPS      Y6, Y1, Y1
 	VMOVUPS     Y6, (R10)
-	VMOVUPS     32(R10), Y6
-	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMOVAPS     Y6, Y7
-	VFMADD213PS Y5, Y2, Y7
-	VSUBPS      Y5, Y7, Y9
-	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y9, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
-	VADDPS      Y6, Y1, Y1
-	VMOVUPS     Y6, 32(R10)
-	ADDQ        $0x40, R10
+	VADDPS      Y7, Y1, Y1
+	VMOVUPS     Y7, 32(R10)
+	ADDQ        $0x00000040, R10
 	DECQ        R12
 	JNZ         group
 	VPERM2F128  $0x01, Y1, Y1, Y6
@@ -12194,7 +12436,7 @@ group:
 
 // func softmaxHalfAVX2(a *uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $0-8
+TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -12208,15 +12450,18 @@ TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS 4(SI), Y3
 	VBROADCASTSS 8(SI), Y4
 	VBROADCASTSS powers<>+224(SB), Y5
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Y0
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Y0
 	VMOVUPS      (R10), Y6
 	VADDPS       (BX), Y6, Y6
 	VMOVUPS      Y6, (R10)
@@ -12225,16 +12470,16 @@ row:
 	VADDPS       32(BX), Y6, Y6
 	VMOVUPS      Y6, 32(R10)
 	VMAXPS       Y6, Y0, Y0
-	MOVQ         AX, R10
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Y0, Y0
 	VMAXPS 32(R10), Y0, Y0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
 	VPERM2F128 $0x01, Y0, Y0, Y6
@@ -12243,72 +12488,80 @@ found:
 	VMAXPS     Y6, Y0, Y0
 	VPERMILPS  $0xb1, Y0, Y6
 	VMAXPS     Y6, Y0, Y0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       AX, R11
-	MOVQ       R9, R12
-	VXORPS     Y1, Y1, Y1
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Y0
+	MOVQ         AX, R10
+	MOVQ         AX, R11
+	MOVQ         R9, R12
+	VXORPS       Y1, Y1, Y1
+	PCALIGN      $0x40
 
 group:
 	VMOVUPS     (R10), Y6
+	VMOVUPS     32(R10), Y7
 	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMOVAPS     Y6, Y7
-	VFMADD213PS Y5, Y2, Y7
-	VSUBPS      Y5, Y7, Y9
+	VSUBPS      Y0, Y7, Y7
 	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y9, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
+	VMOVAPS     Y7, Y9
+	VFMADD213PS Y5, Y2, Y8
+	VFMADD213PS Y5, Y2, Y9
+	VSUBPS      Y5, Y8, Y12
+	VSUBPS      Y5, Y9, Y13
+	VMOVAPS     Y6, Y10
+	VMOVAPS     Y7, Y11
+	VFMSUB213PS Y12, Y2, Y10
+	VFMSUB213PS Y13, Y2, Y11
+	VFMADD231PS Y3, Y6, Y10
+	VFMADD231PS Y3, Y7, Y11
+	VMOVUPS     powers<>+192(SB), Y12
+	VMOVUPS     powers<>+192(SB), Y13
+	VFMADD213PS powers<>+160(SB), Y10, Y12
+	VFMADD213PS powers<>+160(SB), Y11, Y13
+	VFMADD213PS powers<>+128(SB), Y10, Y12
+	VFMADD213PS powers<>+128(SB), Y11, Y13
+	VFMADD213PS powers<>+96(SB), Y10, Y12
+	VFMADD213PS powers<>+96(SB), Y11, Y13
+	VFMADD213PS powers<>+64(SB), Y10, Y12
+	VFMADD213PS powers<>+64(SB), Y11, Y13
+	VFMADD213PS powers<>+32(SB), Y10, Y12
+	VFMADD213PS powers<>+32(SB), Y11, Y13
+	VFMADD213PS powers<>+0(SB), Y10, Y12
+	VFMADD213PS powers<>+0(SB), Y11, Y13
+	VPSLLD      $0x17, Y8, Y8
+	VPSLLD      $0x17, Y9, Y9
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VCMPPS      $0x15, Y4, Y7, Y11
+	VMULPS      Y8, Y12, Y12
+	VMULPS      Y9, Y13, Y13
+	VANDPS      Y10, Y12, Y6
+	VANDPS      Y11, Y13, Y7
 	VADDPS      Y6, Y1, Y1
-	VPSRLD      $0x10, Y6, Y7
-	VPAND       rounding<>+0(SB), Y7, Y7
+	VPSRLD      $0x10, Y6, Y8
+	VPAND       rounding<>+0(SB), Y8, Y8
 	VPADDD      rounding<>+64(SB), Y6, Y6
-	VPADDD      Y7, Y6, Y6
+	VPADDD      Y8, Y6, Y6
 	VPSRLD      $0x10, Y6, Y6
 	VPACKUSDW   Y6, Y6, Y6
 	VPERMQ      $0x08, Y6, Y6
 	VMOVDQU     X6, (R11)
-	VMOVUPS     32(R10), Y6
-	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMOVAPS     Y6, Y7
-	VFMADD213PS Y5, Y2, Y7
-	VSUBPS      Y5, Y7, Y9
-	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y9, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
-	VADDPS      Y6, Y1, Y1
-	VPSRLD      $0x10, Y6, Y7
-	VPAND       rounding<>+0(SB), Y7, Y7
-	VPADDD      rounding<>+64(SB), Y6, Y6
-	VPADDD      Y7, Y6, Y6
-	VPSRLD      $0x10, Y6, Y6
-	VPACKUSDW   Y6, Y6, Y6
-	VPERMQ      $0x08, Y6, Y6
-	VMOVDQU     X6, 16(R11)
-	ADDQ        $0x40, R10
-	ADDQ        $0x20, R11
+	VADDPS      Y7, Y1, Y1
+	VPSRLD      $0x10, Y7, Y9
+	VPAND       rounding<>+0(SB), Y9, Y9
+	VPADDD      rounding<>+64(SB), Y7, Y7
+	VPADDD      Y9, Y7, Y7
+	VPSRLD      $0x10, Y7, Y7
+	VPACKUSDW   Y7, Y7, Y7
+	VPERMQ      $0x08, Y7, Y7
+	VMOVDQU     X7, 16(R11)
+	ADDQ        $0x00000040, R10
+	ADDQ        $0x00000020, R11
 	DECQ        R12
 	JNZ         group
 	VPERM2F128  $0x01, Y1, Y1, Y6

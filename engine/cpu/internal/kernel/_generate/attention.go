@@ -68,33 +68,38 @@ func (s isa) loadExponential(factors reg.GPPhysical, first int) (e exponential, 
 	return e, first
 }
 
-// of replaces d by its exponential. It overwrites the four registers of tmp.
-func (e exponential) of(s isa, d reg.VecPhysical, tmp []reg.VecPhysical) {
-	k, f, y, keep := tmp[0], tmp[1], tmp[2], tmp[3]
+// of replaces registers by their exponentials, step by step side by side: one alone would wait for
+// itself. It takes three registers of tmp for each.
+func (e exponential) of(s isa, d, tmp []reg.VecPhysical) {
+	n := len(d)
+	k, f, y := tmp[:n], tmp[n:2*n], tmp[2*n:3*n]
+	step := func(do func(i int)) {
+		for i := range d {
+			do(i)
+		}
+	}
+	step(func(i int) { VMOVAPS(d[i], k[i]) })
+	step(func(i int) { VFMADD213PS(e.rounder, e.high, k[i]) })
+	step(func(i int) { VSUBPS(e.rounder, k[i], y[i]) })
+	step(func(i int) { VMOVAPS(d[i], f[i]) })
+	step(func(i int) { VFMSUB213PS(y[i], e.high, f[i]) })
+	step(func(i int) { VFMADD231PS(e.low, d[i], f[i]) })
+	last := len(e.power) - 1
+	step(func(i int) { VMOVUPS(e.power[last], y[i]) })
+	for c := last - 1; c >= 0; c-- {
+		step(func(i int) { VFMADD213PS(e.power[c], f[i], y[i]) })
+	}
+	step(func(i int) { VPSLLD(Imm(23), k[i], k[i]) })
 	const notLess = 0x15
 	if s.lanes == 16 {
-		VCMPPS(Imm(notLess), e.least, d, reg.K1)
-	} else {
-		VCMPPS(Imm(notLess), e.least, d, keep)
-	}
-	VMOVAPS(d, k)
-	VFMADD213PS(e.rounder, e.high, k)
-	VSUBPS(e.rounder, k, y)
-	VMOVAPS(d, f)
-	VFMSUB213PS(y, e.high, f)
-	VFMADD231PS(e.low, d, f)
-	last := len(e.power) - 1
-	VMOVUPS(e.power[last], y)
-	for i := last - 1; i >= 0; i-- {
-		VFMADD213PS(e.power[i], f, y)
-	}
-	VPSLLD(Imm(23), k, k)
-	if s.lanes == 16 {
-		VMULPS_Z(k, y, reg.K1, d)
+		masks := []reg.Register{reg.K1, reg.K2, reg.K3, reg.K4}
+		step(func(i int) { VCMPPS(Imm(notLess), e.least, d[i], masks[i]) })
+		step(func(i int) { VMULPS_Z(k[i], y[i], masks[i], d[i]) })
 		return
 	}
-	VMULPS(k, y, y)
-	VANDPS(keep, y, d)
+	step(func(i int) { VCMPPS(Imm(notLess), e.least, d[i], f[i]) })
+	step(func(i int) { VMULPS(k[i], y[i], y[i]) })
+	step(func(i int) { VANDPS(f[i], y[i], d[i]) })
 }
 
 // across joins the lanes of a register by an instruction and leaves the result in all lanes: halves
@@ -121,70 +126,102 @@ func sum(a, b, to Op)    { VADDPS(a, b, to) }
 // storeFirst stores lane 0 of a register below 16.
 func storeFirst(v reg.VecPhysical, to Mem) { VMOVSS(v.AsX(), to) }
 
-// softmax writes the routine behind Path.Softmax. The last group of a row has columns that do not
-// exist; adding the mask makes them minus infinity, before anything else is done.
+// softmax writes the routine behind Path.Softmax: all maxima first, since those of several rows are
+// found side by side, then all exponentials. The last group of a row has columns that do not exist;
+// adding the mask makes them minus infinity, before anything else is done.
 func (s isa) softmax(bf16 bool) {
 	name := "softmax" + half(bf16) + s.name
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
-	x, y, left := general[8], general[9], general[10]
+	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
 	routine(name, name+" makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]reg.GPPhysical{scores, largest, sums, mask, factors}, rows, pitch, groups)
 	each16 := groupFloats / s.lanes
 	m, total := s.vec[0], s.vec[1]
 	e, next := s.loadExponential(factors, 2)
-	d, tmp := s.vec[next], s.vec[next+1:]
+	d := s.vec[next]
 
-	nextRow := each("row", rows)
+	MOVQ(scores, y)
+	MOVQ(largest, to)
+	MOVQ(rows, count)
+	nextMax := each("max", count)
 	MOVQ(groups, left)
 	DECQ(left)
 	MOVQ(left, x)
 	SHLQ(Imm(6), x)
-	ADDQ(scores, x) // the last group
-	VBROADCASTSS(Mem{Base: largest}, m)
+	ADDQ(y, x) // the last group
+	VBROADCASTSS(Mem{Base: to}, m)
 	for i := range each16 {
 		VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d)
 		VADDPS(Mem{Base: mask, Disp: i * s.bytes()}, d, d)
 		VMOVUPS(d, Mem{Base: x, Disp: i * s.bytes()})
 		VMAXPS(d, m, m)
 	}
-	MOVQ(scores, x)
+	MOVQ(y, x)
 	TESTQ(left, left)
 	JZ(LabelRef("found"))
-	Label("max")
+	Label("larger")
 	for i := range each16 {
 		VMAXPS(Mem{Base: x, Disp: i * s.bytes()}, m, m)
 	}
 	ADDQ(Imm(4*groupFloats), x)
 	DECQ(left)
-	JNZ(LabelRef("max"))
+	JNZ(LabelRef("larger"))
 	Label("found")
 	s.across(m, d, larger)
-	storeFirst(m, Mem{Base: largest})
+	storeFirst(m, Mem{Base: to})
+	ADDQ(pitch, y)
+	ADDQ(Imm(4), to)
+	nextMax()
 
+	nextRow := each("row", rows)
+	VBROADCASTSS(Mem{Base: largest}, m)
 	MOVQ(scores, x)
 	if bf16 {
 		MOVQ(scores, y)
 	}
 	MOVQ(groups, left)
 	s.zero(1)
-	nextGroup := each("group", left)
-	for i := range each16 {
-		VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d)
-		VSUBPS(m, d, d)
+	// exponentials does some groups, and then what is left to do.
+	exponentials := func(groups int) {
+		d := s.vec[next:][:groups*each16]
+		for i := range d {
+			VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d[i])
+		}
+		for i := range d {
+			VSUBPS(m, d[i], d[i])
+		}
+		tmp := s.vec[next+len(d):]
 		e.of(s, d, tmp)
-		VADDPS(d, total, total)
+		for i := range d {
+			VADDPS(d[i], total, total)
+			if bf16 {
+				s.narrow(d[i], tmp[i], Mem{Base: y, Disp: i * s.bytes() / 2})
+			} else {
+				VMOVUPS(d[i], Mem{Base: x, Disp: i * s.bytes()})
+			}
+		}
+		ADDQ(U32(uint32(4*groupFloats*groups)), x)
 		if bf16 {
-			s.narrow(d, tmp[0], Mem{Base: y, Disp: i * s.bytes() / 2})
-		} else {
-			VMOVUPS(d, Mem{Base: x, Disp: i * s.bytes()})
+			ADDQ(U32(uint32(2*groupFloats*groups)), y)
 		}
 	}
-	ADDQ(Imm(4*groupFloats), x)
-	if bf16 {
-		ADDQ(Imm(2*groupFloats), y)
+	if many := 4; s.lanes == 16 { // the others have too few registers
+		SUBQ(Imm(uint64(many)), left)
+		JL(LabelRef("fewer"))
+		align()
+		Label("groups")
+		exponentials(many)
+		SUBQ(Imm(uint64(many)), left)
+		JGE(LabelRef("groups"))
+		Label("fewer")
+		ADDQ(Imm(uint64(many)), left)
+		JZ(LabelRef("done"))
 	}
+	nextGroup := each("group", left)
+	exponentials(1)
 	nextGroup()
+	Label("done")
 	s.across(total, d, sum)
 	storeFirst(total, Mem{Base: sums})
 	ADDQ(pitch, scores)
