@@ -8494,6 +8494,45 @@ done:
 	VZEROUPPER
 	RET
 
+// func softmaxGradAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Z0, Z2
+	VMOVUPS Z2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Z3
+	VSUBPS  Z1, Z3, Z3
+	VMULPS  Z2, Z3, Z3
+	VMOVUPS Z3, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func dotRowsAVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-8
@@ -8519,6 +8558,53 @@ group:
 	VFMADD231PS (R10), Z1, Z0
 	ADDQ        $0x40, R9
 	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD   (R10), Z2
+	VPSLLD      $0x10, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
 	DECQ        R11
 	JNZ         group
 	VSHUFF64X2  $0x4e, Z0, Z0, Z1
@@ -8615,9 +8701,47 @@ group:
 	VZEROUPPER
 	RET
 
-// func softmaxHalfAVX512(a *uintptr)
+// func scaleRowsHalfToAVX512(a *uintptr)
 // Requires: AVX, AVX512F
-TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $8-8
+TEXT ·scaleRowsHalfToAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    Z1, Z0, Z1
+	VMOVUPS   Z1, (R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxPairsAVX512(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -8764,33 +8888,21 @@ groups:
 	VMULPS.Z    Z19, Z27, K3, Z15
 	VMULPS.Z    Z20, Z28, K4, Z16
 	VADDPS      Z13, Z1, Z1
-	VPSRLD      $0x10, Z13, Z17
-	VPANDD      rounding<>+0(SB), Z17, Z17
-	VPADDD      rounding<>+64(SB), Z13, Z13
-	VPADDD      Z17, Z13, Z13
-	VPSRLD      $0x10, Z13, Z13
-	VPMOVDW     Z13, (R11)
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
 	VADDPS      Z14, Z1, Z1
-	VPSRLD      $0x10, Z14, Z18
-	VPANDD      rounding<>+0(SB), Z18, Z18
-	VPADDD      rounding<>+64(SB), Z14, Z14
-	VPADDD      Z18, Z14, Z14
-	VPSRLD      $0x10, Z14, Z14
-	VPMOVDW     Z14, 32(R11)
+	LONG        $0x487e5262
+	WORD        $0xf672
+	VMOVUPS     Y14, 32(R11)
 	VADDPS      Z15, Z1, Z1
-	VPSRLD      $0x10, Z15, Z19
-	VPANDD      rounding<>+0(SB), Z19, Z19
-	VPADDD      rounding<>+64(SB), Z15, Z15
-	VPADDD      Z19, Z15, Z15
-	VPSRLD      $0x10, Z15, Z15
-	VPMOVDW     Z15, 64(R11)
+	LONG        $0x487e5262
+	WORD        $0xff72
+	VMOVUPS     Y15, 64(R11)
 	VADDPS      Z16, Z1, Z1
-	VPSRLD      $0x10, Z16, Z20
-	VPANDD      rounding<>+0(SB), Z20, Z20
-	VPADDD      rounding<>+64(SB), Z16, Z16
-	VPADDD      Z20, Z16, Z16
-	VPSRLD      $0x10, Z16, Z16
-	VPMOVDW     Z16, 96(R11)
+	LONG        $0x487ea262
+	WORD        $0xc072
+	VMOVUPS     Y16, 96(R11)
 	ADDQ        $0x00000100, R10
 	ADDQ        $0x00000080, R11
 	SUBQ        $0x04, R12
@@ -8821,12 +8933,9 @@ group:
 	VCMPPS      $0x15, Z4, Z13, K1
 	VMULPS.Z    Z14, Z16, K1, Z13
 	VADDPS      Z13, Z1, Z1
-	VPSRLD      $0x10, Z13, Z14
-	VPANDD      rounding<>+0(SB), Z14, Z14
-	VPADDD      rounding<>+64(SB), Z13, Z13
-	VPADDD      Z14, Z13, Z13
-	VPSRLD      $0x10, Z13, Z13
-	VPMOVDW     Z13, (R11)
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
 	ADDQ        $0x00000040, R10
 	ADDQ        $0x00000020, R11
 	DECQ        R12
@@ -8850,87 +8959,74 @@ done:
 	VZEROUPPER
 	RET
 
-// func dotRowsHalfAVX512(a *uintptr)
+// func softmaxGradPairsAVX512(a *uintptr)
 // Requires: AVX, AVX512F
-TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
+TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
 	MOVQ    a+0(FP), R15
 	MOVQ    (R15), AX
 	MOVQ    8(R15), CX
 	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	PCALIGN $0x40
-
-row:
-	MOVQ    CX, R9
-	MOVQ    DX, R10
-	MOVQ    R8, R11
-	VPXORD  Z0, Z0, Z0
-	PCALIGN $0x40
-
-group:
-	VPMOVZXWD   (R9), Z1
-	VPSLLD      $0x10, Z1, Z1
-	VPMOVZXWD   (R10), Z2
-	VPSLLD      $0x10, Z2, Z2
-	VFMADD231PS Z1, Z2, Z0
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	DECQ        R11
-	JNZ         group
-	VSHUFF64X2  $0x4e, Z0, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VSHUFF64X2  $0xb1, Z0, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VPERMILPS   $0x4e, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VPERMILPS   $0xb1, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VMOVSS      X0, (AX)
-	ADDQ        SI, CX
-	ADDQ        DI, DX
-	ADDQ        $0x04, AX
-	DECQ        BX
-	JNZ         row
-	VZEROUPPER
-	RET
-
-// func scaleRowsHalfToAVX512(a *uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scaleRowsHalfToAVX512(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	MOVQ    104(R15), R9
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R8
+	MOVQ    88(R15), R9
+	MOVQ    96(R15), R10
 	PCALIGN $0x40
 
 row:
 	VBROADCASTSS (DX), Z0
-	MOVQ         CX, R10
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(BX), Z3
 	MOVQ         AX, R11
-	MOVQ         R8, R12
+	MOVQ         CX, R12
+	MOVQ         SI, R13
+	LEAQ         (SI)(R10*1), BP
+	MOVQ         R9, R14
 	PCALIGN      $0x40
 
 group:
-	VPMOVZXWD (R10), Z1
-	VPSLLD    $0x10, Z1, Z1
-	VMULPS    Z1, Z0, Z1
-	VMOVUPS   Z1, (R11)
-	ADDQ      $0x20, R10
+	VMULPS    (R11), Z0, Z4
+	VMULPS    (R11)(R8*1), Z1, Z5
+	VMOVUPS   (R12), Z6
+	VSUBPS    Z2, Z6, Z6
+	VMULPS    Z4, Z6, Z6
+	VMOVUPS   (R12)(R8*1), Z7
+	VSUBPS    Z3, Z7, Z7
+	VMULPS    Z5, Z7, Z7
+	LONG      $0x487ef262
+	WORD      $0xe472
+	LONG      $0x487ef262
+	WORD      $0xed72
+	LONG      $0x487ef262
+	WORD      $0xf672
+	LONG      $0x487ef262
+	WORD      $0xff72
+	VMOVUPS   Y6, (R13)
+	VMOVUPS   Y7, (BP)
+	VPMOVZXWD Y4, Z4
+	VPMOVZXWD Y5, Z5
+	VPSLLD    $0x10, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPMOVZXWD Y6, Z6
+	VPMOVZXWD Y7, Z7
+	VPSLLD    $0x10, Z7, Z7
+	VPORD     Z7, Z6, Z6
+	VMOVUPS   Z4, (R11)
+	VMOVUPS   Z6, (R12)
 	ADDQ      $0x40, R11
-	DECQ      R12
+	ADDQ      $0x40, R12
+	ADDQ      $0x20, R13
+	ADDQ      $0x20, BP
+	DECQ      R14
 	JNZ       group
-	ADDQ      DI, CX
-	ADDQ      SI, AX
-	ADDQ      R9, DX
-	DECQ      BX
+	LEAQ      (AX)(R8*2), AX
+	LEAQ      (CX)(R8*2), CX
+	LEAQ      (SI)(R10*2), SI
+	ADDQ      $0x08, DX
+	ADDQ      $0x08, BX
+	DECQ      DI
 	JNZ       row
 	VZEROUPPER
 	RET
@@ -8975,126 +9071,6 @@ group:
 	ADDQ      R9, DX
 	DECQ      BX
 	JNZ       row
-	VZEROUPPER
-	RET
-
-// func softmaxGradAVX512(a *uintptr)
-// Requires: AVX, AVX512F
-TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    72(R15), SI
-	MOVQ    80(R15), DI
-	MOVQ    88(R15), R8
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z1
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (AX)(R9*1), Z0, Z2
-	VMOVUPS Z2, (AX)(R9*1)
-	VMOVUPS (CX)(R9*1), Z3
-	VSUBPS  Z1, Z3, Z3
-	VMULPS  Z2, Z3, Z3
-	VMOVUPS Z3, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	DECQ    R10
-	JNZ     group
-	ADDQ    DI, AX
-	ADDQ    DI, CX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    SI
-	JNZ     row
-	VZEROUPPER
-	RET
-
-// func softmaxGradPairsAVX512(a *uintptr)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    32(R15), SI
-	MOVQ    72(R15), DI
-	MOVQ    80(R15), R8
-	MOVQ    88(R15), R9
-	MOVQ    96(R15), R10
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z2
-	VBROADCASTSS 4(DX), Z1
-	VBROADCASTSS 4(BX), Z3
-	MOVQ         AX, R11
-	MOVQ         CX, R12
-	MOVQ         SI, R13
-	LEAQ         (SI)(R10*1), BP
-	MOVQ         R9, R14
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (R11), Z0, Z4
-	VMULPS  (R11)(R8*1), Z1, Z5
-	VMOVUPS (R12), Z6
-	VSUBPS  Z2, Z6, Z6
-	VMULPS  Z4, Z6, Z6
-	VMOVUPS (R12)(R8*1), Z7
-	VSUBPS  Z3, Z7, Z7
-	VMULPS  Z5, Z7, Z7
-	VPSRLD  $0x10, Z4, Z8
-	VPANDD  rounding<>+0(SB), Z8, Z8
-	VPADDD  rounding<>+64(SB), Z4, Z4
-	VPADDD  Z8, Z4, Z4
-	VPSRLD  $0x10, Z5, Z9
-	VPANDD  rounding<>+0(SB), Z9, Z9
-	VPADDD  rounding<>+64(SB), Z5, Z5
-	VPADDD  Z9, Z5, Z5
-	VPSRLD  $0x10, Z4, Z4
-	VPSRLD  $0x10, Z5, Z5
-	VPSLLD  $0x10, Z5, Z5
-	VORPS   Z5, Z4, Z4
-	VMOVUPS Z4, (R11)
-	VPSRLD  $0x10, Z6, Z10
-	VPANDD  rounding<>+0(SB), Z10, Z10
-	VPADDD  rounding<>+64(SB), Z6, Z6
-	VPADDD  Z10, Z6, Z6
-	VPSRLD  $0x10, Z7, Z11
-	VPANDD  rounding<>+0(SB), Z11, Z11
-	VPADDD  rounding<>+64(SB), Z7, Z7
-	VPADDD  Z11, Z7, Z7
-	VPSRLD  $0x10, Z6, Z6
-	VPSRLD  $0x10, Z7, Z7
-	VPSLLD  $0x10, Z7, Z7
-	VORPS   Z7, Z6, Z6
-	VPMOVDW Z6, (R13)
-	VPSRLD  $0x10, Z6, Z7
-	VPMOVDW Z7, (BP)
-	VMOVUPS Z6, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	ADDQ    $0x20, BP
-	DECQ    R14
-	JNZ     group
-	LEAQ    (AX)(R8*2), AX
-	LEAQ    (CX)(R8*2), CX
-	LEAQ    (SI)(R10*2), SI
-	ADDQ    $0x08, DX
-	ADDQ    $0x08, BX
-	DECQ    DI
-	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -12300,6 +12276,51 @@ group:
 	VZEROUPPER
 	RET
 
+// func softmaxGradAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Y0, Y2
+	VMOVUPS Y2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Y3
+	VSUBPS  Y1, Y3, Y3
+	VMULPS  Y2, Y3, Y3
+	VMOVUPS Y3, (CX)(R9*1)
+	VMULPS  32(AX)(R9*1), Y0, Y4
+	VMOVUPS Y4, 32(AX)(R9*1)
+	VMOVUPS 32(CX)(R9*1), Y5
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 32(CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func dotRowsAVX2(a *uintptr)
 // Requires: AVX, FMA3
 TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-8
@@ -12327,6 +12348,56 @@ group:
 	VFMADD231PS 32(R10), Y3, Y0
 	ADDQ        $0x40, R9
 	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Y1
+	VPSLLD      $0x10, Y1, Y1
+	VPMOVZXWD   (R10), Y2
+	VPSLLD      $0x10, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	VPMOVZXWD   16(R9), Y3
+	VPSLLD      $0x10, Y3, Y3
+	VPMOVZXWD   16(R10), Y4
+	VPSLLD      $0x10, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
 	DECQ        R11
 	JNZ         group
 	VPERM2F128  $0x01, Y0, Y0, Y1
@@ -12434,201 +12505,6 @@ group:
 	VZEROUPPER
 	RET
 
-// func softmaxHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $8-8
-	MOVQ         a+0(FP), R15
-	MOVQ         (R15), AX
-	MOVQ         8(R15), CX
-	MOVQ         16(R15), DX
-	MOVQ         24(R15), BX
-	MOVQ         32(R15), SI
-	MOVQ         72(R15), DI
-	MOVQ         80(R15), R8
-	MOVQ         88(R15), R9
-	VBROADCASTSS (SI), Y2
-	VBROADCASTSS 4(SI), Y3
-	VBROADCASTSS 8(SI), Y4
-	VBROADCASTSS powers<>+224(SB), Y5
-	MOVQ         AX, R11
-	MOVQ         CX, R13
-	MOVQ         DI, BP
-	PCALIGN      $0x40
-
-max:
-	MOVQ         R9, R12
-	DECQ         R12
-	MOVQ         R12, R10
-	SHLQ         $0x06, R10
-	ADDQ         R11, R10
-	VBROADCASTSS (R13), Y0
-	VMOVUPS      (R10), Y6
-	VADDPS       (BX), Y6, Y6
-	VMOVUPS      Y6, (R10)
-	VMAXPS       Y6, Y0, Y0
-	VMOVUPS      32(R10), Y6
-	VADDPS       32(BX), Y6, Y6
-	VMOVUPS      Y6, 32(R10)
-	VMAXPS       Y6, Y0, Y0
-	MOVQ         R11, R10
-	TESTQ        R12, R12
-	JZ           found
-
-larger:
-	VMAXPS (R10), Y0, Y0
-	VMAXPS 32(R10), Y0, Y0
-	ADDQ   $0x40, R10
-	DECQ   R12
-	JNZ    larger
-
-found:
-	VPERM2F128 $0x01, Y0, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VPERMILPS  $0x4e, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VPERMILPS  $0xb1, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VMOVSS     X0, (R13)
-	ADDQ       R8, R11
-	ADDQ       $0x04, R13
-	DECQ       BP
-	JNZ        max
-	PCALIGN    $0x40
-
-row:
-	VBROADCASTSS (CX), Y0
-	MOVQ         AX, R10
-	MOVQ         AX, R11
-	MOVQ         R9, R12
-	VXORPS       Y1, Y1, Y1
-	PCALIGN      $0x40
-
-group:
-	VMOVUPS     (R10), Y6
-	VMOVUPS     32(R10), Y7
-	VSUBPS      Y0, Y6, Y6
-	VSUBPS      Y0, Y7, Y7
-	VMOVAPS     Y6, Y8
-	VMOVAPS     Y7, Y9
-	VFMADD213PS Y5, Y2, Y8
-	VFMADD213PS Y5, Y2, Y9
-	VSUBPS      Y5, Y8, Y12
-	VSUBPS      Y5, Y9, Y13
-	VMOVAPS     Y6, Y10
-	VMOVAPS     Y7, Y11
-	VFMSUB213PS Y12, Y2, Y10
-	VFMSUB213PS Y13, Y2, Y11
-	VFMADD231PS Y3, Y6, Y10
-	VFMADD231PS Y3, Y7, Y11
-	VMOVUPS     powers<>+192(SB), Y12
-	VMOVUPS     powers<>+192(SB), Y13
-	VFMADD213PS powers<>+160(SB), Y10, Y12
-	VFMADD213PS powers<>+160(SB), Y11, Y13
-	VFMADD213PS powers<>+128(SB), Y10, Y12
-	VFMADD213PS powers<>+128(SB), Y11, Y13
-	VFMADD213PS powers<>+96(SB), Y10, Y12
-	VFMADD213PS powers<>+96(SB), Y11, Y13
-	VFMADD213PS powers<>+64(SB), Y10, Y12
-	VFMADD213PS powers<>+64(SB), Y11, Y13
-	VFMADD213PS powers<>+32(SB), Y10, Y12
-	VFMADD213PS powers<>+32(SB), Y11, Y13
-	VFMADD213PS powers<>+0(SB), Y10, Y12
-	VFMADD213PS powers<>+0(SB), Y11, Y13
-	VPSLLD      $0x17, Y8, Y8
-	VPSLLD      $0x17, Y9, Y9
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VCMPPS      $0x15, Y4, Y7, Y11
-	VMULPS      Y8, Y12, Y12
-	VMULPS      Y9, Y13, Y13
-	VANDPS      Y10, Y12, Y6
-	VANDPS      Y11, Y13, Y7
-	VADDPS      Y6, Y1, Y1
-	VPSRLD      $0x10, Y6, Y8
-	VPAND       rounding<>+0(SB), Y8, Y8
-	VPADDD      rounding<>+64(SB), Y6, Y6
-	VPADDD      Y8, Y6, Y6
-	VPSRLD      $0x10, Y6, Y6
-	VPACKUSDW   Y6, Y6, Y6
-	VPERMQ      $0x08, Y6, Y6
-	VMOVDQU     X6, (R11)
-	VADDPS      Y7, Y1, Y1
-	VPSRLD      $0x10, Y7, Y9
-	VPAND       rounding<>+0(SB), Y9, Y9
-	VPADDD      rounding<>+64(SB), Y7, Y7
-	VPADDD      Y9, Y7, Y7
-	VPSRLD      $0x10, Y7, Y7
-	VPACKUSDW   Y7, Y7, Y7
-	VPERMQ      $0x08, Y7, Y7
-	VMOVDQU     X7, 16(R11)
-	ADDQ        $0x00000040, R10
-	ADDQ        $0x00000020, R11
-	DECQ        R12
-	JNZ         group
-	VPERM2F128  $0x01, Y1, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VPERMILPS   $0x4e, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VPERMILPS   $0xb1, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
-	VZEROUPPER
-	RET
-
-// func dotRowsHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	PCALIGN $0x40
-
-row:
-	MOVQ    CX, R9
-	MOVQ    DX, R10
-	MOVQ    R8, R11
-	VXORPS  Y0, Y0, Y0
-	PCALIGN $0x40
-
-group:
-	VPMOVZXWD   (R9), Y1
-	VPSLLD      $0x10, Y1, Y1
-	VPMOVZXWD   (R10), Y2
-	VPSLLD      $0x10, Y2, Y2
-	VFMADD231PS Y1, Y2, Y0
-	VPMOVZXWD   16(R9), Y3
-	VPSLLD      $0x10, Y3, Y3
-	VPMOVZXWD   16(R10), Y4
-	VPSLLD      $0x10, Y4, Y4
-	VFMADD231PS Y3, Y4, Y0
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	DECQ        R11
-	JNZ         group
-	VPERM2F128  $0x01, Y0, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VPERMILPS   $0x4e, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VPERMILPS   $0xb1, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VMOVSS      X0, (AX)
-	ADDQ        SI, CX
-	ADDQ        DI, DX
-	ADDQ        $0x04, AX
-	DECQ        BX
-	JNZ         row
-	VZEROUPPER
-	RET
-
 // func scaleRowsHalfToAVX2(a *uintptr)
 // Requires: AVX, AVX2
 TEXT ·scaleRowsHalfToAVX2(SB), NOSPLIT, $0-8
@@ -12668,107 +12544,6 @@ group:
 	ADDQ      R9, DX
 	DECQ      BX
 	JNZ       row
-	VZEROUPPER
-	RET
-
-// func scaleRowsHalfToHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2
-TEXT ·scaleRowsHalfToHalfAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	MOVQ    104(R15), R9
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Y0
-	MOVQ         CX, R10
-	MOVQ         AX, R11
-	MOVQ         R8, R12
-	PCALIGN      $0x40
-
-group:
-	VPMOVZXWD (R10), Y1
-	VPSLLD    $0x10, Y1, Y1
-	VMULPS    Y1, Y0, Y1
-	VPSRLD    $0x10, Y1, Y2
-	VPAND     rounding<>+0(SB), Y2, Y2
-	VPADDD    rounding<>+64(SB), Y1, Y1
-	VPADDD    Y2, Y1, Y1
-	VPSRLD    $0x10, Y1, Y1
-	VPACKUSDW Y1, Y1, Y1
-	VPERMQ    $0x08, Y1, Y1
-	VMOVDQU   X1, (R11)
-	VPMOVZXWD 16(R10), Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMULPS    Y3, Y0, Y3
-	VPSRLD    $0x10, Y3, Y4
-	VPAND     rounding<>+0(SB), Y4, Y4
-	VPADDD    rounding<>+64(SB), Y3, Y3
-	VPADDD    Y4, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPACKUSDW Y3, Y3, Y3
-	VPERMQ    $0x08, Y3, Y3
-	VMOVDQU   X3, 16(R11)
-	ADDQ      $0x20, R10
-	ADDQ      $0x20, R11
-	DECQ      R12
-	JNZ       group
-	ADDQ      DI, CX
-	ADDQ      SI, AX
-	ADDQ      R9, DX
-	DECQ      BX
-	JNZ       row
-	VZEROUPPER
-	RET
-
-// func softmaxGradAVX2(a *uintptr)
-// Requires: AVX
-TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    72(R15), SI
-	MOVQ    80(R15), DI
-	MOVQ    88(R15), R8
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Y0
-	VBROADCASTSS (BX), Y1
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (AX)(R9*1), Y0, Y2
-	VMOVUPS Y2, (AX)(R9*1)
-	VMOVUPS (CX)(R9*1), Y3
-	VSUBPS  Y1, Y3, Y3
-	VMULPS  Y2, Y3, Y3
-	VMOVUPS Y3, (CX)(R9*1)
-	VMULPS  32(AX)(R9*1), Y0, Y4
-	VMOVUPS Y4, 32(AX)(R9*1)
-	VMOVUPS 32(CX)(R9*1), Y5
-	VSUBPS  Y1, Y5, Y5
-	VMULPS  Y4, Y5, Y5
-	VMOVUPS Y5, 32(CX)(R9*1)
-	ADDQ    $0x40, R9
-	DECQ    R10
-	JNZ     group
-	ADDQ    DI, AX
-	ADDQ    DI, CX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    SI
-	JNZ     row
 	VZEROUPPER
 	RET
 

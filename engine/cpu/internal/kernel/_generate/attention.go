@@ -130,7 +130,10 @@ func storeFirst(v reg.VecPhysical, to Mem) { VMOVSS(v.AsX(), to) }
 // found side by side, then all exponentials. The last group of a row has columns that do not exist;
 // adding the mask makes them minus infinity, before anything else is done.
 func (s isa) softmax(bf16 bool) {
-	name := "softmax" + half(bf16) + s.name
+	name := "softmax" + s.name
+	if bf16 {
+		name = "softmaxPairs" + s.name
+	}
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
 	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
@@ -196,7 +199,8 @@ func (s isa) softmax(bf16 bool) {
 		for i := range d {
 			VADDPS(d[i], total, total)
 			if bf16 {
-				s.narrow(d[i], tmp[i], Mem{Base: y, Disp: i * s.bytes() / 2})
+				toPairs(d[i], d[i])
+				VMOVUPS(s.lower(d[i]), Mem{Base: y, Disp: i * s.bytes() / 2})
 			} else {
 				VMOVUPS(d[i], Mem{Base: x, Disp: i * s.bytes()})
 			}
@@ -294,7 +298,7 @@ func (s isa) softmaxGradPairs() {
 	LEAQ(Mem{Base: rounded, Index: roundedPitch, Scale: 1}, next)
 	MOVQ(groups, left)
 	nextGroup := each("group", left)
-	pv, gv, tmp := s.vec[4:6], s.vec[6:8], s.vec[8:12]
+	pv, gv := s.vec[4:6], s.vec[6:8]
 	for i, index := range []Mem{{Base: p}, {Base: p, Index: pitch, Scale: 1}} {
 		VMULPS(index, s.vec[i], pv[i])
 	}
@@ -303,13 +307,19 @@ func (s isa) softmaxGradPairs() {
 		VSUBPS(s.vec[2+i], gv[i], gv[i])
 		VMULPS(pv[i], gv[i], gv[i])
 	}
-	s.pairUp(pv[0], pv[1], tmp[0], tmp[1])
+	for _, v := range [][]reg.VecPhysical{pv, gv} {
+		toPairs(v[0], v[0])
+		toPairs(v[1], v[1])
+	}
+	VMOVUPS(s.lower(gv[0]), Mem{Base: to})
+	VMOVUPS(s.lower(gv[1]), Mem{Base: next})
+	for _, v := range [][]reg.VecPhysical{pv, gv} {
+		VPMOVZXWD(s.lower(v[0]), v[0])
+		VPMOVZXWD(s.lower(v[1]), v[1])
+		VPSLLD(Imm(16), v[1], v[1])
+		VPORD(v[1], v[0], v[0])
+	}
 	VMOVUPS(pv[0], Mem{Base: p})
-	s.pairUp(gv[0], gv[1], tmp[2], tmp[3])
-	// The halves of pairUp's result, and so both rows, in 16 bits each.
-	VPMOVDW(gv[0], Mem{Base: to})
-	VPSRLD(Imm(16), gv[0], gv[1])
-	VPMOVDW(gv[1], Mem{Base: next})
 	VMOVUPS(gv[0], Mem{Base: g})
 	for _, at := range []reg.GPPhysical{p, g} {
 		ADDQ(Imm(4*groupFloats), at)
@@ -413,17 +423,30 @@ func (s isa) dotRows(bf16 bool) {
 	finish()
 }
 
-// attention writes all routines of this file.
+// toPairs rounds a register to bfloat16, into the lower half of another. It is VCVTNEPS2BF16, which
+// the Go assembler does not know. It takes a denormal for zero, which no weight is.
+func toPairs(from, to reg.VecPhysical) {
+	d, x := register(to), register(from)
+	inverted := func(r, bit int) uint64 { return uint64(^r >> bit & 1) }
+	p1 := inverted(d, 3)<<7 | inverted(x, 4)<<6 | inverted(x, 3)<<5 | inverted(d, 4)<<4 | 2
+	raw("LONG", 0x62|p1<<8|0x7e<<16|0x48<<24)
+	raw("WORD", 0x72|uint64(0xc0|(d&7)<<3|x&7)<<8)
+}
+
+// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are for
+// processors that have such products.
 func (s isa) attention() {
-	for _, bf16 := range []bool{false, true} {
-		s.softmax(bf16)
-		s.dotRows(bf16)
-		for _, to := range []bool{false, true} {
-			s.scaleRows(bf16, to)
-		}
-	}
+	s.softmax(false)
 	s.softmaxGrad()
+	for _, bf16 := range []bool{false, true} {
+		s.dotRows(bf16)
+	}
+	for _, form := range [][2]bool{{false, false}, {false, true}, {true, false}} {
+		s.scaleRows(form[0], form[1])
+	}
 	if s.lanes == 16 {
+		s.softmax(true)
 		s.softmaxGradPairs()
+		s.scaleRows(true, true)
 	}
 }

@@ -107,26 +107,25 @@ func size(bf16 bool) int {
 	return 4
 }
 
-func (a *assembler) softmax(bf16 bool) {
-	name := "softmax" + half(bf16) + "NEON"
+func (a *assembler) softmax() {
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
-	x, y, left, table := general[8], general[9], general[10], general[11]
-	a.routine(name, name+" makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
+	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
+	a.routine("softmaxNEON", "softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]register{scores, largest, sums, mask, factors}, rows, pitch, groups)
-	e, used := a.loadExponential(factors, table, 0)
+	e, used := a.loadExponential(factors, x, 0)
 	m, totals, d := vectors(used, 1)[0], vectors(used+1, 2), vectors(used+3, 2)
-	ones, tmp := vectors(used+5, 1)[0], e.below[0]
 	group := append(append([]vector{}, e.k...), e.f...)
 	masks := append(append([]vector{}, e.y...), e.next...)
-	if bf16 {
-		a.word(moviOnes(ones))
-	}
+	tmp := e.below[0]
 
-	nextRow := a.each("row", rows)
+	a.op("MOVD", scores, y)
+	a.op("MOVD", largest, to)
+	a.op("MOVD", rows, count)
+	nextMax := a.each("max", count)
 	a.op("SUB", number(1), groups, left)
-	a.op("ADD", fmt.Sprintf("%v<<6", left), scores, x) // the last group
-	a.broadcast(largest, m)
+	a.op("ADD", fmt.Sprintf("%v<<6", left), y, x) // the last group
+	a.broadcast(to, m)
 	a.load(place{x, 0}, group...)
 	a.load(place{mask, 0}, masks...)
 	for i, v := range group {
@@ -134,24 +133,26 @@ func (a *assembler) softmax(bf16 bool) {
 		a.max(v, m, m)
 	}
 	a.store(place{x, 0}, group...)
-	a.op("MOVD", scores, x)
+	a.op("MOVD", y, x)
 	a.op("CBZ", left, label("found"))
-	a.label("max")
+	a.label("larger")
 	a.load(place{x, 0}, group...)
 	for _, v := range group {
 		a.max(v, m, m)
 	}
 	a.op("ADD", number(groupBytes), x)
 	a.op("SUB", number(1), left)
-	a.op("CBNZ", left, label("max"))
+	a.op("CBNZ", left, label("larger"))
 	a.label("found")
 	a.across(m, tmp, a.max)
-	a.storeFirst(m, largest)
+	a.storeFirst(m, to)
+	a.op("ADD", pitch, y)
+	a.op("ADD", number(4), to)
+	nextMax()
 
+	nextRow := a.each("row", rows)
+	a.broadcast(largest, m)
 	a.op("MOVD", scores, x)
-	if bf16 {
-		a.op("MOVD", scores, y)
-	}
 	a.op("MOVD", groups, left)
 	a.zero(totals...)
 	nextGroup := a.each("group", left)
@@ -164,16 +165,9 @@ func (a *assembler) softmax(bf16 bool) {
 		for i, v := range weights {
 			a.add(v, totals[i], totals[i])
 		}
-		if bf16 {
-			a.storeBFloat16(place{y, first * vectorBytes / 2}, ones, tmp, weights...)
-		} else {
-			a.store(place{x, first * vectorBytes}, weights...)
-		}
+		a.store(place{x, first * vectorBytes}, weights...)
 	}
 	a.op("ADD", number(groupBytes), x)
-	if bf16 {
-		a.op("ADD", number(groupBytes/2), y)
-	}
 	nextGroup()
 	a.add(totals[1], totals[0], totals[0])
 	a.across(totals[0], tmp, a.add)
@@ -299,12 +293,12 @@ func (a *assembler) dotRows(bf16 bool) {
 // attention writes all routines of this file.
 func (a *assembler) attention() {
 	a.powers()
-	for _, bf16 := range []bool{false, true} {
-		a.softmax(bf16)
-		a.dotRows(bf16)
-		for _, to := range []bool{false, true} {
-			a.scaleRows(bf16, to)
-		}
-	}
+	a.softmax()
 	a.softmaxGrad()
+	for _, bf16 := range []bool{false, true} {
+		a.dotRows(bf16)
+	}
+	for _, form := range [][2]bool{{false, false}, {false, true}, {true, false}} {
+		a.scaleRows(form[0], form[1])
+	}
 }
