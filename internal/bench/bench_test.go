@@ -85,9 +85,10 @@ func TestLayersOfTransformer(t *testing.T) {
 	}
 	want := map[string]counts{
 		"16x16/16 3>384 224x224": {2, 0, 1},
-		"linear 384>1152 197":    {24, 12, 12}, "linear 384>384 197": {24, 12, 12},
-		"linear 384>1536 197": {24, 12, 12}, "linear 1536>384 197": {24, 12, 12},
-		"attention 6x64 197": {24, 12, 0},
+		"linear 384>1152 197":    {24, 12, 12}, "attention 6x64 197": {24, 12, 0},
+		"linear 384>384 197": {22, 11, 11}, "linear 384>1536 197": {22, 11, 11}, "linear 1536>384 197": {22, 11, 11},
+		// The last block works on the class token behind its attention.
+		"linear 384>384 1": {2, 1, 1}, "linear 384>1536 1": {2, 1, 1}, "linear 1536>384 1": {2, 1, 1},
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("the layers are %v, want %v", got, want)
