@@ -116,7 +116,7 @@ func (t transformer) checkImage(size int) error {
 }
 
 func (t transformer) describe() string {
-	return fmt.Sprintf("%s (%d blocks, %d heads, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
+	return fmt.Sprintf("%s (blocks: %d, heads: %d, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
 }
 
 func (t transformer) optimizer() string { return "adamw" }
