@@ -7,12 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"moco/engine/enginetest"
 	"moco/nn"
 	"moco/optim"
 )
 
-// smallTransformer makes a recipe's encoder a transformer of two blocks on four patches.
-func smallTransformer(r *Recipe) {
+// withTransformer makes a recipe's encoder a transformer of two blocks on four patches.
+func withTransformer(r *Recipe) {
 	r.Encoder = nn.Config{
 		Arch: "vit_ti4", Width: 1.0 / 6, Layers: []int{2}, Heads: 2, Dim: 8, Head: "linear", Image: 8,
 	}
@@ -35,7 +36,7 @@ func TestTransformerLearns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, p, _ := small(t, 8, func(r *Recipe) {
-				smallTransformer(r)
+				withTransformer(r)
 				change(r)
 				*r = r.Supervised()
 			})
@@ -55,11 +56,46 @@ func TestTransformerLearns(t *testing.T) {
 	}
 }
 
+// TestClassToken: the class token's features are the same whether or not the last block makes the other
+// tokens too.
+func TestClassToken(t *testing.T) {
+	t.Parallel()
+	e := enginetest.New()
+	features := func(tokens string) []float32 {
+		r := Default()
+		withTransformer(&r)
+		r.Encoder.Tokens, r.Encoder.LayerScale, r.Encoder.Registers = tokens, true, 1
+		r.Views, r.BNSplits = Views{Policy: "cifar", Size: 8}, 1
+		s := e.NewState()
+		p, err := CompileFeatures(&r, 3, e, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := InitialiseQuery(&r, s, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range pseudo(1, len(p.Views)) {
+			p.Views[i] = float32(v)
+		}
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return p.Backbone
+	}
+	alone, both := features("class"), features("both")
+	c := len(alone) / 3
+	for i, v := range alone {
+		if want := both[i/c*2*c+i%c]; math.Abs(float64(v-want)) > 1e-6 {
+			t.Fatalf("value %d of the class token is %v, and %v beside the mean of the patches", i, v, want)
+		}
+	}
+}
+
 // TestFrozen: what is frozen has no optimizer state, and stays as it started in both encoders.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	r, p, s := small(t, 4, func(r *Recipe) {
-		smallTransformer(r)
+		withTransformer(r)
 		r.Encoder.Position, r.Encoder.FrozenPatches = "sincos", true
 	})
 	frozen := []string{"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
@@ -103,7 +139,7 @@ func TestLayerDecay(t *testing.T) {
 	t.Parallel()
 	moves := func(decay float64) map[string]float64 {
 		r, p, s := small(t, 8, func(r *Recipe) {
-			smallTransformer(r)
+			withTransformer(r)
 			*r = r.Supervised()
 			r.Optimizer, r.LR, r.WeightDecay, r.SGDMomentum, r.LayerDecay = "sgd", 1, 0, 0, decay
 		})
@@ -138,7 +174,7 @@ func TestLayerDecay(t *testing.T) {
 func TestTransformersOfAnyImage(t *testing.T) {
 	t.Parallel()
 	r := Default()
-	smallTransformer(&r)
+	withTransformer(&r)
 	r.Views.Size = 30
 	if err := r.Check(); err == nil || !strings.Contains(err.Error(), "views.size: ") || !strings.Contains(fmt.Sprint(err), "28 and 32") {
 		t.Errorf("30 pixels in patches of 4 give %v", err)
