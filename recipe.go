@@ -16,10 +16,11 @@ import (
 // Recipe is everything that decides what a run learns, except for the images. Its keys in YAML are
 // the names in the tags. Package recipe reads and writes it as a file.
 type Recipe struct {
-	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
-	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
-	Dictionary string    `yaml:"dictionary"` // queue (MoCo), batch (end-to-end) or bank (memory bank)
-	Loss       string    `yaml:"loss"`       // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Objective  string    `yaml:"objective"`           // contrastive, or supervised: cross-entropy with labels
+	Encoder    nn.Config `yaml:"encoder"`             // f_q and f_k
+	Dictionary string    `yaml:"dictionary"`          // queue (MoCo), batch (end-to-end), bank (memory bank) or momentum_batch (MoCo v3)
+	Loss       string    `yaml:"loss"`                // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Predictor  Predictor `yaml:"predictor,omitempty"` // of a momentum batch's queries
 
 	Queue          int     `yaml:"queue"`           // K, the number of keys: of the queue, or drawn from the bank (0: all)
 	Momentum       float64 `yaml:"m"`               // of the momentum encoder
@@ -50,7 +51,7 @@ type Recipe struct {
 	DropLast    bool    `yaml:"drop_last"` // leave out the images at an epoch's end that do not fill a batch
 	Epochs      Epochs  `yaml:"epochs"`
 	LR          float64 `yaml:"lr"`
-	Schedule    string  `yaml:"schedule"`             // cosine or step
+	Schedule    string  `yaml:"schedule"`             // cosine, cosine_after_warmup or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
 	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
 	Optimizer   string  `yaml:"optimizer"`            // sgd, lars or adamw
@@ -83,9 +84,11 @@ func (e Epochs) Steps(perEpoch int) int { return max(1, int(math.Round(float64(e
 
 // Views says how the two views of an image are made.
 type Views struct {
-	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
+	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, v3, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
 	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
+	// CropMin is the least share of the image's area that a view covers. 0 is the policy's own.
+	CropMin float64 `yaml:"crop_min,omitempty" json:"crop_min,omitempty"`
 	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
 	// 0 is the rule: two and a quarter times Size.
 	From int `yaml:"from,omitempty" json:"from,omitempty"`
@@ -117,6 +120,9 @@ func (v Views) Reading() (data.Reading, error) {
 // flip, with its own normalisation or the named one.
 func (v Views) Drawn() (augment.Policy, error) {
 	p, err := augment.Named(v.Policy, v.Size)
+	if v.CropMin != 0 {
+		p.MinScale = v.CropMin
+	}
 	if v.CropOnly {
 		p = p.CropAndFlip()
 	}
@@ -213,6 +219,7 @@ func (r *Recipe) Check() error {
 		errs = append(errs, err)
 	} else {
 		m.check(wrong)
+		wrong(r.Predictor != (Predictor{}) && !m.predicts(), "predictor: %v has none; leave the key out", m)
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
@@ -244,8 +251,14 @@ func (r *Recipe) Check() error {
 	wrong(r.MaxGap > 0 && r.Positives != "frames",
 		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
-	if _, err := r.Views.Drawn(); err != nil {
+	if p, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)
+	} else {
+		wrong(!(r.Views.CropMin >= 0 && p.MinScale <= p.MaxScale),
+			"views.crop_min: is a share of the image's area, above 0 and at most %v, or 0 for the policy's own; is %v",
+			p.MaxScale, r.Views.CropMin)
+		wrong(r.Views.CropMin != 0 && r.Views.CropOnly,
+			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
 	}
 	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,
 		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", r.Views.Size, r.Views.From)

@@ -188,8 +188,9 @@ func TestTransformerChoices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintln(r.Encoder.Heads, r.Encoder.NormEpsilon, r.Encoder.Tokens, r.Encoder.Head, r.Encoder.Dim, r.Views)
-	if want := "4 1e-05 both none 32 {v2 64 false 0  imagenet}\n"; got != want {
+	got := fmt.Sprintln(r.Encoder.Heads, r.Encoder.NormEpsilon, r.Encoder.Tokens, r.Encoder.Head, r.Encoder.Dim,
+		r.Views.Policy, r.Views.Size, r.Views.Normalise)
+	if want := "4 1e-05 both none 32 v2 64 imagenet\n"; got != want {
 		t.Errorf("taken for %s, want %s", got, want)
 	}
 	if told := strings.Join(r.Notes, " "); !strings.Contains(told, "its head takes the class token") ||

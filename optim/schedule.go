@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Schedule tells how the learning rate falls during training.
 type Schedule struct {
-	Kind       string  // "cosine" or "step"
+	Kind       string  // one of Kinds
 	Epochs     float64 // length of training
 	Warmup     float64 // epochs in which the rate rises linearly to its base
 	Milestones []int   // of "step": the epochs at which the rate is multiplied by Factor
@@ -16,15 +17,19 @@ type Schedule struct {
 }
 
 // Kinds are the kinds of schedules.
-var Kinds = []string{"cosine", "step"}
+var Kinds = []string{"cosine", "cosine_after_warmup", "step"}
 
 // Rate is the learning rate at a time in epochs. Times have fractions, so each step has its own
-// rate. For "cosine" it is base * (1 + cos(pi * epoch/Epochs)) / 2.
+// rate. For "cosine" it is base * (1 + cos(pi * epoch/Epochs)) / 2. "cosine_after_warmup", which is
+// MoCo v3's, counts epochs and length from the end of the warm-up, so that the fall begins at base.
 func (s Schedule) Rate(base, epoch float64) float64 {
 	if epoch < s.Warmup {
 		return base * epoch / s.Warmup
 	}
-	if s.Kind == "step" {
+	switch s.Kind {
+	case "cosine_after_warmup":
+		return base * halfCosine((epoch-s.Warmup)/(s.Epochs-s.Warmup))
+	case "step":
 		factor := s.Factor
 		if factor == 0 {
 			factor = 0.1
@@ -36,16 +41,22 @@ func (s Schedule) Rate(base, epoch float64) float64 {
 		}
 		return base
 	}
-	return base * 0.5 * (1 + math.Cos(math.Pi*min(epoch/s.Epochs, 1)))
+	return base * halfCosine(epoch/s.Epochs)
 }
+
+// halfCosine falls from 1 to 0 as x goes from 0 to 1.
+func halfCosine(x float64) float64 { return 0.5 * (1 + math.Cos(math.Pi*min(x, 1))) }
 
 // Check returns what is wrong with the schedule.
 func (s Schedule) Check() error {
 	if !slices.Contains(Kinds, s.Kind) {
-		return fmt.Errorf("schedule: %q is not known; there are cosine and step", s.Kind)
+		return fmt.Errorf("schedule: %q is not known; there are %s", s.Kind, strings.Join(Kinds, ", "))
 	}
 	if s.Warmup < 0 {
 		return fmt.Errorf("warmup: must not be negative, is %v", s.Warmup)
+	}
+	if s.Kind == "cosine_after_warmup" && s.Warmup >= s.Epochs {
+		return fmt.Errorf("warmup: %v epochs leave none of %v for the cosine", s.Warmup, s.Epochs)
 	}
 	if !slices.IsSorted(s.Milestones) {
 		return fmt.Errorf("milestones: must rise, are %v", s.Milestones)

@@ -63,8 +63,11 @@ var passes = []pass{
 	{"build", "one step for each node, or several where parts of its work can be fused apart", (*compiler).build},
 	{"layout", "the rules of fusion ask whether a value is weights", (*compiler).assignLayouts},
 	{"norm", "relu(normalise(x) + residual) is one pass over memory instead of three", (*compiler).fuseNorms},
+	{"wise", "bias, scale, residual and GELU are one function of each value", (*compiler).fuseWise},
+	{"layer", "layer norm's gradients read the same values, and what is added to one may be there", (*compiler).fuseLayerNorms},
 	{"pair", "one reading of the activations gives two statistics, or both sums of a gradient", (*compiler).fusePairs},
 	{"add", "a data gradient adds to the gradient of the other branch in place", (*compiler).fuseAdds},
+	{"adam", "a step of AdamW reads and writes a parameter, its moments and its gradient once", (*compiler).fuseAdam},
 	{"mask", "batch norm's gradient finds a ReLU's mask from x again, so the masked gradient is not stored",
 		(*compiler).fuseMasks},
 	{"way", "how each convolution is computed; what it can be fused with follows", (*compiler).chooseWays},
@@ -73,6 +76,7 @@ var passes = []pass{
 	{"element", "who stores bfloat16 is known when it is known which values are stored", (*compiler).assignElements},
 	{"frozen", "a convolution finishes a batch norm whose statistics do not depend on it, in the cache",
 		(*compiler).fuseFrozen},
+	{"block", "a product finishes a block of channels while it is in the first-level cache", (*compiler).finishBlocks},
 	{"again", "the backward pass computes a block's output again: a quarter of the memory for 2% of the time",
 		(*compiler).computeAgain},
 	{"supply", "copies in another layout or type, before the first step that needs them", (*compiler).supply},
@@ -261,7 +265,7 @@ func (c *compiler) declare(n *graph.Node) {
 // emit makes an operation of each step.
 func (c *compiler) emit() {
 	for _, s := range c.steps {
-		o := &op{node: s.node, kind: s.operation.kind, label: s.label()}
+		o := &op{node: s.node, kind: s.kind(), label: s.label()}
 		if !s.operation.helper {
 			o.cost = s.node.Cost()
 		}

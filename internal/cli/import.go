@@ -43,7 +43,7 @@ const importExample = `  moco import moco_v2_800ep_pretrain.pth.tar --out moco-v
   moco import dinov2_vits14_pretrain.pth --size 518 --tokens both --out dinov2.safetensors`
 
 // policies are the views that an imported encoder can be said to have seen.
-var policies = []string{"v1", "v2", "cifar", "shapes", "flip"}
+var policies = []string{"v1", "v2", "v3", "cifar", "shapes", "flip"}
 
 // importOptions are those of `moco import`.
 type importOptions struct {
