@@ -322,3 +322,27 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 }
+
+// TestSameBackbone: weights fit where shapes and attention heads do, whatever the head is.
+func TestSameBackbone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(c *Config)
+		want   string // "": they fit
+	}{
+		"another head":   {func(c *Config) { c.Head, c.Dim = "mlp", 64 }, ""},
+		"drop path":      {func(c *Config) { c.DropPath = 0.1 }, ""},
+		"attention":      {func(c *Config) { c.Heads = 12 }, "heads: 6, width 1, for 224 px) and not a vit_s16 (blocks: 12, heads: 12"},
+		"image":          {func(c *Config) { c.Image = 384 }, "for 224 px) and not a vit_s16"},
+		"LayerScale":     {func(c *Config) { c.LayerScale = true }, "vit_s16 without blocks.0.ls1.gamma"},
+		"registers":      {func(c *Config) { c.Registers = 2 }, "vit_s16 without reg_token"},
+		"another family": {func(c *Config) { *c = Default("resnet18") }, "and not a resnet18 (imagenet stem, width 1)"},
+	} {
+		other := vit("vit_s16")
+		c.change(&other)
+		err := vit("vit_s16").SameBackbone(other)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
