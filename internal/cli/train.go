@@ -42,8 +42,8 @@ animated GIF, or with ffmpeg installed a video file. positives=pairs: two images
 CSV file (path,group) given by --pairs says; images that it does not list are left out. Keys of
 the query's own video or group are then no negatives.`,
 		`DIR becomes the run's folder: config.yaml (enough to repeat the run), log.jsonl (all that
-happened), checkpoints/, and encoder.safetensors, the encoder with torchvision's names, which
-every other command takes.`,
+happened), checkpoints/, and encoder.safetensors, the encoder with torchvision's or timm's names,
+which every other command takes.`,
 		`Interrupt once (Ctrl-C) to finish the step, save and stop; --resume goes on with the same bits as
 if nothing had happened. With a queue, the loss rises at first, while the queue fills with real
 keys; then it falls. Its value at chance is printed at the start.`)
