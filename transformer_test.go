@@ -12,8 +12,8 @@ import (
 	"moco/optim"
 )
 
-// withTransformer makes a recipe's encoder a transformer of two blocks on four patches.
-func withTransformer(r *Recipe) {
+// smallTransformer makes a recipe's encoder a transformer of two blocks on four patches.
+func smallTransformer(r *Recipe) {
 	r.Encoder = nn.Config{
 		Arch: "vit_ti4", Width: 1.0 / 6, Layers: []int{2}, Heads: 2, Dim: 8, Head: "linear", Image: 8,
 	}
@@ -36,7 +36,7 @@ func TestTransformerLearns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, p, _ := small(t, 8, func(r *Recipe) {
-				withTransformer(r)
+				smallTransformer(r)
 				change(r)
 				*r = r.Supervised()
 			})
@@ -63,7 +63,7 @@ func TestClassToken(t *testing.T) {
 	e := enginetest.New()
 	features := func(tokens string) []float32 {
 		r := Default()
-		withTransformer(&r)
+		smallTransformer(&r)
 		r.Encoder.Tokens, r.Encoder.LayerScale, r.Encoder.Registers = tokens, true, 1
 		r.Views, r.BNSplits = Views{Policy: "cifar", Size: 8}, 1
 		s := e.NewState()
@@ -95,7 +95,7 @@ func TestClassToken(t *testing.T) {
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	r, p, s := small(t, 4, func(r *Recipe) {
-		withTransformer(r)
+		smallTransformer(r)
 		r.Encoder.Position, r.Encoder.FrozenPatches = "sincos", true
 	})
 	frozen := []string{"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
@@ -139,7 +139,7 @@ func TestLayerDecay(t *testing.T) {
 	t.Parallel()
 	moves := func(decay float64) map[string]float64 {
 		r, p, s := small(t, 8, func(r *Recipe) {
-			withTransformer(r)
+			smallTransformer(r)
 			*r = r.Supervised()
 			r.Optimizer, r.LR, r.WeightDecay, r.SGDMomentum, r.LayerDecay = "sgd", 1, 0, 0, decay
 		})
@@ -174,7 +174,7 @@ func TestLayerDecay(t *testing.T) {
 func TestTransformersOfAnyImage(t *testing.T) {
 	t.Parallel()
 	r := Default()
-	withTransformer(&r)
+	smallTransformer(&r)
 	r.Views.Size = 30
 	if err := r.Check(); err == nil || !strings.Contains(err.Error(), "views.size: ") || !strings.Contains(fmt.Sprint(err), "28 and 32") {
 		t.Errorf("30 pixels in patches of 4 give %v", err)
