@@ -28,11 +28,30 @@ const trainExample = `  moco train --data photos/ --out run
   moco train --data photos/ --init other/encoder.safetensors --recipe other/config.yaml --out run
   moco train --data photos/ --recipe run/config.yaml --out run --resume`
 
+// listed are names behind commas, in lines of a help page's width.
+func listed(names []string) string {
+	var b strings.Builder
+	column := 0
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case column+len(name)+3 > 100:
+			b.WriteString(",\n")
+			column = 0
+		default:
+			b.WriteString(", ")
+			column += 2
+		}
+		b.WriteString(name)
+		column += len(name)
+	}
+	return b.String()
+}
+
 func trainHelp() string {
 	return paragraphs(`Train an encoder with Momentum Contrast. Labels are not needed, and not used if there are any.`,
 		pathsHelp,
-		`--set changes single keys of the recipe, which is a YAML file or one of
-`+strings.Join(recipe.Names(), ", ")+`.`,
+		"--set changes single keys of the recipe, which is a YAML file or one of\n"+listed(recipe.Names())+".",
 		`Without --recipe one is chosen by the number, size and colour of the pictures, and told in three
 lines. --time fits encoder and epochs to a time by measuring a few steps on the pictures, once, at
 the start; the recipe in config.yaml repeats the run without a clock.`,
