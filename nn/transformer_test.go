@@ -267,6 +267,7 @@ func TestTransformerCheck(t *testing.T) {
 		"arch":           func(c *Config) { c.Arch = "vit_s12" },
 		"stem":           func(c *Config) { c.Stem = "cifar" },
 		"layers":         func(c *Config) { c.Layers = []int{2, 2, 2, 2} },
+		"layers: must":   func(c *Config) { *c = Default("resnet18"); c.Layers = []int{1, 1, 1, 1 << 30} },
 		"width":          func(c *Config) { c.Width = 0.7 },
 		"heads":          func(c *Config) { c.Heads = -1 },
 		"image":          func(c *Config) { c.Image = 200 },
@@ -295,6 +296,30 @@ func TestTransformerCheck(t *testing.T) {
 		c := vit(arch)
 		if err := c.Check(); err == nil {
 			t.Errorf("%q is taken for an architecture", arch)
+		}
+	}
+}
+
+// TestCheckImage: images have whole patches, and not so many that their positions would take gigabytes.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	tiny := vit("vit_ti2")
+	tiny.Image = 32
+	for _, c := range []struct {
+		config Config
+		size   int
+		want   string
+	}{
+		{vit("vit_s14"), 518, ""},
+		{vit("vit_s14"), 1400, ""},
+		{vit("vit_s14"), 500, "near lie 490 and 504"},
+		{vit("vit_s14"), 6, "near lie 14"},
+		{tiny, 4096, "256 patches cannot be made into those of 4194304"},
+		{Default("resnet18"), 333, ""},
+	} {
+		err := c.config.CheckImage(c.size)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s at %d pixels: %v, want %q", c.config.Arch, c.size, err, c.want)
 		}
 	}
 }
