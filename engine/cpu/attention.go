@@ -13,12 +13,23 @@ import (
 // Dao 2023): scores exist for a block of queries and a tile of keys only, in a worker's scratch
 // memory, so that memory grows with the number of tokens and not with its square. A head's rows are
 // packed into scratch memory first; its products then run through the same tiles as convolutions.
+//
+// Scratch memory is counted in words of 4 bytes: a float32, or a pair of bfloat16 where the tiles
+// multiply those. Scores, sums and results are float32 in both cases.
 var attentionOperations = operations{
 	graph.Attention: {kind: engine.Product, element: activation, operands: attentionOperands, emit: emitAttention},
 	graph.AttentionGrad: {
 		kind: engine.Product, element: activation, operands: attentionOperands, emit: emitAttentionGrad,
 	},
 }
+
+// The operands of AttentionGrad.
+const (
+	attentionDY = iota
+	attentionQKV
+	attentionY
+	attentionGradOperands
+)
 
 // attentionOperands reads all operands in the type that they have. The result, which is multiplied by
 // its gradient, has that one's type.
@@ -30,14 +41,6 @@ func attentionOperands(c *compiler, s *step) {
 		c.like(s, attentionY, attentionDY)
 	}
 }
-
-// The operands of AttentionGrad.
-const (
-	attentionDY = iota
-	attentionQKV
-	attentionY
-	attentionGradOperands
-)
 
 const (
 	// keysAtOnce is up to how many tokens the keys and values of a head are one tile: 50 KB of each
@@ -67,54 +70,113 @@ type attention struct {
 	size                  int     // channels of a head
 	scale                 float64 // of scores
 	qkv                   *buffer
+	pairs                 bool          // multiplies pairs of bfloat16
 	tiles                 []kernel.Tile // that take the same number of rows, the widest first
 
 	keys   int // of a tile
-	rows   int // that have scores at a time
-	inner  int // size, padded to what a tile multiplies at once
-	stride int // of a head's rows in scratch memory
+	rows   int // queries that have scores at a time
+	stride int // of a head's rows of float32
+	width  int // of a head's rows that are multiplied, in words
+	inner  int // words of such a row that are multiplied
 	pitch  int // of rows of scores
-	// Rows as products read and write them: from a head's rows to scores and back.
-	toScores, fromScores tileLists
+
+	toScores   tileLists // from a head's rows to rows of scores
+	fromScores tileLists // and back
+	keyPairs   pairLists // of the tokens of a tile
 }
 
-func newAttention(c *compiler, n *graph.Node, qkv *buffer, rows int, o *op) *attention {
-	shape, heads := qkvShape(n), n.Attr.(graph.AttentionAttr).Heads
+func newAttention(c *compiler, qkv *buffer, shape []int, heads int) *attention {
 	a := &attention{path: c.engine.path, images: shape[0], tokens: shape[1], heads: heads, size: shape[2] / 3 / heads, qkv: qkv}
 	a.scale = 1 / math.Sqrt(float64(a.size))
+	a.stride = channels(a.size)
+	a.keys = a.tokens
+	if a.keys > keysAtOnce {
+		a.keys = keysOfMany
+	}
+	a.pitch = channels(a.keys)
+	if a.pitch%(2*lanes) == 0 {
+		a.pitch += lanes // rows a power of two apart would share a few sets of the cache
+	}
+	return a
+}
+
+// plan decides what is multiplied, for so many queries at a time, and how many bytes apart the rows
+// of weights lie that are multiplied by values.
+func (a *attention) plan(o *op, pairs bool, queries, weightBytes int) {
 	all := a.path.Tiles
+	a.inner, a.width = roundUp(a.size, 4), a.stride
+	if a.pairs = pairs; pairs {
+		all = a.path.Pairs
+		a.inner, a.width = a.size/2, a.size/2
+		a.keyPairs = newPairLists(a.keys, a.tokens, a.qkv.stride, o)
+	}
 	for _, t := range all {
 		if t.Rows == all[len(all)-1].Rows {
 			a.tiles = append(a.tiles, t)
 		}
 	}
-	a.keys = a.tokens
-	if a.keys > keysAtOnce {
-		a.keys = keysOfMany
-	}
-	a.rows = min(rows, roundUp(a.tokens, a.tiles[0].Rows))
-	a.inner, a.stride = roundUp(a.size, 4), channels(a.size)
-	a.pitch = channels(a.keys)
-	if a.pitch%(2*lanes) == 0 {
-		a.pitch += lanes // rows a power of two apart would share a few sets of the cache
-	}
-	a.toScores = newTileLists(a.rows, a.tiles[0].Rows, 4*a.stride, 4*a.pitch)
-	a.fromScores = tileLists{a.toScores.out, a.toScores.in}
+	rows := a.tiles[0].Rows
+	a.rows = min(queries, roundUp(a.tokens, rows))
+	a.toScores = newTileLists(a.rows, rows, 4*a.width, 4*a.pitch)
+	a.fromScores = newTileLists(a.rows, rows, weightBytes, 4*a.stride)
 	a.toScores.count(o)
-	return a
+	a.fromScores.count(o)
 }
 
-func qkvShape(n *graph.Node) []int {
-	if n.Op == graph.AttentionGrad {
-		return n.In[attentionQKV].Shape
+// pairsOf reports whether rows of these types are multiplied in pairs.
+func (a *attention) pairsOf(operands ...*buffer) bool {
+	for _, b := range operands {
+		if b.element != bfloat16s {
+			return false
+		}
 	}
-	return n.In[0].Shape
+	return a.path.Pairs != nil && a.size%lanes == 0
 }
 
-// head is a head of an image.
-type head struct{ image, index int }
+// depth is how many words the sum over so many keys or queries goes.
+func (a *attention) depth(n int) int {
+	if a.pairs {
+		return roundUp(n, 8) / 2
+	}
+	return roundUp(n, 4)
+}
 
-func (a *attention) head(i int) head { return head{i / a.heads, i % a.heads} }
+// pairLists are the tokens of a block of them as kernel.Path.GatherPairs reads them: where their
+// rows start, in values, and -1 up to a multiple of 8.
+type pairLists struct{ full, last []int32 }
+
+func newPairLists(n, tokens, stride int, o *op) (l pairLists) {
+	list := func(n int) (offsets []int32) {
+		for i := range roundUp(n, 8) {
+			if i < n {
+				offsets = append(offsets, int32(i*stride))
+			} else {
+				offsets = append(offsets, -1)
+			}
+		}
+		keeps(o, offsets)
+		return offsets
+	}
+	l.full = list(min(n, tokens))
+	l.last = l.full
+	if tokens > n && tokens%n != 0 {
+		l.last = list(tokens % n)
+	}
+	return l
+}
+
+// of is the list of n tokens.
+func (l pairLists) of(n int) []int32 {
+	if roundUp(n, 8) == len(l.full) && l.full[n-1] >= 0 && (n == len(l.full) || l.full[n] < 0) {
+		return l.full
+	}
+	return l.last
+}
+
+// attentionHead is a head of an image.
+type attentionHead struct{ image, index int }
+
+func (a *attention) head(i int) attentionHead { return attentionHead{i / a.heads, i % a.heads} }
 
 // The three parts of a token's channels in qkv.
 const (
@@ -123,29 +185,49 @@ const (
 	valueChannels
 )
 
-// rowsIn says where a head's rows start in a buffer of tokens, and the buffer's values of rows from
-// there on.
-func (a *attention) rowsIn(b *buffer, h head, part, token, rows int) kernel.Values {
-	from := (h.image*a.tokens+token)*b.stride + (part*a.heads+h.index)*a.size
-	return b.values(from, from+(rows-1)*b.stride+a.size)
+// headRows are a head's rows of some tokens in a buffer.
+type headRows struct {
+	*buffer
+	head  attentionHead
+	part  int // of three; 0 in a buffer with one
+	token int // the first
+	count int
 }
 
-// load copies a head's rows to scratch memory, as float32, and fills up with zeros.
-func (a *attention) load(dst []float32, b *buffer, h head, part, token, rows int) {
-	if a.size < a.stride {
-		clear(dst[:rows*a.stride])
+// from is the index of the first value.
+func (a *attention) from(r headRows) int {
+	return (r.head.image*a.tokens+r.token)*r.stride + (r.part*a.heads+r.head.index)*a.size
+}
+
+// valuesOf is the values from the first row's to the last row's.
+func (a *attention) valuesOf(r headRows) kernel.Values {
+	from := a.from(r)
+	return r.values(from, from+(r.count-1)*r.stride+a.size)
+}
+
+// load copies a head's rows to scratch memory as they are multiplied, and fills up with zeros.
+func (a *attention) load(dst []float32, r headRows) {
+	args := kernel.ScaleRowsArgs{
+		Dst: kernel.Float32s(dst), Src: a.valuesOf(r), DstPitch: a.stride, SrcPitch: r.stride, Rows: r.count, Columns: a.size,
 	}
-	a.path.ScaleRows(kernel.ScaleRowsArgs{
-		Dst: kernel.Float32s(dst), Src: a.rowsIn(b, h, part, token, rows), DstPitch: a.stride, SrcPitch: b.stride,
-		Rows: rows, Columns: a.size,
-	})
+	if a.pairs {
+		args.Dst = kernel.BFloat16s(halves(dst))
+	} else if a.size < a.stride {
+		clear(dst[:r.count*a.stride])
+	}
+	a.path.ScaleRows(args)
+}
+
+// halves is words as pairs of bfloat16.
+func halves(words []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
 }
 
 // store writes rows from scratch memory, times a factor each, to a head's rows.
-func (a *attention) store(b *buffer, src []float32, factors []float32, h head, part, token, rows int) {
+func (a *attention) store(r headRows, src []float32, factors []float32) {
 	a.path.ScaleRows(kernel.ScaleRowsArgs{
-		Dst: a.rowsIn(b, h, part, token, rows), Src: kernel.Float32s(src), DstPitch: b.stride, SrcPitch: a.stride,
-		Rows: rows, Columns: a.size, Factors: factors,
+		Dst: a.valuesOf(r), Src: kernel.Float32s(src), DstPitch: r.stride, SrcPitch: a.stride, Rows: r.count,
+		Columns: a.size, Factors: factors,
 	})
 }
 
@@ -159,53 +241,64 @@ func (a *attention) tileOf(columns int) *kernel.Tile {
 	return &a.tiles[len(a.tiles)-1]
 }
 
-// columnsOf packs the transposed rows of a tile of keys, [size][keys], as the right operand of a
-// product. tmp is scratch memory for the rows.
-func (a *attention) columnsOf(dst, tmp []float32, h head, part, token, rows int) {
-	columns := channels(rows)
-	a.load(tmp, a.qkv, h, part, token, rows)
-	clear(tmp[rows*a.stride : columns*a.stride])
+// packColumns lays a head's rows transposed, [size][rows], as the right operand of a product. tmp is
+// scratch memory for the rows.
+func (a *attention) packColumns(dst, tmp []float32, r headRows) {
+	columns, src, stride := channels(r.count), tmp, a.stride
+	if a.pairs {
+		stride = r.stride / 2
+		src = unsafe.Slice((*float32)(r.at(a.from(r))), (r.count-1)*stride+a.inner)
+	} else {
+		a.load(tmp, r)
+	}
 	for c := 0; c < columns; {
 		block := a.tileOf(columns - c).Block
-		a.path.Transpose(dst[c*a.inner:], block, tmp[c*a.stride:], a.stride, block, a.inner)
+		panel, rows := dst[c*a.inner:][:block*a.inner], min(block, r.count-c)
+		if rows < block {
+			clear(panel)
+		}
+		a.path.Transpose(panel, block, src[c*stride:], stride, rows, a.inner)
 		c += block
 	}
 }
 
-// rowsOf packs the rows of a tile of keys, [keys][size], as the right operand of a product.
-func (a *attention) rowsOf(dst []float32, h head, part, token, rows int) {
-	inner := roundUp(rows, 4)
+// packRows lays a head's rows, [rows][size], as the right operand of a product.
+func (a *attention) packRows(dst []float32, r headRows, pairs pairLists) {
+	inner, src := a.depth(r.count), a.valuesOf(r)
 	if a.size < a.stride {
 		clear(dst[:inner*a.stride])
 	}
-	src := a.rowsIn(a.qkv, h, part, token, rows)
 	for c := 0; c < a.stride; {
 		block := a.tileOf(a.stride - c).Block
 		panel := dst[c*inner:][:inner*block]
-		a.path.ScaleRows(kernel.ScaleRowsArgs{
-			Dst: kernel.Float32s(panel), Src: src.From(c), DstPitch: block, SrcPitch: a.qkv.stride,
-			Rows: rows, Columns: min(block, a.size-c),
-		})
-		clear(panel[rows*block:])
+		if a.pairs {
+			a.path.GatherPairs(panel, block, src.From(c), pairs.of(r.count), block)
+		} else {
+			a.path.ScaleRows(kernel.ScaleRowsArgs{
+				Dst: kernel.Float32s(panel), Src: src.From(c), DstPitch: block, SrcPitch: r.stride,
+				Rows: r.count, Columns: min(block, a.size-c),
+			})
+			clear(panel[r.count*block:])
+		}
 		c += block
 	}
 }
 
-// matrices are the operands of a product y = x*b, or y += x*b: rows of x by a packed matrix of so
-// many rows and columns.
+// matrixProduct is y = x*b, or y += x*b: so many rows of x by a packed matrix of `inner` words and so
+// many columns. Where the last tile has rows to spare, they are computed too.
 type matrixProduct struct {
 	x, b, y        []float32
 	rows           tileLists
-	count          int // of rows
+	count          int
 	inner, columns int
 	add            bool
 }
 
 func (a *attention) multiply(w *worker, m matrixProduct) {
-	t := &w.tile
+	t, rows := &w.tile, a.tiles[0].Rows
 	*t = kernel.TileArgs{
 		X: at(m.x, 0), In: &m.rows.in[0], Out: &m.rows.out[0], Taps: &noTaps[0], NTaps: 1, K: int64(m.inner / 4),
-		Tiles: int64((m.count + a.tiles[0].Rows - 1) / a.tiles[0].Rows),
+		Tiles: int64((m.count + rows - 1) / rows),
 	}
 	if m.add {
 		t.Acc = 1
@@ -218,10 +311,26 @@ func (a *attention) multiply(w *worker, m matrixProduct) {
 	}
 }
 
+// scores multiplies rows of a head by packed columns of so many keys.
+func (a *attention) scores(w *worker, y, x, columns []float32, rows, keys int) {
+	a.multiply(w, matrixProduct{x: x, b: columns, y: y, rows: a.toScores, count: rows, inner: a.inner, columns: channels(keys)})
+}
+
+// fromKeys multiplies rows of weights of so many keys by the keys' packed rows.
+func (a *attention) fromKeys(w *worker, y, weights, packed []float32, rows, keys int, add bool) {
+	a.multiply(w, matrixProduct{
+		x: weights, b: packed, y: y, rows: a.fromScores, count: rows, inner: a.depth(keys), columns: a.stride, add: add,
+	})
+}
+
 // softmaxRows is the state of the softmax of some rows of scores.
 type softmaxRows struct {
 	largest, sums []float32 // of the tiles of keys so far
-	before, sum   []float32 // scratch: the maximum before this tile, and then its factor; the sum of this tile
+	before, sum   []float32 // scratch: the maximum before this tile, and then a factor; the sum of this tile
+}
+
+func newSoftmaxRows(p *pieces, rows, atOnce int) softmaxRows {
+	return softmaxRows{p.take(rows), p.take(rows), p.take(atOnce), p.take(atOnce)}
 }
 
 // begin resets the state.
@@ -229,19 +338,29 @@ func (r softmaxRows) begin() {
 	for i := range r.largest {
 		r.largest[i] = float32(math.Inf(-1))
 	}
-	clear(r.sums)
 }
 
-// softmax makes scores of a tile of keys weights that are not yet divided by their sum. It returns
-// the factors by which what earlier tiles gave must be multiplied, which are nil for the first.
-func (a *attention) softmax(scores []float32, r softmaxRows, rows, keys int, first bool) (factors []float32) {
-	before, sum := r.before[:rows], r.sum[:rows]
+// from is the state of the rows from one on.
+func (r softmaxRows) from(row int) softmaxRows {
+	return softmaxRows{r.largest[row:], r.sums[row:], r.before, r.sum}
+}
+
+// invert replaces the sums of the first rows by their inverses.
+func (r softmaxRows) invert(rows int) {
+	for i, s := range r.sums[:rows] {
+		r.sums[i] = 1 / s
+	}
+}
+
+// softmax makes the scores of a tile of keys weights that are not yet divided by their sum. It
+// returns the factors by which what earlier tiles gave must be multiplied; nil for the first one.
+func (a *attention) softmax(s kernel.SoftmaxArgs, r softmaxRows, first bool) (factors []float32) {
+	before, sum := r.before[:s.Rows], r.sum[:s.Rows]
 	copy(before, r.largest)
-	a.path.Softmax(kernel.SoftmaxArgs{
-		Scores: scores, Rows: rows, Columns: keys, Pitch: a.pitch, Scale: a.scale, Max: r.largest, Sum: sum,
-	})
+	s.Pitch, s.Scale, s.Max, s.Sum = a.pitch, a.scale, r.largest, sum
+	a.path.Softmax(s)
 	if first {
-		copy(r.sums[:rows], sum)
+		copy(r.sums, sum)
 		return nil
 	}
 	for i := range before {
@@ -254,16 +373,32 @@ func (a *attention) softmax(scores []float32, r softmaxRows, rows, keys int, fir
 	return before
 }
 
-// from is the state of the rows from one on.
-func (r softmaxRows) from(row int) softmaxRows {
-	return softmaxRows{r.largest[row:], r.sums[row:], r.before, r.sum}
+// pieces hands out pieces of a worker's scratch memory. Without memory it only counts.
+type pieces struct {
+	memory []float32
+	used   int
 }
 
-// invert replaces sums by their inverses.
-func invert(sums []float32) {
-	for i, s := range sums {
-		sums[i] = 1 / s
+func (p *pieces) take(n int) []float32 {
+	n = roundUp(n, lanes)
+	p.used += n
+	if p.memory == nil {
+		return nil
 	}
+	return p.memory[p.used-n : p.used : p.used]
+}
+
+// clearPadding sets what lies behind the channels of each row to zero.
+func clearPadding(b *buffer, ch int) phase {
+	rows, size := b.count/b.stride, b.element.size()
+	if ch == b.stride {
+		rows = 0
+	}
+	return cut(rows, 4096, func(_ *worker, lo, hi int) {
+		for r := lo; r < hi; r++ {
+			clear(b.raw[(r*b.stride+ch)*size : (r+1)*b.stride*size])
+		}
+	})
 }
 
 // attentionForward is attention.
@@ -272,11 +407,15 @@ type attentionForward struct {
 	y      *buffer
 	block  int // queries of a part
 	blocks int // parts of a head
-	room   int // floats of scratch memory
+	room   int // words of scratch memory
 }
 
 func emitAttention(c *compiler, s *step, o *op) {
-	a := &attentionForward{attention: newAttention(c, s.node, s.in[0].buffer, scoreQueries, o), y: s.out[0].buffer}
+	n, qkv := s.node, s.in[0].buffer
+	a := &attentionForward{
+		attention: newAttention(c, qkv, n.In[0].Shape, n.Attr.(graph.AttentionAttr).Heads), y: s.out[0].buffer,
+	}
+	a.plan(o, a.pairsOf(qkv), scoreQueries, 4*a.pitch)
 	heads := a.images * a.heads
 	a.blocks = (a.tokens + queriesAtOnce - 1) / queriesAtOnce
 	if heads*a.blocks < attentionParts {
@@ -292,23 +431,7 @@ func emitAttention(c *compiler, s *step, o *op) {
 	o.then(phase{heads * a.blocks, func(w *worker, part int) {
 		lo := part % a.blocks * a.block
 		a.run(w, a.head(part/a.blocks), lo, min(lo+a.block, a.tokens))
-	}})
-	o.then(clearPadding(a.y, a.heads*a.size))
-}
-
-// pieces hands out pieces of a worker's scratch memory. Without memory it only counts.
-type pieces struct {
-	memory []float32
-	used   int
-}
-
-func (s *pieces) take(n int) []float32 {
-	n = roundUp(n, lanes)
-	s.used += n
-	if s.memory == nil {
-		return nil
-	}
-	return s.memory[s.used-n : s.used]
+	}}, clearPadding(a.y, a.heads*a.size))
 }
 
 // forwardRoom is the scratch memory of a part.
@@ -317,230 +440,44 @@ type forwardRoom struct {
 	softmaxRows
 }
 
-func (a *attentionForward) carve(s *pieces) (r forwardRoom) {
-	columns := channels(a.keys)
-	r.keys, r.values = s.take(a.inner*columns), s.take(columns*a.stride)
-	r.queries, r.scores = s.take(a.rows*a.stride), s.take(a.rows*a.pitch)
-	rows := max(a.rows, roundUp(a.block, a.rows))
-	r.out = s.take(rows * a.stride)
-	r.softmaxRows = softmaxRows{s.take(rows), s.take(rows), s.take(a.rows), s.take(a.rows)}
+func (a *attentionForward) carve(p *pieces) (r forwardRoom) {
+	columns, rows := channels(a.keys), roundUp(a.block, a.rows)
+	r.keys, r.values = p.take(a.inner*columns), p.take(max(a.depth(a.keys), a.keys)*a.stride)
+	r.queries, r.scores = p.take(a.rows*a.width), p.take(a.rows*a.pitch)
+	r.out = p.take(rows * a.stride)
+	r.softmaxRows = newSoftmaxRows(p, rows, a.rows)
 	return r
 }
 
 // run computes the queries lo to hi of a head.
-func (a *attentionForward) run(w *worker, h head, lo, hi int) {
+func (a *attentionForward) run(w *worker, h attentionHead, lo, hi int) {
 	r := a.carve(&pieces{memory: w.floats(a.room)})
 	r.begin()
 	for key := 0; key < a.tokens; key += a.keys {
 		n := min(a.keys, a.tokens-key)
-		a.columnsOf(r.keys, r.values, h, keyChannels, key, n)
-		a.rowsOf(r.values, h, valueChannels, key, n)
+		a.packColumns(r.keys, r.values, headRows{a.qkv, h, keyChannels, key, n})
+		a.packRows(r.values, headRows{a.qkv, h, valueChannels, key, n}, a.keyPairs)
 		for q := lo; q < hi; q += a.rows {
-			rows, out := min(a.rows, hi-q), r.out[(q-lo)*a.stride:]
-			state := r.from(q - lo)
-			a.load(r.queries, a.qkv, h, queryChannels, q, rows)
-			a.multiply(w, matrixProduct{x: r.queries, b: r.keys, y: r.scores, rows: a.toScores, count: rows, inner: a.inner,
-				columns: channels(n)})
-			if factors := a.softmax(r.scores, state, rows, n, key == 0); factors != nil {
+			rows, out, state := min(a.rows, hi-q), r.out[(q-lo)*a.stride:], r.from(q-lo)
+			a.load(r.queries, headRows{a.qkv, h, queryChannels, q, rows})
+			a.scores(w, r.scores, r.queries, r.keys, rows, n)
+			factors := a.softmax(kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: n, BF16: a.pairs}, state, key == 0)
+			if factors != nil {
 				a.rescale(out, factors, rows)
 			}
-			a.multiply(w, matrixProduct{x: r.scores, b: r.values, y: out, rows: a.fromScores, count: rows,
-				inner: roundUp(n, 4), columns: a.stride, add: key > 0})
+			a.fromKeys(w, out, r.scores, r.values, rows, n, key > 0)
 			if key+n == a.tokens {
-				invert(state.sums[:rows])
-				a.store(a.y, out, state.sums, h, 0, q, rows)
+				state.invert(rows)
+				a.store(headRows{a.y, h, 0, q, rows}, out, state.sums)
 			}
 		}
 	}
 }
 
-// rescale multiplies rows by factors.
+// rescale multiplies rows by a factor each.
 func (a *attention) rescale(x, factors []float32, rows int) {
 	a.path.ScaleRows(kernel.ScaleRowsArgs{
 		Dst: kernel.Float32s(x), Src: kernel.Float32s(x), DstPitch: a.stride, SrcPitch: a.stride, Rows: rows,
 		Columns: a.stride, Factors: factors,
 	})
-}
-
-// clearPadding sets what lies behind the channels of each row to zero.
-func clearPadding(b *buffer, ch int) phase {
-	rows := b.count / b.stride
-	if ch == b.stride {
-		rows = 0
-	}
-	size := b.element.size()
-	return cut(rows, 4096, func(_ *worker, lo, hi int) {
-		for r := lo; r < hi; r++ {
-			clear(b.raw[(r*b.stride+ch)*size : (r+1)*b.stride*size])
-		}
-	})
-}
-
-// attentionBackward is the gradient of attention. A part of the work is a head: the gradients of its
-// keys and values are sums over all queries.
-type attentionBackward struct {
-	*attention
-	dy, y, dx *buffer
-	scales    []float32 // the scale of scores, for each row of a tile of keys
-	pixels    []int32   // rows of scores and of a head, as the weight gradient's tiles read them
-	many      bool      // there is more than one tile of keys
-	room      int
-}
-
-func emitAttentionGrad(c *compiler, s *step, o *op) {
-	a := &attentionBackward{
-		attention: newAttention(c, s.node, s.in[attentionQKV].buffer, gradQueries, o),
-		dy:        s.in[attentionDY].buffer, y: s.in[attentionY].buffer, dx: s.out[0].buffer,
-	}
-	a.many = a.keys < a.tokens
-	for range max(a.keys, a.rows) {
-		a.scales = append(a.scales, float32(a.scale))
-	}
-	for i := range a.rows {
-		a.pixels = append(a.pixels, int32(4*i*a.pitch), int32(4*i*a.stride))
-	}
-	keeps(o, a.pixels)
-	o.tables += 4 * len(a.scales)
-	var all pieces
-	a.carve(&all)
-	a.room = all.used
-	o.needs(a.room)
-	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.run(w, a.head(part)) }})
-	o.then(clearPadding(a.dx, 3*a.heads*a.size))
-}
-
-// backwardRoom is the scratch memory of a part.
-type backwardRoom struct {
-	keyColumns, valueColumns, keyRows []float32
-	queries, dy, scores, gradients    []float32
-	dq, dk, dv                        []float32
-	along                             []float32
-	softmaxRows
-}
-
-// gradSlack is how many rows a tile of the weight gradient may write beyond the last key.
-const gradSlack = 16
-
-func (a *attentionBackward) carve(s *pieces) (r backwardRoom) {
-	columns := channels(a.keys)
-	r.keyColumns, r.valueColumns = s.take(a.inner*columns), s.take(a.inner*columns)
-	r.keyRows = s.take(columns * a.stride)
-	r.queries, r.dy = s.take(a.rows*a.stride), s.take(a.rows*a.stride)
-	r.scores, r.gradients = s.take(a.rows*a.pitch+gradSlack), s.take(a.rows*a.pitch+gradSlack)
-	r.dk, r.dv = s.take((columns+gradSlack)*a.stride), s.take((columns+gradSlack)*a.stride)
-	rows, state := a.rows, a.rows
-	if a.many {
-		rows = roundUp(a.tokens, a.rows)
-		state = rows
-	}
-	r.dq = s.take(rows * a.stride)
-	r.along = s.take(a.rows)
-	r.softmaxRows = softmaxRows{s.take(state), s.take(state), s.take(a.rows), s.take(a.rows)}
-	return r
-}
-
-// run computes the gradient of a head.
-func (a *attentionBackward) run(w *worker, h head) {
-	r := a.carve(&pieces{memory: w.floats(a.room)})
-	if a.many {
-		a.normalisers(w, r, h)
-	}
-	for key := 0; key < a.tokens; key += a.keys {
-		n := min(a.keys, a.tokens-key)
-		a.columnsOf(r.keyColumns, r.keyRows, h, keyChannels, key, n)
-		a.columnsOf(r.valueColumns, r.keyRows, h, valueChannels, key, n)
-		a.rowsOf(r.keyRows, h, keyChannels, key, n)
-		for q := 0; q < a.tokens; q += a.rows {
-			a.block(w, r, h, q, key)
-		}
-		a.store(a.dx, r.dk, a.scales, h, keyChannels, key, n)
-		a.store(a.dx, r.dv, nil, h, valueChannels, key, n)
-	}
-}
-
-// normalisers finds the maximum and the sum of each query over all tiles of keys.
-func (a *attentionBackward) normalisers(w *worker, r backwardRoom, h head) {
-	r.begin()
-	for key := 0; key < a.tokens; key += a.keys {
-		n := min(a.keys, a.tokens-key)
-		a.columnsOf(r.keyColumns, r.keyRows, h, keyChannels, key, n)
-		for q := 0; q < a.tokens; q += a.rows {
-			rows := min(a.rows, a.tokens-q)
-			a.load(r.queries, a.qkv, h, queryChannels, q, rows)
-			a.scores(w, r.queries, r.keyColumns, r.scores, rows, n)
-			a.softmax(r.scores, r.from(q), rows, n, key == 0)
-		}
-	}
-	invert(r.sums[:a.tokens])
-}
-
-// scores multiplies rows of a head by packed columns.
-func (a *attention) scores(w *worker, x, columns, y []float32, rows, keys int) {
-	a.multiply(w, matrixProduct{x: x, b: columns, y: y, rows: a.toScores, count: rows, inner: a.inner, columns: channels(keys)})
-}
-
-// block adds what a block of queries, from q on, gives to the gradients of a tile of keys and of its
-// own.
-func (a *attentionBackward) block(w *worker, r backwardRoom, h head, q, key int) {
-	rows, n := min(a.rows, a.tokens-q), min(a.keys, a.tokens-key)
-	state, dq := r.softmaxRows, r.dq
-	if a.many {
-		state, dq = r.from(q), r.dq[q*a.stride:]
-	} else {
-		state.begin()
-	}
-	a.load(r.queries, a.qkv, h, queryChannels, q, rows)
-	a.load(r.dy, a.dy, h, 0, q, rows)
-	a.scores(w, r.queries, r.keyColumns, r.scores, rows, n)
-	if a.many { // the maximum is that of all tiles already, and the sum is inverted
-		a.path.Softmax(kernel.SoftmaxArgs{
-			Scores: r.scores, Rows: rows, Columns: n, Pitch: a.pitch, Scale: a.scale, Max: state.largest, Sum: r.sum,
-		})
-	} else {
-		a.softmax(r.scores, state, rows, n, true)
-		invert(state.sums[:rows])
-	}
-	a.scores(w, r.dy, r.valueColumns, r.gradients, rows, n)
-	a.path.DotRows(kernel.DotRowsArgs{
-		Sum: r.along, A: a.rowsIn(a.dy, h, 0, q, rows), B: a.rowsIn(a.y, h, 0, q, rows), APitch: a.dy.stride,
-		BPitch: a.y.stride, Rows: rows, Columns: a.size,
-	})
-	a.path.SoftmaxGrad(kernel.SoftmaxGradArgs{
-		Weights: r.scores, Gradients: r.gradients, Rows: rows, Columns: channels(n), Pitch: a.pitch,
-		Inverse: state.sums, Along: r.along,
-	})
-	a.sumOverQueries(w, r.dv, r.scores, r.dy, rows, n, q > 0)
-	a.sumOverQueries(w, r.dk, r.gradients, r.queries, rows, n, q > 0)
-	a.multiply(w, matrixProduct{x: r.gradients, b: r.keyRows, y: dq, rows: a.fromScores, count: rows,
-		inner: roundUp(n, 4), columns: a.stride, add: key > 0})
-	if key+n == a.tokens {
-		a.store(a.dx, dq, a.scales, h, queryChannels, q, rows)
-	}
-}
-
-// sumOverQueries is y = or += x^T * rows: for each key, the sum of the queries' rows by its column of
-// x.
-func (a *attentionBackward) sumOverQueries(w *worker, y, x, rows []float32, queries, keys int, add bool) {
-	g := &w.grad
-	*g = kernel.GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &a.pixels[0], N: int64(queries), RowStride: int64(4 * a.stride)}
-	if add {
-		g.Acc = 1
-	}
-	for c := 0; c < a.stride; {
-		tile := a.gradOf(a.stride - c)
-		g.Tiles = int64((keys + tile.Rows - 1) / tile.Rows)
-		g.DY, g.DW = at(rows, c), at(y, c)
-		tile.Run(g)
-		c += tile.Block
-	}
-}
-
-// gradOf is the widest tile of the weight gradient for so many columns.
-func (a *attention) gradOf(columns int) *kernel.Grad {
-	for i := range a.path.Grads {
-		if a.path.Grads[i].Block <= columns {
-			return &a.path.Grads[i]
-		}
-	}
-	return &a.path.Grads[len(a.path.Grads)-1]
 }

@@ -64,6 +64,7 @@ var passes = []pass{
 	{"layout", "the rules of fusion ask whether a value is weights", (*compiler).assignLayouts},
 	{"norm", "relu(normalise(x) + residual) is one pass over memory instead of three", (*compiler).fuseNorms},
 	{"wise", "bias, scale, residual and GELU are one function of each value", (*compiler).fuseWise},
+	{"layer", "layer norm's gradients read the same values, and what is added to one may be there", (*compiler).fuseLayerNorms},
 	{"pair", "one reading of the activations gives two statistics, or both sums of a gradient", (*compiler).fusePairs},
 	{"add", "a data gradient adds to the gradient of the other branch in place", (*compiler).fuseAdds},
 	{"adam", "a step of AdamW reads and writes a parameter, its moments and its gradient once", (*compiler).fuseAdam},

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"moco/engine"
 	"moco/engine/cpu/internal/kernel"
 	"moco/graph"
@@ -61,18 +63,20 @@ const (
 	layerGradDY = iota
 	layerGradX
 	layerGradGamma
+	layerGradOther // what the gradient of x is added to; may be missing
+	layerGradOperands
 
 	layerDX     = 0
 	layerDGamma = 1
 	layerDBeta  = 2
 )
 
-// elementOfX is the type of the gradient of x.
 var layerNormGrad = &operation{
 	kind:    engine.BatchNorm,
 	element: likeOperand(layerGradX),
 	build: func(c *compiler, n *graph.Node) {
-		in, out := append(c.operands(n), nil)[:3], make([]*value, 3)
+		in, out := make([]*value, layerGradOperands), make([]*value, 3)
+		copy(in, c.operands(n))
 		if n.Op == graph.LayerNormGradGamma {
 			out[layerDGamma] = c.result(n)
 		} else {
@@ -87,10 +91,65 @@ var layerNormGrad = &operation{
 				name += part
 			}
 		}
+		if s.in[layerGradOther] != nil {
+			name += "+Add"
+		}
 		return name
 	},
-	operands: storedThenFloats(2),
-	emit:     emitLayerNormGrad,
+	operands: func(c *compiler, s *step) {
+		c.stored(s, layerGradX)
+		c.like(s, layerGradDY, layerGradX)
+		c.like(s, layerGradOther, layerGradX)
+		c.want(s, layerGradGamma, inRows, float32s)
+	},
+	emit: emitLayerNormGrad,
+}
+
+// fuseLayerNorms makes one step of the three gradients of a layer norm, which read the same values,
+// and of the sum with the gradient that came by the other branch.
+func (c *compiler) fuseLayerNorms() {
+	c.each(func(s *step) {
+		if s.operation != layerNormGrad || s.out[layerDX] == nil {
+			return
+		}
+		dy, x := s.in[layerGradDY], s.in[layerGradX]
+		for _, r := range slices.Clone(dy.readers) {
+			switch {
+			case r.operation == layerNormGrad && r != s && r.in[layerGradX] == x && r.node.Attr == s.node.Attr &&
+				s.out[layerDGamma] == nil:
+				c.adopt(s, layerDGamma, r, layerDGamma)
+			case r.operation == operationOf(graph.ChannelSum) && r.node.Shape[0] == 1 && s.out[layerDBeta] == nil:
+				c.adopt(s, layerDBeta, r, 0)
+			}
+		}
+		dx := s.out[layerDX]
+		if !dx.only() {
+			return
+		}
+		if sum := dx.readers[0]; isSum(sum.node) && sum.operation == operationOf(graph.WeightedSum) && sum.in[0] != sum.in[1] {
+			other := sum.in[0]
+			if other == dx {
+				other = sum.in[1]
+			}
+			if !other.before(s) {
+				return
+			}
+			y := sum.out[0]
+			c.drop(sum)
+			s.read(layerGradOther, other)
+			s.write(layerDX, y)
+		}
+	})
+}
+
+// adopt makes a result of another step one of s, unless somebody reads it before s stands.
+func (c *compiler) adopt(s *step, i int, other *step, result int) {
+	y := other.out[result]
+	if readEarly(y, s) {
+		return
+	}
+	c.drop(other)
+	s.write(i, y)
 }
 
 // layerNormGrad0 is layerNormGrad, which cannot name itself.
@@ -108,8 +167,13 @@ func emitLayerNormGrad(c *compiler, s *step, o *op) {
 		gamma = make([]float32, ch)
 	}
 	cut := splitRows(x.count/ch, 1, ch)
+	var other *buffer
+	if v := s.in[layerGradOther]; v != nil {
+		other = v.buffer
+		o.reuse = append(o.reuse, other)
+	}
 	if s.out[layerDX] != nil {
-		o.reuse = []*buffer{dy, x}
+		o.reuse = append(o.reuse, dy, x)
 	} else {
 		o.needs(cut.rows(0) * ch)
 	}
@@ -121,6 +185,9 @@ func emitLayerNormGrad(c *compiler, s *step, o *op) {
 		}
 		if given != nil {
 			a.Gamma = given.f32
+		}
+		if other != nil {
+			a.Other = other.values(lo*ch, hi*ch)
 		}
 		a.DGamma, a.DBeta = partial.sumsOf(part)
 		clear(a.DGamma)

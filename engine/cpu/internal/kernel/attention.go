@@ -1,14 +1,21 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Attention holds the routines of attention beside its products: they walk over rows that lie a
 // pitch apart, many rows a call. Rows are as wide as a head's dimension or a tile of keys.
 type Attention struct {
 	Softmax     func(SoftmaxArgs)
 	SoftmaxGrad func(SoftmaxGradArgs)
-	ScaleRows   func(ScaleRowsArgs)
-	DotRows     func(DotRowsArgs)
+	// SoftmaxGradPairs is SoftmaxGrad with results of bfloat16. Rows must be even. Pairs of rows are
+	// interleaved value by value, as Pair does it, in the place of the first row of the pair; what is
+	// left in that of the second is undefined. Gradients are also left row by row, a pitch apart.
+	SoftmaxGradPairs func(a SoftmaxGradArgs, rounded []uint16, pitch int)
+	ScaleRows        func(ScaleRowsArgs)
+	DotRows          func(DotRowsArgs)
 }
 
 // SoftmaxArgs are the operands of Softmax, one tile of keys of a softmax over rows of scores: row r
@@ -56,7 +63,7 @@ type DotRowsArgs struct {
 }
 
 func portableAttention() Attention {
-	return Attention{Softmax: softmax, SoftmaxGrad: softmaxGrad, ScaleRows: scaleRows, DotRows: dotRows}
+	return Attention{Softmax: softmax, SoftmaxGrad: softmaxGrad, SoftmaxGradPairs: softmaxGradPairs, ScaleRows: scaleRows, DotRows: dotRows}
 }
 
 // leastExponent is the exponent below which a softmax's weight counts as 0.
@@ -88,6 +95,22 @@ func softmaxGrad(a SoftmaxGradArgs) {
 		for i := range p {
 			p[i] *= a.Inverse[r]
 			g[i] = p[i] * (g[i] - a.Along[r])
+		}
+	}
+}
+
+func softmaxGradPairs(a SoftmaxGradArgs, rounded []uint16, pitch int) {
+	softmaxGrad(a)
+	for r := range a.Rows {
+		narrow(rounded[r*pitch:][:a.Columns], a.Gradients[r*a.Pitch:])
+	}
+	for _, x := range [][]float32{a.Weights, a.Gradients} {
+		for r := 0; r < a.Rows; r += 2 {
+			first, second := x[r*a.Pitch:][:a.Columns], x[(r+1)*a.Pitch:][:a.Columns]
+			for i, v := range first { // the first value of a pair is the lower half
+				narrow(halves(first[i : i+1])[:1], []float32{v})
+				narrow(unsafe.Slice((*uint16)(unsafe.Pointer(&first[i])), 2)[1:], second[i:i+1])
+			}
 		}
 	}
 }

@@ -166,9 +166,10 @@ type LayerNormArgs struct {
 }
 
 // LayerNormGradArgs are the operands of LayerNormGrad, which takes the gradient of a LayerNorm to
-// its input, and adds those of its factors up over the rows: DGamma += dy*n, DBeta += dy.
+// its input, plus Other unless that is empty, and adds those of its factors up over the rows:
+// DGamma += dy*n, DBeta += dy.
 type LayerNormGradArgs struct {
-	DX, DY, X            Values
+	DX, DY, X, Other     Values
 	Channels, Width      int
 	Gamma, DGamma, DBeta []float32
 	Epsilon              float32

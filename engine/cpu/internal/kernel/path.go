@@ -19,7 +19,8 @@ type routines struct {
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
 	gather, gatherPairs                               func(*uintptr) // nil: the plain ones serve
-	gelu, geluGrad, layerNorm, layerNormGrad          strips
+	gelu, geluGrad, layerNorm                         strips
+	layerNormGrad, layerNormGradAdd                   strips
 	adam                                              func(*uintptr)
 	peak                                              func(loops int)
 	peakFLOPs                                         int // floating-point operations of one loop
@@ -224,8 +225,11 @@ func (p *Path) tokenRoutines(r *routines) {
 		b := args{n: [5]int{a.DX.n / a.Channels, a.Channels * a.DX.size()}}
 		b.parts = [8]float32{1 / float32(a.Width), a.Epsilon, 1}
 		b.p = pointers{a.DX.p, a.DY.p, a.X.p, ptr(a.Gamma), ptr(a.DGamma), ptr(a.DBeta)}
-		b.p[6] = unsafe.Pointer(&b.parts)
+		b.p[6], b.p[7] = unsafe.Pointer(&b.parts), a.Other.p
 		_, routine := r.layerNormGrad.routine(a.DX.bf16, a.Channels)
+		if a.Other.n > 0 {
+			_, routine = r.layerNormGradAdd.routine(a.DX.bf16, a.Channels)
+		}
 		b.call(routine)
 	}
 	p.Adam = func(a AdamArgs) {

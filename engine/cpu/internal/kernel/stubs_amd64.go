@@ -159,10 +159,15 @@ func geluGrad16AVX512(a *uintptr)
 //go:noescape
 func layerNorm16AVX512(a *uintptr)
 
-// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX512(a *uintptr)
+
+// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX512(a *uintptr)
 
 // sumsHalf16AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -219,10 +224,15 @@ func geluGradHalf16AVX512(a *uintptr)
 //go:noescape
 func layerNormHalf16AVX512(a *uintptr)
 
-// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX512(a *uintptr)
+
+// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX512(a *uintptr)
 
 // sums64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -279,10 +289,15 @@ func geluGrad64AVX512(a *uintptr)
 //go:noescape
 func layerNorm64AVX512(a *uintptr)
 
-// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad64AVX512(a *uintptr)
+
+// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd64AVX512(a *uintptr)
 
 // sumsHalf64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -339,10 +354,15 @@ func geluGradHalf64AVX512(a *uintptr)
 //go:noescape
 func layerNormHalf64AVX512(a *uintptr)
 
-// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf64AVX512(a *uintptr)
+
+// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf64AVX512(a *uintptr)
 
 // widenAVX512 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -412,10 +432,20 @@ func peakAVX512(loops int)
 //go:noescape
 func softmaxAVX512(a *uintptr)
 
+// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX512(a *uintptr)
+
 // dotRowsAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
 func dotRowsAVX512(a *uintptr)
+
+// dotRowsHalfAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX512(a *uintptr)
 
 // scaleRowsToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
@@ -427,25 +457,25 @@ func scaleRowsToAVX512(a *uintptr)
 //go:noescape
 func scaleRowsToHalfAVX512(a *uintptr)
 
-// softmaxHalfAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
-//
-//go:noescape
-func softmaxHalfAVX512(a *uintptr)
-
-// dotRowsHalfAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
-//
-//go:noescape
-func dotRowsHalfAVX512(a *uintptr)
-
 // scaleRowsHalfToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX512(a *uintptr)
 
-// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+// softmaxPairsAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
 //
 //go:noescape
-func softmaxGradAVX512(a *uintptr)
+func softmaxPairsAVX512(a *uintptr)
+
+// softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
+//
+//go:noescape
+func softmaxGradPairsAVX512(a *uintptr)
+
+// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfAVX512(a *uintptr)
 
 // gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
@@ -537,10 +567,15 @@ func geluGrad16AVX2(a *uintptr)
 //go:noescape
 func layerNorm16AVX2(a *uintptr)
 
-// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX2(a *uintptr)
+
+// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX2(a *uintptr)
 
 // sumsHalf16AVX2 adds up a strip: x, sum; rows, stride.
 //
@@ -597,10 +632,15 @@ func geluGradHalf16AVX2(a *uintptr)
 //go:noescape
 func layerNormHalf16AVX2(a *uintptr)
 
-// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX2(a *uintptr)
+
+// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX2(a *uintptr)
 
 // widenAVX2 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -670,10 +710,20 @@ func peakAVX2(loops int)
 //go:noescape
 func softmaxAVX2(a *uintptr)
 
+// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX2(a *uintptr)
+
 // dotRowsAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
 func dotRowsAVX2(a *uintptr)
+
+// dotRowsHalfAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX2(a *uintptr)
 
 // scaleRowsToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
@@ -685,25 +735,10 @@ func scaleRowsToAVX2(a *uintptr)
 //go:noescape
 func scaleRowsToHalfAVX2(a *uintptr)
 
-// softmaxHalfAVX2 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
-//
-//go:noescape
-func softmaxHalfAVX2(a *uintptr)
-
-// dotRowsHalfAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
-//
-//go:noescape
-func dotRowsHalfAVX2(a *uintptr)
-
 // scaleRowsHalfToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
-
-// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
-//
-//go:noescape
-func softmaxGradAVX2(a *uintptr)
 
 // gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //

@@ -107,6 +107,10 @@ func layerNormGrad(a LayerNormGradArgs) {
 	eachRow(a.DX.n, a.Channels, func(lo, hi int) {
 		dx, dy, x := a.DX.part(lo, hi), a.DY.part(lo, hi).floats(), a.X.part(lo, hi).floats()
 		out := dx.floats()
+		var other []float32
+		if a.Other.n > 0 {
+			other = a.Other.part(lo, hi).floats()
+		}
 		mean, inverse := moments(x[:a.Width], a.Epsilon)
 		var sum, dot float64
 		for c, v := range x[:a.Width] {
@@ -119,7 +123,11 @@ func layerNormGrad(a LayerNormGradArgs) {
 			n := (v - mean) * inverse
 			a.DBeta[c] += dy[c]
 			a.DGamma[c] = fma(dy[c], n, a.DGamma[c])
-			out[c] = fma(-float32(dot), n, dy[c]*a.Gamma[c]-float32(sum)) * inverse
+			d := fma(-float32(dot), n, dy[c]*a.Gamma[c]-float32(sum)) * inverse
+			if other != nil {
+				d += other[c]
+			}
+			out[c] = d
 		}
 		clear(out[a.Width:])
 		dx.set(out)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -142,10 +143,16 @@ func TestLayerNorm(t *testing.T) {
 					dgamma[0], dbeta[0] = 5, 7 // the sums are added
 					const epsilon = 1e-6
 					p.LayerNorm(LayerNormArgs{Y: y.Values, X: x.Values, Channels: c.ch, Width: c.width, Gamma: gamma, Beta: beta, Epsilon: epsilon})
-					p.LayerNormGrad(LayerNormGradArgs{
+					other := newTyped(padded(values(7, n, 0), c.ch, c.width), half)
+					grad := LayerNormGradArgs{
 						DX: dx.Values, DY: dy.Values, X: x.Values, Channels: c.ch, Width: c.width, Gamma: gamma,
 						DGamma: dgamma, DBeta: dbeta, Epsilon: epsilon,
-					})
+					}
+					p.LayerNormGrad(grad)
+					both := grad // in place of the other gradient, with sums that do not matter
+					both.DX, both.Other, both.DGamma, both.DBeta = other.Values, other.Values, values(8, c.ch, 0), values(9, c.ch, 0)
+					others := slices.Clone(other.floats())
+					p.LayerNormGrad(both)
 					wantY, wantDX := make([]float32, n), make([]float32, n)
 					wantGamma, wantBeta := make([]float64, c.ch), make([]float64, c.ch)
 					wantGamma[0], wantBeta[0] = 5, 7
@@ -178,10 +185,11 @@ func TestLayerNorm(t *testing.T) {
 							t.Fatalf("%s is %v, want %v", what, got, want)
 						}
 					}
-					gotY, gotDX := y.floats(), dx.floats()
+					gotY, gotDX, sums := y.floats(), dx.floats(), other.floats()
 					for i := range n {
 						far(fmt.Sprintf("y[%d]", i), gotY[i], float64(wantY[i]), tolerance(half, 2e-6))
 						far(fmt.Sprintf("dx[%d]", i), gotDX[i], float64(wantDX[i]), tolerance(half, 2e-6))
+						far(fmt.Sprintf("dx+other[%d]", i), sums[i], float64(wantDX[i])+float64(others[i]), tolerance(half, 2e-6))
 					}
 					for j := range c.ch {
 						far("dgamma", dgamma[j], wantGamma[j], 2e-6)

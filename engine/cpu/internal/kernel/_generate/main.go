@@ -127,7 +127,8 @@ func main() {
 				s.gelu(vectors, bf16)
 				s.geluGrad(vectors, bf16)
 				s.layerNorm(vectors, bf16)
-				s.layerNormGrad(vectors, bf16)
+				s.layerNormGrad(vectors, false, bf16)
+				s.layerNormGrad(vectors, true, bf16)
 			}
 		}
 		s.widenRun()

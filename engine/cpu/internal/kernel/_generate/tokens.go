@@ -284,15 +284,20 @@ func (s isa) layerNorm(vectors int, bf16 bool) {
 
 // layerNormGrad gives all three gradients in one walk: those of gamma and beta are added to memory
 // row by row, which costs less than to read dy and x again. With n = (x-mean)*inverse, the gradient
-// of x is (dy*gamma - mean(dy*gamma) - n*mean(dy*gamma*n)) * inverse.
-func (s isa) layerNormGrad(vectors int, bf16 bool) {
+// of x is (dy*gamma - mean(dy*gamma) - n*mean(dy*gamma*n)) * inverse. With `plus` it is added to the
+// gradient that came by the other branch.
+func (s isa) layerNormGrad(vectors int, plus, bf16 bool) {
 	p := s.strip(vectors, bf16)
 	dx, dy, x, gamma, dgamma, dbeta := general[0], general[1], general[2], general[3], general[4], general[5]
 	factors, rows, w := general[6], general[7], &rowWalk{strip: p, index: general[8], stride: general[9]}
+	other, pointers := general[10], []reg.GPPhysical{dx, dy, x}
 	name := p.name("layerNormGrad")
+	if plus {
+		name, pointers = p.name("layerNormGradAdd"), append(pointers, other)
+	}
 	routine(name, name+" is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: "+
-		"dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1); rows, bytes of a row.",
-		[]reg.GPPhysical{dx, dy, x, gamma, dgamma, dbeta, factors}, rows, w.stride)
+		"dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.",
+		[]reg.GPPhysical{dx, dy, x, gamma, dgamma, dbeta, factors, other}, rows, w.stride)
 	sums, dots, t := p.take(vectors), p.take(vectors), p.take(2)
 	mean, inverse := p.take(1)[0], p.take(1)[0]
 	next := each("row", rows)
@@ -336,9 +341,13 @@ func (s isa) layerNormGrad(vectors int, bf16 bool) {
 		VSUBPS(a, u[0], u[0])
 		VFNMADD231PS(b, u[1], u[0])
 		VMULPS(inverse, u[0], u[0])
+		if plus {
+			w.load(other, v, u[1])
+			VADDPS(u[1], u[0], u[0])
+		}
 		w.store(u[0], u[2], dx, v)
 	})
-	for _, r := range []reg.GPPhysical{dx, dy, x} {
+	for _, r := range pointers {
 		ADDQ(w.stride, r)
 	}
 	next()
