@@ -70,10 +70,10 @@ func BenchmarkAttention(b *testing.B) {
 								if spent := time.Since(start); fastest[i] == 0 || spent < fastest[i] {
 									fastest[i] = spent
 								}
+								start = time.Now()
+								flops := e.PeakFLOPs(2000)
+								peak = max(peak, flops/time.Since(start).Seconds())
 							}
-							start := time.Now()
-							flops := e.PeakFLOPs(2000)
-							peak = max(peak, flops/time.Since(start).Seconds())
 						}
 						var all time.Duration
 						for _, spent := range fastest {
