@@ -53,7 +53,7 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 	a.carve(&all)
 	a.room = all.used
 	o.needs(a.room)
-	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.run(w, a.head(part)) }},
+	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.part(w, a.head(part)) }},
 		clearPadding(a.dx, 3*a.heads*a.size))
 }
 
@@ -93,8 +93,8 @@ func (a *attentionBackward) carve(p *pieces) (r backwardRoom) {
 	return r
 }
 
-// run computes the gradient of a head.
-func (a *attentionBackward) run(w *worker, h attentionHead) {
+// part computes the gradient of a head.
+func (a *attentionBackward) part(w *worker, h attentionHead) {
 	r := a.carve(&pieces{memory: w.floats(a.room)})
 	if a.many {
 		a.normalisers(w, r, h)

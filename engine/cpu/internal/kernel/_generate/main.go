@@ -97,7 +97,7 @@ func main() {
 	roundingConstants()
 	gatherConstants()
 	powerConstants()
-	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
