@@ -55,12 +55,13 @@ const (
 	// attentionParts is into how many parts attention is cut at least, if its blocks of queries do
 	// not get smaller than fewestQueries by that.
 	attentionParts, fewestQueries = 16, 48
-	// scoreQueries is how many queries have scores at a time: as many rows of 197 as fit half of a
-	// first-level cache. It is a multiple of the rows of every tile.
-	scoreQueries = 24
-	// gradQueries is the same for the gradient. What is summed over queries is read and written once
-	// for so many of them, and lies in the second-level cache.
-	gradQueries = 72
+	// scoreFloats is about how many scores there are at a time: half of a first-level cache.
+	scoreFloats = 24 * 208
+	// gradQueries is how many queries have scores at a time in the gradient. What is summed over
+	// queries is read and written once for so many of them, and lies in the second-level cache.
+	gradQueries = 3 * queriesEach
+	// queriesEach divides the number of queries that have scores at a time: every tile's rows divide it.
+	queriesEach = 24
 )
 
 // attention is what attention and its gradient have in common.
@@ -434,7 +435,7 @@ func emitAttention(c *compiler, s *step, o *op) {
 	a := &attentionForward{
 		attention: newAttention(c, qkv, n.In[0].Shape, n.Attr.(graph.AttentionAttr).Heads), y: s.out[0].buffer,
 	}
-	a.plan(o, a.pairsOf(qkv), scoreQueries, 4*a.pitch)
+	a.plan(o, a.pairsOf(qkv), roundUp(max(1, scoreFloats/a.pitch), queriesEach), 4*a.pitch)
 	heads := a.images * a.heads
 	a.blocks = (a.tokens + queriesAtOnce - 1) / queriesAtOnce
 	if heads*a.blocks < attentionParts {
