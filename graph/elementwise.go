@@ -1,14 +1,9 @@
 package graph
 
-import (
-	"slices"
-
-	"moco/tensor"
-)
+import "moco/tensor"
 
 // The kinds that work element by element.
 const (
-	Fill        Op = "Fill"
 	Detach      Op = "Detach"
 	WeightedSum Op = "WeightedSum"
 	ReLU        Op = "ReLU"
@@ -16,17 +11,6 @@ const (
 	GELU        Op = "GELU"
 	GELUGrad    Op = "GELUGrad"
 )
-
-// FillAttr belongs to Fill.
-type FillAttr struct {
-	Value float64
-	Shape tensor.Shape
-}
-
-// Fill is a constant: a scalar, or a value of the given shape that is the same everywhere.
-func (g *Graph) Fill(value float64, shape ...int) *Node {
-	return g.add(Fill, FillAttr{Value: value, Shape: slices.Clone(tensor.Shape(shape))})
-}
 
 // Detach is x, through which no gradient flows.
 func (g *Graph) Detach(x *Node) *Node { return g.add(Detach, NoAttr{}, x) }
@@ -86,20 +70,6 @@ func (g *Graph) GELU(x *Node) *Node { return g.add(GELU, NoAttr{}, x) }
 func (g *Graph) GELUGrad(dy, x *Node) *Node { return g.add(GELUGrad, NoAttr{}, dy, x) }
 
 func init() {
-	register(Fill, rule[FillAttr]{
-		check: func(in []*Node, a FillAttr) (tensor.Type, tensor.Shape, error) {
-			if len(in) != 0 {
-				return bad("takes no operands")
-			}
-			for _, d := range a.Shape {
-				if d < 1 {
-					return bad("shape %v has an empty axis", a.Shape)
-				}
-			}
-			return floats(a.Shape...)
-		},
-		cost: func(*Node, FillAttr) Cost { return Cost{} },
-	})
 	register(Detach, rule[NoAttr]{
 		check: func(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
 			if len(in) != 1 {

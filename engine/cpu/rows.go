@@ -5,7 +5,6 @@ import (
 
 	"moco/engine"
 	"moco/graph"
-	"moco/tensor"
 )
 
 // Operations that move rows, and those that read the rows of a bank that an index names.
@@ -13,18 +12,11 @@ var rowOperations = operations{
 	graph.GatherRows: {
 		kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitGatherRows,
 	},
-	graph.Slice: {
-		kind: engine.Move, fits: slicesRows, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitSlice,
-	},
 	graph.ReplaceRows: {
 		kind: engine.Move, element: likeRows, emit: emitReplaceRows,
 		operands: func(c *compiler, s *step) { c.want(s, 1, inRows, float32s) },
 	},
-	graph.WriteRows: {kind: engine.Move, emit: emitWriteRows},
-	graph.SliceGrad: {kind: engine.Move, fits: slicesMatrix, emit: emitSliceGrad},
-	graph.Concat: {
-		kind: engine.Move, fits: joinsRows, layout: imagesOnly, element: likeRows, operands: sameRows, emit: emitConcat,
-	},
+	graph.WriteRows:     {kind: engine.Move, emit: emitWriteRows},
 	graph.Advance:       {emit: emitAdvance},
 	graph.GatherDot:     {operands: bankAsItIs, emit: emitGatherDot},
 	graph.GatherDotGrad: {operands: bankAsItIs, emit: emitGatherDotGrad},
@@ -39,25 +31,11 @@ func anyRows(c *compiler, s *step) {
 
 // imagesOnly is the layout of rows of several values: images stay narrow if all are images.
 func imagesOnly(s *step) layout {
-	if slices.ContainsFunc(s.in, func(v *value) bool { return v.layout != inImages }) {
+	if s.node.Attr.(graph.ConcatAttr).Axis > 0 || slices.ContainsFunc(s.in, func(v *value) bool { return v.layout != inImages }) {
 		return inRows
 	}
 	return inImages
 }
-
-// slicesRows is true of a slice along the first axis, whose parts lie one behind the other.
-func slicesRows(n *graph.Node) bool { return n.Attr.(graph.SliceAttr).Axis == 0 && hasRows(n) }
-
-// slicesMatrix is true of the gradient of rows of a matrix.
-func slicesMatrix(n *graph.Node) bool {
-	return n.Attr.(graph.SliceGradAttr).Axis == 0 && len(n.Shape) == 2
-}
-
-// joinsRows is true of rows below rows.
-func joinsRows(n *graph.Node) bool { return n.Attr.(graph.ConcatAttr).Axis == 0 && hasRows(n) }
-
-// hasRows is true of rows of channels, and of integers. A vector of floats is one row.
-func hasRows(n *graph.Node) bool { return len(n.Shape) > 1 || n.Type == tensor.Int32 }
 
 // sameRows takes operands of one form, which is the result's.
 func sameRows(c *compiler, s *step) {
@@ -104,15 +82,6 @@ func emitGatherRows(_ *compiler, s *step, o *op) {
 	}))
 }
 
-func emitSlice(_ *compiler, s *step, o *op) {
-	x, y := s.in[0].buffer, s.out[0].buffer
-	each, size := rowSize(s.node, x), x.element.size()
-	from := s.node.Attr.(graph.SliceAttr).From * each * size
-	o.then(cut(s.node.Shape[0]*each, elementsEach, func(_ *worker, lo, hi int) {
-		copy(y.raw[lo*size:hi*size], x.raw[from+lo*size:from+hi*size])
-	}))
-}
-
 func emitWriteRows(_ *compiler, s *step, o *op) {
 	x, rows, place, y := s.in[0].buffer, s.in[1].buffer, s.in[2].buffer, s.out[0].buffer
 	n := s.node
@@ -140,28 +109,6 @@ func emitAdvance(_ *compiler, s *step, o *op) {
 	x, y, a := s.in[0].buffer, s.out[0].buffer, s.node.Attr.(graph.AdvanceAttr)
 	o.reuse = []*buffer{x}
 	o.then(serial(func(*worker) { y.i32[0] = int32((int(x.i32[0]) + a.By) % a.Modulo) }))
-}
-
-func emitSliceGrad(_ *compiler, s *step, o *op) {
-	dy, dx := s.in[0].buffer, s.out[0].buffer
-	from, count := s.node.Attr.(graph.SliceGradAttr).From, s.node.In[0].Shape[0]
-	o.then(rowsPhase(s.node.Shape[0], dx.stride, func(_ *worker, r int) {
-		if r < from || r >= from+count {
-			clear(dx.row(r))
-			return
-		}
-		copy(dx.row(r), dy.row(r-from))
-	}))
-}
-
-func emitConcat(_ *compiler, s *step, o *op) {
-	y, from := s.out[0].buffer, make([]int, len(s.in)+1) // in bytes
-	for i, v := range s.in {
-		from[i+1] = from[i] + y.element.size()*rowsIn(s.node.In[i], v.buffer)
-	}
-	o.then(phase{len(s.in), func(_ *worker, part int) {
-		copy(y.raw[from[part]:from[part+1]], s.in[part].buffer.raw)
-	}})
 }
 
 // emitReplaceRows works in place where the bank's old value is not needed. It is one part, since of

@@ -1,6 +1,8 @@
 package enginetest
 
-import "moco/graph"
+import (
+	"moco/graph"
+)
 
 var elementwise = family{
 	cases: elementwiseCases,
@@ -63,11 +65,5 @@ func elementwiseCases() (cases []Case) {
 			y := g.GELU(x)
 			g.Output("y", y)
 			outputGradients(g, y, x.In[1])
-		}},
-		Case{Name: "Fill of shapes", Build: func(g *graph.Graph) {
-			g.Output("scalar", g.Fill(3))
-			g.Output("vector", g.Fill(-0.5, 17))
-			g.Output("matrix", g.Fill(2, 3, 5))
-			g.Output("scaled", g.ScaleChannels(g.Input("x", f32, 3, 17), g.Fill(0.25, 17)))
 		}})
 }

@@ -20,7 +20,7 @@ type family struct {
 }
 
 var families = []family{
-	convolutions, norms, elementwise, poolings, matrices, rows, shapes, contrasts, labels, estimations, optimizers,
+	convolutions, norms, elementwise, poolings, matrices, rows, shapes, constants, contrasts, labels, estimations, optimizers,
 	replicas, layerNorms, attentions,
 }
 

@@ -7,11 +7,6 @@ import (
 )
 
 func init() {
-	register(graph.Fill, with(func(a graph.FillAttr, _ []*Value, y *Value) {
-		for i := range y.x {
-			y.x[i] = a.Value
-		}
-	}))
 	register(graph.Detach, plain(func(in []*Value, y *Value) { copy(y.x, in[0].x) }))
 	register(graph.WeightedSum, with(weightedSum))
 	register(graph.ReLU, plain(func(in []*Value, y *Value) {
@@ -42,7 +37,7 @@ func init() {
 }
 
 // cumulative is the normal distribution's cumulative function.
-func cumulative(x float64) float64 { return (1 + math.Erf(x/math.Sqrt2)) / 2 }
+func cumulative(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
 
 func weightedSum(a graph.WeightedSumAttr, in []*Value, y *Value) {
 	for t, c := range a.Coefficients {

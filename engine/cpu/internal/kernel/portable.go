@@ -16,10 +16,18 @@ func portable() *Path {
 		Sums:      func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
 		Squares:   func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
 		Normalise: func(a NormaliseArgs) {
-			out := a.Y.floats()
-			normalise(out, a.X.floats(), a.Residual.floats(), a.Channels, a.Affine, a.ReLU)
-			a.Y.set(out)
+			eachBlock(a.Y.n, a.Channels, a.Columns, func(lo, hi int) {
+				y := a.Y.part(lo, hi)
+				out := y.floats()
+				var residual []float32
+				if a.Residual.n > 0 {
+					residual = a.Residual.part(lo, hi).floats()
+				}
+				normalise(out, a.X.part(lo, hi).floats(), residual, min(len(out), a.Channels), a.Affine, a.ReLU)
+				y.set(out)
+			})
 		},
+		GELU: gelu, GELUGrad: geluGrad, LayerNorm: layerNorm, LayerNormGrad: layerNormGrad, Adam: adam,
 		GradSums: func(a GradSumsArgs) { gradSums(a.DY.floats(), a.X.floats(), a) },
 		GradInput: func(a GradInputArgs) {
 			out := a.DX.floats()
@@ -56,6 +64,9 @@ func (v Values) size() int {
 	}
 	return 4
 }
+
+// part is values lo to hi of v.
+func (v Values) part(lo, hi int) Values { return Values{unsafe.Add(v.p, lo*v.size()), hi - lo, v.bf16} }
 
 // From is v without its first n values.
 func (v Values) From(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
@@ -232,12 +243,24 @@ func eachRow(n, ch int, f func(lo, hi int)) {
 	}
 }
 
+// eachBlock calls f with the bounds of what a routine works on: everything or, if it has columns,
+// those of each row.
+func eachBlock(n, ch, columns int, f func(lo, hi int)) {
+	if columns == 0 {
+		f(0, n)
+		return
+	}
+	for lo := 0; lo < n; lo += ch {
+		f(lo, lo+columns)
+	}
+}
+
 func sums(x []float32, ch int, sum []float32) {
-	eachRow(len(x), ch, func(lo, hi int) {
-		for c, v := range x[lo:hi] {
-			sum[c] += v
+	for lo := 0; lo < len(x); lo += ch {
+		for c := range min(ch, len(sum)) {
+			sum[c] += x[lo+c]
 		}
-	})
+	}
 }
 
 func squares(x []float32, ch int, mean, square []float32) {

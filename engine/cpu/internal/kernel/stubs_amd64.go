@@ -164,6 +164,31 @@ func gradSumsSign16AVX512(a *uintptr)
 //go:noescape
 func gradInputSign16AVX512(a *uintptr)
 
+// gelu16AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu16AVX512(a *uintptr)
+
+// geluGrad16AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad16AVX512(a *uintptr)
+
+// layerNorm16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm16AVX512(a *uintptr)
+
+// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad16AVX512(a *uintptr)
+
+// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX512(a *uintptr)
+
 // sumsHalf16AVX512 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -203,6 +228,31 @@ func gradSumsSignHalf16AVX512(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf16AVX512(a *uintptr)
+
+// geluHalf16AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16AVX512(a *uintptr)
+
+// geluGradHalf16AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16AVX512(a *uintptr)
+
+// layerNormHalf16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16AVX512(a *uintptr)
+
+// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16AVX512(a *uintptr)
+
+// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX512(a *uintptr)
 
 // sums64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -244,6 +294,31 @@ func gradSumsSign64AVX512(a *uintptr)
 //go:noescape
 func gradInputSign64AVX512(a *uintptr)
 
+// gelu64AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu64AVX512(a *uintptr)
+
+// geluGrad64AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad64AVX512(a *uintptr)
+
+// layerNorm64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm64AVX512(a *uintptr)
+
+// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad64AVX512(a *uintptr)
+
+// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd64AVX512(a *uintptr)
+
 // sumsHalf64AVX512 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -283,6 +358,31 @@ func gradSumsSignHalf64AVX512(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf64AVX512(a *uintptr)
+
+// geluHalf64AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf64AVX512(a *uintptr)
+
+// geluGradHalf64AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf64AVX512(a *uintptr)
+
+// layerNormHalf64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf64AVX512(a *uintptr)
+
+// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf64AVX512(a *uintptr)
+
+// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf64AVX512(a *uintptr)
 
 // widenAVX512 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -338,6 +438,11 @@ func weightedSum2AVX512(a *uintptr)
 //
 //go:noescape
 func weightedSum3AVX512(a *uintptr)
+
+// adamAVX512 is a step of AdamW: results, p, m, v, gradient, factors (see AdamArgs); blocks.
+//
+//go:noescape
+func adamAVX512(a *uintptr)
 
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
@@ -467,6 +572,31 @@ func gradSumsSign16AVX2(a *uintptr)
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)
 
+// gelu16AVX2 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu16AVX2(a *uintptr)
+
+// geluGrad16AVX2 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad16AVX2(a *uintptr)
+
+// layerNorm16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm16AVX2(a *uintptr)
+
+// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad16AVX2(a *uintptr)
+
+// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX2(a *uintptr)
+
 // sumsHalf16AVX2 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -506,6 +636,31 @@ func gradSumsSignHalf16AVX2(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf16AVX2(a *uintptr)
+
+// geluHalf16AVX2 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16AVX2(a *uintptr)
+
+// geluGradHalf16AVX2 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16AVX2(a *uintptr)
+
+// layerNormHalf16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16AVX2(a *uintptr)
+
+// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16AVX2(a *uintptr)
+
+// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX2(a *uintptr)
 
 // widenAVX2 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -561,6 +716,11 @@ func weightedSum2AVX2(a *uintptr)
 //
 //go:noescape
 func weightedSum3AVX2(a *uintptr)
+
+// adamAVX2 is a step of AdamW: results, p, m, v, gradient, factors (see AdamArgs); blocks.
+//
+//go:noescape
+func adamAVX2(a *uintptr)
 
 // peakAVX2 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX2(loops int)

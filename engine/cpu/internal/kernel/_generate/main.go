@@ -96,6 +96,8 @@ func main() {
 	ConstraintExpr("amd64")
 	roundingConstants()
 	gatherConstants()
+	cumulative.table()
+	slope.table()
 	powerConstants()
 	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
@@ -122,6 +124,11 @@ func main() {
 					s.gradSums(vectors, set, bf16)
 					s.gradInput(vectors, set, bf16)
 				}
+				s.gelu(vectors, bf16)
+				s.geluGrad(vectors, bf16)
+				s.layerNorm(vectors, bf16)
+				s.layerNormGrad(vectors, false, bf16)
+				s.layerNormGrad(vectors, true, bf16)
 			}
 		}
 		s.widenRun()
@@ -135,6 +142,7 @@ func main() {
 		for terms := 1; terms <= 3; terms++ {
 			s.weightedSum(terms)
 		}
+		s.adam()
 		s.peak()
 		s.attention()
 		for _, g := range gatherings {
