@@ -29,6 +29,9 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 		attention: newAttention(c, qkv, n.Shape, n.Attr.(graph.AttentionAttr).Heads),
 		dy:        dy, y: s.in[attentionY].buffer, dx: s.out[0].buffer, grads: c.engine.path.Grads,
 	}
+	// A head reads nothing of another, and writes no token's gradient before it has read the token for
+	// the last time.
+	o.reuse = []*buffer{qkv}
 	pairs := a.pairsOf(dy, qkv)
 	weightBytes, step := 4*a.pitch, 1
 	if pairs {
