@@ -41,53 +41,59 @@ func compileAttention(tb testing.TB, e *Engine, precision graph.Precision, batch
 
 // TestAttentionMemory: planned memory grows with the number of tokens, not with its square.
 func TestAttentionMemory(t *testing.T) {
-	t.Parallel()
-	for _, path := range Paths() {
-		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
-			work := func(tokens int) int64 {
-				e, err := newEngine(Options{Path: path, Workers: 2})
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, _ := compileAttention(t, e, precision, 1, tokens, 2, 32)
-				defer p.Close()
-				return p.Cost().WorkBytes
+	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
+		work := func(tokens int) int64 {
+			e, err := newEngine(Options{Path: path, Workers: 2})
+			if err != nil {
+				t.Fatal(err)
 			}
-			if few, many := work(700), work(2800); many > 4*few {
-				t.Errorf("%s, %s: 2800 tokens take %d bytes, and 700 take %d", path, precision, many, few)
-			}
+			p, _ := compileAttention(t, e, precision, 1, tokens, 2, 32)
+			defer p.Close()
+			return p.Cost().WorkBytes
 		}
-	}
+		if few, many := work(700), work(2800); many > 4*few {
+			t.Errorf("2800 tokens take %d bytes, and 700 take %d", many, few)
+		}
+	})
 }
 
 // TestAttentionBits: results do not depend on the number of workers.
 func TestAttentionBits(t *testing.T) {
-	t.Parallel()
-	for _, path := range Paths() {
-		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
-			for _, s := range []struct{ batch, tokens, heads, size int }{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
-				var want [2][]byte
-				for workers := 1; workers <= 3; workers++ {
-					e, err := newEngine(Options{Path: path, Workers: workers})
-					if err != nil {
-						t.Fatal(err)
-					}
-					p, _ := compileAttention(t, e, precision, s.batch, s.tokens, s.heads, s.size)
-					fillPlainly(p.Input("x"))
-					if err := p.Run(); err != nil {
-						t.Fatal(err)
-					}
-					for i, name := range []string{"y", "dx"} {
-						got := slices.Clone(p.Output(name).Bytes())
-						if workers > 1 && !bytes.Equal(got, want[i]) {
-							t.Errorf("%s, %s, %+v: %d workers give other bits of %s", path, precision, s, workers, name)
-						}
-						want[i] = got
-					}
-					p.Close()
+	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
+		for _, s := range []struct{ batch, tokens, heads, size int }{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
+			var want [2][]byte
+			for workers := 1; workers <= 3; workers++ {
+				e, err := newEngine(Options{Path: path, Workers: workers})
+				if err != nil {
+					t.Fatal(err)
 				}
+				p, _ := compileAttention(t, e, precision, s.batch, s.tokens, s.heads, s.size)
+				fillPlainly(p.Input("x"))
+				if err := p.Run(); err != nil {
+					t.Fatal(err)
+				}
+				for i, name := range []string{"y", "dx"} {
+					got := slices.Clone(p.Output(name).Bytes())
+					if workers > 1 && !bytes.Equal(got, want[i]) {
+						t.Errorf("%+v: %d workers give other bits of %s", s, workers, name)
+					}
+					want[i] = got
+				}
+				p.Close()
 			}
 		}
+	})
+}
+
+// eachAttention runs f for every path of this machine, in both precisions.
+func eachAttention(t *testing.T, f func(t *testing.T, path string, precision graph.Precision)) {
+	t.Parallel()
+	for _, path := range Paths() {
+		t.Run(path, func(t *testing.T) {
+			for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
+				t.Run(precision.String(), func(t *testing.T) { f(t, path, precision) })
+			}
+		})
 	}
 }
 
