@@ -87,7 +87,7 @@ func same(t *testing.T, what string, got, want []float32, scale float64) {
 
 func TestTile(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		for _, tile := range p.Tiles {
+		for _, tile := range slices.Concat(p.Tiles, p.Short) {
 			for _, shape := range []struct{ k, taps, tiles int }{{1, 1, 1}, {2, 3, 2}, {4, 9, 3}, {16, 1, 1}, {5, 49, 2}} {
 				for _, acc := range []int64{0, 1} {
 					for _, offset := range []int{0, 1, 5} {
@@ -749,9 +749,10 @@ func TestChannelsBFloat16(t *testing.T) {
 // TestPairs checks the tiles of bfloat16 against float64, with outputs in both formats.
 func TestPairs(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		for i, tile := range p.Pairs {
-			if tile.Block != p.Tiles[i].Block {
-				t.Errorf("tile %d has blocks of %d, and of %d for float32", i, tile.Block, p.Tiles[i].Block)
+		floats := slices.Concat(p.Tiles, p.Short)
+		for i, tile := range slices.Concat(p.Pairs, p.ShortPairs) {
+			if tile.Block != floats[i].Block || tile.Rows != floats[i].Rows {
+				t.Errorf("tile %d is %dx%d, and %dx%d for float32", i, tile.Rows, tile.Block, floats[i].Rows, floats[i].Block)
 			}
 			for _, inner := range []int{8, 32} {
 				for flags := range int64(4) {
