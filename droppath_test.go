@@ -5,14 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"moco/nn"
 )
-
-// smallTransformer is an encoder of three blocks whose steps take milliseconds.
-func smallTransformer() nn.Config {
-	return nn.Config{Arch: "vit_ti4", Width: 1.0 / 12, Heads: 2, Layers: []int{3}, Image: 8, Dim: 8, Head: "linear"}
-}
 
 // TestDropPath holds what is left out to the shares of the branches, and draws to their step, pass and
 // image.
@@ -21,8 +14,8 @@ func TestDropPath(t *testing.T) {
 	const batch = 200
 	_, p, _ := small(t, batch, func(r *Recipe) {
 		momentumOfBatch(r)
-		r.Encoder = smallTransformer()
-		r.Encoder.DropPath = 0.5
+		smallTransformer(r)
+		r.Encoder.DropPath, r.Encoder.Layers = 0.5, []int{3}
 	})
 	if len(p.drops) != 2 {
 		t.Fatalf("%d passes drop branches, and both views are encoded as queries", len(p.drops))
@@ -62,9 +55,9 @@ func TestDropPathInParts(t *testing.T) {
 	t.Parallel()
 	moments := func(accumulate int) map[string][]float32 {
 		_, p, s := small(t, 8, func(r *Recipe) {
-			r.Dictionary, r.Accumulate, r.BNSplits, r.Optimizer = "batch", accumulate, accumulate, "adamw"
-			r.Encoder = smallTransformer()
-			r.Encoder.DropPath = 0.5
+			r.Dictionary, r.Accumulate, r.BNSplits = "batch", accumulate, accumulate
+			smallTransformer(r)
+			r.Encoder.DropPath, r.Encoder.Layers = 0.5, []int{3}
 		})
 		copy(p.batch.IDs, []int32{0, 1, 2, 3, 4, 5, 6, 7})
 		run(t, p)

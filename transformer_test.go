@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"moco/engine/enginetest"
 	"moco/nn"
 	"moco/optim"
 )
@@ -52,6 +53,41 @@ func TestTransformerLearns(t *testing.T) {
 				t.Errorf("the loss goes from %v to %v", first, last)
 			}
 		})
+	}
+}
+
+// TestClassToken: the class token's features are the same whether or not the last block makes the other
+// tokens too.
+func TestClassToken(t *testing.T) {
+	t.Parallel()
+	e := enginetest.New()
+	features := func(tokens string) []float32 {
+		r := Default()
+		smallTransformer(&r)
+		r.Encoder.Tokens, r.Encoder.LayerScale, r.Encoder.Registers = tokens, true, 1
+		r.Views, r.BNSplits = Views{Policy: "cifar", Size: 8}, 1
+		s := e.NewState()
+		p, err := CompileFeatures(&r, 3, e, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := InitialiseQuery(&r, s, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range pseudo(1, len(p.Views)) {
+			p.Views[i] = float32(v)
+		}
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return p.Backbone
+	}
+	alone, both := features("class"), features("both")
+	c := len(alone) / 3
+	for i, v := range alone {
+		if want := both[i/c*2*c+i%c]; math.Abs(float64(v-want)) > 1e-6 {
+			t.Fatalf("value %d of the class token is %v, and %v beside the mean of the patches", i, v, want)
+		}
 	}
 }
 

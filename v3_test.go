@@ -5,32 +5,29 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"moco/nn"
 )
 
 // TestMomentumBatch trains both kinds of encoders with predictors. The loss starts near chance and
 // falls, the predictor learns, and the key side has none.
 func TestMomentumBatch(t *testing.T) {
 	t.Parallel()
-	layers := func(e nn.Config) nn.Config {
-		e.Head, e.HeadLayers, e.Hidden = "mlp_bn", 2, 16
-		return e
-	}
+	head := func(r *Recipe) { r.Encoder.Head, r.Encoder.HeadLayers, r.Encoder.Hidden = "mlp_bn", 2, 16 }
 	for name, change := range map[string]func(r *Recipe){
-		"ResNet": func(r *Recipe) { r.Encoder = layers(r.Encoder) },
+		"ResNet": head,
 		"ResNet, replicas": func(r *Recipe) {
-			r.Encoder = layers(r.Encoder)
+			head(r)
 			r.Replicas, r.BNSplits = 2, 2
 		},
 		"ViT": func(r *Recipe) {
-			r.Encoder = layers(smallTransformer())
+			smallTransformer(r)
+			head(r)
 			r.Encoder.Position, r.Encoder.FrozenPatches, r.Encoder.DropPath = "sincos", true, 0.1
-			r.Optimizer, r.LR, r.Predictor.Norm = "adamw", 3e-3, true
+			r.Predictor.Norm = true
 		},
 		"ViT, layer decay": func(r *Recipe) {
-			r.Encoder = layers(smallTransformer())
-			r.Optimizer, r.LR, r.LayerDecay = "adamw", 3e-3, 0.75
+			smallTransformer(r)
+			head(r)
+			r.LayerDecay = 0.75
 		},
 		"no predictor": func(r *Recipe) { r.Predictor = Predictor{} },
 	} {

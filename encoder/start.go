@@ -43,8 +43,8 @@ func (e *Encoder) CheckStart(r *moco.Recipe) error {
 			r.Start, e.SHA256)
 	}
 	if err := b.SameBackbone(a); err != nil {
-		return fmt.Errorf("start: the recipe's encoder is not the one to start from, which is a %w; "+
-			"set the keys of encoder to the latter's", err)
+		return fmt.Errorf("start: the encoder to start from is a %w, as the recipe says; "+
+			"give encoder.arch and the other keys of encoder the former's values", err)
 	}
 	return nil
 }

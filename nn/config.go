@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -207,17 +208,21 @@ func (c Config) Unfrozen() Config {
 // weights of one from being those of the other. Heads may differ.
 func (c Config) SameBackbone(other Config) error {
 	if c.Arch != other.Arch || c.Stem != other.Stem || c.Width != other.Width {
-		return fmt.Errorf("%s and not %s", c.Describe(), other.Describe())
+		return fmt.Errorf("%s and not a %s", c.Describe(), other.Describe())
 	}
 	a, b := c.backboneShapes(), other.backboneShapes()
-	for name, shape := range a {
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		shape := a[name]
+		if b[name] == nil {
+			return fmt.Errorf("%s with %s and not without", c.Arch, name)
+		}
 		if !shape.Equal(b[name]) {
-			return fmt.Errorf("a %s with %s of %v and not of %v", c.Arch, name, shape, b[name])
+			return fmt.Errorf("%s with %s of %v and not of %v", c.Arch, name, shape, b[name])
 		}
 	}
-	for name := range b {
+	for _, name := range slices.Sorted(maps.Keys(b)) {
 		if a[name] == nil {
-			return fmt.Errorf("a %s without %s", c.Arch, name)
+			return fmt.Errorf("%s without %s", c.Arch, name)
 		}
 	}
 	return nil

@@ -57,6 +57,7 @@ func TestShapes(t *testing.T) {
 // TestInitialise: convolutions are N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in),
 // batch norm 1 and 0. All values follow from seed and name.
 func TestInitialise(t *testing.T) {
+	t.Parallel()
 	c := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
 	for _, p := range c.Parameters() {
 		x, again := tensor.New(tensor.Float32, p.Shape...), tensor.New(tensor.Float32, p.Shape...)

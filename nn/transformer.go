@@ -116,10 +116,13 @@ func (t transformer) checkImage(size int) error {
 }
 
 func (t transformer) describe() string {
-	return fmt.Sprintf("%s (%d blocks, %d heads, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
+	return fmt.Sprintf("%s (blocks: %d, heads: %d, width %v, for %d px)", t.Arch, t.depth(), t.heads(), t.Width, t.Image)
 }
 
 func (t transformer) optimizer() string { return "adamw" }
+
+// class tells whether the features are the class token alone.
+func (t transformer) class() bool { return t.Tokens == "class" || t.Tokens == "" }
 
 func (t transformer) epsilon() float64 {
 	if t.NormEpsilon != 0 {
@@ -210,13 +213,18 @@ func (t transformer) embed(b *builder, x *graph.Node, rules rules) *graph.Node {
 	return g.Concat(1, append(tokens, patches)...)
 }
 
-// block is x + attention(norm(x)), and then x + mlp(norm(x)), for tokens x [N,T,C].
+// block is x + attention(norm(x)), and then x + mlp(norm(x)), for tokens x [N,T,C]. If the class token
+// is all that is read of the last block, it is all that the block gives: [N,1,C].
 func (t transformer) block(b *builder, x *graph.Node, index int, rules rules) *graph.Node {
 	c, name := t.channels(), fmt.Sprintf("blocks.%d", index)
 	y := t.norm(b, x, name+".norm1")
 	y = b.linear(y, name+".attn.qkv", rules.qkv(c, 3*c), rules.bias(), c, 3*c)
 	if b.g != nil {
 		y = b.g.Attention(y, t.heads())
+		if t.class() && index == t.depth()-1 {
+			// Nobody reads the other tokens behind the last attention.
+			x, y = b.g.Slice(x, 1, 0, 1), b.g.Slice(y, 1, 0, 1)
+		}
 	}
 	y = b.linear(y, name+".attn.proj", rules.linear(c, c), rules.bias(), c, c)
 	x = t.join(b, x, y, name+".ls1", 2*index)
@@ -269,12 +277,11 @@ func (t transformer) pool(b *builder, x *graph.Node) *graph.Node {
 		return t.norm(b, nil, "norm")
 	}
 	g, n, c := b.g, x.Shape[0], t.channels()
+	if t.class() {
+		return t.norm(b, g.Reshape(x, n, c), "norm")
+	}
 	prefix := 1 + t.Registers
 	patches := x.Shape[1] - prefix
-	if t.Tokens == "class" || t.Tokens == "" {
-		// The norm works on each token alone, so that it need not see the others.
-		return t.norm(b, g.Reshape(g.Slice(x, 1, 0, 1), n, c), "norm")
-	}
 	if t.Tokens == "mean" {
 		x = t.norm(b, g.Slice(x, 1, prefix, patches), "norm")
 		return g.AveragePool(g.Reshape(x, n, patches, 1, c))

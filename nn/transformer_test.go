@@ -85,6 +85,7 @@ func TestTransformerParameters(t *testing.T) {
 		if n != want.parameters {
 			t.Errorf("%s has %d parameters, want %d", arch, n, want.parameters)
 		}
+		c.Tokens = "mean" // all tokens go through the whole last block, as they do in torchvision
 		g := graph.New()
 		e := on(g, c)
 		features, _ := e.Encode(g, g.Input("x", tensor.Float32, 1, 224, 224, 3))

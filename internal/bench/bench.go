@@ -1,5 +1,5 @@
 // Package bench measures how fast an engine computes what a recipe takes: training steps, the
-// encoder's forward pass, or each of its convolutions alone. Inputs are random; no data is needed.
+// encoder's forward pass, or each of its layers alone. Inputs are random; no data is needed.
 package bench
 
 import (
@@ -83,8 +83,9 @@ type Report struct {
 	GFLOPs                float64 `json:"gflops"`      // a second, convolutions counted as direct ones
 	PeakGFLOPs            float64 `json:"peak_gflops"` // a second, what multiply-adds in registers reach
 	PeakShare             float64 `json:"peak_share"`
-	NotConvolutionSeconds float64 `json:"not_convolution_seconds"` // in the fastest step
-	NotConvolutionShare   float64 `json:"not_convolution_share"`   // of the fastest step
+	// What is neither a convolution nor a product of matrices, attention among them.
+	RestSeconds float64 `json:"rest_seconds"` // in the fastest step
+	RestShare   float64 `json:"rest_share"`   // of the fastest step
 	Memory
 	Kinds []Kind `json:"kinds"` // of the fastest step, slowest first
 }
@@ -194,11 +195,11 @@ func (b *bencher) report(t timed, cost engine.Cost) *Report {
 	var all time.Duration
 	for _, t := range t.fastest {
 		all += t.Time
-		if t.Kind != engine.Convolution {
-			r.NotConvolutionSeconds += t.Time.Seconds()
+		if t.Kind != engine.Convolution && t.Kind != engine.Product {
+			r.RestSeconds += t.Time.Seconds()
 		}
 	}
-	r.NotConvolutionShare = r.NotConvolutionSeconds / all.Seconds()
+	r.RestShare = r.RestSeconds / all.Seconds()
 	return r
 }
 

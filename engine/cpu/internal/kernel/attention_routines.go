@@ -7,14 +7,12 @@ import (
 	"unsafe"
 )
 
-// attentionRoutines are what an instruction set has for attention in assembly; pairs are for float32
-// and bfloat16.
+// attentionRoutines are what an instruction set has for attention in assembly; lists of two are for
+// float32 and bfloat16.
 type attentionRoutines struct {
-	softmax          [2]func(*uintptr)
-	softmaxGrad      func(*uintptr)
-	softmaxGradPairs func(*uintptr)       // nil: the plain one serves
-	scaleRows        [2][2]func(*uintptr) // by source, then by target
-	dotRows          [2]func(*uintptr)
+	softmax, softmaxGrad func(*uintptr)
+	scaleRows            [2][2]func(*uintptr) // by source, then by target; nil: the plain one serves
+	dotRows              [2]func(*uintptr)
 }
 
 // columnMasks holds 16 zeros, then 16 times minus infinity. The 16 floats from 16-n on leave n
@@ -35,24 +33,81 @@ func index(bf16 bool) int {
 	return 0
 }
 
+// softmaxOf is Path.Softmax by a routine.
+func softmaxOf(routine func(*uintptr), a SoftmaxArgs) {
+	// A score's distance from the maximum is multiplied by two floats that together are
+	// scale*log2(e).
+	exact := a.Scale * math.Log2E
+	high := float32(exact)
+	groups := (a.Columns + 15) / 16
+	b := args{
+		p: pointers{ptr(a.Scores), ptr(a.Max), ptr(a.Sum),
+			unsafe.Pointer(&columnMasks[16*groups-a.Columns])},
+		n:       [5]int{a.Rows, 4 * a.Pitch, groups},
+		factors: [3]float32{high, float32(exact - float64(high)), float32(leastExponent / a.Scale)},
+	}
+	b.p[4] = unsafe.Pointer(&b.factors)
+	b.call(routine)
+}
+
+// scaleRowsOf is Path.ScaleRows by a routine for groups of 16 columns.
+func scaleRowsOf(routine func(*uintptr), a ScaleRowsArgs) {
+	groups := a.Columns / 16
+	if routine == nil {
+		groups = 0
+	}
+	if groups > 0 {
+		b := args{
+			p: pointers{a.Dst.p, a.Src.p, unsafe.Pointer(&one)},
+			n: [5]int{a.Rows, a.Dst.size() * a.DstPitch, a.Src.size() * a.SrcPitch, groups},
+		}
+		if a.Factors != nil {
+			b.p[2], b.n[4] = ptr(a.Factors), 4
+		}
+		b.call(routine)
+	}
+	if 16*groups < a.Columns {
+		a.columns(16 * groups)
+	}
+}
+
+// usePairs adds the routines that leave bfloat16 for products of pairs.
+func (p *Path) usePairs(softmaxPairs, gradPairs, copyPairs func(*uintptr)) {
+	floats, rows := p.Softmax, p.ScaleRows
+	p.Softmax = func(a SoftmaxArgs) {
+		if a.BF16 {
+			softmaxOf(softmaxPairs, a)
+			return
+		}
+		floats(a)
+	}
+	p.ScaleRows = func(a ScaleRowsArgs) {
+		if a.Src.bf16 && a.Dst.bf16 {
+			scaleRowsOf(copyPairs, a)
+			return
+		}
+		rows(a)
+	}
+	p.SoftmaxGradPairs = func(a SoftmaxGradArgs, rounded []uint16, pitch int) {
+		b := args{
+			p: pointers{ptr(a.Weights), ptr(a.Gradients), ptr(a.Inverse), ptr(a.Along), ptr16(rounded)},
+			n: [5]int{a.Rows / 2, 4 * a.Pitch, a.Columns / 16, 2 * pitch},
+		}
+		b.call(gradPairs)
+	}
+}
+
 // attention puts the routines together: groups of 16 columns in assembly, what is left in Go.
 func (r *attentionRoutines) attention() Attention {
-	a := Attention{
+	return Attention{
 		Softmax: func(a SoftmaxArgs) {
-			// A score's distance from the maximum is multiplied by two floats that together are
-			// scale*log2(e).
-			exact := a.Scale * math.Log2E
-			high := float32(exact)
-			groups := (a.Columns + 15) / 16
-			b := args{
-				p: pointers{ptr(a.Scores), ptr(a.Max), ptr(a.Sum),
-					unsafe.Pointer(&columnMasks[16*groups-a.Columns])},
-				n:       [5]int{a.Rows, 4 * a.Pitch, groups},
-				factors: [3]float32{high, float32(exact - float64(high)), float32(leastExponent / a.Scale)},
+			if a.BF16 {
+				softmax(a)
+				return
 			}
-			b.p[4] = unsafe.Pointer(&b.factors)
-			b.call(r.softmax[index(a.BF16)])
+			softmaxOf(r.softmax, a)
 		},
+		SoftmaxGradPairs: softmaxGradPairs,
 		SoftmaxGrad: func(a SoftmaxGradArgs) {
 			b := args{
 				p: pointers{ptr(a.Weights), ptr(a.Gradients), ptr(a.Inverse), ptr(a.Along)},
@@ -61,20 +116,7 @@ func (r *attentionRoutines) attention() Attention {
 			b.call(r.softmaxGrad)
 		},
 		ScaleRows: func(a ScaleRowsArgs) {
-			groups := a.Columns / 16
-			if groups > 0 {
-				b := args{
-					p: pointers{a.Dst.p, a.Src.p, unsafe.Pointer(&one)},
-					n: [5]int{a.Rows, a.Dst.size() * a.DstPitch, a.Src.size() * a.SrcPitch, groups},
-				}
-				if a.Factors != nil {
-					b.p[2], b.n[4] = ptr(a.Factors), 4
-				}
-				b.call(r.scaleRows[index(a.Src.bf16)][index(a.Dst.bf16)])
-			}
-			if 16*groups < a.Columns {
-				a.columns(16 * groups)
-			}
+			scaleRowsOf(r.scaleRows[index(a.Src.bf16)][index(a.Dst.bf16)], a)
 		},
 		DotRows: func(a DotRowsArgs) {
 			groups := a.Columns / 16
@@ -91,16 +133,5 @@ func (r *attentionRoutines) attention() Attention {
 				a.columns(16 * groups)
 			}
 		},
-		SoftmaxGradPairs: softmaxGradPairs,
 	}
-	if r.softmaxGradPairs != nil {
-		a.SoftmaxGradPairs = func(a SoftmaxGradArgs, rounded []uint16, pitch int) {
-			b := args{
-				p: pointers{ptr(a.Weights), ptr(a.Gradients), ptr(a.Inverse), ptr(a.Along), ptr16(rounded)},
-				n: [5]int{a.Rows / 2, 4 * a.Pitch, a.Columns / 16, 2 * pitch},
-			}
-			b.call(r.softmaxGradPairs)
-		}
-	}
-	return a
 }

@@ -616,14 +616,14 @@ DATA powers<>+208(SB)/4, $0x3920fdde
 DATA powers<>+212(SB)/4, $0x3920fdde
 DATA powers<>+216(SB)/4, $0x3920fdde
 DATA powers<>+220(SB)/4, $0x3920fdde
-DATA powers<>+224(SB)/4, $0x0000007f
-DATA powers<>+228(SB)/4, $0x0000007f
-DATA powers<>+232(SB)/4, $0x0000007f
-DATA powers<>+236(SB)/4, $0x0000007f
-DATA powers<>+240(SB)/4, $0x0000007f
-DATA powers<>+244(SB)/4, $0x0000007f
-DATA powers<>+248(SB)/4, $0x0000007f
-DATA powers<>+252(SB)/4, $0x0000007f
+DATA powers<>+224(SB)/4, $0x4b40007f
+DATA powers<>+228(SB)/4, $0x4b40007f
+DATA powers<>+232(SB)/4, $0x4b40007f
+DATA powers<>+236(SB)/4, $0x4b40007f
+DATA powers<>+240(SB)/4, $0x4b40007f
+DATA powers<>+244(SB)/4, $0x4b40007f
+DATA powers<>+248(SB)/4, $0x4b40007f
+DATA powers<>+252(SB)/4, $0x4b40007f
 GLOBL powers<>(SB), RODATA|NOPTR, $256
 
 // func tile12x16AVX512(a *uintptr)
@@ -11533,7 +11533,7 @@ loop:
 
 // func softmaxAVX512(a *uintptr)
 // Requires: AVX, AVX512F
-TEXT ·softmaxAVX512(SB), NOSPLIT, $0-8
+TEXT ·softmaxAVX512(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -11553,80 +11553,227 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS powers<>+128(SB), Z9
 	VBROADCASTSS powers<>+160(SB), Z10
 	VBROADCASTSS powers<>+192(SB), Z11
+	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Z0
-	VMOVUPS      (R10), Z12
-	VADDPS       (BX), Z12, Z12
-	VMOVUPS      Z12, (R10)
-	VMAXPS       Z12, Z0, Z0
-	MOVQ         AX, R10
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
+	VMOVUPS      (R10), Z13
+	VADDPS       (BX), Z13, Z13
+	VMOVUPS      Z13, (R10)
+	VMAXPS       Z13, Z0, Z0
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Z0, Z0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
-	VSHUFF64X2 $0x4e, Z0, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VSHUFF64X2 $0xb1, Z0, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VPERMILPS  $0x4e, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VPERMILPS  $0xb1, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       R9, R12
-	VPXORD     Z1, Z1, Z1
+	VSHUFF64X2 $0x4e, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
 
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	VMOVUPS     Z13, (R10)
+	VADDPS      Z14, Z1, Z1
+	VMOVUPS     Z14, 64(R10)
+	VADDPS      Z15, Z1, Z1
+	VMOVUPS     Z15, 128(R10)
+	VADDPS      Z16, Z1, Z1
+	VMOVUPS     Z16, 192(R10)
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
+
 group:
-	VMOVUPS     (R10), Z12
-	VSUBPS      Z0, Z12, Z12
-	VCMPPS      $0x15, Z4, Z12, K1
-	VMULPS      Z2, Z12, Z13
-	VRNDSCALEPS $0x00, Z13, Z13
-	VMOVAPS     Z12, Z14
-	VFMSUB213PS Z13, Z2, Z14
-	VFMADD231PS Z3, Z12, Z14
-	VMOVAPS     Z11, Z15
-	VFMADD213PS Z10, Z14, Z15
-	VFMADD213PS Z9, Z14, Z15
-	VFMADD213PS Z8, Z14, Z15
-	VFMADD213PS Z7, Z14, Z15
-	VFMADD213PS Z6, Z14, Z15
-	VFMADD213PS Z5, Z14, Z15
-	VSCALEFPS.Z Z13, Z15, K1, Z12
-	VADDPS      Z12, Z1, Z1
-	VMOVUPS     Z12, (R10)
-	ADDQ        $0x40, R10
+	VMOVUPS     (R10), Z13
+	VSUBPS      Z0, Z13, Z13
+	VMOVAPS     Z13, Z14
+	VFMADD213PS Z12, Z2, Z14
+	VSUBPS      Z12, Z14, Z16
+	VMOVAPS     Z13, Z15
+	VFMSUB213PS Z16, Z2, Z15
+	VFMADD231PS Z3, Z13, Z15
+	VMOVUPS     Z11, Z16
+	VFMADD213PS Z10, Z15, Z16
+	VFMADD213PS Z9, Z15, Z16
+	VFMADD213PS Z8, Z15, Z16
+	VFMADD213PS Z7, Z15, Z16
+	VFMADD213PS Z6, Z15, Z16
+	VFMADD213PS Z5, Z15, Z16
+	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
+	VMULPS.Z    Z14, Z16, K1, Z13
+	VADDPS      Z13, Z1, Z1
+	VMOVUPS     Z13, (R10)
+	ADDQ        $0x00000040, R10
 	DECQ        R12
 	JNZ         group
-	VSHUFF64X2  $0x4e, Z1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VSHUFF64X2  $0xb1, Z1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VPERMILPS   $0x4e, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VPERMILPS   $0xb1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Z0, Z2
+	VMOVUPS Z2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Z3
+	VSUBPS  Z1, Z3, Z3
+	VMULPS  Z2, Z3, Z3
+	VMOVUPS Z3, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -11655,6 +11802,53 @@ group:
 	VFMADD231PS (R10), Z1, Z0
 	ADDQ        $0x40, R9
 	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD   (R10), Z2
+	VPSLLD      $0x10, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
 	DECQ        R11
 	JNZ         group
 	VSHUFF64X2  $0x4e, Z0, Z0, Z1
@@ -11751,159 +11945,6 @@ group:
 	VZEROUPPER
 	RET
 
-// func softmaxHalfAVX512(a *uintptr)
-// Requires: AVX, AVX512F
-TEXT ·softmaxHalfAVX512(SB), NOSPLIT, $0-8
-	MOVQ         a+0(FP), R15
-	MOVQ         (R15), AX
-	MOVQ         8(R15), CX
-	MOVQ         16(R15), DX
-	MOVQ         24(R15), BX
-	MOVQ         32(R15), SI
-	MOVQ         72(R15), DI
-	MOVQ         80(R15), R8
-	MOVQ         88(R15), R9
-	VBROADCASTSS (SI), Z2
-	VBROADCASTSS 4(SI), Z3
-	VBROADCASTSS 8(SI), Z4
-	VBROADCASTSS powers<>+0(SB), Z5
-	VBROADCASTSS powers<>+32(SB), Z6
-	VBROADCASTSS powers<>+64(SB), Z7
-	VBROADCASTSS powers<>+96(SB), Z8
-	VBROADCASTSS powers<>+128(SB), Z9
-	VBROADCASTSS powers<>+160(SB), Z10
-	VBROADCASTSS powers<>+192(SB), Z11
-	PCALIGN      $0x40
-
-row:
-	MOVQ         R9, R12
-	DECQ         R12
-	MOVQ         R12, R10
-	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Z0
-	VMOVUPS      (R10), Z12
-	VADDPS       (BX), Z12, Z12
-	VMOVUPS      Z12, (R10)
-	VMAXPS       Z12, Z0, Z0
-	MOVQ         AX, R10
-	TESTQ        R12, R12
-	JZ           found
-
-max:
-	VMAXPS (R10), Z0, Z0
-	ADDQ   $0x40, R10
-	DECQ   R12
-	JNZ    max
-
-found:
-	VSHUFF64X2 $0x4e, Z0, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VSHUFF64X2 $0xb1, Z0, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VPERMILPS  $0x4e, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VPERMILPS  $0xb1, Z0, Z12
-	VMAXPS     Z12, Z0, Z0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       AX, R11
-	MOVQ       R9, R12
-	VPXORD     Z1, Z1, Z1
-	PCALIGN    $0x40
-
-group:
-	VMOVUPS     (R10), Z12
-	VSUBPS      Z0, Z12, Z12
-	VCMPPS      $0x15, Z4, Z12, K1
-	VMULPS      Z2, Z12, Z13
-	VRNDSCALEPS $0x00, Z13, Z13
-	VMOVAPS     Z12, Z14
-	VFMSUB213PS Z13, Z2, Z14
-	VFMADD231PS Z3, Z12, Z14
-	VMOVAPS     Z11, Z15
-	VFMADD213PS Z10, Z14, Z15
-	VFMADD213PS Z9, Z14, Z15
-	VFMADD213PS Z8, Z14, Z15
-	VFMADD213PS Z7, Z14, Z15
-	VFMADD213PS Z6, Z14, Z15
-	VFMADD213PS Z5, Z14, Z15
-	VSCALEFPS.Z Z13, Z15, K1, Z12
-	VADDPS      Z12, Z1, Z1
-	VPSRLD      $0x10, Z12, Z13
-	VPANDD      rounding<>+0(SB), Z13, Z13
-	VPADDD      rounding<>+64(SB), Z12, Z12
-	VPADDD      Z13, Z12, Z12
-	VPSRLD      $0x10, Z12, Z12
-	VPMOVDW     Z12, (R11)
-	ADDQ        $0x40, R10
-	ADDQ        $0x20, R11
-	DECQ        R12
-	JNZ         group
-	VSHUFF64X2  $0x4e, Z1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VSHUFF64X2  $0xb1, Z1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VPERMILPS   $0x4e, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VPERMILPS   $0xb1, Z1, Z12
-	VADDPS      Z12, Z1, Z1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
-	VZEROUPPER
-	RET
-
-// func dotRowsHalfAVX512(a *uintptr)
-// Requires: AVX, AVX512F
-TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	PCALIGN $0x40
-
-row:
-	MOVQ    CX, R9
-	MOVQ    DX, R10
-	MOVQ    R8, R11
-	VPXORD  Z0, Z0, Z0
-	PCALIGN $0x40
-
-group:
-	VPMOVZXWD   (R9), Z1
-	VPSLLD      $0x10, Z1, Z1
-	VPMOVZXWD   (R10), Z2
-	VPSLLD      $0x10, Z2, Z2
-	VFMADD231PS Z1, Z2, Z0
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	DECQ        R11
-	JNZ         group
-	VSHUFF64X2  $0x4e, Z0, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VSHUFF64X2  $0xb1, Z0, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VPERMILPS   $0x4e, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VPERMILPS   $0xb1, Z0, Z1
-	VADDPS      Z1, Z0, Z0
-	VMOVSS      X0, (AX)
-	ADDQ        SI, CX
-	ADDQ        DI, DX
-	ADDQ        $0x04, AX
-	DECQ        BX
-	JNZ         row
-	VZEROUPPER
-	RET
-
 // func scaleRowsHalfToAVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·scaleRowsHalfToAVX512(SB), NOSPLIT, $0-8
@@ -11938,6 +11979,298 @@ group:
 	ADDQ      SI, AX
 	ADDQ      R9, DX
 	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Z2
+	VBROADCASTSS 4(SI), Z3
+	VBROADCASTSS 8(SI), Z4
+	VBROADCASTSS powers<>+0(SB), Z5
+	VBROADCASTSS powers<>+32(SB), Z6
+	VBROADCASTSS powers<>+64(SB), Z7
+	VBROADCASTSS powers<>+96(SB), Z8
+	VBROADCASTSS powers<>+128(SB), Z9
+	VBROADCASTSS powers<>+160(SB), Z10
+	VBROADCASTSS powers<>+192(SB), Z11
+	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
+	PCALIGN      $0x40
+
+max:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
+	VMOVUPS      (R10), Z13
+	VADDPS       (BX), Z13, Z13
+	VMOVUPS      Z13, (R10)
+	VMAXPS       Z13, Z0, Z0
+	MOVQ         R11, R10
+	TESTQ        R12, R12
+	JZ           found
+
+larger:
+	VMAXPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    larger
+
+found:
+	VSHUFF64X2 $0x4e, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
+	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         AX, R11
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
+	VADDPS      Z14, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xf672
+	VMOVUPS     Y14, 32(R11)
+	VADDPS      Z15, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xff72
+	VMOVUPS     Y15, 64(R11)
+	VADDPS      Z16, Z1, Z1
+	LONG        $0x487ea262
+	WORD        $0xc072
+	VMOVUPS     Y16, 96(R11)
+	ADDQ        $0x00000100, R10
+	ADDQ        $0x00000080, R11
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R10), Z13
+	VSUBPS      Z0, Z13, Z13
+	VMOVAPS     Z13, Z14
+	VFMADD213PS Z12, Z2, Z14
+	VSUBPS      Z12, Z14, Z16
+	VMOVAPS     Z13, Z15
+	VFMSUB213PS Z16, Z2, Z15
+	VFMADD231PS Z3, Z13, Z15
+	VMOVUPS     Z11, Z16
+	VFMADD213PS Z10, Z15, Z16
+	VFMADD213PS Z9, Z15, Z16
+	VFMADD213PS Z8, Z15, Z16
+	VFMADD213PS Z7, Z15, Z16
+	VFMADD213PS Z6, Z15, Z16
+	VFMADD213PS Z5, Z15, Z16
+	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
+	VMULPS.Z    Z14, Z16, K1, Z13
+	VADDPS      Z13, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
+	ADDQ        $0x00000040, R10
+	ADDQ        $0x00000020, R11
+	DECQ        R12
+	JNZ         group
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func softmaxGradPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R8
+	MOVQ    88(R15), R9
+	MOVQ    96(R15), R10
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(BX), Z3
+	MOVQ         AX, R11
+	MOVQ         CX, R12
+	MOVQ         SI, R13
+	LEAQ         (SI)(R10*1), BP
+	MOVQ         R9, R14
+	PCALIGN      $0x40
+
+group:
+	VMULPS    (R11), Z0, Z4
+	VMULPS    (R11)(R8*1), Z1, Z5
+	VMOVUPS   (R12), Z6
+	VSUBPS    Z2, Z6, Z6
+	VMULPS    Z4, Z6, Z6
+	VMOVUPS   (R12)(R8*1), Z7
+	VSUBPS    Z3, Z7, Z7
+	VMULPS    Z5, Z7, Z7
+	LONG      $0x487ef262
+	WORD      $0xe472
+	LONG      $0x487ef262
+	WORD      $0xed72
+	LONG      $0x487ef262
+	WORD      $0xf672
+	LONG      $0x487ef262
+	WORD      $0xff72
+	VMOVUPS   Y6, (R13)
+	VMOVUPS   Y7, (BP)
+	VPMOVZXWD Y4, Z4
+	VPMOVZXWD Y5, Z5
+	VPSLLD    $0x10, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPMOVZXWD Y6, Z6
+	VPMOVZXWD Y7, Z7
+	VPSLLD    $0x10, Z7, Z7
+	VPORD     Z7, Z6, Z6
+	VMOVUPS   Z4, (R11)
+	VMOVUPS   Z6, (R12)
+	ADDQ      $0x40, R11
+	ADDQ      $0x40, R12
+	ADDQ      $0x20, R13
+	ADDQ      $0x20, BP
+	DECQ      R14
+	JNZ       group
+	LEAQ      (AX)(R8*2), AX
+	LEAQ      (CX)(R8*2), CX
+	LEAQ      (SI)(R10*2), SI
+	ADDQ      $0x08, DX
+	ADDQ      $0x08, BX
+	DECQ      DI
 	JNZ       row
 	VZEROUPPER
 	RET
@@ -11982,126 +12315,6 @@ group:
 	ADDQ      R9, DX
 	DECQ      BX
 	JNZ       row
-	VZEROUPPER
-	RET
-
-// func softmaxGradAVX512(a *uintptr)
-// Requires: AVX, AVX512F
-TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    72(R15), SI
-	MOVQ    80(R15), DI
-	MOVQ    88(R15), R8
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z1
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (AX)(R9*1), Z0, Z2
-	VMOVUPS Z2, (AX)(R9*1)
-	VMOVUPS (CX)(R9*1), Z3
-	VSUBPS  Z1, Z3, Z3
-	VMULPS  Z2, Z3, Z3
-	VMOVUPS Z3, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	DECQ    R10
-	JNZ     group
-	ADDQ    DI, AX
-	ADDQ    DI, CX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    SI
-	JNZ     row
-	VZEROUPPER
-	RET
-
-// func softmaxGradPairsAVX512(a *uintptr)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    32(R15), SI
-	MOVQ    72(R15), DI
-	MOVQ    80(R15), R8
-	MOVQ    88(R15), R9
-	MOVQ    96(R15), R10
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z2
-	VBROADCASTSS 4(DX), Z1
-	VBROADCASTSS 4(BX), Z3
-	MOVQ         AX, R11
-	MOVQ         CX, R12
-	MOVQ         SI, R13
-	LEAQ         (SI)(R10*1), BP
-	MOVQ         R9, R14
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (R11), Z0, Z4
-	VMULPS  (R11)(R8*1), Z1, Z5
-	VMOVUPS (R12), Z6
-	VSUBPS  Z2, Z6, Z6
-	VMULPS  Z4, Z6, Z6
-	VMOVUPS (R12)(R8*1), Z7
-	VSUBPS  Z3, Z7, Z7
-	VMULPS  Z5, Z7, Z7
-	VPSRLD  $0x10, Z4, Z8
-	VPANDD  rounding<>+0(SB), Z8, Z8
-	VPADDD  rounding<>+64(SB), Z4, Z4
-	VPADDD  Z8, Z4, Z4
-	VPSRLD  $0x10, Z5, Z9
-	VPANDD  rounding<>+0(SB), Z9, Z9
-	VPADDD  rounding<>+64(SB), Z5, Z5
-	VPADDD  Z9, Z5, Z5
-	VPSRLD  $0x10, Z4, Z4
-	VPSRLD  $0x10, Z5, Z5
-	VPSLLD  $0x10, Z5, Z5
-	VORPS   Z5, Z4, Z4
-	VMOVUPS Z4, (R11)
-	VPSRLD  $0x10, Z6, Z10
-	VPANDD  rounding<>+0(SB), Z10, Z10
-	VPADDD  rounding<>+64(SB), Z6, Z6
-	VPADDD  Z10, Z6, Z6
-	VPSRLD  $0x10, Z7, Z11
-	VPANDD  rounding<>+0(SB), Z11, Z11
-	VPADDD  rounding<>+64(SB), Z7, Z7
-	VPADDD  Z11, Z7, Z7
-	VPSRLD  $0x10, Z6, Z6
-	VPSRLD  $0x10, Z7, Z7
-	VPSLLD  $0x10, Z7, Z7
-	VORPS   Z7, Z6, Z6
-	VPMOVDW Z6, (R13)
-	VPSRLD  $0x10, Z6, Z7
-	VPMOVDW Z7, (BP)
-	VMOVUPS Z6, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	ADDQ    $0x20, BP
-	DECQ    R14
-	JNZ     group
-	LEAQ    (AX)(R8*2), AX
-	LEAQ    (CX)(R8*2), CX
-	LEAQ    (SI)(R10*2), SI
-	ADDQ    $0x08, DX
-	ADDQ    $0x08, BX
-	DECQ    DI
-	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -16432,7 +16645,7 @@ loop:
 
 // func softmaxAVX2(a *uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·softmaxAVX2(SB), NOSPLIT, $0-8
+TEXT ·softmaxAVX2(SB), NOSPLIT, $8-8
 	MOVQ         a+0(FP), R15
 	MOVQ         (R15), AX
 	MOVQ         8(R15), CX
@@ -16446,15 +16659,18 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS 4(SI), Y3
 	VBROADCASTSS 8(SI), Y4
 	VBROADCASTSS powers<>+224(SB), Y5
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
 	PCALIGN      $0x40
 
-row:
+max:
 	MOVQ         R9, R12
 	DECQ         R12
 	MOVQ         R12, R10
 	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Y0
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Y0
 	VMOVUPS      (R10), Y6
 	VADDPS       (BX), Y6, Y6
 	VMOVUPS      Y6, (R10)
@@ -16463,16 +16679,16 @@ row:
 	VADDPS       32(BX), Y6, Y6
 	VMOVUPS      Y6, 32(R10)
 	VMAXPS       Y6, Y0, Y0
-	MOVQ         AX, R10
+	MOVQ         R11, R10
 	TESTQ        R12, R12
 	JZ           found
 
-max:
+larger:
 	VMAXPS (R10), Y0, Y0
 	VMAXPS 32(R10), Y0, Y0
 	ADDQ   $0x40, R10
 	DECQ   R12
-	JNZ    max
+	JNZ    larger
 
 found:
 	VPERM2F128 $0x01, Y0, Y0, Y6
@@ -16481,58 +16697,64 @@ found:
 	VMAXPS     Y6, Y0, Y0
 	VPERMILPS  $0xb1, Y0, Y6
 	VMAXPS     Y6, Y0, Y0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       R9, R12
-	VXORPS     Y1, Y1, Y1
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
 	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Y0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VXORPS       Y1, Y1, Y1
+	PCALIGN      $0x40
 
 group:
 	VMOVUPS     (R10), Y6
+	VMOVUPS     32(R10), Y7
 	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMULPS      Y2, Y6, Y7
-	VROUNDPS    $0x00, Y7, Y7
+	VSUBPS      Y0, Y7, Y7
 	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y7, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VCVTPS2DQ   Y7, Y7
-	VPADDD      Y5, Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
+	VMOVAPS     Y7, Y9
+	VFMADD213PS Y5, Y2, Y8
+	VFMADD213PS Y5, Y2, Y9
+	VSUBPS      Y5, Y8, Y12
+	VSUBPS      Y5, Y9, Y13
+	VMOVAPS     Y6, Y10
+	VMOVAPS     Y7, Y11
+	VFMSUB213PS Y12, Y2, Y10
+	VFMSUB213PS Y13, Y2, Y11
+	VFMADD231PS Y3, Y6, Y10
+	VFMADD231PS Y3, Y7, Y11
+	VMOVUPS     powers<>+192(SB), Y12
+	VMOVUPS     powers<>+192(SB), Y13
+	VFMADD213PS powers<>+160(SB), Y10, Y12
+	VFMADD213PS powers<>+160(SB), Y11, Y13
+	VFMADD213PS powers<>+128(SB), Y10, Y12
+	VFMADD213PS powers<>+128(SB), Y11, Y13
+	VFMADD213PS powers<>+96(SB), Y10, Y12
+	VFMADD213PS powers<>+96(SB), Y11, Y13
+	VFMADD213PS powers<>+64(SB), Y10, Y12
+	VFMADD213PS powers<>+64(SB), Y11, Y13
+	VFMADD213PS powers<>+32(SB), Y10, Y12
+	VFMADD213PS powers<>+32(SB), Y11, Y13
+	VFMADD213PS powers<>+0(SB), Y10, Y12
+	VFMADD213PS powers<>+0(SB), Y11, Y13
+	VPSLLD      $0x17, Y8, Y8
+	VPSLLD      $0x17, Y9, Y9
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VCMPPS      $0x15, Y4, Y7, Y11
+	VMULPS      Y8, Y12, Y12
+	VMULPS      Y9, Y13, Y13
+	VANDPS      Y10, Y12, Y6
+	VANDPS      Y11, Y13, Y7
 	VADDPS      Y6, Y1, Y1
 	VMOVUPS     Y6, (R10)
-	VMOVUPS     32(R10), Y6
-	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMULPS      Y2, Y6, Y7
-	VROUNDPS    $0x00, Y7, Y7
-	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y7, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VCVTPS2DQ   Y7, Y7
-	VPADDD      Y5, Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
-	VADDPS      Y6, Y1, Y1
-	VMOVUPS     Y6, 32(R10)
-	ADDQ        $0x40, R10
+	VADDPS      Y7, Y1, Y1
+	VMOVUPS     Y7, 32(R10)
+	ADDQ        $0x00000040, R10
 	DECQ        R12
 	JNZ         group
 	VPERM2F128  $0x01, Y1, Y1, Y6
@@ -16547,6 +16769,51 @@ group:
 	ADDQ        $0x04, DX
 	DECQ        DI
 	JNZ         row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Y0, Y2
+	VMOVUPS Y2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Y3
+	VSUBPS  Y1, Y3, Y3
+	VMULPS  Y2, Y3, Y3
+	VMOVUPS Y3, (CX)(R9*1)
+	VMULPS  32(AX)(R9*1), Y0, Y4
+	VMOVUPS Y4, 32(AX)(R9*1)
+	VMOVUPS 32(CX)(R9*1), Y5
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 32(CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -16577,6 +16844,56 @@ group:
 	VFMADD231PS 32(R10), Y3, Y0
 	ADDQ        $0x40, R9
 	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Y1
+	VPSLLD      $0x10, Y1, Y1
+	VPMOVZXWD   (R10), Y2
+	VPSLLD      $0x10, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	VPMOVZXWD   16(R9), Y3
+	VPSLLD      $0x10, Y3, Y3
+	VPMOVZXWD   16(R10), Y4
+	VPSLLD      $0x10, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
 	DECQ        R11
 	JNZ         group
 	VPERM2F128  $0x01, Y0, Y0, Y1
@@ -16684,192 +17001,6 @@ group:
 	VZEROUPPER
 	RET
 
-// func softmaxHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·softmaxHalfAVX2(SB), NOSPLIT, $0-8
-	MOVQ         a+0(FP), R15
-	MOVQ         (R15), AX
-	MOVQ         8(R15), CX
-	MOVQ         16(R15), DX
-	MOVQ         24(R15), BX
-	MOVQ         32(R15), SI
-	MOVQ         72(R15), DI
-	MOVQ         80(R15), R8
-	MOVQ         88(R15), R9
-	VBROADCASTSS (SI), Y2
-	VBROADCASTSS 4(SI), Y3
-	VBROADCASTSS 8(SI), Y4
-	VBROADCASTSS powers<>+224(SB), Y5
-	PCALIGN      $0x40
-
-row:
-	MOVQ         R9, R12
-	DECQ         R12
-	MOVQ         R12, R10
-	SHLQ         $0x06, R10
-	ADDQ         AX, R10
-	VBROADCASTSS (CX), Y0
-	VMOVUPS      (R10), Y6
-	VADDPS       (BX), Y6, Y6
-	VMOVUPS      Y6, (R10)
-	VMAXPS       Y6, Y0, Y0
-	VMOVUPS      32(R10), Y6
-	VADDPS       32(BX), Y6, Y6
-	VMOVUPS      Y6, 32(R10)
-	VMAXPS       Y6, Y0, Y0
-	MOVQ         AX, R10
-	TESTQ        R12, R12
-	JZ           found
-
-max:
-	VMAXPS (R10), Y0, Y0
-	VMAXPS 32(R10), Y0, Y0
-	ADDQ   $0x40, R10
-	DECQ   R12
-	JNZ    max
-
-found:
-	VPERM2F128 $0x01, Y0, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VPERMILPS  $0x4e, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VPERMILPS  $0xb1, Y0, Y6
-	VMAXPS     Y6, Y0, Y0
-	VMOVSS     X0, (CX)
-	MOVQ       AX, R10
-	MOVQ       AX, R11
-	MOVQ       R9, R12
-	VXORPS     Y1, Y1, Y1
-	PCALIGN    $0x40
-
-group:
-	VMOVUPS     (R10), Y6
-	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMULPS      Y2, Y6, Y7
-	VROUNDPS    $0x00, Y7, Y7
-	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y7, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VCVTPS2DQ   Y7, Y7
-	VPADDD      Y5, Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
-	VADDPS      Y6, Y1, Y1
-	VPSRLD      $0x10, Y6, Y7
-	VPAND       rounding<>+0(SB), Y7, Y7
-	VPADDD      rounding<>+64(SB), Y6, Y6
-	VPADDD      Y7, Y6, Y6
-	VPSRLD      $0x10, Y6, Y6
-	VPACKUSDW   Y6, Y6, Y6
-	VPERMQ      $0x08, Y6, Y6
-	VMOVDQU     X6, (R11)
-	VMOVUPS     32(R10), Y6
-	VSUBPS      Y0, Y6, Y6
-	VCMPPS      $0x15, Y4, Y6, Y10
-	VMULPS      Y2, Y6, Y7
-	VROUNDPS    $0x00, Y7, Y7
-	VMOVAPS     Y6, Y8
-	VFMSUB213PS Y7, Y2, Y8
-	VFMADD231PS Y3, Y6, Y8
-	VMOVUPS     powers<>+192(SB), Y9
-	VFMADD213PS powers<>+160(SB), Y8, Y9
-	VFMADD213PS powers<>+128(SB), Y8, Y9
-	VFMADD213PS powers<>+96(SB), Y8, Y9
-	VFMADD213PS powers<>+64(SB), Y8, Y9
-	VFMADD213PS powers<>+32(SB), Y8, Y9
-	VFMADD213PS powers<>+0(SB), Y8, Y9
-	VCVTPS2DQ   Y7, Y7
-	VPADDD      Y5, Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y9, Y9
-	VANDPS      Y10, Y9, Y6
-	VADDPS      Y6, Y1, Y1
-	VPSRLD      $0x10, Y6, Y7
-	VPAND       rounding<>+0(SB), Y7, Y7
-	VPADDD      rounding<>+64(SB), Y6, Y6
-	VPADDD      Y7, Y6, Y6
-	VPSRLD      $0x10, Y6, Y6
-	VPACKUSDW   Y6, Y6, Y6
-	VPERMQ      $0x08, Y6, Y6
-	VMOVDQU     X6, 16(R11)
-	ADDQ        $0x40, R10
-	ADDQ        $0x20, R11
-	DECQ        R12
-	JNZ         group
-	VPERM2F128  $0x01, Y1, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VPERMILPS   $0x4e, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VPERMILPS   $0xb1, Y1, Y6
-	VADDPS      Y6, Y1, Y1
-	VMOVSS      X1, (DX)
-	ADDQ        R8, AX
-	ADDQ        $0x04, CX
-	ADDQ        $0x04, DX
-	DECQ        DI
-	JNZ         row
-	VZEROUPPER
-	RET
-
-// func dotRowsHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	PCALIGN $0x40
-
-row:
-	MOVQ    CX, R9
-	MOVQ    DX, R10
-	MOVQ    R8, R11
-	VXORPS  Y0, Y0, Y0
-	PCALIGN $0x40
-
-group:
-	VPMOVZXWD   (R9), Y1
-	VPSLLD      $0x10, Y1, Y1
-	VPMOVZXWD   (R10), Y2
-	VPSLLD      $0x10, Y2, Y2
-	VFMADD231PS Y1, Y2, Y0
-	VPMOVZXWD   16(R9), Y3
-	VPSLLD      $0x10, Y3, Y3
-	VPMOVZXWD   16(R10), Y4
-	VPSLLD      $0x10, Y4, Y4
-	VFMADD231PS Y3, Y4, Y0
-	ADDQ        $0x20, R9
-	ADDQ        $0x20, R10
-	DECQ        R11
-	JNZ         group
-	VPERM2F128  $0x01, Y0, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VPERMILPS   $0x4e, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VPERMILPS   $0xb1, Y0, Y1
-	VADDPS      Y1, Y0, Y0
-	VMOVSS      X0, (AX)
-	ADDQ        SI, CX
-	ADDQ        DI, DX
-	ADDQ        $0x04, AX
-	DECQ        BX
-	JNZ         row
-	VZEROUPPER
-	RET
-
 // func scaleRowsHalfToAVX2(a *uintptr)
 // Requires: AVX, AVX2
 TEXT ·scaleRowsHalfToAVX2(SB), NOSPLIT, $0-8
@@ -16909,107 +17040,6 @@ group:
 	ADDQ      R9, DX
 	DECQ      BX
 	JNZ       row
-	VZEROUPPER
-	RET
-
-// func scaleRowsHalfToHalfAVX2(a *uintptr)
-// Requires: AVX, AVX2
-TEXT ·scaleRowsHalfToHalfAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    72(R15), BX
-	MOVQ    80(R15), SI
-	MOVQ    88(R15), DI
-	MOVQ    96(R15), R8
-	MOVQ    104(R15), R9
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Y0
-	MOVQ         CX, R10
-	MOVQ         AX, R11
-	MOVQ         R8, R12
-	PCALIGN      $0x40
-
-group:
-	VPMOVZXWD (R10), Y1
-	VPSLLD    $0x10, Y1, Y1
-	VMULPS    Y1, Y0, Y1
-	VPSRLD    $0x10, Y1, Y2
-	VPAND     rounding<>+0(SB), Y2, Y2
-	VPADDD    rounding<>+64(SB), Y1, Y1
-	VPADDD    Y2, Y1, Y1
-	VPSRLD    $0x10, Y1, Y1
-	VPACKUSDW Y1, Y1, Y1
-	VPERMQ    $0x08, Y1, Y1
-	VMOVDQU   X1, (R11)
-	VPMOVZXWD 16(R10), Y3
-	VPSLLD    $0x10, Y3, Y3
-	VMULPS    Y3, Y0, Y3
-	VPSRLD    $0x10, Y3, Y4
-	VPAND     rounding<>+0(SB), Y4, Y4
-	VPADDD    rounding<>+64(SB), Y3, Y3
-	VPADDD    Y4, Y3, Y3
-	VPSRLD    $0x10, Y3, Y3
-	VPACKUSDW Y3, Y3, Y3
-	VPERMQ    $0x08, Y3, Y3
-	VMOVDQU   X3, 16(R11)
-	ADDQ      $0x20, R10
-	ADDQ      $0x20, R11
-	DECQ      R12
-	JNZ       group
-	ADDQ      DI, CX
-	ADDQ      SI, AX
-	ADDQ      R9, DX
-	DECQ      BX
-	JNZ       row
-	VZEROUPPER
-	RET
-
-// func softmaxGradAVX2(a *uintptr)
-// Requires: AVX
-TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
-	MOVQ    a+0(FP), R15
-	MOVQ    (R15), AX
-	MOVQ    8(R15), CX
-	MOVQ    16(R15), DX
-	MOVQ    24(R15), BX
-	MOVQ    72(R15), SI
-	MOVQ    80(R15), DI
-	MOVQ    88(R15), R8
-	PCALIGN $0x40
-
-row:
-	VBROADCASTSS (DX), Y0
-	VBROADCASTSS (BX), Y1
-	XORQ         R9, R9
-	MOVQ         R8, R10
-	PCALIGN      $0x40
-
-group:
-	VMULPS  (AX)(R9*1), Y0, Y2
-	VMOVUPS Y2, (AX)(R9*1)
-	VMOVUPS (CX)(R9*1), Y3
-	VSUBPS  Y1, Y3, Y3
-	VMULPS  Y2, Y3, Y3
-	VMOVUPS Y3, (CX)(R9*1)
-	VMULPS  32(AX)(R9*1), Y0, Y4
-	VMOVUPS Y4, 32(AX)(R9*1)
-	VMOVUPS 32(CX)(R9*1), Y5
-	VSUBPS  Y1, Y5, Y5
-	VMULPS  Y4, Y5, Y5
-	VMOVUPS Y5, 32(CX)(R9*1)
-	ADDQ    $0x40, R9
-	DECQ    R10
-	JNZ     group
-	ADDQ    DI, AX
-	ADDQ    DI, CX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    SI
-	JNZ     row
 	VZEROUPPER
 	RET
 

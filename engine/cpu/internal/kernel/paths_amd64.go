@@ -61,10 +61,10 @@ func avx512() *Path {
 			{layerNormGradAddHalf16AVX512, layerNormGradAddHalf64AVX512}},
 		adam: adamAVX512,
 		attention: attentionRoutines{
-			softmax:     [2]func(*uintptr){softmaxAVX512, softmaxHalfAVX512},
-			softmaxGrad: softmaxGradAVX512, softmaxGradPairs: softmaxGradPairsAVX512,
+			softmax:     softmaxAVX512,
+			softmaxGrad: softmaxGradAVX512,
 			scaleRows: [2][2]func(*uintptr){
-				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, scaleRowsHalfToHalfAVX512},
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
 			},
 			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
 		},
@@ -93,6 +93,7 @@ func avx512bf16() *Path {
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
 	}
+	p.usePairs(softmaxPairsAVX512, softmaxGradPairsAVX512, scaleRowsHalfToHalfAVX512)
 	p.PairGrads = []Grad{
 		{6, 64, grad(gradPairs6x64AVX512)},
 		{4, 64, grad(gradPairs4x64AVX512)},
@@ -133,10 +134,10 @@ func avx2() *Path {
 		layerNormGradAdd: strips{{layerNormGradAdd16AVX2, nil}, {layerNormGradAddHalf16AVX2, nil}},
 		adam:             adamAVX2,
 		attention: attentionRoutines{
-			softmax:     [2]func(*uintptr){softmaxAVX2, softmaxHalfAVX2},
+			softmax:     softmaxAVX2,
 			softmaxGrad: softmaxGradAVX2,
 			scaleRows: [2][2]func(*uintptr){
-				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, scaleRowsHalfToHalfAVX2},
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
 			},
 			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
 		},

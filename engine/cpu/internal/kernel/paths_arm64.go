@@ -23,9 +23,9 @@ func machinePaths() []*Path {
 		},
 		transpose8: transpose8NEON, rowMax: rowMaxNEON, expSum: expSumNEON, dot: dotNEON,
 		attention: attentionRoutines{
-			softmax:     [2]func(*uintptr){softmaxNEON, softmaxHalfNEON},
+			softmax:     softmaxNEON,
 			softmaxGrad: softmaxGradNEON,
-			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, scaleRowsHalfToHalfNEON}},
+			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
 			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
 		},
 		gelu:             strips{{gelu16NEON, nil}, {geluHalf16NEON, nil}},

@@ -432,10 +432,20 @@ func peakAVX512(loops int)
 //go:noescape
 func softmaxAVX512(a *uintptr)
 
+// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX512(a *uintptr)
+
 // dotRowsAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
 func dotRowsAVX512(a *uintptr)
+
+// dotRowsHalfAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX512(a *uintptr)
 
 // scaleRowsToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
@@ -447,35 +457,25 @@ func scaleRowsToAVX512(a *uintptr)
 //go:noescape
 func scaleRowsToHalfAVX512(a *uintptr)
 
-// softmaxHalfAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
-//
-//go:noescape
-func softmaxHalfAVX512(a *uintptr)
-
-// dotRowsHalfAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
-//
-//go:noescape
-func dotRowsHalfAVX512(a *uintptr)
-
 // scaleRowsHalfToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX512(a *uintptr)
 
-// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// softmaxPairsAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
 //
 //go:noescape
-func scaleRowsHalfToHalfAVX512(a *uintptr)
-
-// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
-//
-//go:noescape
-func softmaxGradAVX512(a *uintptr)
+func softmaxPairsAVX512(a *uintptr)
 
 // softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
 //
 //go:noescape
 func softmaxGradPairsAVX512(a *uintptr)
+
+// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfAVX512(a *uintptr)
 
 // gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
@@ -710,10 +710,20 @@ func peakAVX2(loops int)
 //go:noescape
 func softmaxAVX2(a *uintptr)
 
+// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX2(a *uintptr)
+
 // dotRowsAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
 func dotRowsAVX2(a *uintptr)
+
+// dotRowsHalfAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX2(a *uintptr)
 
 // scaleRowsToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
@@ -725,30 +735,10 @@ func scaleRowsToAVX2(a *uintptr)
 //go:noescape
 func scaleRowsToHalfAVX2(a *uintptr)
 
-// softmaxHalfAVX2 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
-//
-//go:noescape
-func softmaxHalfAVX2(a *uintptr)
-
-// dotRowsHalfAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
-//
-//go:noescape
-func dotRowsHalfAVX2(a *uintptr)
-
 // scaleRowsHalfToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
-
-// scaleRowsHalfToHalfAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
-//
-//go:noescape
-func scaleRowsHalfToHalfAVX2(a *uintptr)
-
-// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
-//
-//go:noescape
-func softmaxGradAVX2(a *uintptr)
 
 // gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //

@@ -234,10 +234,20 @@ func peakNEON(loops int)
 //go:noescape
 func softmaxNEON(a *uintptr)
 
+// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradNEON(a *uintptr)
+
 // dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
 func dotRowsNEON(a *uintptr)
+
+// dotRowsHalfNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfNEON(a *uintptr)
 
 // scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
@@ -249,30 +259,10 @@ func scaleRowsToNEON(a *uintptr)
 //go:noescape
 func scaleRowsToHalfNEON(a *uintptr)
 
-// softmaxHalfNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
-//
-//go:noescape
-func softmaxHalfNEON(a *uintptr)
-
-// dotRowsHalfNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
-//
-//go:noescape
-func dotRowsHalfNEON(a *uintptr)
-
 // scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToNEON(a *uintptr)
-
-// scaleRowsHalfToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
-//
-//go:noescape
-func scaleRowsHalfToHalfNEON(a *uintptr)
-
-// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
-//
-//go:noescape
-func softmaxGradNEON(a *uintptr)
 
 // winogradInputNEON transforms groups of 16 channels of 6x6 inputs; see Transform.
 //

@@ -22,27 +22,28 @@ var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.0555033247078
 // powers holds exp2 and then a float's exponent bias, each in all lanes of a register of AVX2.
 var powers Mem
 
+// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
+// bias: the float's lowest bits are then the exponent's.
+const rounder = 3<<22 + 127
+
 func powerConstants() {
 	powers = GLOBL("powers", RODATA|NOPTR)
-	for i := range len(exp2) + 1 {
+	for i, v := range append(exp2, rounder) {
 		for lane := range 8 {
-			bits := uint32(127)
-			if i < len(exp2) {
-				bits = math.Float32bits(float32(exp2[i]))
-			}
-			DATA(32*i+4*lane, U32(bits))
+			DATA(32*i+4*lane, U32(math.Float32bits(float32(v))))
 		}
 	}
 }
 
 // exponential computes exp(scale*d) for d <= 0: 2^k * 2^f, where k is the whole number next to
 // scale*log2(e)*d and f the rest. The factor is the sum of two floats, so that f is exact to a
-// rounding. Where d is less than the least, the result is 0; what comes before does not matter there.
-// A NaN stays one, since the comparison is "not less".
+// rounding. 2^k is a shift of k's bits, and the last
+// operation a product, so that a NaN stays one. Where d is less than the least, the result is 0,
+// whatever comes before.
 type exponential struct {
 	high, low, least reg.VecPhysical // scale*log2(e), what it lacks, and the least d
 	power            []Op            // exp2: registers, or places in memory
-	bias             reg.VecPhysical // AVX2 alone
+	rounder          reg.VecPhysical
 }
 
 // loadExponential loads the constants into registers from the first one on. AVX-512 has registers
@@ -63,48 +64,42 @@ func (s isa) loadExponential(factors reg.GPPhysical, first int) (e exponential, 
 			e.power = append(e.power, at)
 		}
 	}
-	if s.lanes == 8 {
-		e.bias = take(powers.Offset(32 * len(exp2)))
-	}
+	e.rounder = take(powers.Offset(32 * len(exp2)))
 	return e, first
 }
 
-// of replaces d by its exponential. It overwrites the four registers of tmp.
-func (e exponential) of(s isa, d reg.VecPhysical, tmp []reg.VecPhysical) {
-	k, f, y, keep := tmp[0], tmp[1], tmp[2], tmp[3]
+// of replaces registers by their exponentials, step by step side by side: one alone would wait for
+// itself. It takes three registers of tmp for each.
+func (e exponential) of(s isa, d, tmp []reg.VecPhysical) {
+	n := len(d)
+	k, f, y := tmp[:n], tmp[n:2*n], tmp[2*n:3*n]
+	step := func(do func(i int)) {
+		for i := range d {
+			do(i)
+		}
+	}
+	step(func(i int) { VMOVAPS(d[i], k[i]) })
+	step(func(i int) { VFMADD213PS(e.rounder, e.high, k[i]) })
+	step(func(i int) { VSUBPS(e.rounder, k[i], y[i]) })
+	step(func(i int) { VMOVAPS(d[i], f[i]) })
+	step(func(i int) { VFMSUB213PS(y[i], e.high, f[i]) })
+	step(func(i int) { VFMADD231PS(e.low, d[i], f[i]) })
+	last := len(e.power) - 1
+	step(func(i int) { VMOVUPS(e.power[last], y[i]) })
+	for c := last - 1; c >= 0; c-- {
+		step(func(i int) { VFMADD213PS(e.power[c], f[i], y[i]) })
+	}
+	step(func(i int) { VPSLLD(Imm(23), k[i], k[i]) })
 	const notLess = 0x15
 	if s.lanes == 16 {
-		VCMPPS(Imm(notLess), e.least, d, reg.K1)
-	} else {
-		VCMPPS(Imm(notLess), e.least, d, keep)
-	}
-	VMULPS(e.high, d, k)
-	if s.lanes == 16 {
-		VRNDSCALEPS(Imm(0), k, k)
-	} else {
-		VROUNDPS(Imm(0), k, k)
-	}
-	VMOVAPS(d, f)
-	VFMSUB213PS(k, e.high, f)
-	VFMADD231PS(e.low, d, f)
-	last := len(e.power) - 1
-	if s.lanes == 16 {
-		VMOVAPS(e.power[last], y)
-	} else {
-		VMOVUPS(e.power[last], y)
-	}
-	for i := last - 1; i >= 0; i-- {
-		VFMADD213PS(e.power[i], f, y)
-	}
-	if s.lanes == 16 {
-		VSCALEFPS_Z(k, y, reg.K1, d)
+		masks := []reg.Register{reg.K1, reg.K2, reg.K3, reg.K4}
+		step(func(i int) { VCMPPS(Imm(notLess), e.least, d[i], masks[i]) })
+		step(func(i int) { VMULPS_Z(k[i], y[i], masks[i], d[i]) })
 		return
 	}
-	VCVTPS2DQ(k, k)
-	VPADDD(e.bias, k, k)
-	VPSLLD(Imm(23), k, k)
-	VMULPS(k, y, y)
-	VANDPS(keep, y, d)
+	step(func(i int) { VCMPPS(Imm(notLess), e.least, d[i], f[i]) })
+	step(func(i int) { VMULPS(k[i], y[i], y[i]) })
+	step(func(i int) { VANDPS(f[i], y[i], d[i]) })
 }
 
 // across joins the lanes of a register by an instruction and leaves the result in all lanes: halves
@@ -131,70 +126,106 @@ func sum(a, b, to Op)    { VADDPS(a, b, to) }
 // storeFirst stores lane 0 of a register below 16.
 func storeFirst(v reg.VecPhysical, to Mem) { VMOVSS(v.AsX(), to) }
 
-// softmax writes the routine behind Path.Softmax. The last group of a row has columns that do not
-// exist; adding the mask makes them minus infinity, before anything else is done.
+// softmax writes the routine behind Path.Softmax: all maxima first, since those of several rows are
+// found side by side, then all exponentials. The last group of a row has columns that do not exist;
+// adding the mask makes them minus infinity, before anything else is done.
 func (s isa) softmax(bf16 bool) {
-	name := "softmax" + half(bf16) + s.name
+	name := "softmax" + s.name
+	if bf16 {
+		name = "softmaxPairs" + s.name
+	}
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
-	x, y, left := general[8], general[9], general[10]
+	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
 	routine(name, name+" makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]reg.GPPhysical{scores, largest, sums, mask, factors}, rows, pitch, groups)
 	each16 := groupFloats / s.lanes
 	m, total := s.vec[0], s.vec[1]
 	e, next := s.loadExponential(factors, 2)
-	d, tmp := s.vec[next], s.vec[next+1:]
+	d := s.vec[next]
 
-	nextRow := each("row", rows)
+	MOVQ(scores, y)
+	MOVQ(largest, to)
+	MOVQ(rows, count)
+	nextMax := each("max", count)
 	MOVQ(groups, left)
 	DECQ(left)
 	MOVQ(left, x)
 	SHLQ(Imm(6), x)
-	ADDQ(scores, x) // the last group
-	VBROADCASTSS(Mem{Base: largest}, m)
+	ADDQ(y, x) // the last group
+	VBROADCASTSS(Mem{Base: to}, m)
 	for i := range each16 {
 		VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d)
 		VADDPS(Mem{Base: mask, Disp: i * s.bytes()}, d, d)
 		VMOVUPS(d, Mem{Base: x, Disp: i * s.bytes()})
 		VMAXPS(d, m, m)
 	}
-	MOVQ(scores, x)
+	MOVQ(y, x)
 	TESTQ(left, left)
 	JZ(LabelRef("found"))
-	Label("max")
+	Label("larger")
 	for i := range each16 {
 		VMAXPS(Mem{Base: x, Disp: i * s.bytes()}, m, m)
 	}
 	ADDQ(Imm(4*groupFloats), x)
 	DECQ(left)
-	JNZ(LabelRef("max"))
+	JNZ(LabelRef("larger"))
 	Label("found")
 	s.across(m, d, larger)
-	storeFirst(m, Mem{Base: largest})
+	storeFirst(m, Mem{Base: to})
+	ADDQ(pitch, y)
+	ADDQ(Imm(4), to)
+	nextMax()
 
+	nextRow := each("row", rows)
+	VBROADCASTSS(Mem{Base: largest}, m)
 	MOVQ(scores, x)
 	if bf16 {
 		MOVQ(scores, y)
 	}
 	MOVQ(groups, left)
 	s.zero(1)
-	nextGroup := each("group", left)
-	for i := range each16 {
-		VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d)
-		VSUBPS(m, d, d)
+	// exponentials does some groups, and then what is left to do.
+	exponentials := func(groups int) {
+		d := s.vec[next:][:groups*each16]
+		for i := range d {
+			VMOVUPS(Mem{Base: x, Disp: i * s.bytes()}, d[i])
+		}
+		for i := range d {
+			VSUBPS(m, d[i], d[i])
+		}
+		tmp := s.vec[next+len(d):]
 		e.of(s, d, tmp)
-		VADDPS(d, total, total)
+		for i := range d {
+			VADDPS(d[i], total, total)
+			if bf16 {
+				toPairs(d[i], d[i])
+				VMOVUPS(s.lower(d[i]), Mem{Base: y, Disp: i * s.bytes() / 2})
+			} else {
+				VMOVUPS(d[i], Mem{Base: x, Disp: i * s.bytes()})
+			}
+		}
+		ADDQ(U32(uint32(4*groupFloats*groups)), x)
 		if bf16 {
-			s.narrow(d, tmp[0], Mem{Base: y, Disp: i * s.bytes() / 2})
-		} else {
-			VMOVUPS(d, Mem{Base: x, Disp: i * s.bytes()})
+			ADDQ(U32(uint32(2*groupFloats*groups)), y)
 		}
 	}
-	ADDQ(Imm(4*groupFloats), x)
-	if bf16 {
-		ADDQ(Imm(2*groupFloats), y)
+	if many := 4; s.lanes == 16 { // the others have too few registers
+		SUBQ(Imm(uint64(many)), left)
+		JL(LabelRef("fewer"))
+		align()
+		Label("groups")
+		exponentials(many)
+		SUBQ(Imm(uint64(many)), left)
+		JGE(LabelRef("groups"))
+		Label("fewer")
+		ADDQ(Imm(uint64(many)), left)
+		JZ(LabelRef("done"))
 	}
+	nextGroup := each("group", left)
+	exponentials(1)
 	nextGroup()
+	Label("done")
 	s.across(total, d, sum)
 	storeFirst(total, Mem{Base: sums})
 	ADDQ(pitch, scores)
@@ -267,7 +298,7 @@ func (s isa) softmaxGradPairs() {
 	LEAQ(Mem{Base: rounded, Index: roundedPitch, Scale: 1}, next)
 	MOVQ(groups, left)
 	nextGroup := each("group", left)
-	pv, gv, tmp := s.vec[4:6], s.vec[6:8], s.vec[8:12]
+	pv, gv := s.vec[4:6], s.vec[6:8]
 	for i, index := range []Mem{{Base: p}, {Base: p, Index: pitch, Scale: 1}} {
 		VMULPS(index, s.vec[i], pv[i])
 	}
@@ -276,13 +307,19 @@ func (s isa) softmaxGradPairs() {
 		VSUBPS(s.vec[2+i], gv[i], gv[i])
 		VMULPS(pv[i], gv[i], gv[i])
 	}
-	s.pairUp(pv[0], pv[1], tmp[0], tmp[1])
+	for _, v := range [][]reg.VecPhysical{pv, gv} {
+		toPairs(v[0], v[0])
+		toPairs(v[1], v[1])
+	}
+	VMOVUPS(s.lower(gv[0]), Mem{Base: to})
+	VMOVUPS(s.lower(gv[1]), Mem{Base: next})
+	for _, v := range [][]reg.VecPhysical{pv, gv} {
+		VPMOVZXWD(s.lower(v[0]), v[0])
+		VPMOVZXWD(s.lower(v[1]), v[1])
+		VPSLLD(Imm(16), v[1], v[1])
+		VPORD(v[1], v[0], v[0])
+	}
 	VMOVUPS(pv[0], Mem{Base: p})
-	s.pairUp(gv[0], gv[1], tmp[2], tmp[3])
-	// The halves of pairUp's result, and so both rows, in 16 bits each.
-	VPMOVDW(gv[0], Mem{Base: to})
-	VPSRLD(Imm(16), gv[0], gv[1])
-	VPMOVDW(gv[1], Mem{Base: next})
 	VMOVUPS(gv[0], Mem{Base: g})
 	for _, at := range []reg.GPPhysical{p, g} {
 		ADDQ(Imm(4*groupFloats), at)
@@ -386,17 +423,30 @@ func (s isa) dotRows(bf16 bool) {
 	finish()
 }
 
-// attention writes all routines of this file.
+// toPairs rounds a register to bfloat16, into the lower half of another. It is VCVTNEPS2BF16, which
+// the Go assembler does not know. It takes a denormal for zero, which no weight is.
+func toPairs(from, to reg.VecPhysical) {
+	d, x := register(to), register(from)
+	inverted := func(r, bit int) uint64 { return uint64(^r >> bit & 1) }
+	p1 := inverted(d, 3)<<7 | inverted(x, 4)<<6 | inverted(x, 3)<<5 | inverted(d, 4)<<4 | 2
+	raw("LONG", 0x62|p1<<8|0x7e<<16|0x48<<24)
+	raw("WORD", 0x72|uint64(0xc0|(d&7)<<3|x&7)<<8)
+}
+
+// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are for
+// processors that have such products.
 func (s isa) attention() {
-	for _, bf16 := range []bool{false, true} {
-		s.softmax(bf16)
-		s.dotRows(bf16)
-		for _, to := range []bool{false, true} {
-			s.scaleRows(bf16, to)
-		}
-	}
+	s.softmax(false)
 	s.softmaxGrad()
+	for _, bf16 := range []bool{false, true} {
+		s.dotRows(bf16)
+	}
+	for _, form := range [][2]bool{{false, false}, {false, true}, {true, false}} {
+		s.scaleRows(form[0], form[1])
+	}
 	if s.lanes == 16 {
+		s.softmax(true)
 		s.softmaxGradPairs()
+		s.scaleRows(true, true)
 	}
 }

@@ -69,7 +69,12 @@ func (s isa) pair() {
 		a, b, tmp := s.vec[3*i%12], s.vec[3*i%12+1], s.vec[3*i%12+2]
 		VMOVUPS(Mem{Base: first, Disp: i * s.bytes()}, a)
 		VMOVUPS(Mem{Base: second, Disp: i * s.bytes()}, b)
-		s.pairUp(a, b, tmp, tmp)
+		s.round(a, tmp)
+		s.round(b, tmp)
+		VPSRLD(Imm(16), a, a)
+		VPSRLD(Imm(16), b, b)
+		VPSLLD(Imm(16), b, b)
+		VORPS(b, a, a)
 		VMOVUPS(a, Mem{Base: dst, Disp: i * s.bytes()})
 	}
 	for _, p := range []reg.GPPhysical{dst, first, second} {
@@ -77,17 +82,6 @@ func (s isa) pair() {
 	}
 	next()
 	finish()
-}
-
-// pairUp rounds two registers to bfloat16 and leaves both in the first, value by value, as pair
-// does.
-func (s isa) pairUp(a, b, tmp, more reg.VecPhysical) {
-	s.round(a, tmp)
-	s.round(b, more)
-	VPSRLD(Imm(16), a, a)
-	VPSRLD(Imm(16), b, b)
-	VPSLLD(Imm(16), b, b)
-	VORPS(b, a, a)
 }
 
 func (s isa) widenRun() {

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // These routines walk over rows that lie a pitch apart, in groups of 16 floats: see attention.go one
 // folder up.
@@ -18,18 +15,18 @@ const (
 var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.055503324707801255, 0.0096184373581854141,
 	0.0013398874550626771, 0.00015353362041026187}
 
-// powers writes the table of the exponential's constants: a float's exponent bias, an integer, and
-// exp2.
-func (a *assembler) powers() {
-	a.table("powersNEON", append([]float64{float64(math.Float32frombits(127))}, exp2...))
-}
+// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
+// bias: the float's lowest bits are then the exponent's.
+const rounder = 3<<22 + 127
+
+// powers writes the table of the exponential's constants.
+func (a *assembler) powers() { a.table("powersNEON", append([]float64{rounder}, exp2...)) }
 
 // exponential computes exp(scale*d) for d <= 0, as on amd64.
 type exponential struct {
-	high, low, least, minusHigh vector
-	bias                        vector
-	power                       []vector
-	k, f, y, next, below        []vector // two each
+	high, low, least, rounder vector
+	power                     []vector
+	k, f, y, next, below      []vector // two each
 }
 
 // loadExponential loads the constants, of which factors points to high, low and least. It uses the
@@ -39,14 +36,12 @@ func (a *assembler) loadExponential(factors, table register, first int) (e expon
 		first += n
 		return vectors(first-n, n)
 	}
-	c := take(5 + len(exp2))
-	e.high, e.low, e.least, e.minusHigh, e.bias, e.power = c[0], c[1], c[2], c[3], c[4], c[5:]
+	c := take(4 + len(exp2))
+	e.high, e.low, e.least, e.rounder, e.power = c[0], c[1], c[2], c[3], c[4:]
 	e.k, e.f, e.y, e.next, e.below = take(2), take(2), take(2), take(2), take(2)
 	a.spread(factors, e.high, e.low, e.least)
 	a.op("MOVD", "$powersNEON<>(SB)", table)
-	a.spread(table, append([]vector{e.bias}, e.power...)...)
-	a.zero(e.minusHigh)
-	a.subtract(e.high, e.minusHigh, e.minusHigh)
+	a.spread(table, append([]vector{e.rounder}, e.power...)...)
 	return e, first
 }
 
@@ -54,9 +49,9 @@ func (a *assembler) loadExponential(factors, table register, first int) (e expon
 func (a *assembler) of(e exponential, d []vector) []vector {
 	for i := range d {
 		a.less(d[i], e.least, e.below[i])
-		a.multiply(e.minusHigh, d[i], e.k[i]) // minus the whole number
-		a.word(two(frintn, e.k[i], e.k[i]))
-		a.move(e.k[i], e.f[i])
+		a.move(e.rounder, e.k[i])
+		a.multiplyAdd(e.high, d[i], e.k[i])
+		a.subtract(e.k[i], e.rounder, e.f[i]) // minus the whole number
 		a.multiplyAdd(e.high, d[i], e.f[i])
 		a.multiplyAdd(e.low, d[i], e.f[i])
 	}
@@ -73,8 +68,6 @@ func (a *assembler) of(e exponential, d []vector) []vector {
 		now, next = next, now
 	}
 	for i := range d {
-		a.word(two(fcvtns, e.k[i], e.k[i]))
-		a.op("VSUB", e.k[i], e.bias, e.k[i])
 		a.op("VSHL", number(significands), e.k[i], e.k[i])
 		a.multiply(e.k[i], now[i], now[i])
 		a.without(e.below[i], now[i], now[i])
@@ -114,26 +107,25 @@ func size(bf16 bool) int {
 	return 4
 }
 
-func (a *assembler) softmax(bf16 bool) {
-	name := "softmax" + half(bf16) + "NEON"
+func (a *assembler) softmax() {
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
-	x, y, left, table := general[8], general[9], general[10], general[11]
-	a.routine(name, name+" makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
+	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
+	a.routine("softmaxNEON", "softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]register{scores, largest, sums, mask, factors}, rows, pitch, groups)
-	e, used := a.loadExponential(factors, table, 0)
+	e, used := a.loadExponential(factors, x, 0)
 	m, totals, d := vectors(used, 1)[0], vectors(used+1, 2), vectors(used+3, 2)
-	ones, tmp := vectors(used+5, 1)[0], e.below[0]
 	group := append(append([]vector{}, e.k...), e.f...)
 	masks := append(append([]vector{}, e.y...), e.next...)
-	if bf16 {
-		a.word(moviOnes(ones))
-	}
+	tmp := e.below[0]
 
-	nextRow := a.each("row", rows)
+	a.op("MOVD", scores, y)
+	a.op("MOVD", largest, to)
+	a.op("MOVD", rows, count)
+	nextMax := a.each("max", count)
 	a.op("SUB", number(1), groups, left)
-	a.op("ADD", fmt.Sprintf("%v<<6", left), scores, x) // the last group
-	a.broadcast(largest, m)
+	a.op("ADD", fmt.Sprintf("%v<<6", left), y, x) // the last group
+	a.broadcast(to, m)
 	a.load(place{x, 0}, group...)
 	a.load(place{mask, 0}, masks...)
 	for i, v := range group {
@@ -141,24 +133,26 @@ func (a *assembler) softmax(bf16 bool) {
 		a.max(v, m, m)
 	}
 	a.store(place{x, 0}, group...)
-	a.op("MOVD", scores, x)
+	a.op("MOVD", y, x)
 	a.op("CBZ", left, label("found"))
-	a.label("max")
+	a.label("larger")
 	a.load(place{x, 0}, group...)
 	for _, v := range group {
 		a.max(v, m, m)
 	}
 	a.op("ADD", number(groupBytes), x)
 	a.op("SUB", number(1), left)
-	a.op("CBNZ", left, label("max"))
+	a.op("CBNZ", left, label("larger"))
 	a.label("found")
 	a.across(m, tmp, a.max)
-	a.storeFirst(m, largest)
+	a.storeFirst(m, to)
+	a.op("ADD", pitch, y)
+	a.op("ADD", number(4), to)
+	nextMax()
 
+	nextRow := a.each("row", rows)
+	a.broadcast(largest, m)
 	a.op("MOVD", scores, x)
-	if bf16 {
-		a.op("MOVD", scores, y)
-	}
 	a.op("MOVD", groups, left)
 	a.zero(totals...)
 	nextGroup := a.each("group", left)
@@ -171,16 +165,9 @@ func (a *assembler) softmax(bf16 bool) {
 		for i, v := range weights {
 			a.add(v, totals[i], totals[i])
 		}
-		if bf16 {
-			a.storeBFloat16(place{y, first * vectorBytes / 2}, ones, tmp, weights...)
-		} else {
-			a.store(place{x, first * vectorBytes}, weights...)
-		}
+		a.store(place{x, first * vectorBytes}, weights...)
 	}
 	a.op("ADD", number(groupBytes), x)
-	if bf16 {
-		a.op("ADD", number(groupBytes/2), y)
-	}
 	nextGroup()
 	a.add(totals[1], totals[0], totals[0])
 	a.across(totals[0], tmp, a.add)
@@ -306,12 +293,12 @@ func (a *assembler) dotRows(bf16 bool) {
 // attention writes all routines of this file.
 func (a *assembler) attention() {
 	a.powers()
-	for _, bf16 := range []bool{false, true} {
-		a.softmax(bf16)
-		a.dotRows(bf16)
-		for _, to := range []bool{false, true} {
-			a.scaleRows(bf16, to)
-		}
-	}
+	a.softmax()
 	a.softmaxGrad()
+	for _, bf16 := range []bool{false, true} {
+		a.dotRows(bf16)
+	}
+	for _, form := range [][2]bool{{false, false}, {false, true}, {true, false}} {
+		a.scaleRows(form[0], form[1])
+	}
 }
