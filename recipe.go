@@ -95,6 +95,9 @@ type Views struct {
 	// Ground is what transparent pixels are laid on: white, black, #rrggbb, or drop, which leaves
 	// transparency out. Empty is white.
 	Ground string `yaml:"ground,omitempty" json:"ground,omitempty"`
+	// Normalise is imagenet, cifar or half (from -1 to 1): mean and deviation of each channel. Empty
+	// is the policy's own.
+	Normalise string `yaml:"normalise,omitempty" json:"normalise,omitempty"`
 }
 
 // Reading is how pictures are read before views are drawn: reduced, and on a ground.
@@ -113,7 +116,8 @@ func (v Views) Reading() (data.Reading, error) {
 	return r, nil
 }
 
-// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and flip.
+// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and
+// flip, with its own normalisation or the named one.
 func (v Views) Drawn() (augment.Policy, error) {
 	p, err := augment.Named(v.Policy, v.Size)
 	if v.CropMin != 0 {
@@ -122,6 +126,11 @@ func (v Views) Drawn() (augment.Policy, error) {
 	if v.CropOnly {
 		p = p.CropAndFlip()
 	}
+	if err != nil || v.Normalise == "" {
+		return p, err
+	}
+	n, err := augment.NormalisedBy(v.Normalise)
+	p.Mean, p.Std = n.Mean, n.Std
 	return p, err
 }
 

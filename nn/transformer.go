@@ -47,6 +47,23 @@ func TransformerArch(channels, patch int) (arch string, layers int) {
 	return "", 0
 }
 
+// Transformer is a transformer's config in the numbers that other projects build one by.
+type Transformer struct {
+	Channels, Patch, Blocks, Heads int
+	Epsilon                        float64 // of layer norm
+}
+
+// Transformer gives those numbers, if c is a transformer.
+func (c Config) Transformer() (t Transformer, ok bool) {
+	f, ok := c.family().(transformer)
+	if !ok {
+		return t, false
+	}
+	return Transformer{
+		Channels: f.channels(), Patch: f.patch, Blocks: f.depth(), Heads: f.heads(), Epsilon: f.epsilon(),
+	}, true
+}
+
 // transformer is the family of vision transformers (Dosovitskiy et al. 2021), with layer norm before
 // each branch of a block. Names, shapes and initialisation are timm's, whose code most others follow.
 type transformer struct {
