@@ -39,6 +39,14 @@ func (m memoryBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 func (m wholeBank) Negatives(int) int    { return m.Images - 1 }
 func (m wholeBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 
+// Remedy is the average that keeps Z with the features.
+func (m noiseContrast) Remedy() string {
+	if keepZ[m.Z] == 1 {
+		return "set z to ema: Z was estimated from a bank of random features and is now too small; or take loss: info_nce"
+	}
+	return m.memoryBank.Remedy()
+}
+
 func (m memoryBank) check(wrong func(bool, string, ...any)) {
 	wrong(m.Queue < 0 || m.Images > 0 && m.Queue >= m.Images,
 		"queue: a bank of %d images cannot give a sample of %d; use less, or 0 for all", m.Images, m.Queue)

@@ -28,6 +28,7 @@ func (m supervised) Chance(int) float64         { return math.Log(float64(m.Enco
 func (supervised) KeyEncoder() bool             { return false }
 func (supervised) Classifier() bool             { return true }
 func (supervised) Filling() int                 { return 0 }
+func (supervised) Remedy() string               { return remedy }
 func (supervised) ready() error                 { return nil }
 func (supervised) draw(_, _ []int32, _ drawing) {}
 
