@@ -7,6 +7,7 @@ import (
 
 	"moco/engine"
 	"moco/internal/rng"
+	"moco/nn"
 	"moco/tensor"
 )
 
@@ -15,6 +16,7 @@ const (
 	queueStream = 1 + iota // the keys that a queue starts with
 	drawStream             // the keys that steps draw from a bank
 	bankStream             // the features that a bank starts with
+	dropStream             // the branches that drop path leaves out
 )
 
 // seeded is the stream of random numbers for one purpose of a recipe.
@@ -65,14 +67,20 @@ func initialiseEncoders(r *Recipe, s engine.State, trained map[string]*tensor.Te
 		}
 		return nil
 	}
-	for _, p := range r.Encoder.Parameters() {
+	return writeStart(r.Seed, r.Encoder.Parameters(), r.Encoder.Buffers(), write)
+}
+
+// writeStart writes what parameters and running statistics start with.
+func writeStart(seed uint64, parameters []nn.Parameter, buffers []nn.Buffer,
+	write func(name string, t *tensor.Tensor) error) error {
+	for _, p := range parameters {
 		t := tensor.New(float, p.Shape...)
-		p.Initialise(t, r.Seed)
+		p.Initialise(t, seed)
 		if err := write(p.Name, t); err != nil {
 			return err
 		}
 	}
-	for _, b := range r.Encoder.Buffers() {
+	for _, b := range buffers {
 		t := tensor.New(float, b.Channels)
 		for i := range t.Float32s() {
 			t.Float32s()[i] = b.Start

@@ -36,6 +36,8 @@ type Mechanism interface {
 	// Stored opens the keys that earlier steps left in s. It is nil where no key outlives its step.
 	Stored(s engine.State) (Stored, error)
 
+	// predicts tells whether queries go through the recipe's predictor.
+	predicts() bool
 	// check reports the settings of the recipe that make no sense with the mechanism.
 	check(wrong func(bad bool, format string, a ...any))
 	// ready returns the error of a recipe that Fit has not completed yet.
@@ -77,6 +79,8 @@ var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
 	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
 	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
 	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
+	// MoCo v3: the batch, and a momentum encoder.
+	"momentum_batch": {"info_nce": newMomentumBatch},
 }
 
 // Mechanism is the recipe's mechanism. It works on r itself, not on a copy.
@@ -119,6 +123,7 @@ func (contrastive) KeyEncoder() bool             { return false }
 func (contrastive) Classifier() bool             { return false }
 func (contrastive) Filling() int                 { return 0 }
 func (contrastive) Fit(DataSize) error           { return nil }
+func (contrastive) predicts() bool               { return false }
 func (contrastive) ready() error                 { return nil }
 func (contrastive) draw(_, _ []int32, _ drawing) {}
 

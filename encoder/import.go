@@ -179,22 +179,22 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 	out := &weights.File{}
 	known := map[string]bool{}
 	var missing, wrong, extra []string
-	for _, e := range stateDict(c) {
-		known[e.name] = true
-		got := t.tensor[e.name]
+	for _, e := range c.StateDict() {
+		known[e.Name] = true
+		got := t.tensor[e.Name]
 		switch {
-		case e.counts():
+		case e.Counts():
 			got = counter(got)
-		case e.fits(got):
+		case e.Fits(got):
 		case got != nil:
 			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be %v %v",
-				t.name[e.name], got.Type, got.Shape, e.typeOf, e.shape))
+				t.name[e.Name], got.Type, got.Shape, e.Type, e.Shape))
 			continue
 		default:
-			missing = append(missing, e.name)
+			missing = append(missing, e.Name)
 			continue
 		}
-		out.Tensors = append(out.Tensors, weights.Named{Name: e.name, Tensor: got})
+		out.Tensors = append(out.Tensors, weights.Named{Name: e.Name, Tensor: got})
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.tensor)) {
 		part, _, _ := strings.Cut(name, ".")

@@ -56,3 +56,25 @@ func TestReading(t *testing.T) {
 		t.Error("an unknown ground is taken")
 	}
 }
+
+// TestCropMin: the key changes how far training views are cropped, and stands in a recipe's file only
+// where it is set.
+func TestCropMin(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]float64{"views.policy=v3": 0.08, "views.crop_min=0.2": 0.2, "views.crop_min=0": 0.08} {
+		r, err := Load("cifar", []string{setting})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Views.Drawn()
+		if err != nil || p.MinScale != want {
+			t.Errorf("%s: views cover %v of the image or more (%v), want %v", setting, p.MinScale, err, want)
+		}
+		if written := Write(r); strings.Contains(written, "crop_min") != (r.Views.CropMin != 0) {
+			t.Errorf("%s is written as\n%s", setting, written)
+		}
+	}
+	if _, err := Load("cifar", []string{"views.crop_min=0.2", "views.crop_only=true"}); err == nil {
+		t.Error("crop_min beside crop_only is taken")
+	}
+}

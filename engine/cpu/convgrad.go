@@ -12,18 +12,12 @@ import (
 var weightGradient = &operation{
 	kind:   engine.Convolution,
 	layout: func(*step) layout { return inTileOrder },
-	build: func(c *compiler, n *graph.Node) {
-		in := c.operands(n)
-		s := newStep(operationOf(n.Op), n, []*value{convX: in[1], convOther: in[0], convScale: nil},
-			[]*value{c.result(n)})
-		s.conv = c.newConvolution(n, n.In[0], n)
-		c.add(s)
-	},
+	build:  func(c *compiler, n *graph.Node) { c.addWeightGradient(n, c.newConvolution(n, n.In[0], n)) },
 	name: func(s *step) string {
 		if s.conv.way == winogradWay {
 			return "ConvGradWeight (Winograd)"
 		}
-		return "ConvGradWeight"
+		return s.node.Op.String()
 	},
 	operands: func(c *compiler, s *step) {
 		switch {
@@ -45,6 +39,15 @@ var weightGradient = &operation{
 		}
 		c.engine.newPixelGrad(v, dw, o).emit(o)
 	},
+}
+
+// addWeightGradient makes the step of the weight gradient that node n is.
+func (c *compiler) addWeightGradient(n *graph.Node, v *convolution) {
+	in := c.operands(n)
+	s := newStep(operationOf(graph.ConvGradWeight), n, []*value{convX: in[1], convOther: in[0], convScale: nil},
+		[]*value{c.result(n)})
+	s.conv = v
+	c.add(s)
 }
 
 // A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input
@@ -82,13 +85,25 @@ type pixelGrad struct {
 	rows       int
 	outStride  int
 
-	// Where pixels lie, in values from a chunk's first: of the outputs, and for each tap of the
-	// inputs.
+	whole, last chunkPixels // where the pixels of a chunk lie, and of the last one
+	laid        []int32     // of pixels laid side by side
+	runs        []gradRun
+}
+
+// chunkPixels is where the pixels of a chunk of images lie, in values from the chunk's first: of the
+// outputs, and for each tap of the inputs.
+type chunkPixels struct {
 	places []int32
 	below  [][]int32
 	list   pixelLists // of pixels read where they lie
-	laid   []int32    // of pixels laid side by side
-	runs   []gradRun
+}
+
+// pixels is where the pixels of a chunk lie.
+func (g *pixelGrad) chunkPixels(chunk int) *chunkPixels {
+	if chunk == g.chunks-1 {
+		return &g.last
+	}
+	return &g.whole
 }
 
 // gradCut is how a weight gradient is cut into parts.
@@ -109,7 +124,11 @@ func (v *convolution) cutGrad() gradCut {
 	block := v.packing.block
 	var c gradCut
 	c.each = largestDivisor(v.images, 1024/(v.outH*v.outW))
-	c.chunks = v.images / c.each
+	if v.outH*v.outW == 1 {
+		// Single pixels, such as tokens, may be of any number: the last chunk has fewer.
+		c.each = min(v.images, 1024)
+	}
+	c.chunks = (v.images + c.each - 1) / c.each
 	c.inSize = c.each * v.height * v.width * v.x.stride
 	c.outSize = c.each * v.outH * v.outW * v.y.stride
 	c.width = largestDivisor(v.in, gradRows)
@@ -125,7 +144,6 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 	g := &pixelGrad{convolution: v, path: e.path, gradCut: v.cutGrad()}
 	g.layX, g.layY = v.x.element == bfloat16s, v.y.element == bfloat16s
 	g.sums = newPartialSums(o, dw, g.splits)
-	g.below, g.places = v.gradOffsets(g.each)
 	block := v.packing.block
 
 	grads := g.path.Grads
@@ -139,36 +157,41 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 	g.rows = g.together * g.width
 	if g.layX && g.layY && g.path.PairGrads != nil {
 		g.lay, grads, g.atOnce = g.path.GatherPairs, g.path.PairGrads, 2*gradPixels
-		g.evenPixels()
 	}
-	if !g.layX {
-		g.list = newPixelLists(g.below, g.outStride)
+	g.whole = g.newChunkPixels(g.each, o)
+	g.last = g.whole
+	if rest := v.images - (g.chunks-1)*g.each; rest < g.each {
+		g.last = g.newChunkPixels(rest, o)
 	}
 	for i := range gradPixels {
 		g.laid = append(g.laid, int32(4*i*g.rows), int32(4*i*g.outStride))
 	}
 	g.runs = gradsFor(grads, block, g.rows)
-	keeps(o, g.places)
 	keeps(o, g.laid)
-	keeps(o, g.list.pairs)
-	for _, below := range g.below {
-		keeps(o, below)
-	}
 	if g.layX || g.layY {
 		o.needs(gradPixels * (g.rows + g.blocks*block))
 	}
 	return g
 }
 
-// evenPixels makes the number of pixels even, as pairs need it.
-func (g *pixelGrad) evenPixels() {
-	if len(g.places)%2 == 0 {
-		return
+// newChunkPixels lists the pixels of a chunk of so many images. Of pairs there is an even number.
+func (g *pixelGrad) newChunkPixels(images int, o *op) (c chunkPixels) {
+	c.below, c.places = g.gradOffsets(images)
+	if g.atOnce > gradPixels && len(c.places)%2 == 1 {
+		c.places = append(c.places, -1)
+		for t := range c.below {
+			c.below[t] = append(c.below[t], -1)
+		}
 	}
-	g.places = append(g.places, -1)
-	for t := range g.below {
-		g.below[t] = append(g.below[t], -1)
+	if !g.layX {
+		c.list = newPixelLists(c.below, g.outStride)
 	}
+	keeps(o, c.places)
+	keeps(o, c.list.pairs)
+	for _, below := range c.below {
+		keeps(o, below)
+	}
+	return c
 }
 
 // gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below
@@ -239,8 +262,9 @@ func (g *pixelGrad) emit(o *op) {
 		}
 		g.clear(p)
 		for chunk := g.chunks * p.split / g.splits; chunk < g.chunks*(p.split+1)/g.splits; chunk++ {
-			for lo := 0; lo < len(g.places); lo += g.atOnce {
-				g.multiply(w, p, pixelBlock{chunk, lo, min(lo+g.atOnce, len(g.places))})
+			pixels := len(g.chunkPixels(chunk).places)
+			for lo := 0; lo < pixels; lo += g.atOnce {
+				g.multiply(w, p, pixelBlock{chunk, lo, min(lo+g.atOnce, pixels)})
 			}
 		}
 	}})
@@ -268,12 +292,13 @@ type pixelBlock struct{ chunk, lo, hi int }
 // multiply adds the products of some pixels to a part's sums.
 func (g *pixelGrad) multiply(w *worker, p gradPart, px pixelBlock) {
 	block := g.packing.block
+	pixels := g.chunkPixels(px.chunk)
 	a := &w.grad
 	*a = kernel.GradArgs{RowStride: int64(block * 4), Acc: 1}
 	if g.layY {
 		for b := range g.blocks {
-			from := g.y.values(px.chunk*g.outSize+(p.group+b)*block, (px.chunk+1)*g.outSize)
-			g.lay(p.gradients[b*gradPixels*block:], block, from, g.places[px.lo:px.hi], block)
+			from := g.y.values(px.chunk*g.outSize+(p.group+b)*block, min((px.chunk+1)*g.outSize, g.y.count))
+			g.lay(p.gradients[b*gradPixels*block:], block, from, pixels.places[px.lo:px.hi], block)
 		}
 	}
 	for t := 0; t < g.packing.taps; t += g.together {
@@ -296,14 +321,14 @@ func (g *pixelGrad) multiply(w *worker, p gradPart, px pixelBlock) {
 
 // layInputs makes the inputs below tap t and those laid out with it ready, and lists their pixels.
 func (g *pixelGrad) layInputs(a *kernel.GradArgs, p gradPart, px pixelBlock, t int) []int32 {
-	first := px.chunk*g.inSize + p.from
+	first, pixels := px.chunk*g.inSize+p.from, g.chunkPixels(px.chunk)
 	if !g.layX {
 		a.X = at(g.x.f32, first)
-		return g.list.of(px.lo/g.atOnce*g.packing.taps + t)
+		return pixels.list.of(px.lo/g.atOnce*g.packing.taps + t)
 	}
 	for i := range g.together {
-		from := g.x.values(first, (px.chunk+1)*g.inSize)
-		g.lay(p.inputs[i*g.width:], g.rows, from, g.below[t+i][px.lo:px.hi], g.width)
+		from := g.x.values(first, min((px.chunk+1)*g.inSize, g.x.count))
+		g.lay(p.inputs[i*g.width:], g.rows, from, pixels.below[t+i][px.lo:px.hi], g.width)
 	}
 	a.X = at(p.inputs, 0)
 	return g.laid[:2*((px.hi-px.lo)*gradPixels/g.atOnce)]

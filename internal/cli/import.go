@@ -38,7 +38,7 @@ const importExample = `  moco import moco_v2_800ep_pretrain.pth.tar --out moco-v
   moco import last.ckpt --strip student.backbone --policy v1 --size 64 --out student.safetensors`
 
 // policies are the views that an imported encoder can be said to have seen.
-var policies = []string{"v1", "v2", "cifar", "shapes", "flip"}
+var policies = []string{"v1", "v2", "v3", "cifar", "shapes", "flip"}
 
 // importOptions are those of `moco import`.
 type importOptions struct {

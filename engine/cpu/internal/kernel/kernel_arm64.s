@@ -2871,6 +2871,507 @@ loop:
 	CBNZ    R0, loop
 	RET
 
+DATA powersNEON<>+0(SB)/4, $0x4b40007f
+DATA powersNEON<>+4(SB)/4, $0x3f800000
+DATA powersNEON<>+8(SB)/4, $0x3f317218
+DATA powersNEON<>+12(SB)/4, $0x3e75fdee
+DATA powersNEON<>+16(SB)/4, $0x3d635774
+DATA powersNEON<>+20(SB)/4, $0x3c1d96a6
+DATA powersNEON<>+24(SB)/4, $0x3aaf9f2a
+DATA powersNEON<>+28(SB)/4, $0x3920fdde
+GLOBL powersNEON<>(SB), RODATA|NOPTR, $32
+
+// softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+TEXT ·softmaxNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    24(R25), R3
+	MOVD    32(R25), R4
+	MOVD    72(R25), R5
+	MOVD    80(R25), R6
+	MOVD    88(R25), R7
+	VLD1R.P 4(R4), [V0.S4]
+	VLD1R.P 4(R4), [V1.S4]
+	VLD1R.P 4(R4), [V2.S4]
+	MOVD    $powersNEON<>(SB), R8
+	VLD1R.P 4(R8), [V3.S4]
+	VLD1R.P 4(R8), [V4.S4]
+	VLD1R.P 4(R8), [V5.S4]
+	VLD1R.P 4(R8), [V6.S4]
+	VLD1R.P 4(R8), [V7.S4]
+	VLD1R.P 4(R8), [V8.S4]
+	VLD1R.P 4(R8), [V9.S4]
+	VLD1R.P 4(R8), [V10.S4]
+	MOVD    R0, R9
+	MOVD    R1, R11
+	MOVD    R5, R12
+	PCALIGN $32
+
+max:
+	SUB     $1, R7, R10
+	ADD     R10<<6, R9, R8
+	VLD1R   (R11), [V21.S4]
+	FLDPQ   (R8), (F11, F12)
+	FLDPQ   32(R8), (F13, F14)
+	FLDPQ   (R3), (F15, F16)
+	FLDPQ   32(R3), (F17, F18)
+	WORD    $0x4e2fd56b // FADD V11.4S, V11.4S, V15.4S
+	WORD    $0x4e2bf6b5 // FMAX V21.4S, V21.4S, V11.4S
+	WORD    $0x4e30d58c // FADD V12.4S, V12.4S, V16.4S
+	WORD    $0x4e2cf6b5 // FMAX V21.4S, V21.4S, V12.4S
+	WORD    $0x4e31d5ad // FADD V13.4S, V13.4S, V17.4S
+	WORD    $0x4e2df6b5 // FMAX V21.4S, V21.4S, V13.4S
+	WORD    $0x4e32d5ce // FADD V14.4S, V14.4S, V18.4S
+	WORD    $0x4e2ef6b5 // FMAX V21.4S, V21.4S, V14.4S
+	FSTPQ   (F11, F12), (R8)
+	FSTPQ   (F13, F14), 32(R8)
+	MOVD    R9, R8
+	CBZ     R10, found
+
+larger:
+	FLDPQ   (R8), (F11, F12)
+	FLDPQ   32(R8), (F13, F14)
+	WORD    $0x4e2bf6b5 // FMAX V21.4S, V21.4S, V11.4S
+	WORD    $0x4e2cf6b5 // FMAX V21.4S, V21.4S, V12.4S
+	WORD    $0x4e2df6b5 // FMAX V21.4S, V21.4S, V13.4S
+	WORD    $0x4e2ef6b5 // FMAX V21.4S, V21.4S, V14.4S
+	ADD     $64, R8
+	SUB     $1, R10
+	CBNZ    R10, larger
+
+found:
+	VEXT    $8, V21.B16, V21.B16, V19.B16
+	WORD    $0x4e33f6b5 // FMAX V21.4S, V21.4S, V19.4S
+	VREV64  V21.S4, V19.S4
+	WORD    $0x4e33f6b5 // FMAX V21.4S, V21.4S, V19.4S
+	FMOVS   F21, (R11)
+	ADD     R6, R9
+	ADD     $4, R11
+	SUB     $1, R12
+	CBNZ    R12, max
+	PCALIGN $32
+
+row:
+	VLD1R   (R1), [V21.S4]
+	MOVD    R0, R8
+	MOVD    R7, R10
+	VMOVI   $0, V22.B16
+	VMOVI   $0, V23.B16
+	PCALIGN $32
+
+group:
+	FLDPQ   (R8), (F24, F25)
+	WORD    $0x4eb5d718 // FSUB V24.4S, V24.4S, V21.4S
+	WORD    $0x4eb5d739 // FSUB V25.4S, V25.4S, V21.4S
+	WORD    $0x6eb8e453 // FCMGT V19.4S, V2.4S, V24.4S
+	VMOV    V3.B16, V11.B16
+	VFMLA   V0.S4, V24.S4, V11.S4
+	WORD    $0x4eabd46d // FSUB V13.4S, V3.4S, V11.4S
+	VFMLA   V0.S4, V24.S4, V13.S4
+	VFMLA   V1.S4, V24.S4, V13.S4
+	WORD    $0x6eb9e454 // FCMGT V20.4S, V2.4S, V25.4S
+	VMOV    V3.B16, V12.B16
+	VFMLA   V0.S4, V25.S4, V12.S4
+	WORD    $0x4eacd46e // FSUB V14.4S, V3.4S, V12.4S
+	VFMLA   V0.S4, V25.S4, V14.S4
+	VFMLA   V1.S4, V25.S4, V14.S4
+	VMOV    V10.B16, V15.B16
+	VMOV    V10.B16, V16.B16
+	VMOV    V9.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V9.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V8.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V8.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VMOV    V7.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V7.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V6.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V6.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VMOV    V5.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V5.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V4.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V4.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VSHL    $23, V11.S4, V11.S4
+	WORD    $0x6e2bddef // FMUL V15.4S, V15.4S, V11.4S
+	WORD    $0x4e731def // BIC V15.16B, V15.16B, V19.16B
+	VSHL    $23, V12.S4, V12.S4
+	WORD    $0x6e2cde10 // FMUL V16.4S, V16.4S, V12.4S
+	WORD    $0x4e741e10 // BIC V16.16B, V16.16B, V20.16B
+	WORD    $0x4e2fd6d6 // FADD V22.4S, V22.4S, V15.4S
+	WORD    $0x4e30d6f7 // FADD V23.4S, V23.4S, V16.4S
+	FSTPQ   (F15, F16), (R8)
+	FLDPQ   32(R8), (F24, F25)
+	WORD    $0x4eb5d718 // FSUB V24.4S, V24.4S, V21.4S
+	WORD    $0x4eb5d739 // FSUB V25.4S, V25.4S, V21.4S
+	WORD    $0x6eb8e453 // FCMGT V19.4S, V2.4S, V24.4S
+	VMOV    V3.B16, V11.B16
+	VFMLA   V0.S4, V24.S4, V11.S4
+	WORD    $0x4eabd46d // FSUB V13.4S, V3.4S, V11.4S
+	VFMLA   V0.S4, V24.S4, V13.S4
+	VFMLA   V1.S4, V24.S4, V13.S4
+	WORD    $0x6eb9e454 // FCMGT V20.4S, V2.4S, V25.4S
+	VMOV    V3.B16, V12.B16
+	VFMLA   V0.S4, V25.S4, V12.S4
+	WORD    $0x4eacd46e // FSUB V14.4S, V3.4S, V12.4S
+	VFMLA   V0.S4, V25.S4, V14.S4
+	VFMLA   V1.S4, V25.S4, V14.S4
+	VMOV    V10.B16, V15.B16
+	VMOV    V10.B16, V16.B16
+	VMOV    V9.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V9.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V8.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V8.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VMOV    V7.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V7.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V6.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V6.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VMOV    V5.B16, V17.B16
+	VFMLA   V15.S4, V13.S4, V17.S4
+	VMOV    V5.B16, V18.B16
+	VFMLA   V16.S4, V14.S4, V18.S4
+	VMOV    V4.B16, V15.B16
+	VFMLA   V17.S4, V13.S4, V15.S4
+	VMOV    V4.B16, V16.B16
+	VFMLA   V18.S4, V14.S4, V16.S4
+	VSHL    $23, V11.S4, V11.S4
+	WORD    $0x6e2bddef // FMUL V15.4S, V15.4S, V11.4S
+	WORD    $0x4e731def // BIC V15.16B, V15.16B, V19.16B
+	VSHL    $23, V12.S4, V12.S4
+	WORD    $0x6e2cde10 // FMUL V16.4S, V16.4S, V12.4S
+	WORD    $0x4e741e10 // BIC V16.16B, V16.16B, V20.16B
+	WORD    $0x4e2fd6d6 // FADD V22.4S, V22.4S, V15.4S
+	WORD    $0x4e30d6f7 // FADD V23.4S, V23.4S, V16.4S
+	FSTPQ   (F15, F16), 32(R8)
+	ADD     $64, R8
+	SUB     $1, R10
+	CBNZ    R10, group
+	WORD    $0x4e37d6d6 // FADD V22.4S, V22.4S, V23.4S
+	VEXT    $8, V22.B16, V22.B16, V19.B16
+	WORD    $0x4e33d6d6 // FADD V22.4S, V22.4S, V19.4S
+	VREV64  V22.S4, V19.S4
+	WORD    $0x4e33d6d6 // FADD V22.4S, V22.4S, V19.4S
+	FMOVS   F22, (R2)
+	ADD     R6, R0
+	ADD     $4, R1
+	ADD     $4, R2
+	SUB     $1, R5
+	CBNZ    R5, row
+	RET
+
+// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+TEXT ·softmaxGradNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    24(R25), R3
+	MOVD    72(R25), R4
+	MOVD    80(R25), R5
+	MOVD    88(R25), R6
+	PCALIGN $32
+
+row:
+	VLD1R.P 4(R2), [V0.S4]
+	VLD1R.P 4(R3), [V1.S4]
+	MOVD    R0, R7
+	MOVD    R1, R8
+	MOVD    R6, R9
+	PCALIGN $32
+
+group:
+	FLDPQ   (R7), (F2, F3)
+	FLDPQ   32(R7), (F4, F5)
+	FLDPQ   (R8), (F6, F7)
+	FLDPQ   32(R8), (F8, F9)
+	WORD    $0x6e20dc42 // FMUL V2.4S, V2.4S, V0.4S
+	WORD    $0x4ea1d4c6 // FSUB V6.4S, V6.4S, V1.4S
+	WORD    $0x6e22dcc6 // FMUL V6.4S, V6.4S, V2.4S
+	WORD    $0x6e20dc63 // FMUL V3.4S, V3.4S, V0.4S
+	WORD    $0x4ea1d4e7 // FSUB V7.4S, V7.4S, V1.4S
+	WORD    $0x6e23dce7 // FMUL V7.4S, V7.4S, V3.4S
+	WORD    $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
+	WORD    $0x4ea1d508 // FSUB V8.4S, V8.4S, V1.4S
+	WORD    $0x6e24dd08 // FMUL V8.4S, V8.4S, V4.4S
+	WORD    $0x6e20dca5 // FMUL V5.4S, V5.4S, V0.4S
+	WORD    $0x4ea1d529 // FSUB V9.4S, V9.4S, V1.4S
+	WORD    $0x6e25dd29 // FMUL V9.4S, V9.4S, V5.4S
+	FSTPQ   (F2, F3), (R7)
+	FSTPQ   (F4, F5), 32(R7)
+	FSTPQ   (F6, F7), (R8)
+	FSTPQ   (F8, F9), 32(R8)
+	ADD     $64, R7
+	ADD     $64, R8
+	SUB     $1, R9
+	CBNZ    R9, group
+	ADD     R5, R0
+	ADD     R5, R1
+	SUB     $1, R4
+	CBNZ    R4, row
+	RET
+
+// dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+TEXT ·dotRowsNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	PCALIGN $32
+
+row:
+	MOVD    R1, R7
+	MOVD    R2, R8
+	MOVD    R6, R9
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	PCALIGN $32
+
+group:
+	FLDPQ   (R7), (F2, F3)
+	FLDPQ   32(R7), (F4, F5)
+	FLDPQ   (R8), (F6, F7)
+	FLDPQ   32(R8), (F8, F9)
+	VFMLA   V2.S4, V6.S4, V0.S4
+	VFMLA   V3.S4, V7.S4, V1.S4
+	VFMLA   V4.S4, V8.S4, V0.S4
+	VFMLA   V5.S4, V9.S4, V1.S4
+	ADD     $64, R7
+	ADD     $64, R8
+	SUB     $1, R9
+	CBNZ    R9, group
+	WORD    $0x4e21d400 // FADD V0.4S, V0.4S, V1.4S
+	VEXT    $8, V0.B16, V0.B16, V2.B16
+	WORD    $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	VREV64  V0.S4, V2.S4
+	WORD    $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	FMOVS   F0, (R0)
+	ADD     R4, R1
+	ADD     R5, R2
+	ADD     $4, R0
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
+// dotRowsHalfNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+TEXT ·dotRowsHalfNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	PCALIGN $32
+
+row:
+	MOVD    R1, R7
+	MOVD    R2, R8
+	MOVD    R6, R9
+	VMOVI   $0, V0.B16
+	VMOVI   $0, V1.B16
+	PCALIGN $32
+
+group:
+	FMOVQ   (R7), F2
+	WORD    $0x6e613843 // SHLL2 V3.4S, V2.8H, #16
+	WORD    $0x2e613842 // SHLL V2.4S, V2.4H, #16
+	FMOVQ   16(R7), F4
+	WORD    $0x6e613885 // SHLL2 V5.4S, V4.8H, #16
+	WORD    $0x2e613884 // SHLL V4.4S, V4.4H, #16
+	FMOVQ   (R8), F6
+	WORD    $0x6e6138c7 // SHLL2 V7.4S, V6.8H, #16
+	WORD    $0x2e6138c6 // SHLL V6.4S, V6.4H, #16
+	FMOVQ   16(R8), F8
+	WORD    $0x6e613909 // SHLL2 V9.4S, V8.8H, #16
+	WORD    $0x2e613908 // SHLL V8.4S, V8.4H, #16
+	VFMLA   V2.S4, V6.S4, V0.S4
+	VFMLA   V3.S4, V7.S4, V1.S4
+	VFMLA   V4.S4, V8.S4, V0.S4
+	VFMLA   V5.S4, V9.S4, V1.S4
+	ADD     $32, R7
+	ADD     $32, R8
+	SUB     $1, R9
+	CBNZ    R9, group
+	WORD    $0x4e21d400 // FADD V0.4S, V0.4S, V1.4S
+	VEXT    $8, V0.B16, V0.B16, V2.B16
+	WORD    $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	VREV64  V0.S4, V2.S4
+	WORD    $0x4e22d400 // FADD V0.4S, V0.4S, V2.4S
+	FMOVS   F0, (R0)
+	ADD     R4, R1
+	ADD     R5, R2
+	ADD     $4, R0
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
+// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+TEXT ·scaleRowsToNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	MOVD    104(R25), R7
+	PCALIGN $32
+
+row:
+	VLD1R   (R2), [V0.S4]
+	MOVD    R1, R8
+	MOVD    R0, R9
+	MOVD    R6, R10
+	PCALIGN $32
+
+group:
+	FLDPQ   (R8), (F4, F5)
+	FLDPQ   32(R8), (F6, F7)
+	WORD    $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
+	WORD    $0x6e20dca5 // FMUL V5.4S, V5.4S, V0.4S
+	WORD    $0x6e20dcc6 // FMUL V6.4S, V6.4S, V0.4S
+	WORD    $0x6e20dce7 // FMUL V7.4S, V7.4S, V0.4S
+	FSTPQ   (F4, F5), (R9)
+	FSTPQ   (F6, F7), 32(R9)
+	ADD     $64, R8
+	ADD     $64, R9
+	SUB     $1, R10
+	CBNZ    R10, group
+	ADD     R5, R1
+	ADD     R4, R0
+	ADD     R7, R2
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
+// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+TEXT ·scaleRowsToHalfNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	MOVD    104(R25), R7
+	WORD    $0x4f03c7e1 // MOVI V1.4S, #0x7f, MSL #8
+	PCALIGN $32
+
+row:
+	VLD1R   (R2), [V0.S4]
+	MOVD    R1, R8
+	MOVD    R0, R9
+	MOVD    R6, R10
+	PCALIGN $32
+
+group:
+	FLDPQ   (R8), (F4, F5)
+	FLDPQ   32(R8), (F6, F7)
+	WORD    $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
+	WORD    $0x6e20dca5 // FMUL V5.4S, V5.4S, V0.4S
+	WORD    $0x6e20dcc6 // FMUL V6.4S, V6.4S, V0.4S
+	WORD    $0x6e20dce7 // FMUL V7.4S, V7.4S, V0.4S
+	VSHL    $15, V4.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V4.S4, V4.S4
+	VADD    V2.S4, V4.S4, V4.S4
+	VSHL    $15, V5.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V5.S4, V5.S4
+	VADD    V2.S4, V5.S4, V5.S4
+	VUZP2   V5.H8, V4.H8, V4.H8
+	FMOVQ   F4, (R9)
+	VSHL    $15, V6.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V6.S4, V6.S4
+	VADD    V2.S4, V6.S4, V6.S4
+	VSHL    $15, V7.S4, V2.S4
+	VUSHR   $31, V2.S4, V2.S4
+	VADD    V1.S4, V7.S4, V7.S4
+	VADD    V2.S4, V7.S4, V7.S4
+	VUZP2   V7.H8, V6.H8, V6.H8
+	FMOVQ   F6, 16(R9)
+	ADD     $64, R8
+	ADD     $32, R9
+	SUB     $1, R10
+	CBNZ    R10, group
+	ADD     R5, R1
+	ADD     R4, R0
+	ADD     R7, R2
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
+// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+TEXT ·scaleRowsHalfToNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    8(R25), R1
+	MOVD    16(R25), R2
+	MOVD    72(R25), R3
+	MOVD    80(R25), R4
+	MOVD    88(R25), R5
+	MOVD    96(R25), R6
+	MOVD    104(R25), R7
+	PCALIGN $32
+
+row:
+	VLD1R   (R2), [V0.S4]
+	MOVD    R1, R8
+	MOVD    R0, R9
+	MOVD    R6, R10
+	PCALIGN $32
+
+group:
+	FMOVQ   (R8), F4
+	WORD    $0x6e613885 // SHLL2 V5.4S, V4.8H, #16
+	WORD    $0x2e613884 // SHLL V4.4S, V4.4H, #16
+	FMOVQ   16(R8), F6
+	WORD    $0x6e6138c7 // SHLL2 V7.4S, V6.8H, #16
+	WORD    $0x2e6138c6 // SHLL V6.4S, V6.4H, #16
+	WORD    $0x6e20dc84 // FMUL V4.4S, V4.4S, V0.4S
+	WORD    $0x6e20dca5 // FMUL V5.4S, V5.4S, V0.4S
+	WORD    $0x6e20dcc6 // FMUL V6.4S, V6.4S, V0.4S
+	WORD    $0x6e20dce7 // FMUL V7.4S, V7.4S, V0.4S
+	FSTPQ   (F4, F5), (R9)
+	FSTPQ   (F6, F7), 32(R9)
+	ADD     $32, R8
+	ADD     $64, R9
+	SUB     $1, R10
+	CBNZ    R10, group
+	ADD     R5, R1
+	ADD     R4, R0
+	ADD     R7, R2
+	SUB     $1, R3
+	CBNZ    R3, row
+	RET
+
 DATA winogradInputNEONConstants<>+0(SB)/4, $0x40800000
 DATA winogradInputNEONConstants<>+4(SB)/4, $0x40a00000
 DATA winogradInputNEONConstants<>+8(SB)/4, $0x40000000

@@ -52,6 +52,22 @@ func avx512() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		gelu:      strips{{gelu16AVX512, gelu64AVX512}, {geluHalf16AVX512, geluHalf64AVX512}},
+		geluGrad:  strips{{geluGrad16AVX512, geluGrad64AVX512}, {geluGradHalf16AVX512, geluGradHalf64AVX512}},
+		layerNorm: strips{{layerNorm16AVX512, layerNorm64AVX512}, {layerNormHalf16AVX512, layerNormHalf64AVX512}},
+		layerNormGrad: strips{{layerNormGrad16AVX512, layerNormGrad64AVX512},
+			{layerNormGradHalf16AVX512, layerNormGradHalf64AVX512}},
+		layerNormGradAdd: strips{{layerNormGradAdd16AVX512, layerNormGradAdd64AVX512},
+			{layerNormGradAddHalf16AVX512, layerNormGradAddHalf64AVX512}},
+		adam: adamAVX512,
+		attention: attentionRoutines{
+			softmax:     softmaxAVX512,
+			softmaxGrad: softmaxGradAVX512,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
+		},
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
@@ -77,6 +93,7 @@ func avx512bf16() *Path {
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
 	}
+	p.usePairs(softmaxPairsAVX512, softmaxGradPairsAVX512, scaleRowsHalfToHalfAVX512)
 	p.PairGrads = []Grad{
 		{6, 64, grad(gradPairs6x64AVX512)},
 		{4, 64, grad(gradPairs4x64AVX512)},
@@ -110,6 +127,20 @@ func avx2() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		gelu:             strips{{gelu16AVX2, nil}, {geluHalf16AVX2, nil}},
+		geluGrad:         strips{{geluGrad16AVX2, nil}, {geluGradHalf16AVX2, nil}},
+		layerNorm:        strips{{layerNorm16AVX2, nil}, {layerNormHalf16AVX2, nil}},
+		layerNormGrad:    strips{{layerNormGrad16AVX2, nil}, {layerNormGradHalf16AVX2, nil}},
+		layerNormGradAdd: strips{{layerNormGradAdd16AVX2, nil}, {layerNormGradAddHalf16AVX2, nil}},
+		adam:             adamAVX2,
+		attention: attentionRoutines{
+			softmax:     softmaxAVX2,
+			softmaxGrad: softmaxGradAVX2,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
+		},
 		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},

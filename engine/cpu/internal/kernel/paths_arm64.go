@@ -22,6 +22,12 @@ func machinePaths() []*Path {
 			WeightsGrad: transform(winogradWeightsGradNEON),
 		},
 		transpose8: transpose8NEON, rowMax: rowMaxNEON, expSum: expSumNEON, dot: dotNEON,
+		attention: attentionRoutines{
+			softmax:     softmaxNEON,
+			softmaxGrad: softmaxGradNEON,
+			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
+			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
+		},
 		peak: peakNEON, peakFLOPs: 24 * 2 * 4,
 	}, []Tile{
 		{6, 16, tile(tile6x16NEON)},

@@ -174,6 +174,41 @@ func dotNEON(a *uintptr)
 //go:noescape
 func peakNEON(loops int)
 
+// softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+//
+//go:noescape
+func softmaxNEON(a *uintptr)
+
+// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradNEON(a *uintptr)
+
+// dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsNEON(a *uintptr)
+
+// dotRowsHalfNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfNEON(a *uintptr)
+
+// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToNEON(a *uintptr)
+
+// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToHalfNEON(a *uintptr)
+
+// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToNEON(a *uintptr)
+
 // winogradInputNEON transforms groups of 16 channels of 6x6 inputs; see Transform.
 //
 //go:noescape

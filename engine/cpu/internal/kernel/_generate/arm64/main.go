@@ -59,6 +59,7 @@ func (a *assembler) all() {
 	a.expSum()
 	a.dot()
 	a.peak()
+	a.attention()
 	for _, f := range transforms {
 		a.winograd(f)
 	}
