@@ -446,16 +446,23 @@ func everything(p *Path, n, offset int) []float32 {
 				K: ch / 4, B: unsafe.Pointer(&weights[0]), Y: unsafe.Pointer(&out[0])})
 		})
 	}
-	for _, g := range p.Grads {
+	// Tiles of several heights share the channels of a block: a sum does not depend on who makes it.
+	from := 0
+	for i, g := range p.Grads {
+		if i > 0 && p.Grads[i-1].Block != g.Block || from == ch {
+			from = 0
+		}
 		var pairs []int32
 		for i := range pixels {
 			pairs = append(pairs, int32(4*ch*i), int32(4*g.Block*i))
 		}
-		result(ch*g.Block, func(out []float32) {
-			g.Run(&GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]),
+		tiles := (ch - from) / g.Rows
+		result(tiles*g.Rows*g.Block, func(out []float32) {
+			g.Run(&GradArgs{X: unsafe.Pointer(&x[from]), Pixels: &pairs[0], N: pixels, DY: unsafe.Pointer(&y[0]),
 				DW:        unsafe.Pointer(&out[0]),
-				RowStride: int64(4 * g.Block), Tiles: int64(ch / g.Rows)})
+				RowStride: int64(4 * g.Block), Tiles: int64(tiles)})
 		})
+		from += tiles * g.Rows
 	}
 	for _, f := range []struct {
 		in, out int

@@ -114,6 +114,7 @@ func avx2() *Path {
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},
 	}, []Grad{
+		{6, 16, grad(grad6x16AVX2)},
 		{4, 16, grad(grad4x16AVX2)},
 	})
 }

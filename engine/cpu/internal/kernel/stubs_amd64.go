@@ -99,6 +99,11 @@ func grad4x16AVX512(a *uintptr)
 //go:noescape
 func gradPairs4x16AVX512(a *uintptr)
 
+// grad6x16AVX2 is Grad.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func grad6x16AVX2(a *uintptr)
+
 // grad4x16AVX2 is Grad.Run for 4 rows and blocks of 16.
 //
 //go:noescape
