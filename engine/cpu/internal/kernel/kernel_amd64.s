@@ -42,7 +42,11 @@ DATA nothing<>+0(SB)/8, $0x0000000000000000
 DATA nothing<>+8(SB)/8, $0x0000000000000000
 DATA nothing<>+16(SB)/8, $0x0000000000000000
 DATA nothing<>+24(SB)/8, $0x0000000000000000
-GLOBL nothing<>(SB), RODATA|NOPTR, $32
+DATA nothing<>+32(SB)/8, $0x0000000000000000
+DATA nothing<>+40(SB)/8, $0x0000000000000000
+DATA nothing<>+48(SB)/8, $0x0000000000000000
+DATA nothing<>+56(SB)/8, $0x0000000000000000
+GLOBL nothing<>(SB), RODATA|NOPTR, $64
 
 // func tile12x16AVX512(a *uintptr)
 // Requires: AVX, AVX512F, MMX+
@@ -8340,6 +8344,44 @@ TEXT ·gatherAVX512(SB), NOSPLIT, $8-8
 
 row:
 	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*4), R12
+	MOVQ    $0x00000040, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VMOVUPS (R12), Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    BP, R12
+	ADDQ    $0x40, R8
+	DECQ    R9
+	JNZ     step
+	ADDQ    $0x00000004, DX
+	ADDQ    SI, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func gatherHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·gatherHalfAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
 	LEAQ    (CX)(R9*2), R12
 	MOVQ    $0x00000020, BP
 	TESTQ   R9, R9
@@ -11398,8 +11440,48 @@ loop:
 	RET
 
 // func gatherAVX2(a *uintptr)
-// Requires: AVX, AVX2, CMOV
+// Requires: AVX, CMOV
 TEXT ·gatherAVX2(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*4), R12
+	MOVQ    $0x00000040, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VMOVUPS (R12), Y0
+	VMOVUPS Y0, (R8)
+	VMOVUPS 32(R12), Y0
+	VMOVUPS Y0, 32(R8)
+	ADDQ    BP, R12
+	ADDQ    $0x40, R8
+	DECQ    R9
+	JNZ     step
+	ADDQ    $0x00000004, DX
+	ADDQ    SI, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func gatherHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, CMOV
+TEXT ·gatherHalfAVX2(SB), NOSPLIT, $8-8
 	MOVQ    a+0(FP), R15
 	MOVQ    (R15), AX
 	MOVQ    8(R15), CX

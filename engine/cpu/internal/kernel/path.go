@@ -18,7 +18,7 @@ type routines struct {
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
-	gather, gatherPairs                               func(*uintptr) // nil: the plain ones serve
+	gather, gatherHalf, gatherPairs                   func(*uintptr) // nil: the plain ones serve
 	peak                                              func(loops int)
 	peakFLOPs                                         int // floating-point operations of one loop
 }
@@ -246,6 +246,10 @@ func (p *Path) conversions(r *routines) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
 			n: [3]int{len(offsets), 4 * pitch, width / 16},
+		}
+		if src.bf16 {
+			a.call(r.gatherHalf)
+			return
 		}
 		a.call(r.gather)
 	}

@@ -51,7 +51,7 @@ func avx512() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX512),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		gather: gatherAVX512, gatherHalf: gatherHalfAVX512, gatherPairs: gatherPairsAVX512,
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
@@ -109,7 +109,7 @@ func avx2() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX2),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		gather: gatherAVX2, gatherHalf: gatherHalfAVX2, gatherPairs: gatherPairsAVX2,
 		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},

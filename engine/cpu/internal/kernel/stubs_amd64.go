@@ -327,12 +327,17 @@ func weightedSum3AVX512(a *uintptr)
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
 
-// gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX512(a *uintptr)
 
-// gatherPairsAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX512(a *uintptr)
+
+// gatherPairsAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX512(a *uintptr)
@@ -500,12 +505,17 @@ func weightedSum3AVX2(a *uintptr)
 // peakAVX2 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX2(loops int)
 
-// gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX2(a *uintptr)
 
-// gatherPairsAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX2(a *uintptr)
+
+// gatherPairsAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX2(a *uintptr)
