@@ -68,8 +68,8 @@ func (m simCLR) check(wrong func(bool, string, ...any)) {
 func (m simCLR) build(g *builder) {
 	f, ids := newEncoder(g, query), g.ids()
 	z := f.encode(g.bothViews())
-	z1, z2 := g.Rows(z.features, 0, g.n), g.Rows(z.features, g.n, g.n)
-	positive, everyID := g.RowDot(g.sharpen(z1), z2), g.GatherReplicas(g.Concat(ids, ids))
+	z1, z2 := g.Slice(z.features, 0, 0, g.n), g.Slice(z.features, 0, g.n, g.n)
+	positive, everyID := g.RowDot(g.sharpen(z1), z2), g.GatherReplicas(g.Concat(0, ids, ids))
 	every := g.GatherReplicas(z.features)
 	var loss *graph.Node
 	for _, half := range []*graph.Node{z1, z2} {

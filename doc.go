@@ -3,7 +3,8 @@
 // with it on the CPU.
 //
 // This package is the paper. To see how it learns, start with step.go: it is Algorithm 1. The
-// mechanisms that the paper compares are in queue.go, batch.go, bank.go and supervised.go.
+// mechanisms that the paper compares are in queue.go, batch.go, bank.go and supervised.go, and v3.go
+// is Algorithm 1 of MoCo v3 (Chen, Xie, He, ICCV 2021).
 // network.go has the two encoders with the momentum update, shuffle.go shuffled BN, loss.go the
 // losses, and run.go the step as a program runs it. A Recipe holds the settings.
 //
@@ -18,7 +19,7 @@
 // command moco. To use a trained encoder, package encoder is enough.
 //
 // Some names of variables are part of the checkpoint format and stay: "encoder_q." and "encoder_k."
-// before torchvision's names, "queue", "queue_pointer", "queue_ids" and "sgd.". Everything random
-// follows from Recipe.Seed: the same recipe, data, binary and processor features give the same
-// bits.
+// before torchvision's or timm's names, "predictor.", "queue", "queue_pointer", "queue_ids", "sgd."
+// and "adam.". Everything random follows from Recipe.Seed: the same recipe, data, binary and processor
+// features give the same bits.
 package moco

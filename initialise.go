@@ -7,6 +7,7 @@ import (
 
 	"moco/engine"
 	"moco/internal/rng"
+	"moco/nn"
 	"moco/tensor"
 )
 
@@ -15,16 +16,17 @@ const (
 	queueStream = 1 + iota // the keys that a queue starts with
 	drawStream             // the keys that steps draw from a bank
 	bankStream             // the features that a bank starts with
+	dropStream             // the branches that drop path leaves out
 )
 
 // seeded is the stream of random numbers for one purpose of a recipe.
 func (r *Recipe) seeded(purpose uint64) rng.Source { return rng.New(r.Seed, purpose) }
 
 // Initialise writes the start of training to the variables of a Step that was compiled against s.
-// The query encoder starts by torchvision's rule, the key encoder, if there is one, as its copy,
+// The query encoder starts by the rules of package nn, the key encoder, if there is one, as its copy,
 // and the dictionary full of random keys. All of it follows from the recipe's seed.
 //
-// trained, which may be nil, holds tensors of a trained encoder by torchvision's names. Both
+// trained, which may be nil, holds tensors of a trained encoder by the names of package nn. Both
 // encoders then start with them.
 func Initialise(r *Recipe, s engine.State, trained map[string]*tensor.Tensor) error {
 	m, err := r.Mechanism()
@@ -65,14 +67,20 @@ func initialiseEncoders(r *Recipe, s engine.State, trained map[string]*tensor.Te
 		}
 		return nil
 	}
-	for _, p := range r.Encoder.Parameters() {
+	return writeStart(r.Seed, r.Encoder.Parameters(), r.Encoder.Buffers(), write)
+}
+
+// writeStart writes what parameters and running statistics start with.
+func writeStart(seed uint64, parameters []nn.Parameter, buffers []nn.Buffer,
+	write func(name string, t *tensor.Tensor) error) error {
+	for _, p := range parameters {
 		t := tensor.New(float, p.Shape...)
-		p.Initialise(t, r.Seed)
+		p.Initialise(t, seed)
 		if err := write(p.Name, t); err != nil {
 			return err
 		}
 	}
-	for _, b := range r.Encoder.Buffers() {
+	for _, b := range buffers {
 		t := tensor.New(float, b.Channels)
 		for i := range t.Float32s() {
 			t.Float32s()[i] = b.Start

@@ -30,12 +30,16 @@ type Mechanism interface {
 	Classifier() bool
 	// Filling is the number of steps until no key of the random start is left in the dictionary.
 	Filling() int
+	// Remedy says what to change in the recipe where the loss stays far above chance.
+	Remedy() string
 	// Fit completes the recipe from the data, and refuses data that cannot give what the mechanism
 	// needs.
 	Fit(d DataSize) error
 	// Stored opens the keys that earlier steps left in s. It is nil where no key outlives its step.
 	Stored(s engine.State) (Stored, error)
 
+	// predicts tells whether queries go through the recipe's predictor.
+	predicts() bool
 	// check reports the settings of the recipe that make no sense with the mechanism.
 	check(wrong func(bad bool, format string, a ...any))
 	// ready returns the error of a recipe that Fit has not completed yet.
@@ -77,6 +81,8 @@ var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
 	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
 	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
 	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
+	// MoCo v3: the batch, and a momentum encoder.
+	"momentum_batch": {"info_nce": newMomentumBatch},
 }
 
 // Mechanism is the recipe's mechanism. It works on r itself, not on a copy.
@@ -111,6 +117,9 @@ func names[T any](table map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 }
 
+// remedy is what most often helps against steps that are too large.
+const remedy = "lower lr, or raise warmup"
+
 // contrastive is the part that all mechanisms with keys share.
 type contrastive struct{ *Recipe }
 
@@ -118,7 +127,9 @@ func (c contrastive) String() string             { return c.Loss + " with " + c.
 func (contrastive) KeyEncoder() bool             { return false }
 func (contrastive) Classifier() bool             { return false }
 func (contrastive) Filling() int                 { return 0 }
+func (contrastive) Remedy() string               { return remedy }
 func (contrastive) Fit(DataSize) error           { return nil }
+func (contrastive) predicts() bool               { return false }
 func (contrastive) ready() error                 { return nil }
 func (contrastive) draw(_, _ []int32, _ drawing) {}
 

@@ -6,6 +6,7 @@ import (
 	"moco/engine"
 	"moco/graph"
 	"moco/nn"
+	"moco/optim"
 	"moco/tensor"
 )
 
@@ -15,7 +16,7 @@ const (
 )
 
 // side is one of the two networks, f_q or f_k. It is the first part of the names of the network's
-// variables; torchvision's names follow. The names are part of the checkpoint format.
+// variables; the names of package nn follow. The names are part of the checkpoint format.
 type side string
 
 const (
@@ -26,10 +27,7 @@ const (
 // variable is the name of a parameter or statistic: "encoder_q.conv1.weight".
 func (s side) variable(name string) string { return string(s) + "." + name }
 
-// velocity is the name of the optimizer's variable for a parameter.
-func velocity(parameter string) string { return "sgd." + parameter }
-
-// ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name. s
+// ReadQuery reads a parameter or running statistic of the query encoder, by its name in package nn. s
 // is the state that a Step or an Inference was compiled against.
 func ReadQuery(s engine.State, name string) (*tensor.Tensor, error) {
 	return s.Read(query.variable(name))
@@ -40,25 +38,34 @@ func WriteQuery(s engine.State, name string, t *tensor.Tensor) error {
 	return s.Write(query.variable(name), t)
 }
 
-// encoder is one of the two networks on a step's graph.
+// encoder is one of the two networks on a step's graph, with what it learns and what batch norm keeps.
 type encoder struct {
 	nn.Encoder
-	g    *builder
-	side side
+	g          *builder
+	side       side
+	parameters []nn.Parameter
+	buffers    []nn.Buffer
 }
 
 // newEncoder declares the variables of an encoder in training. Batch norm takes its statistics from
 // each of the recipe's parts of the batch.
 func newEncoder(g *builder, s side) *encoder {
 	r := g.recipe
-	e := &encoder{nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}, g, s}
-	for _, p := range r.Encoder.Parameters() {
+	network := nn.Encoder{Config: r.Encoder, Values: map[string]*graph.Node{}, Splits: r.parts() / max(1, g.Replicas)}
+	e := &encoder{Encoder: network, g: g, side: s}
+	e.declare(r.Encoder.Parameters(), r.Encoder.Buffers())
+	return e
+}
+
+// declare adds variables to those of e.
+func (e *encoder) declare(parameters []nn.Parameter, buffers []nn.Buffer) {
+	for _, p := range parameters {
 		e.Values[p.Name] = e.variable(p.Name, p.Shape)
 	}
-	for _, b := range r.Encoder.Buffers() {
+	for _, b := range buffers {
 		e.Values[b.Name] = e.variable(b.Name, tensor.Shape{b.Channels})
 	}
-	return e
+	e.parameters, e.buffers = append(e.parameters, parameters...), append(e.buffers, buffers...)
 }
 
 func (e *encoder) variable(name string, shape tensor.Shape) *graph.Node {
@@ -66,9 +73,22 @@ func (e *encoder) variable(name string, shape tensor.Shape) *graph.Node {
 }
 
 // forward makes the head's features of images.
-func (e *encoder) forward(x *graph.Node) *graph.Node {
+func (e *encoder) forward(x *graph.Node) *graph.Node { return e.forwardBut(e.drops(x.Shape[0]), x) }
+
+// forwardBut makes the head's features of images, but for what drop path leaves out.
+func (e *encoder) forwardBut(drops, x *graph.Node) *graph.Node {
+	e.Drop = drops
 	features, _ := e.Encode(e.g.Graph, x)
 	return features
+}
+
+// drops declares what drop path leaves out of the next n images. It is nil where nothing is left out:
+// keys are made by the whole network, as targets are in DINO.
+func (e *encoder) drops(n int) *graph.Node {
+	if e.side == key {
+		return nil
+	}
+	return e.g.drops(n, e.Config.DropPaths())
 }
 
 // momentumUpdate makes e's parameters the moving average of those of f_q (Eqn. 2): theta_k =
@@ -77,7 +97,10 @@ func (e *encoder) forward(x *graph.Node) *graph.Node {
 // norm's statistics are not averaged: e keeps its own.
 func (e *encoder) momentumUpdate(q *encoder) {
 	r := e.g.recipe
-	for _, p := range e.Config.Parameters() {
+	for _, p := range e.parameters {
+		if p.Frozen { // the same in both
+			continue
+		}
 		k := e.Values[p.Name]
 		old := graph.Term{Coefficient: r.Momentum, X: k}
 		new := graph.Term{Coefficient: 1 - r.Momentum, X: q.Values[p.Name]}
@@ -96,11 +119,13 @@ func (e *encoder) momentumUpdate(q *encoder) {
 // loss, if they were encoded twice.
 func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	e.g.Output(outLoss, e.g.mean(loss))
-	lr := e.g.scalar(inRate)
-	parameters := e.Config.Parameters()
+	var parameters []nn.Parameter
 	var nodes []*graph.Node
-	for _, p := range parameters {
-		nodes = append(nodes, e.Values[p.Name])
+	for _, p := range e.parameters {
+		if !p.Frozen {
+			parameters = append(parameters, p)
+			nodes = append(nodes, e.Values[p.Name])
+		}
 	}
 	var gradients []*graph.Node
 	if len(batches) == 0 || !batches[0].twice {
@@ -108,18 +133,34 @@ func (e *encoder) update(loss *graph.Node, batches ...*encoded) {
 	} else {
 		gradients = e.gradientsInParts(loss, nodes, batches)
 	}
-	optimizer := e.g.recipe.optimizer()
-	for i, gradient := range gradients {
-		gradient = e.g.SumReplicas(gradient)
-		v := e.g.Variable(velocity(parameters[i].Name), float, parameters[i].Shape...)
-		optimizer.Update(e.g.Graph, nodes[i], v, gradient, lr)
+	optimizer, rates := e.g.recipe.optimizer(), e.rates()
+	for i, p := range parameters {
+		optimizer.Update(e.g.Graph, optim.Update{
+			Name: p.Name, Parameter: nodes[i], Gradient: e.g.SumReplicas(gradients[i]), Decays: p.Decays,
+			Rate: rates[p.Depth], Scalar: e.g.scalar,
+		})
 	}
 	e.keepStatistics()
 }
 
+// rates are the learning rates of the parameters by their depth: with layer decay, the less the nearer
+// to the image.
+func (e *encoder) rates() []*graph.Node {
+	lr, decay, layers := e.g.scalar(inRate), e.g.recipe.LayerDecay, e.Config.Depth()
+	rates := make([]*graph.Node, layers+2)
+	for depth := range rates {
+		rates[depth] = lr
+		if decay != 0 && depth <= layers {
+			share := optim.LayerRate(decay, depth, layers)
+			rates[depth] = e.g.WeightedSum(graph.Term{Coefficient: share, X: lr})
+		}
+	}
+	return rates
+}
+
 // keepStatistics assigns the running statistics that the forward passes have made.
 func (e *encoder) keepStatistics() {
-	for _, b := range e.Config.Buffers() {
+	for _, b := range e.buffers {
 		e.g.Assign(e.variable(b.Name, tensor.Shape{b.Channels}), e.Values[b.Name])
 	}
 }
@@ -128,6 +169,7 @@ func (e *encoder) keepStatistics() {
 // through them takes.
 type encoded struct {
 	images, features *graph.Node
+	drops            *graph.Node // what drop path leaves out, both times
 	parts            int
 	twice            bool                   // without what a gradient takes; another pass makes that
 	start            map[string]*graph.Node // the encoder's values before the batch
@@ -138,13 +180,14 @@ type encoded struct {
 // each is encoded twice: for its features, and once more for the gradient.
 func (e *encoder) encode(images *graph.Node) *encoded {
 	b := &encoded{images: images, parts: max(1, e.g.recipe.Accumulate), start: maps.Clone(e.Values)}
+	b.drops = e.drops(images.Shape[0])
 	b.twice = b.parts > 1 || e.g.Replicas > 1
 	if !b.twice {
-		b.features = e.g.L2Normalise(e.forward(images))
+		b.features = e.g.L2Normalise(e.forwardBut(b.drops, images))
 		return b
 	}
 	if b.parts == 1 {
-		b.features = e.g.Detach(e.g.L2Normalise(e.forward(images)))
+		b.features = e.g.Detach(e.g.L2Normalise(e.forwardBut(b.drops, images)))
 		return b
 	}
 	ends := map[string]*graph.Node{}
@@ -153,11 +196,11 @@ func (e *encoder) encode(images *graph.Node) *encoded {
 		if b.features == nil {
 			b.features = z
 		} else {
-			b.features = e.g.Concat(b.features, z)
+			b.features = e.g.Concat(0, b.features, z)
 		}
 		// Every part starts from the same running statistics. The new ones are the mean of what the
 		// parts make.
-		for _, s := range e.Config.Buffers() {
+		for _, s := range e.buffers {
 			share := graph.Term{Coefficient: 1 / float64(b.parts), X: e.Values[s.Name]}
 			if ends[s.Name] == nil {
 				ends[s.Name] = e.g.WeightedSum(share)
@@ -177,11 +220,16 @@ func (e *encoder) encodePart(b *encoded, part int) *graph.Node {
 	splits := e.Splits
 	e.Splits = max(1, splits/b.parts)
 	defer func() { e.Splits = splits }()
-	images := b.images
-	if n := images.Shape[0] / b.parts; b.parts > 1 {
-		images = e.g.Rows(images, part*n, n)
+	return e.g.L2Normalise(e.forwardBut(b.part(e.g, b.drops, part), b.part(e.g, b.images, part)))
+}
+
+// part is the rows of one part of the batch. x may be nil.
+func (b *encoded) part(g *builder, x *graph.Node, part int) *graph.Node {
+	if x == nil || b.parts == 1 {
+		return x
 	}
-	return e.g.L2Normalise(e.forward(images))
+	n := x.Shape[0] / b.parts
+	return g.Slice(x, 0, part*n, n)
 }
 
 // gradientsInParts encodes each part again and takes the gradient of its features to the
@@ -196,18 +244,13 @@ func (e *encoder) gradientsInParts(loss *graph.Node, parameters []*graph.Node, b
 	ends := maps.Clone(e.Values)
 	total := make([]*graph.Node, len(parameters))
 	for i, b := range batches {
-		for _, s := range e.Config.Buffers() {
+		for _, s := range e.buffers {
 			delete(b.start, s.Name)
 			delete(e.Values, s.Name)
 		}
-		n := b.images.Shape[0] / b.parts
 		for part := range b.parts {
 			z := e.encodePart(b, part)
-			dz := dFeatures[i]
-			if b.parts > 1 {
-				dz = g.Rows(dz, part*n, n)
-			}
-			for j, d := range g.Gradients(z, dz, parameters) {
+			for j, d := range g.Gradients(z, b.part(g, dFeatures[i], part), parameters) {
 				total[j] = g.sum(total[j], d)
 			}
 		}

@@ -16,10 +16,11 @@ import (
 // Recipe is everything that decides what a run learns, except for the images. Its keys in YAML are
 // the names in the tags. Package recipe reads and writes it as a file.
 type Recipe struct {
-	Objective  string    `yaml:"objective"`  // contrastive, or supervised: cross-entropy with labels
-	Encoder    nn.Config `yaml:"encoder"`    // f_q and f_k
-	Dictionary string    `yaml:"dictionary"` // queue (MoCo), batch (end-to-end) or bank (memory bank)
-	Loss       string    `yaml:"loss"`       // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Objective  string    `yaml:"objective"`           // contrastive, or supervised: cross-entropy with labels
+	Encoder    nn.Config `yaml:"encoder"`             // f_q and f_k
+	Dictionary string    `yaml:"dictionary"`          // queue (MoCo), batch (end-to-end), bank (memory bank) or momentum_batch (MoCo v3)
+	Loss       string    `yaml:"loss"`                // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Predictor  Predictor `yaml:"predictor,omitempty"` // of a momentum batch's queries
 
 	Queue          int     `yaml:"queue"`           // K, the number of keys: of the queue, or drawn from the bank (0: all)
 	Momentum       float64 `yaml:"m"`               // of the momentum encoder
@@ -35,7 +36,7 @@ type Recipe struct {
 	MaskSameImage bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
 	Accumulate    int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
 	Mix           float64 `yaml:"mix"`              // share of the old feature in a bank's new one
-	Z             string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
+	Z             string  `yaml:"z"`                // nce's constant: ema (averaged over steps), or frozen from the first step
 	BankPrecision string  `yaml:"bank_precision"`   // fp32 or bf16
 	Images        int     `yaml:"images,omitempty"` // in the bank; the data say
 
@@ -50,12 +51,17 @@ type Recipe struct {
 	DropLast    bool    `yaml:"drop_last"` // leave out the images at an epoch's end that do not fill a batch
 	Epochs      Epochs  `yaml:"epochs"`
 	LR          float64 `yaml:"lr"`
-	Schedule    string  `yaml:"schedule"`             // cosine or step
+	Schedule    string  `yaml:"schedule"`             // cosine, cosine_after_warmup or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
 	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
-	Optimizer   string  `yaml:"optimizer"`            // sgd or lars
-	SGDMomentum float64 `yaml:"sgd_momentum"`
-	WeightDecay float64 `yaml:"weight_decay"`
+	Optimizer   string  `yaml:"optimizer"`            // sgd, lars or adamw
+	SGDMomentum float64 `yaml:"sgd_momentum"`         // of sgd and lars
+	// Betas are adamw's shares of the old moments in the new ones; nil is 0.9 and 0.999.
+	Betas       []float64 `yaml:"betas,omitempty"`
+	WeightDecay float64   `yaml:"weight_decay"`
+	// LayerDecay multiplies the learning rate once for each layer between a parameter and the head: for
+	// fine-tuning. 0 is the same rate for all.
+	LayerDecay float64 `yaml:"layer_decay,omitempty"`
 
 	Seed            uint64  `yaml:"seed"`
 	Start           string  `yaml:"start,omitempty"`  // SHA-256 of the encoder that training starts from; empty: random weights
@@ -78,15 +84,20 @@ func (e Epochs) Steps(perEpoch int) int { return max(1, int(math.Round(float64(e
 
 // Views says how the two views of an image are made.
 type Views struct {
-	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, cifar, shapes or flip
+	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, v3, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
 	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
+	// CropMin is the least share of the image's area that a view covers. 0 is the policy's own.
+	CropMin float64 `yaml:"crop_min,omitempty" json:"crop_min,omitempty"`
 	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
 	// 0 is the rule: two and a quarter times Size.
 	From int `yaml:"from,omitempty" json:"from,omitempty"`
 	// Ground is what transparent pixels are laid on: white, black, #rrggbb, or drop, which leaves
 	// transparency out. Empty is white.
 	Ground string `yaml:"ground,omitempty" json:"ground,omitempty"`
+	// Normalise is imagenet, cifar or half (from -1 to 1): mean and deviation of each channel. Empty
+	// is the policy's own.
+	Normalise string `yaml:"normalise,omitempty" json:"normalise,omitempty"`
 }
 
 // Reading is how pictures are read before views are drawn: reduced, and on a ground.
@@ -105,12 +116,21 @@ func (v Views) Reading() (data.Reading, error) {
 	return r, nil
 }
 
-// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and flip.
+// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and
+// flip, with its own normalisation or the named one.
 func (v Views) Drawn() (augment.Policy, error) {
 	p, err := augment.Named(v.Policy, v.Size)
+	if v.CropMin != 0 {
+		p.MinScale = v.CropMin
+	}
 	if v.CropOnly {
 		p = p.CropAndFlip()
 	}
+	if err != nil || v.Normalise == "" {
+		return p, err
+	}
+	n, err := augment.NormalisedBy(v.Normalise)
+	p.Mean, p.Std = n.Mean, n.Std
 	return p, err
 }
 
@@ -130,7 +150,7 @@ func Default() Recipe {
 		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Positives: "views",
 		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, Replicas: 1, ShuffleBN: true,
-		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
+		Accumulate: 1, Mix: 0.5, Z: "ema", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true,
 		Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
@@ -173,8 +193,15 @@ func ramp(from, to, progress float64) float64 {
 
 // optimizer turns gradients into new parameters.
 func (r *Recipe) optimizer() optim.Optimizer {
-	if r.Optimizer == "lars" {
+	switch r.Optimizer {
+	case "lars":
 		return optim.LARS{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay, Trust: 0.001}
+	case "adamw":
+		a := optim.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: r.WeightDecay}
+		if len(r.Betas) == 2 {
+			a.Beta1, a.Beta2 = r.Betas[0], r.Betas[1]
+		}
+		return a
 	}
 	return optim.SGD{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay}
 }
@@ -192,9 +219,12 @@ func (r *Recipe) Check() error {
 		errs = append(errs, err)
 	} else {
 		m.check(wrong)
+		wrong(r.Predictor != (Predictor{}) && !m.predicts(), "predictor: %v has none; leave the key out", m)
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
+	} else if err := r.Encoder.CheckImage(r.Views.Size); err != nil {
+		errs = append(errs, fmt.Errorf("views.size: %w", err))
 	}
 	wrong(!(r.Momentum >= 0 && r.Momentum <= 1), "m: must lie between 0 and 1, is %v", r.Momentum)
 	wrong(!(r.MomentumEnd >= 0 && r.MomentumEnd <= 1), "m_end: must lie between 0 and 1, is %v", r.MomentumEnd)
@@ -221,8 +251,14 @@ func (r *Recipe) Check() error {
 	wrong(r.MaxGap > 0 && r.Positives != "frames",
 		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
-	if _, err := r.Views.Drawn(); err != nil {
+	if p, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)
+	} else {
+		wrong(!(r.Views.CropMin >= 0 && p.MinScale <= p.MaxScale),
+			"views.crop_min: is a share of the image's area, above 0 and at most %v, or 0 for the policy's own; is %v",
+			p.MaxScale, r.Views.CropMin)
+		wrong(r.Views.CropMin != 0 && r.Views.CropOnly,
+			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
 	}
 	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,
 		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", r.Views.Size, r.Views.From)
@@ -234,7 +270,17 @@ func (r *Recipe) Check() error {
 	if err := r.schedule().Check(); err != nil {
 		errs = append(errs, err)
 	}
-	wrong(r.Optimizer != "sgd" && r.Optimizer != "lars", "optimizer: must be sgd or lars, is %q", r.Optimizer)
+	switch r.Optimizer {
+	case "sgd", "lars":
+		wrong(r.Betas != nil, "betas: belong to the optimizer adamw, and this is %s", r.Optimizer)
+	case "adamw":
+		good := func(b float64) bool { return b >= 0 && b < 1 }
+		wrong(r.Betas != nil && !(len(r.Betas) == 2 && good(r.Betas[0]) && good(r.Betas[1])),
+			"betas: must be two numbers of at least 0 and below 1, are %v", r.Betas)
+	default:
+		wrong(true, "optimizer: must be sgd, lars or adamw, is %q", r.Optimizer)
+	}
+	wrong(!(r.LayerDecay >= 0 && r.LayerDecay <= 1), "layer_decay: must be 0 (none) to 1, is %v", r.LayerDecay)
 	wrong(!(r.SGDMomentum >= 0 && r.SGDMomentum < 1), "sgd_momentum: must be at least 0 and below 1, is %v", r.SGDMomentum)
 	wrong(!(r.WeightDecay >= 0), "weight_decay: must not be negative, is %v", r.WeightDecay)
 	wrong(r.CheckpointEvery < 1, "checkpoint_every: must be at least 1 step, is %d", r.CheckpointEvery)

@@ -19,6 +19,7 @@ var everyMechanism = map[string]func(r *Recipe){
 	"bank":           func(r *Recipe) { r.Dictionary, r.Images = "bank", 50000 },
 	"bank, softmax":  func(r *Recipe) { r.Dictionary, r.Loss, r.Images = "bank", "softmax", 50000 },
 	"bank, nce":      func(r *Recipe) { r.Dictionary, r.Loss, r.Images, r.Queue = "bank", "nce", 50000, 512 },
+	"momentum batch": momentumOfBatch,
 	"supervised":     func(r *Recipe) { r.Objective, r.Encoder.Dim = "supervised", 10 },
 }
 

@@ -23,6 +23,7 @@ const (
 	inKeys1     = "k1"        // [N,S,S,3] the first views in the order of keys; see shuffle.go
 	inKeys2     = "k2"        // [N,S,S,3] the second ones
 	inDraws     = "draws"     // int32, the bank's keys to compare with
+	inDrops     = "drops"     // [N,branches] of one pass, with its number behind: see nn.Encoder.Drop
 	inRate      = "lr"        // the learning rate
 	inMomentum  = "m"         // a ramped momentum
 	inRest      = "rest"      // 1-m: the graph has no subtraction of scalars
@@ -51,6 +52,8 @@ type builder struct {
 	batch  int
 	n      int                    // images of the share
 	inputs map[string]*graph.Node // declared so far
+	trains bool                   // it is a step that learns: drop path leaves out branches
+	passes int                    // inputs for drop path so far
 }
 
 // newBuilder begins a graph of the recipe's precision and replicas for batches of n images.
@@ -115,7 +118,7 @@ func (g *builder) scalar(name string) *graph.Node { return g.input(name, float) 
 // own, since an input lies replica by replica.
 func (g *builder) bothViews() *graph.Node {
 	if g.Replicas > 1 {
-		return g.Concat(g.view(firstViews), g.view(secondViews))
+		return g.Concat(0, g.view(firstViews), g.view(secondViews))
 	}
 	return g.images(inViews, 2*g.n)
 }
@@ -162,6 +165,7 @@ type Step struct {
 	program   engine.Program
 	share     ranks.Share
 	batch     Batch
+	drops     [][]float32 // of each pass with drop path
 }
 
 // Compile makes the step of a recipe on batches of n images. Its variables live in s, a state of e.
@@ -183,7 +187,7 @@ func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p)}, nil
+	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p), drops: dropsOf(p)}, nil
 }
 
 // batchOf collects the inputs of a program that a Batch has.
@@ -225,6 +229,7 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	if draws := ints(s.program, inDraws); draws != nil {
 		s.mechanism.draw(draws, s.batch.IDs, drawing{step: at.Step, first: s.share.First * len(draws) / s.share.Count})
 	}
+	s.drawDrops(at.Step)
 	epochs, r := at.epochs(), s.recipe
 	share := epochs / float64(r.Epochs)
 	lr, m := r.Rate(epochs), r.MomentumAt(share)
@@ -232,6 +237,9 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	s.set(inMomentum, m)
 	s.set(inRest, 1-m)
 	s.set(inSharpen, r.Temperature/r.TemperatureAt(share))
+	for name, v := range r.optimizer().Scalars(at.Step + 1) {
+		s.set(name, v)
+	}
 	if err := s.program.Run(); err != nil {
 		return Metrics{}, err
 	}

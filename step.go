@@ -58,6 +58,7 @@ func Graph(r *Recipe, n int) (*graph.Graph, error) {
 		return nil, err
 	}
 	g := newBuilder(r, n)
+	g.trains = true
 	m.build(g)
 	if err := g.Check(); err != nil {
 		return nil, fmt.Errorf("build the step for batches of %d: %w", n, err)

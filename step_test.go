@@ -203,7 +203,7 @@ func TestCheckNamesEveryKey(t *testing.T) {
 		key, _, _ := strings.Cut(line, ":")
 		named = append(named, key)
 	}
-	for _, key := range []string{"dictionary", "loss", "encoder.arch", "encoder.stem", "encoder.head", "encoder.width", "encoder.dim",
+	for _, key := range []string{"dictionary", "loss", "encoder.arch", "encoder.head", "encoder.width", "encoder.dim",
 		"t", "batch", "bn_splits", "views.size", "views.policy", "epochs", "schedule", "optimizer", "positives", "precision",
 		"accumulate", "checkpoint_every"} {
 		if !slices.Contains(named, key) {
@@ -234,6 +234,12 @@ func TestSenselessCombinations(t *testing.T) {
 		{func(r *Recipe) { r.Dictionary, r.Accumulate = "batch", 4 }, ""},
 		{func(r *Recipe) { r.Dictionary, r.Accumulate, r.BNSplits = "batch", 4, 2 }, "set bn_splits to a multiple"},
 		{func(r *Recipe) { r.Accumulate = 2 }, "a queue is as long whatever the batch"},
+		{func(r *Recipe) { momentumOfBatch(r) }, ""},
+		{func(r *Recipe) { momentumOfBatch(r); r.Loss = "nt_xent" }, "needs dictionary: batch, not momentum_batch"},
+		{func(r *Recipe) { momentumOfBatch(r); r.Batch, r.BNSplits = 1, 1 }, "has no negatives"},
+		{func(r *Recipe) { momentumOfBatch(r); r.Symmetric = false }, "takes each view as query and as key"},
+		{func(r *Recipe) { momentumOfBatch(r); r.ShuffleBN = true }, "in the order of queries"},
+		{func(r *Recipe) { momentumOfBatch(r); r.Accumulate = 2 }, "nothing has to be encoded twice"},
 		{func(r *Recipe) { r.Queue = 0 }, "queue: must be 1"},
 		{func(r *Recipe) { r.Dictionary = "bank" }, ""},
 		{func(r *Recipe) { r.Dictionary, r.Queue = "bank", 0 }, ""},
@@ -257,6 +263,11 @@ func TestSenselessCombinations(t *testing.T) {
 	}
 }
 
+// momentumOfBatch makes a recipe one of MoCo v3.
+func momentumOfBatch(r *Recipe) {
+	r.Dictionary, r.Symmetric, r.ShuffleBN = "momentum_batch", true, false
+}
+
 // TestStepsOfCombinations runs each dictionary with each of its losses. The loss starts near
 // chance, and repeated steps on one batch lower it.
 func TestStepsOfCombinations(t *testing.T) {
@@ -269,10 +280,14 @@ func TestStepsOfCombinations(t *testing.T) {
 		{"queue", "info_nce", "sgd", 6, "fp32"}, {"batch", "info_nce", "sgd", 6, "fp32"}, {"batch", "nt_xent", "lars", 6, "fp32"},
 		{"bank", "info_nce", "sgd", 6, "fp32"}, {"bank", "info_nce", "sgd", 0, "bf16"}, {"bank", "softmax", "sgd", 6, "fp32"},
 		{"bank", "nce", "sgd", 6, "fp32"}, {"bank", "nce", "lars", 9, "bf16"},
+		{"momentum_batch", "info_nce", "sgd", 6, "fp32"}, {"momentum_batch", "info_nce", "lars", 6, "fp32"},
 	} {
 		r, p, s := small(t, 4, func(r *Recipe) {
 			r.Dictionary, r.Loss, r.Optimizer, r.Queue, r.BankPrecision, r.Images, r.Z = c.dictionary, c.loss, c.optimizer, c.queue, c.half, 16, "ema"
 			r.Momentum, r.MomentumEnd, r.TemperatureEnd, r.LR = 0.9, 1, 0.3, 0.02
+			if c.dictionary == "momentum_batch" {
+				momentumOfBatch(r)
+			}
 		})
 		ids := []int32{3, 8, 0, 15}
 		var first, last float64

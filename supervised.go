@@ -14,7 +14,7 @@ var ErrNoLabels = errors.New("objective: supervised training needs labels, and t
 // Supervised is the recipe with labels in place of a dictionary: the same encoder below a linear
 // classifier. Fit gives the classifier an output for each class.
 func (r Recipe) Supervised() Recipe {
-	r.Objective, r.Encoder.Head = "supervised", "linear"
+	r.Objective, r.Encoder, r.Predictor = "supervised", r.Encoder.WithLinearHead(), Predictor{}
 	return r
 }
 
@@ -28,6 +28,8 @@ func (m supervised) Chance(int) float64         { return math.Log(float64(m.Enco
 func (supervised) KeyEncoder() bool             { return false }
 func (supervised) Classifier() bool             { return true }
 func (supervised) Filling() int                 { return 0 }
+func (supervised) predicts() bool               { return false }
+func (supervised) Remedy() string               { return remedy }
 func (supervised) ready() error                 { return nil }
 func (supervised) draw(_, _ []int32, _ drawing) {}
 

@@ -1,11 +1,12 @@
 // Package augment makes views: random crops of an image, flipped, recoloured and blurred, as the
-// two MoCo papers draw them. Every operation gives the 8-bit values that torchvision gives on PIL
+// MoCo papers draw them. Every operation gives the 8-bit values that torchvision gives on PIL
 // images, rounding included, and works without allocating.
 package augment
 
 import (
 	"fmt"
 	"image"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -34,18 +35,50 @@ type Policy struct {
 	Gray                                  float64 // probability
 	Blur                                  float64 // probability
 	MinSigma, MaxSigma                    float64 // of the blur, in pixels
+	Solarise                              float64 // probability
 	Flip                                  float64 // probability
 
 	Mean, Std [3]float32 // of each channel of the data, on a scale from 0 to 1
+
+	// Second has what is different in the second view of an image; nil: nothing is.
+	Second *Second
 }
+
+// Second is the probabilities of second views, where they are others than those of the first.
+type Second struct{ Blur, Solarise float64 }
 
 var (
 	imagenetMean, imagenetStd = [3]float32{0.485, 0.456, 0.406}, [3]float32{0.229, 0.224, 0.225}
 	cifarMean, cifarStd       = [3]float32{0.4914, 0.4822, 0.4465}, [3]float32{0.2023, 0.1994, 0.2010}
 )
 
-// policies are those of the authors' main_moco.py (v1, v2) and of their CIFAR-10 demonstration, and
-// one for the built-in set, whose pictures colour alone would tell apart. "flip" changes
+// Normalisation is what is taken from each channel of an image, on a scale from 0 to 1, and what
+// the rest is divided by.
+type Normalisation struct{ Mean, Std [3]float32 }
+
+// normalisations are those that encoders are trained with: torchvision's for ImageNet, that of
+// CIFAR-10, and -1 to 1 (timm's and Google's vision transformers).
+var normalisations = map[string]Normalisation{
+	"imagenet": {Mean: imagenetMean, Std: imagenetStd},
+	"cifar":    {Mean: cifarMean, Std: cifarStd},
+	"half":     {Mean: [3]float32{0.5, 0.5, 0.5}, Std: [3]float32{0.5, 0.5, 0.5}},
+}
+
+// Normalisations are the names of normalisations, sorted.
+func Normalisations() []string { return slices.Sorted(maps.Keys(normalisations)) }
+
+// NormalisedBy returns the normalisation with the given name.
+func NormalisedBy(name string) (Normalisation, error) {
+	n, ok := normalisations[name]
+	if !ok {
+		return n, fmt.Errorf("views.normalise: %q is not known; there are %s", name, strings.Join(Normalisations(), ", "))
+	}
+	return n, nil
+}
+
+// policies are those of the authors' main_moco.py (v1, v2, and v3 with crops from 8% as for
+// transformers; it has two kinds of views, as BYOL has) and of their CIFAR-10 demonstration, and one
+// for the built-in set, whose pictures colour alone would tell apart. "flip" changes
 // next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
 	{
@@ -57,6 +90,12 @@ var policies = []Policy{
 		Name: "v2", MinScale: 0.2, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
 		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.4, Hue: 0.1, Gray: 0.2,
 		Blur: 0.5, MinSigma: 0.1, MaxSigma: 2, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd,
+	},
+	{
+		Name: "v3", MinScale: 0.08, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
+		Jitter: 0.8, Brightness: 0.4, Contrast: 0.4, Saturation: 0.2, Hue: 0.1, Gray: 0.2,
+		Blur: 1, MinSigma: 0.1, MaxSigma: 2, Flip: 0.5, Mean: imagenetMean, Std: imagenetStd,
+		Second: &Second{Blur: 0.1, Solarise: 0.2},
 	},
 	{
 		Name: "cifar", MinScale: 0.08, MinLabelled: 0.08, MaxScale: 1, MinRatio: 3.0 / 4, MaxRatio: 4.0 / 3,
@@ -98,8 +137,16 @@ func (p Policy) ForEvaluation() Policy {
 // classifiers are trained on. With v1 and v2 crops go down to 8% of the image then, as in the
 // authors' main_lincls.py, where their main_moco.py has 20%.
 func (p Policy) CropAndFlip() Policy {
-	p.Jitter, p.Gray, p.Blur = 0, 0, 0
+	p.Jitter, p.Gray, p.Blur, p.Solarise, p.Second = 0, 0, 0, 0, nil
 	p.MinScale = p.MinLabelled
+	return p
+}
+
+// ForSecond is the policy of the second view of each image.
+func (p Policy) ForSecond() Policy {
+	if p.Second != nil {
+		p.Blur, p.Solarise, p.Second = p.Second.Blur, p.Second.Solarise, nil
+	}
 	return p
 }
 
@@ -110,7 +157,7 @@ type Scratch struct {
 	resize picture.Resizer
 	blur   blurrer
 	normal colour.Normal
-	of     *Policy // that normal is set for
+	of     [2][3]float32 // mean and deviation that normal is set for
 }
 
 // View draws a view of img into dst, Size*Size*3 floats, row by row, channels last: (value/255 -
@@ -118,8 +165,8 @@ type Scratch struct {
 func (p *Policy) View(dst []float32, img *data.Image, r *rng.Source, s *Scratch) {
 	s.pixels = slices.Grow(s.pixels[:0], 3*p.Size*p.Size)[:3*p.Size*p.Size]
 	flip := p.draw(s.pixels, img, r, s)
-	if s.of != p {
-		s.of = p
+	if of := [2][3]float32{p.Mean, p.Std}; s.of != of {
+		s.of = of
 		s.normal.Set(p.Mean, p.Std)
 	}
 	if !flip {
@@ -168,6 +215,11 @@ func (p *Policy) draw(dst []uint8, img *data.Image, r *rng.Source, s *Scratch) (
 	}
 	if r.Float64() < p.Blur {
 		s.blur.run(dst, p.Size, r.Uniform(p.MinSigma, p.MaxSigma))
+	}
+	// A policy that never solarises draws nothing for it, so that views stay what they were before
+	// there was this operation.
+	if p.Solarise > 0 && r.Float64() < p.Solarise {
+		colour.Solarise(dst)
 	}
 	return r.Float64() < p.Flip
 }

@@ -73,6 +73,8 @@ func TestColour(t *testing.T) {
 				hue(got, x)
 			case "gray":
 				colour.Gray(got)
+			case "solarize":
+				colour.Solarise(got)
 			case "flip":
 				mirror(got, img.Width)
 			case "gaussian":
@@ -206,10 +208,46 @@ func TestCropAndFlipKeepsColours(t *testing.T) {
 	}
 }
 
+// TestSecondViews: v3 blurs every first view and solarises none; of second views it blurs a tenth and
+// solarises a fifth. Other policies draw both alike.
+func TestSecondViews(t *testing.T) {
+	t.Parallel()
+	for _, base := range policies {
+		first, err := Named(base.Name, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := first.ForSecond()
+		if base.Name != "v3" {
+			if second != first {
+				t.Errorf("%s has other second views", base.Name)
+			}
+			continue
+		}
+		if first.Blur != 1 || first.Solarise != 0 || second.Blur != 0.1 || second.Solarise != 0.2 || second.Second != nil {
+			t.Errorf("v3 draws %+v and %+v", first, second)
+		}
+		// Of a white picture only solarising makes a black one.
+		img, got := &data.Image{Width: 9, Height: 9, Pix: bytes.Repeat([]byte{255}, 3*81)}, make([]uint8, 3*64)
+		black := 0
+		for seed := range uint64(1000) {
+			r := rng.New(seed)
+			second.Jitter = 0
+			second.Bytes(got, img, &r, &Scratch{})
+			if got[0] == 0 {
+				black++
+			}
+		}
+		if black < 150 || black > 250 {
+			t.Errorf("%d of 1000 second views are solarised, want about 200", black)
+		}
+	}
+}
+
 // TestCropAndFlipCrops: labelled views are cropped as far as main_lincls.py does, or as the policy
 // itself where that is no paper's.
 func TestCropAndFlipCrops(t *testing.T) {
-	for name, want := range map[string]float64{"v1": 0.08, "v2": 0.08, "cifar": 0.08, "shapes": 0.4, "flip": 1} {
+	for name, want := range map[string]float64{"v1": 0.08, "v2": 0.08, "v3": 0.08, "cifar": 0.08, "shapes": 0.4, "flip": 1} {
 		p, err := Named(name, 8)
 		if err != nil {
 			t.Fatal(err)

@@ -141,7 +141,7 @@ func (p *planner) measuredEnough() bool {
 }
 
 func sameCost(a, b *moco.Recipe) bool {
-	return a.Encoder.Arch == b.Encoder.Arch && a.Encoder.Width == b.Encoder.Width && a.Views == b.Views
+	return a.Encoder.SameBackbone(b.Encoder) == nil && a.Views == b.Views
 }
 
 // worth tells whether a rung is worth its cost with a number of views.

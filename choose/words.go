@@ -31,9 +31,8 @@ func (p *planner) viewsLine(r *moco.Recipe) string {
 	if f.Gray {
 		colour = ", without colour"
 	}
-	e := r.Encoder
-	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %d px (%s), %s with the %s stem at width %v, %s",
-		thousands(f.Images), size, colour, r.Views.Size, r.Views.Policy, e.Arch, e.Stem, e.Width, r.Precision)
+	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %d px (%s), %s, %s",
+		thousands(f.Images), size, colour, r.Views.Size, r.Views.Policy, r.Encoder.Describe(), r.Precision)
 }
 
 func (p *planner) batchLine(r *moco.Recipe) string {

@@ -3,7 +3,6 @@ package encoder
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"moco"
 	"moco/nn"
@@ -22,7 +21,7 @@ func (e *Encoder) Start(r *moco.Recipe) (map[string]*tensor.Tensor, error) {
 		return nil, err
 	}
 	a, b := r.Encoder, e.Recipe.Encoder
-	head := !m.Classifier() && a.Head == b.Head && a.Dim == b.Dim
+	head := !m.Classifier() && a.SameHead(b)
 	start := map[string]*tensor.Tensor{}
 	for _, n := range e.Weights.Tensors {
 		if n.Tensor.Type == tensor.Float32 && (head || !nn.OfHead(n.Name)) {
@@ -42,10 +41,10 @@ func (e *Encoder) CheckStart(r *moco.Recipe) error {
 	case r.Start != "" && r.Start != e.SHA256:
 		return fmt.Errorf("start: the recipe starts from an encoder with the SHA-256 %s, and this one has %s",
 			r.Start, e.SHA256)
-	case a.Arch != b.Arch || a.Stem != b.Stem || a.Width != b.Width || !slices.Equal(a.Layers, b.Layers):
-		return fmt.Errorf("start: the encoder to start from is a %s with %s stem and width %v, and the recipe has %s, %s, %v; "+
-			"set encoder.arch, encoder.stem and encoder.width to the former",
-			b.Arch, b.Stem, b.Width, a.Arch, a.Stem, a.Width)
+	}
+	if err := b.SameBackbone(a); err != nil {
+		return fmt.Errorf("start: the encoder to start from is a %w, as the recipe says; "+
+			"give encoder.arch and the other keys of encoder the former's values", err)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (p *probe) training() *graph.Graph {
 		own := g.WeightedSum(graph.Term{Coefficient: rate, X: lr})
 		for j, d := range g.Gradients(g.CrossEntropy(logits, labels), g.Fill(1), []*graph.Node{weights, bias}) {
 			v := []*graph.Node{weights, bias}[j]
-			sgd.Update(g, v, g.Variable("sgd."+v.Name, tensor.Float32, v.Shape...), d, own)
+			sgd.Update(g, optim.Update{Name: v.Name, Parameter: v, Gradient: d, Rate: own})
 		}
 	}
 	return g

@@ -4,20 +4,13 @@ import "moco/tensor"
 
 // The kinds that work element by element.
 const (
-	Fill        Op = "Fill"
 	Detach      Op = "Detach"
 	WeightedSum Op = "WeightedSum"
 	ReLU        Op = "ReLU"
 	ReLUGrad    Op = "ReLUGrad"
+	GELU        Op = "GELU"
+	GELUGrad    Op = "GELUGrad"
 )
-
-// FillAttr belongs to Fill.
-type FillAttr struct {
-	Value float64
-}
-
-// Fill is a scalar constant.
-func (g *Graph) Fill(value float64) *Node { return g.add(Fill, FillAttr{value}) }
 
 // Detach is x, through which no gradient flows.
 func (g *Graph) Detach(x *Node) *Node { return g.add(Detach, NoAttr{}, x) }
@@ -66,16 +59,17 @@ func (g *Graph) ReLU(x *Node) *Node { return g.add(ReLU, NoAttr{}, x) }
 // ReLUGrad is dy where y = ReLU(x) is positive, else 0.
 func (g *Graph) ReLUGrad(dy, y *Node) *Node { return g.add(ReLUGrad, NoAttr{}, dy, y) }
 
+// GELU is x*Phi(x), where Phi is the normal distribution's cumulative function (Hendrycks and Gimpel
+// 2016):
+//
+//	y = x * (1 + erf(x/sqrt(2))) / 2
+func (g *Graph) GELU(x *Node) *Node { return g.add(GELU, NoAttr{}, x) }
+
+// GELUGrad is the gradient of GELU with regard to x, where phi is the normal distribution's density:
+// dy * (Phi(x) + x*phi(x)).
+func (g *Graph) GELUGrad(dy, x *Node) *Node { return g.add(GELUGrad, NoAttr{}, dy, x) }
+
 func init() {
-	register(Fill, rule[FillAttr]{
-		check: func(in []*Node, _ FillAttr) (tensor.Type, tensor.Shape, error) {
-			if len(in) != 0 {
-				return bad("takes no operands")
-			}
-			return floats()
-		},
-		cost: func(*Node, FillAttr) Cost { return Cost{} },
-	})
 	register(Detach, rule[NoAttr]{
 		check: func(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
 			if len(in) != 1 {
@@ -101,7 +95,19 @@ func init() {
 		activation: asOperands,
 	})
 	register(ReLUGrad, rule[NoAttr]{check: sameShape(2), activation: asOperands})
+	register(GELU, rule[NoAttr]{
+		check: sameShape(1),
+		gradient: func(g *Graph, n, dy *Node, _ NoAttr) []*Node {
+			return []*Node{g.lazy(n.In[0], func() *Node { return g.GELUGrad(dy, n.In[0]) })}
+		},
+		cost:       gelu,
+		activation: asOperands,
+	})
+	register(GELUGrad, rule[NoAttr]{check: sameShape(2), cost: gelu, activation: asOperands})
 }
+
+// gelu counts the error function as the ten operations or so that a polynomial takes.
+func gelu(n *Node, _ NoAttr) Cost { return n.costs(15 * elements(n.Shape)) }
 
 func checkWeightedSum(in []*Node, a WeightedSumAttr) (tensor.Type, tensor.Shape, error) {
 	terms := len(a.Coefficients)

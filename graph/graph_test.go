@@ -64,6 +64,43 @@ func TestErrors(t *testing.T) {
 		"no variable":     func(g *Graph) *Node { x := g.Input("x", f32, 5); g.Assign(x, x); return x },
 		"another type or": func(g *Graph) *Node { x := g.Input("x", f32, 5); g.Assign(g.Variable("v", f32, 6), x); return x },
 		"assigned twice":  func(g *Graph) *Node { v := g.Variable("v", f32, 6); g.Assign(v, v); g.Assign(v, v); return v },
+		"elements do not": func(g *Graph) *Node { return g.Reshape(g.Input("x", f32, 5, 2), 3, 3) },
+		"do not make":     func(g *Graph) *Node { return g.Reshape(g.Input("x", f32, 5, 2), 0, 10) },
+		"make 1099511627776x1099511627776": func(g *Graph) *Node { // the product of the extents is 0 in 64 bits
+			return g.Reshape(g.Input("x", f32, 5, 2), 1<<40, 1<<40)
+		},
+		"has no places":     func(g *Graph) *Node { return g.Slice(g.Input("x", f32, 5, 2), 1, 1, 2) },
+		"Slice(float32 5x2": func(g *Graph) *Node { return g.Slice(g.Input("x", f32, 5, 2), 2, 0, 1) },
+		"do not fit in 6":   func(g *Graph) *Node { return g.SliceGrad(g.Input("x", f32, 5, 2), 0, 2, 6) },
+		"another axis than": func(g *Graph) *Node { return g.Concat(1, g.Input("x", f32, 5, 2), g.Input("y", f32, 4, 2)) },
+		"differs in type":   func(g *Graph) *Node { return g.Concat(0, g.Input("x", f32, 5), g.Input("y", i32, 5)) },
+		"at least 1":        func(g *Graph) *Node { return g.Concat(0) },
+		"3 values for 2x2":  func(g *Graph) *Node { return g.Constant([]float64{1, 2, 3}, 2, 2) },
+		"shape 0x2 has an":  func(g *Graph) *Node { return g.Fill(1, 0, 2) },
+		"0 copies":          func(g *Graph) *Node { return g.Repeat(g.Input("x", f32, 5), 0) },
+		"takes a batch":     func(g *Graph) *Node { return g.SumBatch(g.Input("x", f32)) },
+		"the last axes":     func(g *Graph) *Node { return g.BiasAdd(g.Input("x", f32, 2, 5, 3), g.Input("b", f32, 2, 3)) },
+		"BiasAdd(float32 5": func(g *Graph) *Node { return g.BiasAdd(g.Input("x", f32, 5, 3), g.Input("b", f32, 5, 3)) },
+		"3 factors for 2x5": func(g *Graph) *Node { return g.ScaleRows(g.Input("x", f32, 2, 5, 3), g.Input("s", f32, 3)) },
+		"each of 3 channels": func(g *Graph) *Node {
+			return g.ScaleChannels(g.Input("x", f32, 2, 5, 3), g.Input("s", f32, 5))
+		},
+		"each of 4 channels": func(g *Graph) *Node {
+			return g.LayerNorm(g.Input("x", f32, 5, 4), g.Input("gamma", f32, 4), g.Input("beta", f32, 5), 1e-6)
+		},
+		"values of 2 heads": func(g *Graph) *Node { return g.Attention(g.Input("x", f32, 2, 5, 9), 2) },
+		"does not fit the queries": func(g *Graph) *Node {
+			qkv := g.Input("x", f32, 2, 5, 12)
+			return g.AttentionGrad(qkv, qkv, g.Attention(qkv, 2), 2)
+		},
+		"the rate or a": func(g *Graph) *Node {
+			p := g.Variable("p", f32, 5)
+			return g.AdamStep(Adam{Parameter: p, First: p, Second: p, Rate: p, FirstScale: p, SecondScale: p})
+		},
+		"AdamStep: operand 2": func(g *Graph) *Node {
+			p := g.Variable("p", f32, 5)
+			return g.AdamStep(Adam{Parameter: p, First: p})
+		},
 		"has no gradient": func(g *Graph) *Node {
 			x := g.Input("x", f32, 5, 2)
 			y := g.RowSum(x)
@@ -137,17 +174,29 @@ func TestActivations(t *testing.T) {
 	logits := g.MatMul(pooled, v, false, false)
 	loss := g.CrossEntropy(logits, labels)
 	d := g.Gradients(loss, g.Fill(1), []*Node{w, v, gamma, normal, pooled})
+	gamma5 := g.Variable("gamma5", f32, 5)
 	tokens := g.MatMul(g.Input("tokens", f32, 2, 7, 3), g.Variable("u", f32, 3, 5), false, false)
 	scores := g.MatMul(tokens, tokens, false, true)
 	du := g.Gradients(scores, g.Input("ds", f32, 2, 7, 7), []*Node{g.Variable("u", f32, 3, 5)})[0]
 	next := g.WeightedSum(Term{Coefficient: 1, X: w}, Term{Coefficient: -1, X: d[0]})
-	for _, n := range []*Node{y, normal, d[3], tokens, scores, g.Rows(y, 0, 1), g.Detach(y), g.MaxPool(y, 3, 2, 1)} {
+	class := g.Repeat(g.Variable("class", f32, 1, 5), 2)
+	joined := g.Concat(1, class, tokens)
+	first := g.Slice(joined, 1, 0, 1)
+	positions := g.Variable("positions", f32, 8, 5)
+	dp := g.Gradients(g.BiasAdd(joined, positions), g.Input("dj", f32, 2, 8, 5), []*Node{positions})[0]
+	for _, n := range []*Node{
+		y, normal, d[3], tokens, scores, g.Slice(y, 0, 0, 1), g.Detach(y), g.MaxPool(y, 3, 2, 1), joined, first,
+		g.Reshape(y, 2, 64, 4), g.GELU(joined), g.LayerNorm(joined, gamma5, gamma5, 1e-6), g.ScaleChannels(joined, gamma5),
+		g.Attention(g.Input("qkv", f32, 2, 7, 6), 2),
+	} {
 		if !n.Activation {
 			t.Errorf("%v is no activation", n)
 		}
 	}
 	for _, n := range []*Node{
-		images, g.Rows(images, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
+		images, g.Slice(images, 0, 0, 1), w, mean, variance, pooled, logits, loss, d[0], d[1], d[2], d[4], du, next,
+		class, g.Reshape(first, 2, 5), dp,
+		g.ScaleChannelsGradScale(joined, joined), g.LayerNormGradGamma(joined, joined, 1e-6),
 	} {
 		if n.Activation {
 			t.Errorf("%v is an activation", n)
@@ -225,6 +274,18 @@ func TestCost(t *testing.T) {
 	if got := m.Cost().FLOPs; got != 2*3*5*7 {
 		t.Errorf("a 3x5x7 matrix product costs %d operations", got)
 	}
+	qkv := g.Input("qkv", f32, 2, 7, 36)
+	attention := g.Attention(qkv, 3) // three heads of 4 channels
+	const scores = 2 * 3 * 7 * 7 * 4
+	if got := attention.Cost().FLOPs; got != 2*2*scores {
+		t.Errorf("attention of 2 products of %d costs %d operations", scores, got)
+	}
+	if got := g.AttentionGrad(attention, qkv, attention, 3).Cost().FLOPs; got != 5*2*scores {
+		t.Errorf("attention's gradient of 5 products of %d costs %d operations", scores, got)
+	}
+	if got := g.Reshape(qkv, 14, 36).Cost(); got != (Cost{}) {
+		t.Errorf("another shape of the same values costs %v", got)
+	}
 	batch, other := g.Input("batch", f32, 6, 4, 3, 5), g.Input("other", f32, 6, 4, 3, 7)
 	for n, products := range map[*Node]int64{
 		g.MatMul(batch, g.Input("c", f32, 5, 7), false, false): 6 * 4 * 3 * 5 * 7,
@@ -242,8 +303,8 @@ func fuzzed(op Op, small int) any {
 	window := Window{Kernel: small, Stride: small, Pad: small / 2}
 	estimate := EstimateAttr{Temperature: float64(small), Population: small}
 	switch op {
-	case Fill:
-		return FillAttr{Value: float64(small)}
+	case Constant:
+		return ConstantAttr{Shape: tensor.Shape{small, 3}[:small%3], Values: []float64{1, 2, 3, 4}[:small]}
 	case WeightedSum:
 		return WeightedSumAttr{Coefficients: []float64{1, 2}[:1+small%2], Scalars: []int{-1, -1}[:1+small%2]}
 	case Conv, ConvGradInput, ConvGradWeight:
@@ -254,7 +315,7 @@ func fuzzed(op Op, small int) any {
 		return AveragePoolGradAttr{Height: 4, Width: small}
 	case BatchMean, BatchVariance, ChannelSum:
 		return SplitAttr{Splits: small}
-	case Normalise, ChannelDot, BatchNormGradInput:
+	case Normalise, ChannelDot, BatchNormGradInput, LayerNorm, LayerNormGradInput, LayerNormGradGamma:
 		return NormAttr{Epsilon: float64(small)}
 	case MatMul:
 		return MatMulAttr{TransposeA: small%2 == 1, TransposeB: small > 1, SumBatch: small > 2}
@@ -266,10 +327,22 @@ func fuzzed(op Op, small int) any {
 		return PartitionAttr{estimate, 0.5}
 	case Advance:
 		return AdvanceAttr{By: small, Modulo: small}
-	case Rows:
-		return RowsAttr{From: small - 1, Count: small}
-	case RowsGrad:
-		return RowsGradAttr{From: small - 1, Total: 2 * small}
+	case Reshape:
+		return ReshapeAttr{Shape: tensor.Shape{small, 3, small}[small%3:]}
+	case Slice:
+		return SliceAttr{Axis: small - 1, From: small / 2, Count: small}
+	case SliceGrad:
+		return SliceGradAttr{Axis: small - 1, From: small / 2, Total: 2 * small}
+	case Concat:
+		return ConcatAttr{Axis: small - 1}
+	case Repeat:
+		return RepeatAttr{Count: small}
+	case Attention, AttentionGrad:
+		return AttentionAttr{Heads: small}
+	case SecondMoment:
+		return SecondMomentAttr{Keep: 0.5}
+	case AdamStep:
+		return AdamAttr{Epsilon: 1e-8, Decay: float64(small)}
 	case TrustRatio:
 		return TrustAttr{Trust: 1, Decay: float64(small)}
 	}

@@ -8,15 +8,17 @@ import (
 	"moco/tensor"
 )
 
-// The kinds that work on matrices, whose rows are features.
+// The kinds that work on matrices, whose rows are features, and on batches of them.
 const (
-	MatMul          Op = "MatMul"
-	BiasAdd         Op = "BiasAdd"
-	L2Normalise     Op = "L2Normalise"
-	L2NormaliseGrad Op = "L2NormaliseGrad"
-	RowDot          Op = "RowDot"
-	RowSum          Op = "RowSum"
-	ScaleRows       Op = "ScaleRows"
+	MatMul                 Op = "MatMul"
+	BiasAdd                Op = "BiasAdd"
+	L2Normalise            Op = "L2Normalise"
+	L2NormaliseGrad        Op = "L2NormaliseGrad"
+	RowDot                 Op = "RowDot"
+	RowSum                 Op = "RowSum"
+	ScaleRows              Op = "ScaleRows"
+	ScaleChannels          Op = "ScaleChannels"
+	ScaleChannelsGradScale Op = "ScaleChannelsGradScale"
 )
 
 // MatMulAttr belongs to MatMul.
@@ -40,7 +42,8 @@ func (g *Graph) MatMulSum(a, b *Node, transposeA, transposeB bool) *Node {
 	return g.add(MatMul, MatMulAttr{TransposeA: transposeA, TransposeB: transposeB, SumBatch: true}, a, b)
 }
 
-// BiasAdd adds b [C] to each row of x [N,C].
+// BiasAdd adds b, whose axes are the last ones of x, to each part of x that has its shape: [N,C] +
+// [C], [N,T,C] + [C] or [N,T,C] + [T,C].
 func (g *Graph) BiasAdd(x, b *Node) *Node { return g.add(BiasAdd, NoAttr{}, x, b) }
 
 // L2Normalise divides each row by its Euclidean norm, or by 1e-12 where that is larger, as
@@ -56,8 +59,18 @@ func (g *Graph) RowDot(a, b *Node) *Node { return g.add(RowDot, NoAttr{}, a, b) 
 // RowSum sums each row: [N,C] -> [N].
 func (g *Graph) RowSum(x *Node) *Node { return g.add(RowSum, NoAttr{}, x) }
 
-// ScaleRows multiplies each row of x [N,C] by its value of s [N].
+// ScaleRows multiplies each example of x [N,..] by its value of s [N], which is taken for a
+// constant.
 func (g *Graph) ScaleRows(x, s *Node) *Node { return g.add(ScaleRows, NoAttr{}, x, s) }
+
+// ScaleChannels multiplies each channel of x [..,C] by its value of s [C].
+func (g *Graph) ScaleChannels(x, s *Node) *Node { return g.add(ScaleChannels, NoAttr{}, x, s) }
+
+// ScaleChannelsGradScale is the gradient of ScaleChannels with regard to s: the sum of dy*x over all
+// axes but the last, [..,C] -> [C].
+func (g *Graph) ScaleChannelsGradScale(dy, x *Node) *Node {
+	return g.add(ScaleChannelsGradScale, NoAttr{}, dy, x)
+}
 
 func init() {
 	register(MatMul, rule[MatMulAttr]{
@@ -71,20 +84,7 @@ func init() {
 		// example.
 		activation: func(_ []*Node, shape tensor.Shape) bool { return len(shape) > 2 },
 	})
-	register(BiasAdd, rule[NoAttr]{
-		check: func(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
-			if err := ranks(in, 2, 1); err != nil {
-				return bad("%w", err)
-			}
-			if in[0].Shape[1] != in[1].Shape[0] {
-				return bad("%d values for %d columns", in[1].Shape[0], in[0].Shape[1])
-			}
-			return floats(in[0].Shape...)
-		},
-		gradient: func(g *Graph, n, dy *Node, _ NoAttr) []*Node {
-			return []*Node{dy, g.SplitSum(g.ChannelSum(dy, 1))}
-		},
-	})
+	register(BiasAdd, rule[NoAttr]{check: checkBiasAdd, gradient: gradBiasAdd, activation: asOperands})
 	register(L2Normalise, rule[NoAttr]{
 		check: sameMatrix(1),
 		gradient: func(g *Graph, n, dy *Node, _ NoAttr) []*Node {
@@ -105,15 +105,39 @@ func init() {
 	register(RowSum, rule[NoAttr]{check: onePerRow(1)})
 	register(ScaleRows, rule[NoAttr]{
 		check: func(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
-			if err := ranks(in, 2, 1); err != nil {
+			if err := ranks(in, -1, 1); err != nil {
 				return bad("%w", err)
 			}
-			if in[0].Shape[0] != in[1].Shape[0] {
-				return bad("%d factors for %d rows", in[1].Shape[0], in[0].Shape[0])
+			if len(in[0].Shape) < 2 || in[0].Shape[0] != in[1].Shape[0] {
+				return bad("%d factors for %v", in[1].Shape[0], in[0].Shape)
 			}
 			return floats(in[0].Shape...)
 		},
+		gradient: func(g *Graph, n, dy *Node, _ NoAttr) []*Node {
+			return []*Node{g.lazy(n.In[0], func() *Node { return g.ScaleRows(dy, n.In[1]) }), nil}
+		},
+		activation: asOperands,
 	})
+	register(ScaleChannels, rule[NoAttr]{
+		check: func(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
+			if err := ranks(in, -1, 1); err != nil {
+				return bad("%w", err)
+			}
+			if err := perChannel(in[0], in[1]); err != nil {
+				return bad("%w", err)
+			}
+			return floats(in[0].Shape...)
+		},
+		gradient: func(g *Graph, n, dy *Node, _ NoAttr) []*Node {
+			x, s := n.In[0], n.In[1]
+			return []*Node{
+				g.lazy(x, func() *Node { return g.ScaleChannels(dy, s) }),
+				g.lazy(s, func() *Node { return g.ScaleChannelsGradScale(dy, x) }),
+			}
+		},
+		activation: asOperands,
+	})
+	register(ScaleChannelsGradScale, rule[NoAttr]{check: sumOfRows})
 }
 
 // Product is the size of a MatMul: Batch products of [Rows,Inner] and [Inner,Columns].
@@ -191,6 +215,30 @@ func gradMatMul(g *Graph, n, dy *Node, at MatMulAttr) []*Node {
 		db = product(b, dy, a, true, ta)
 	}
 	return []*Node{g.lazy(a, da), g.lazy(b, db)}
+}
+
+func checkBiasAdd(in []*Node, _ NoAttr) (tensor.Type, tensor.Shape, error) {
+	if err := ranks(in, -1, -1); err != nil {
+		return bad("%w", err)
+	}
+	x, b := in[0].Shape, in[1].Shape
+	if len(b) < 1 || len(b) >= len(x) || !x[len(x)-len(b):].Equal(b) {
+		return bad("%v are not the last axes of %v", b, x)
+	}
+	return floats(x...)
+}
+
+func gradBiasAdd(g *Graph, n, dy *Node, _ NoAttr) []*Node {
+	b := n.In[1]
+	return []*Node{dy, g.lazy(b, func() *Node {
+		if len(b.Shape) == 1 {
+			return g.SplitSum(g.ChannelSum(dy, 1))
+		}
+		if parts := len(dy.Shape) - len(b.Shape); parts > 1 {
+			dy = g.Reshape(dy, append([]int{dy.Shape[:parts].Elements()}, b.Shape...)...)
+		}
+		return g.SumBatch(dy)
+	})}
 }
 
 // onePerRow is the check of n matrices of one shape that give a value for each row.

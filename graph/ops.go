@@ -10,7 +10,8 @@ import (
 
 // Op is the kind of a node, by its name. Each kind stands in the file of its family: the method
 // that builds it, whose comment is its definition, and its rule. The letters in the comments are N
-// images, H x W pixels, C channels in, O channels out and S splits of the batch.
+// images, H x W pixels, T tokens of an image, C channels in, O channels out and S splits of the
+// batch.
 type Op string
 
 // String is the kind's name.

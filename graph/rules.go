@@ -65,6 +65,31 @@ func sameMatrix(n int) func([]*Node, NoAttr) (tensor.Type, tensor.Shape, error) 
 	}
 }
 
+// perChannel checks that each operand has a value for each channel of x [..,C].
+func perChannel(x *Node, operands ...*Node) error {
+	if len(x.Shape) < 2 {
+		return errors.New("takes rows of channels")
+	}
+	for _, v := range operands {
+		if c := x.Shape[len(x.Shape)-1]; len(v.Shape) != 1 || v.Shape[0] != c {
+			return fmt.Errorf("%v are not one value for each of %d channels", v.Shape, c)
+		}
+	}
+	return nil
+}
+
+// sumOfRows is the check of two operands of one shape [..,C] that give a value for each channel.
+func sumOfRows(in []*Node, a NoAttr) (tensor.Type, tensor.Shape, error) {
+	_, s, err := sameShape(2)(in, a)
+	if err != nil {
+		return bad("%w", err)
+	}
+	if err := perChannel(in[0]); err != nil {
+		return bad("%w", err)
+	}
+	return floats(s[len(s)-1])
+}
+
 // scalars checks that each operand holds one value: the gradient of a loss stands before its
 // operands.
 func scalars(in []*Node) error {

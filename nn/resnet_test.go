@@ -40,11 +40,11 @@ func TestShapes(t *testing.T) {
 		name   string
 		want   tensor.Shape
 	}{
-		{Config{"resnet50", "imagenet", 2, 128, "linear", nil}, "layer4.0.conv2.weight", tensor.Shape{1024, 1024, 3, 3}},
-		{Config{"resnet50", "imagenet", 2, 128, "linear", nil}, "fc.weight", tensor.Shape{128, 4096}},
-		{Config{"resnet18", "cifar", 0.25, 128, "linear", nil}, "conv1.weight", tensor.Shape{16, 3, 3, 3}},
-		{Config{"resnet18", "imagenet", 0.5, 64, "mlp", nil}, "conv1.weight", tensor.Shape{32, 3, 7, 7}},
-		{Config{"resnet18", "imagenet", 0.5, 64, "mlp", nil}, "fc.0.weight", tensor.Shape{256, 256}},
+		{Config{Arch: "resnet50", Stem: "imagenet", Width: 2, Dim: 128, Head: "linear"}, "layer4.0.conv2.weight", tensor.Shape{1024, 1024, 3, 3}},
+		{Config{Arch: "resnet50", Stem: "imagenet", Width: 2, Dim: 128, Head: "linear"}, "fc.weight", tensor.Shape{128, 4096}},
+		{Config{Arch: "resnet18", Stem: "cifar", Width: 0.25, Dim: 128, Head: "linear"}, "conv1.weight", tensor.Shape{16, 3, 3, 3}},
+		{Config{Arch: "resnet18", Stem: "imagenet", Width: 0.5, Dim: 64, Head: "mlp"}, "conv1.weight", tensor.Shape{32, 3, 7, 7}},
+		{Config{Arch: "resnet18", Stem: "imagenet", Width: 0.5, Dim: 64, Head: "mlp"}, "fc.0.weight", tensor.Shape{256, 256}},
 	} {
 		p := c.config.Parameters()
 		i := slices.IndexFunc(p, func(p Parameter) bool { return p.Name == c.name })
@@ -57,6 +57,7 @@ func TestShapes(t *testing.T) {
 // TestInitialise: convolutions are N(0, 2/fan_out), linear layers uniform within 1/sqrt(fan_in),
 // batch norm 1 and 0. All values follow from seed and name.
 func TestInitialise(t *testing.T) {
+	t.Parallel()
 	c := Config{Arch: "resnet18", Stem: "cifar", Width: 1, Dim: 128, Head: "linear"}
 	for _, p := range c.Parameters() {
 		x, again := tensor.New(tensor.Float32, p.Shape...), tensor.New(tensor.Float32, p.Shape...)

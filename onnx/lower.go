@@ -1,8 +1,10 @@
 package onnx
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -20,8 +22,29 @@ type lowering struct {
 	outputs      map[*graph.Node]string
 	names        map[*graph.Node]string // of the values that have been written
 	taken        map[string]bool        // names of values, written or reserved
+	batched      map[*graph.Node]bool   // whether a value has the batch as its first axis; see hasBatch
+	images       *graph.Node            // an input, which knows the length of the batch; nil: none
 	err          error                  // the first one
 }
+
+// hasBatch reports whether n's first axis is the batch, which is free in the model: it depends on an
+// input, or repeats a value for each image.
+func (l *lowering) hasBatch(n *graph.Node) bool {
+	known, ok := l.batched[n]
+	if !ok {
+		known = n.Op == graph.Input || l.perImage(n) || slices.ContainsFunc(n.In, l.hasBatch)
+		l.batched[n] = known
+	}
+	return known
+}
+
+// perImage reports whether n has a copy of a value for each image.
+func (l *lowering) perImage(n *graph.Node) bool {
+	return n.Op == graph.Repeat && l.images != nil && n.Shape[0] == l.images.Shape[0]
+}
+
+// hasPixels reports whether n's channels stand before its height and width in the model.
+func (l *lowering) hasPixels(n *graph.Node) bool { return len(n.Shape) == 4 && l.hasBatch(n) }
 
 // value is the name of n's value. It writes the value first if that has not happened yet.
 func (l *lowering) value(n *graph.Node) string {
@@ -75,22 +98,26 @@ func (l *lowering) node(n *graph.Node, op string, in []string, attributes ...[]b
 		name = l.free(name)
 	}
 	l.names[n] = name
-	l.write(op, in, name, attributes)
+	l.write(op, in, []string{name}, attributes)
 }
 
 // step writes a node whose value does not exist on the graph, and returns the value's name.
 func (l *lowering) step(op string, in []string, attributes ...[]byte) string {
 	name := l.free(op)
-	l.write(op, in, name, attributes)
+	l.write(op, in, []string{name}, attributes)
 	return name
 }
 
-func (l *lowering) write(op string, in []string, name string, attributes [][]byte) {
+// write writes a node that is named after its first output.
+func (l *lowering) write(op string, in, out []string, attributes [][]byte) {
 	var b []byte
 	for _, i := range in {
 		b = text(b, nodeInput, i)
 	}
-	b = text(text(text(b, nodeOutput, name), nodeName, name), nodeOp, op)
+	for _, o := range out {
+		b = text(b, nodeOutput, o)
+	}
+	b = text(text(b, nodeName, out[0]), nodeOp, op)
 	for _, a := range attributes {
 		b = message(b, nodeAttribute, a)
 	}
@@ -163,16 +190,30 @@ func (l *lowering) variable(n *graph.Node) {
 }
 
 // initialiser keeps a constant without copying its bytes.
-func (l *lowering) initialiser(name string, t *tensor.Tensor) {
+func (l *lowering) initialiser(name string, t *tensor.Tensor) { l.raw(name, float, t.Shape, t.Bytes()) }
+
+// raw keeps a constant of any type by its bytes, in the order of little-endian machines.
+func (l *lowering) raw(name string, t elementType, shape tensor.Shape, content []byte) {
 	var head []byte
-	for _, d := range t.Shape {
+	for _, d := range shape {
 		head = number(head, tensorDims, uint64(d))
 	}
-	head = text(number(head, tensorType, uint64(float)), tensorName, name)
-	head = protowire.AppendVarint(protowire.AppendTag(head, tensorRaw, protowire.BytesType), uint64(len(t.Bytes())))
+	head = text(number(head, tensorType, uint64(t)), tensorName, name)
+	head = protowire.AppendVarint(protowire.AppendTag(head, tensorRaw, protowire.BytesType), uint64(len(content)))
 	field := protowire.AppendTag(nil, graphInitialiser, protowire.BytesType)
-	field = protowire.AppendVarint(field, uint64(len(head)+len(t.Bytes())))
-	l.initialisers = append(l.initialisers, append(field, head...), t.Bytes())
+	field = protowire.AppendVarint(field, uint64(len(head)+len(content)))
+	l.initialisers = append(l.initialisers, append(field, head...), content)
+}
+
+// integers declares a vector of int64, such as a shape.
+func (l *lowering) integers(v ...int) string {
+	var content []byte
+	for _, i := range v {
+		content = binary.LittleEndian.AppendUint64(content, uint64(i))
+	}
+	name := l.free("integers")
+	l.raw(name, int64s, tensor.Shape{len(v)}, content)
+	return name
 }
 
 // constant declares one number.

@@ -1,9 +1,9 @@
 // Package onnx writes graphs for inference as ONNX models, for runtimes that know nothing of moco.
 //
 // It lowers a graph as an engine does, but to nodes of opset 17. rules.go has a line for each kind
-// of node. A graph is NHWC and ONNX is NCHW: inputs of images change their axes, convolution
-// weights are OIHW in both, and no other value in the file has pixels. The first axis of inputs and
-// outputs is free and named N, whatever batch the graph was built for.
+// of node. A graph is NHWC and ONNX is NCHW: values with four axes that come of an input change their
+// axes, and the weights of convolutions are OIHW in both. The first axis of inputs and outputs is
+// free and named N, whatever batch the graph was built for, so no node may cut or join batches.
 package onnx
 
 import (
@@ -50,6 +50,7 @@ func Write(w io.Writer, g *graph.Graph, o Options) error {
 	l := &lowering{
 		options: o, rules: rules,
 		outputs: map[*graph.Node]string{}, names: map[*graph.Node]string{}, taken: map[string]bool{},
+		batched: map[*graph.Node]bool{}, images: batchOf(g),
 	}
 	for _, out := range g.Outputs {
 		if l.outputs[out.Node] != "" {
@@ -92,6 +93,17 @@ func Write(w io.Writer, g *graph.Graph, o Options) error {
 	return nil
 }
 
+// batchOf is an input of the graph, by which a model knows the length of a batch; nil if there is
+// none.
+func batchOf(g *graph.Graph) *graph.Node {
+	for _, n := range g.Nodes {
+		if n.Op == graph.Input && len(n.Shape) > 0 {
+			return n
+		}
+	}
+	return nil
+}
+
 // Numbers of the fields that are written, from onnx.proto3 (github.com/onnx/onnx), by message.
 const (
 	// ModelProto
@@ -109,7 +121,7 @@ const (
 	attributeType, typeFloat, typeInt, typeInts                = 20, 1, 2, 7
 	// TensorProto, and the values of its DataType
 	tensorDims, tensorType, tensorName, tensorRaw = 1, 2, 8, 9
-	float, uint8s                                 = elementType(1), elementType(2)
+	float, uint8s, int64s                         = elementType(1), elementType(2), elementType(7)
 	// ValueInfoProto, TypeProto and TypeProto.Tensor
 	valueName, valueType, typeTensor, tensorElement, tensorShape = 1, 2, 1, 1, 2
 	// TensorShapeProto and its Dimension

@@ -272,14 +272,6 @@ func TestRefused(t *testing.T) {
 			return g.Conv(image(g), g.Variable("absent", tensor.Float32, 4, 3, 3, 3), 1, 1)
 		},
 		"cannot be an input": func(g *graph.Graph) *graph.Node { return g.ReLU(g.Input("x", tensor.Float32, 2, 3)) },
-		"only products of two": func(g *graph.Graph) *graph.Node {
-			x := g.Input("x", tensor.Float32, 2, 5, 3)
-			return g.MatMul(x, x, false, true)
-		},
-		"products of two matrices are": func(g *graph.Graph) *graph.Node {
-			x := g.Input("x", tensor.Float32, 2, 5, 3)
-			return g.BiasAdd(g.MatMulSum(x, x, true, false), g.Variable("v", tensor.Float32, 3))
-		},
 		"only running statistics": func(g *graph.Graph) *graph.Node {
 			x := image(g)
 			v := g.Variable("v", tensor.Float32, 3)

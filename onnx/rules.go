@@ -24,19 +24,24 @@ var rules = map[graph.Op]func(l *lowering, n *graph.Node){
 		pooled := l.step("GlobalAveragePool", l.values(n.In...))
 		l.node(n, "Flatten", []string{pooled}, integer("axis", 1))
 	},
-	graph.MatMul: (*lowering).matMul,
-	graph.BiasAdd: func(l *lowering, n *graph.Node) {
-		if product := n.In[0]; isGemm(product) {
-			l.node(n, "Gemm", l.values(product.In[0], product.In[1], n.In[1]), transposes(product)...)
-			return
-		}
-		l.node(n, "Add", l.values(n.In...))
+	graph.MatMul:  (*lowering).matMul,
+	graph.BiasAdd: (*lowering).biasAdd,
+	graph.ScaleChannels: func(l *lowering, n *graph.Node) {
+		l.node(n, "Mul", []string{l.value(n.In[0]), l.lastAxes(n)})
 	},
 	graph.L2Normalise: func(l *lowering, n *graph.Node) {
 		x := l.value(n.In[0])
 		norm := l.step("ReduceL2", []string{x}, ints("axes", 1), integer("keepdims", 1))
 		l.node(n, "Div", []string{x, l.step("Max", []string{norm, l.constant(1e-12)})})
 	},
+	graph.Constant:  (*lowering).constantNode,
+	graph.Reshape:   (*lowering).reshape,
+	graph.Slice:     (*lowering).slice,
+	graph.Concat:    (*lowering).concat,
+	graph.Repeat:    (*lowering).repeat,
+	graph.LayerNorm: (*lowering).layerNorm,
+	graph.GELU:      (*lowering).gelu,
+	graph.Attention: (*lowering).attention,
 }
 
 // UnsupportedError says that a node of the graph has no place in a model for inference.
@@ -72,6 +77,10 @@ func (l *lowering) normalise(n *graph.Node) {
 		l.refuse(n, "its statistics are those of splits of the batch, and only running statistics are written")
 		return
 	}
+	if len(x.Shape) != 2 && !l.hasPixels(x) {
+		l.refuse(n, "ONNX takes the second axis for the channels")
+		return
+	}
 	epsilon := n.Attr.(graph.NormAttr).Epsilon
 	l.node(n, "BatchNormalization", l.values(x, gamma, beta, mean, variance), real("epsilon", epsilon))
 }
@@ -99,12 +108,60 @@ func (l *lowering) weightedSum(n *graph.Node) {
 	l.node(n, "Add", terms)
 }
 
+func (l *lowering) biasAdd(n *graph.Node) {
+	switch product := n.In[0]; {
+	case isGemm(product):
+		l.node(n, "Gemm", l.values(product.In[0], product.In[1], n.In[1]), transposes(product)...)
+	case product.Op == graph.Conv && len(n.In[1].Shape) == 1:
+		in := l.values(product.In[0], product.In[1], n.In[1])
+		l.node(n, "Conv", in, window(product.Attr.(graph.ConvAttr).Window)...)
+	default:
+		l.node(n, "Add", []string{l.value(product), l.lastAxes(n)})
+	}
+}
+
+// lastAxes is the second operand of n, whose axes are the last ones of the first operand, as ONNX
+// spreads it over the rest.
+func (l *lowering) lastAxes(n *graph.Node) string {
+	v := n.In[1]
+	if !l.hasPixels(n.In[0]) {
+		return l.value(v)
+	}
+	if len(v.Shape) != 1 {
+		l.refuse(n, "only one value for each channel is written where there are pixels")
+		return ""
+	}
+	return l.step("Reshape", []string{l.value(v), l.integers(v.Shape[0], 1, 1)})
+}
+
 func (l *lowering) matMul(n *graph.Node) {
-	if !isGemm(n) {
-		l.refuse(n, "only products of two matrices are written")
+	switch {
+	case isGemm(n):
+		l.node(n, "Gemm", l.values(n.In...), transposes(n)...)
+		return
+	case n.Attr.(graph.MatMulAttr).SumBatch:
+		l.refuse(n, "sums over a batch are not written")
+		return
+	case l.hasPixels(n) || l.hasPixels(n.In[0]) || l.hasPixels(n.In[1]):
+		l.refuse(n, "products of values with four axes are not written")
 		return
 	}
-	l.node(n, "Gemm", l.values(n.In...), transposes(n)...)
+	a := n.Attr.(graph.MatMulAttr)
+	l.node(n, "MatMul", []string{l.turned(n.In[0], a.TransposeA), l.turned(n.In[1], a.TransposeB)})
+}
+
+// turned is the value of x with its last two axes changed, if asked.
+func (l *lowering) turned(x *graph.Node, change bool) string {
+	if !change {
+		return l.value(x)
+	}
+	var order []int
+	for i := range x.Shape {
+		order = append(order, i)
+	}
+	k := len(order)
+	order[k-1], order[k-2] = order[k-2], order[k-1]
+	return l.step("Transpose", []string{l.value(x)}, ints("perm", order...))
 }
 
 // isGemm reports whether n is the product of two matrices.

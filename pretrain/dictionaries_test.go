@@ -16,15 +16,24 @@ import (
 
 // dictionarySettings are recipes with each dictionary and loss.
 var dictionarySettings = map[string][]string{
-	"queue":          {"m=0.5", "m_end=1", "t_end=0.2"},
-	"end to end":     {"dictionary=batch", "symmetric=false"},
-	"SimCLR":         {"dictionary=batch", "loss=nt_xent", "optimizer=lars", "accumulate=2", "symmetric=false"},
-	"bank, InfoNCE":  {"dictionary=bank", "symmetric=false", "mask_same_image=false"},
-	"bank, NCE":      {"dictionary=bank", "loss=nce", "z=ema", "bank_precision=bf16", "symmetric=false", "mask_same_image=false"},
-	"bank, softmax":  {"dictionary=bank", "loss=softmax", "symmetric=false", "mask_same_image=false"},
+	"queue":         {"m=0.5", "m_end=1", "t_end=0.2"},
+	"end to end":    {"dictionary=batch", "symmetric=false"},
+	"SimCLR":        {"dictionary=batch", "loss=nt_xent", "optimizer=lars", "accumulate=2", "symmetric=false"},
+	"bank, InfoNCE": {"dictionary=bank", "symmetric=false", "mask_same_image=false"},
+	"bank, NCE":     {"dictionary=bank", "loss=nce", "z=ema", "bank_precision=bf16", "symmetric=false", "mask_same_image=false"},
+	"bank, softmax": {"dictionary=bank", "loss=softmax", "symmetric=false", "mask_same_image=false"},
+	"momentum batch": {"dictionary=momentum_batch", "shuffle_bn=false", "m=0.5", "m_end=1", "encoder.head=mlp_bn",
+		"encoder.head_layers=2", "encoder.hidden=8", "predictor.layers=2", "predictor.hidden=8"},
+	"transformer":    transformerSettings,
 	"supervised":     {"objective=supervised"},
 	"no shuffled BN": {"shuffle_bn=false"},
 }
+
+// transformerSettings are those of MoCo v3 with a transformer that drops branches.
+var transformerSettings = []string{"encoder.arch=vit_ti4", "encoder.layers=[2]", "encoder.width=0.08333333333333333",
+	"encoder.heads=2", "encoder.image=8", "encoder.drop_path=0.3", "encoder.position=sincos", "encoder.frozen_patches=true",
+	"encoder.head=mlp_bn", "encoder.head_layers=3", "encoder.hidden=8", "predictor.layers=2", "predictor.hidden=8",
+	"predictor.norm=true", "dictionary=momentum_batch", "shuffle_bn=false", "optimizer=adamw", "lr=1e-3"}
 
 // TestDictionariesResume: every kind of step is the same bits on other workers and after an
 // interruption.

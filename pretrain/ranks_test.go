@@ -69,6 +69,8 @@ var replicaMechanisms = map[string][]string{
 	"bank":            {"replicas=4", "batch=8", "dictionary=bank", "symmetric=false", "mask_same_image=false"},
 	"bank, nce":       {"replicas=4", "batch=8", "dictionary=bank", "loss=nce", "z=ema", "symmetric=false", "mask_same_image=false"},
 	"bank, softmax":   {"replicas=2", "batch=8", "dictionary=bank", "loss=softmax", "symmetric=false", "mask_same_image=false"},
+	"momentum batch":  {"replicas=4", "batch=8", "dictionary=momentum_batch", "shuffle_bn=false"},
+	"transformer":     append([]string{"replicas=4", "batch=8"}, transformerSettings...),
 	"supervised":      {"replicas=4", "batch=8", "objective=supervised"},
 	"three times two": {"replicas=6", "batch=12", "bn_splits=3"},
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"moco"
+	"moco/nn"
 )
 
 //go:embed builtin/*.yaml
@@ -213,7 +214,15 @@ func fromTree(tree map[string]any) (moco.Recipe, error) {
 // key without a value as left out.
 func decode(tree map[string]any) (moco.Recipe, error) {
 	r := moco.Default()
-	return r, assign(reflect.ValueOf(&r).Elem(), tree, "", keysOf(reflect.TypeFor[moco.Recipe](), ""))
+	// What an encoder is where its keys are left out depends on the architecture.
+	if encoder, ok := tree["encoder"].(map[string]any); ok {
+		if arch, ok := encoder["arch"].(string); ok {
+			r.Encoder = nn.Default(arch)
+		}
+	}
+	err := assign(reflect.ValueOf(&r).Elem(), tree, "", keysOf(reflect.TypeFor[moco.Recipe](), ""))
+	r.Encoder = r.Encoder.For(r.Views.Size)
+	return r, err
 }
 
 // keyError tells what is wrong with one key of a recipe.
@@ -242,6 +251,10 @@ func set(tree map[string]any, setting string) error {
 		tree = child
 	}
 	tree[parts[len(parts)-1]] = v
+	if arch, ok := v.(string); ok && key == "encoder.arch" {
+		// What the other architecture has no use for, such as a stem, goes with the one it belonged to.
+		maps.DeleteFunc(tree, func(key string, _ any) bool { return !nn.Has(arch, key) })
+	}
 	return nil
 }
 
@@ -325,13 +338,16 @@ func value(field reflect.Value, v any) (want string) {
 			return fmt.Sprintf("a whole number of at most %d", math.MaxInt32)
 		}
 		field.SetInt(int64(f))
-	case reflect.Slice: // of int
+	case reflect.Slice: // of int or float64
 		list, ok := v.([]any)
 		numbers := reflect.MakeSlice(field.Type(), len(list), len(list))
 		for i := range list {
 			ok = ok && value(numbers.Index(i), list[i]) == ""
 		}
 		if !ok {
+			if field.Type().Elem().Kind() == reflect.Float64 {
+				return "a list of numbers, such as [0.9, 0.95]"
+			}
 			return "a list of whole numbers, such as [120, 160]"
 		}
 		field.Set(numbers)

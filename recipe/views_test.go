@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,5 +55,45 @@ func TestReading(t *testing.T) {
 	}
 	if _, err := (moco.Views{Ground: "sky"}).Reading(); err == nil {
 		t.Error("an unknown ground is taken")
+	}
+}
+
+// TestNormalise: a recipe names the normalisation where it is not its policy's.
+func TestNormalise(t *testing.T) {
+	t.Parallel()
+	for setting, mean := range map[string]float32{"": 0.485, "views.normalise=half": 0.5, "views.normalise=cifar": 0.4914} {
+		r, err := Load("moco-v1", slices.DeleteFunc([]string{setting}, func(s string) bool { return s == "" }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := r.Views.Drawn(); err != nil || p.Mean[0] != mean {
+			t.Errorf("%q: the mean is %v, %v; want %v first", setting, p.Mean, err, mean)
+		}
+	}
+	if _, err := Load("moco-v1", []string{"views.normalise=mine"}); err == nil ||
+		!strings.Contains(err.Error(), "there are cifar, half, imagenet") {
+		t.Errorf("an unknown normalisation gives %v", err)
+	}
+}
+
+// TestCropMin: the key changes how far training views are cropped, and stands in a recipe's file only
+// where it is set.
+func TestCropMin(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]float64{"views.policy=v3": 0.08, "views.crop_min=0.2": 0.2, "views.crop_min=0": 0.08} {
+		r, err := Load("cifar", []string{setting})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Views.Drawn()
+		if err != nil || p.MinScale != want {
+			t.Errorf("%s: views cover %v of the image or more (%v), want %v", setting, p.MinScale, err, want)
+		}
+		if written := Write(r); strings.Contains(written, "crop_min") != (r.Views.CropMin != 0) {
+			t.Errorf("%s is written as\n%s", setting, written)
+		}
+	}
+	if _, err := Load("cifar", []string{"views.crop_min=0.2", "views.crop_only=true"}); err == nil {
+		t.Error("crop_min beside crop_only is taken")
 	}
 }

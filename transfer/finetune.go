@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,7 @@ func (t Tuned) Identity() job.Identity {
 // of epochs falls with the root of the number of images, so fewer labels are seen more often in
 // less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from an
 // encoder and from scratch: with them, both did best or within a point of it (docs/design.md).
+// Transformers learn by AdamW, with MoCo v3's rate and decay and a warm-up (Chen, Xie and He 2021).
 func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
 	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
@@ -91,8 +93,16 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r.Batch = min(64, images)
 	r.Epochs = moco.Epochs(max(10, math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay = 0.05, 5e-4
+	r.Encoder = r.Encoder.Unfrozen()
+	if r.Optimizer = r.Encoder.Optimizer(); r.Optimizer == "adamw" {
+		r.LR, r.WeightDecay, r.Warmup = 5e-4, 0.05, float64(r.Epochs)/20
+	}
 	return r
 }
+
+// layerDecay is how the rates of a pretrained transformer fall from layer to layer when it is
+// fine-tuned, as published transformers are (Bao et al. 2022).
+const layerDecay = 0.75
 
 // Finetune fine-tunes with each seed that is not done yet, and classifies the test images with the
 // result. When the context ends, Finetune saves the run in progress and returns the finished seeds
@@ -156,8 +166,15 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 	r.Encoder.Dim, r.Seed = len(t.Train.Classes()), uint64(seed)
 	if t.Start != nil {
 		r.Start = t.Start.SHA256
+		if r.Optimizer == "adamw" {
+			r.LayerDecay = layerDecay
+		}
 	}
+	epochs := r.Epochs
 	r, err := recipe.Change(r, t.Settings)
+	if !slices.ContainsFunc(t.Settings, func(s string) bool { return strings.HasPrefix(s, "warmup=") }) {
+		r.Warmup *= float64(r.Epochs / epochs) // the same share of a length that was set
+	}
 	if err == nil && t.Start != nil {
 		if err = t.Start.CheckStart(&r); err != nil {
 			err = &recipe.Error{Err: err}

@@ -205,3 +205,37 @@ func TestTuningRecipe(t *testing.T) {
 		}
 	}
 }
+
+// TestTuningTransformers: a transformer is fine-tuned by AdamW with a warm-up that is a share of the
+// training, with rates that fall from layer to layer if it was pretrained, and as a whole.
+func TestTuningTransformers(t *testing.T) {
+	t.Parallel()
+	like, err := recipe.Load("cifar-vit", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train := images(t, "builtin:train?n=40&size=8")
+	for _, c := range []struct {
+		start    *encoder.Encoder
+		settings []string
+		decay    float64
+		epochs   moco.Epochs
+		warmup   float64
+	}{
+		{nil, nil, 0, 100, 5},
+		{&encoder.Encoder{Recipe: like, SHA256: "x"}, nil, layerDecay, 100, 5},
+		{&encoder.Encoder{Recipe: like, SHA256: "x"}, []string{"epochs=20", "layer_decay=0.5"}, 0.5, 20, 1},
+		{nil, []string{"epochs=20", "warmup=3"}, 0, 20, 3},
+	} {
+		tuning := Tuning{Start: c.start, Like: like, Settings: c.settings, Train: train}
+		r, err := tuning.recipe(0, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Optimizer != "adamw" || r.LayerDecay != c.decay || r.Epochs != c.epochs || r.Warmup != c.warmup ||
+			r.Encoder.FrozenPatches || r.Encoder.Head != "linear" {
+			t.Errorf("from an encoder %v, %v: %s, layer decay %v, %v epochs, warm-up %v, %+v",
+				c.start != nil, c.settings, r.Optimizer, r.LayerDecay, r.Epochs, r.Warmup, r.Encoder)
+		}
+	}
+}

@@ -135,3 +135,8 @@ func (b *buffer) bind(mem []byte) {
 
 // at is the address of float i.
 func at(f []float32, i int) unsafe.Pointer { return unsafe.Pointer(&f[i]) }
+
+// asBFloat16 is the memory of floats as twice as many bfloat16.
+func asBFloat16(f []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(f))), 2*len(f))
+}

@@ -110,7 +110,7 @@ func (k *checker) epilogue(s *step) {
 		k.wrong("%s has an epilogue but is not computed part by part", s.label())
 	}
 	for _, e := range s.epilogue {
-		if e.operation.rows == nil {
+		if e.operation.rows == nil && e.operation.columns == nil {
 			k.wrong("%s cannot be an epilogue", e.label())
 		}
 		for _, v := range e.in {

@@ -34,10 +34,21 @@ type compiler struct {
 	errs            []error
 }
 
-// constant is a scalar that is written once.
+// constant is a value of the graph that is written once.
 type constant struct {
+	node   *graph.Node
 	buffer *buffer
-	value  float32
+}
+
+// write fills the rows, zeros behind each.
+func (k constant) write() {
+	rows, ch := rowsOf(k.node.Shape)
+	a := k.node.Attr.(graph.ConstantAttr)
+	for r := range rows {
+		for i := range ch {
+			k.buffer.row(r)[i] = float32(a.At(r*ch + i))
+		}
+	}
 }
 
 // pass is one stage of compiling. Passes run in the order of the table.
@@ -52,8 +63,11 @@ var passes = []pass{
 	{"build", "one step for each node, or several where parts of its work can be fused apart", (*compiler).build},
 	{"layout", "the rules of fusion ask whether a value is weights", (*compiler).assignLayouts},
 	{"norm", "relu(normalise(x) + residual) is one pass over memory instead of three", (*compiler).fuseNorms},
+	{"wise", "bias, scale, residual and GELU are one function of each value", (*compiler).fuseWise},
+	{"layer", "layer norm's gradients read the same values, and what is added to one may be there", (*compiler).fuseLayerNorms},
 	{"pair", "one reading of the activations gives two statistics, or both sums of a gradient", (*compiler).fusePairs},
 	{"add", "a data gradient adds to the gradient of the other branch in place", (*compiler).fuseAdds},
+	{"adam", "a step of AdamW reads and writes a parameter, its moments and its gradient once", (*compiler).fuseAdam},
 	{"mask", "batch norm's gradient finds a ReLU's mask from x again, so the masked gradient is not stored",
 		(*compiler).fuseMasks},
 	{"way", "how each convolution is computed; what it can be fused with follows", (*compiler).chooseWays},
@@ -62,6 +76,7 @@ var passes = []pass{
 	{"element", "who stores bfloat16 is known when it is known which values are stored", (*compiler).assignElements},
 	{"frozen", "a convolution finishes a batch norm whose statistics do not depend on it, in the cache",
 		(*compiler).fuseFrozen},
+	{"block", "a product finishes a block of channels while it is in the first-level cache", (*compiler).finishBlocks},
 	{"again", "the backward pass computes a block's output again: a quarter of the memory for 2% of the time",
 		(*compiler).computeAgain},
 	{"supply", "copies in another layout or type, before the first step that needs them", (*compiler).supply},
@@ -156,12 +171,12 @@ func (c *compiler) buildNode(n *graph.Node) {
 	case graph.Variable:
 		c.declare(n)
 		return
-	case graph.Fill:
+	case graph.Constant:
 		v := c.newValue(n)
 		v.layout, v.element, v.pinned = inRows, float32s, true
 		c.of[n.ID] = v
 		c.place(v)
-		c.constants = append(c.constants, constant{v.buffer, float32(n.Attr.(graph.FillAttr).Value)})
+		c.constants = append(c.constants, constant{n, v.buffer})
 		return
 	}
 	o := c.engine.operationOf(n)
@@ -250,7 +265,7 @@ func (c *compiler) declare(n *graph.Node) {
 // emit makes an operation of each step.
 func (c *compiler) emit() {
 	for _, s := range c.steps {
-		o := &op{node: s.node, kind: s.operation.kind, label: s.label()}
+		o := &op{node: s.node, kind: s.kind(), label: s.label()}
 		if !s.operation.helper {
 			o.cost = s.node.Cost()
 		}

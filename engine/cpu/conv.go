@@ -57,8 +57,9 @@ type convolution struct {
 
 	// What follows is known when the operation is emitted.
 	x, w, y, add *buffer
-	norm         *affine    // if given, what is convolved is relu(norm(x))
-	after        []rowsWork // the epilogue
+	norm         *affine       // if given, what is convolved is relu(norm(x))
+	eachBlock    []columnsWork // the epilogue: what is done to each block of channels,
+	after        []rowsWork    // and behind that to each part
 }
 
 // newConvolution describes the convolution of a node n, or the one that it is a gradient of. output
@@ -97,16 +98,10 @@ func (c *compiler) chooseWays() {
 
 // forward is y = x by weights, with an epilogue if it is computed part by part.
 var forward = &operation{
-	kind:    engine.Convolution,
-	element: activation,
-	build: func(c *compiler, n *graph.Node) {
-		in := c.operands(n)
-		s := newStep(operationOf(n.Op), n, []*value{convX: in[0], convOther: in[1], convAdd: nil},
-			[]*value{c.result(n)})
-		s.conv = c.newConvolution(n, n, n.In[1])
-		c.add(s)
-	},
-	name:     convName("Conv"),
+	kind:     engine.Convolution,
+	element:  activation,
+	build:    func(c *compiler, n *graph.Node) { c.addForward(n, c.newConvolution(n, n, n.In[1])) },
+	name:     convName,
 	operands: convOperandForms,
 	emit:     emitConvolution,
 }
@@ -114,40 +109,51 @@ var forward = &operation{
 // dataGradient is the same convolution with transposed weights: the gradient of an input pixel
 // gathers from the outputs that it went into.
 var dataGradient = &operation{
-	kind:    engine.Convolution,
-	element: activation,
-	build: func(c *compiler, n *graph.Node) {
-		in := c.operands(n)
-		v := c.newConvolution(n, n.In[0], n.In[1])
-		v.turned = true
-		v.in, v.out = v.packing.outPad, channels(v.packing.in) // rows are as wide as any activation's
-		block := c.engine.blockFor(v.out)
-		w := c.newPrivate(n.In[1], v.packing.taps*v.in*v.out/block, block)
-		c.add(newStep(transposeWeights, n, []*value{in[1]}, []*value{w})).turn = v
-		s := newStep(operationOf(n.Op), n, []*value{convX: in[0], convOther: w, convAdd: nil}, []*value{c.result(n)})
-		s.conv = v
-		c.add(s)
-	},
-	name:     convName("ConvGradInput"),
+	kind:     engine.Convolution,
+	element:  activation,
+	build:    func(c *compiler, n *graph.Node) { c.addDataGradient(n, c.newConvolution(n, n.In[0], n.In[1])) },
+	name:     convName,
 	operands: convOperandForms,
 	emit:     emitConvolution,
 }
 
+// addForward makes the step of a convolution that node n is.
+func (c *compiler) addForward(n *graph.Node, v *convolution) {
+	in := c.operands(n)
+	s := newStep(operationOf(graph.Conv), n, []*value{convX: in[0], convOther: in[1], convAdd: nil},
+		[]*value{c.result(n)})
+	s.conv = v
+	c.add(s)
+}
+
+// addDataGradient makes the steps of the data gradient that node n is.
+func (c *compiler) addDataGradient(n *graph.Node, v *convolution) {
+	in := c.operands(n)
+	v.turned = true
+	v.in, v.out = v.packing.outPad, channels(v.packing.in) // rows are as wide as any activation's
+	block := c.engine.blockFor(v.out)
+	w := c.newPrivate(n.In[1], v.packing.taps*v.in*v.out/block, block)
+	c.add(newStep(transposeWeights, n, []*value{in[1]}, []*value{w})).turn = v
+	s := newStep(operationOf(graph.ConvGradInput), n, []*value{convX: in[0], convOther: w, convAdd: nil},
+		[]*value{c.result(n)})
+	s.conv = v
+	c.add(s)
+}
+
 // convName is a name that says what was fused and which way was taken.
-func convName(name string) func(s *step) string {
-	return func(s *step) string {
-		label := name
-		if s.in[convAdd] != nil {
-			label += "+Add"
-		}
-		switch s.conv.way {
-		case winogradWay:
-			label += " (Winograd)"
-		case pointwiseWay:
-			label += " (1x1)"
-		}
-		return label
+func convName(s *step) string {
+	label := s.node.Op.String()
+	if s.in[convAdd] != nil {
+		label += "+Add"
 	}
+	switch {
+	case s.node.Op == graph.MatMul: // there is one way only
+	case s.conv.way == winogradWay:
+		label += " (Winograd)"
+	case s.conv.way == pointwiseWay:
+		label += " (1x1)"
+	}
+	return label
 }
 
 // convOperandForms brings the operands into what a convolution's way reads. Images stay narrow for
@@ -193,12 +199,7 @@ func emitConvolution(c *compiler, s *step, o *op) {
 	if v.add != nil {
 		o.reuse = []*buffer{v.add}
 	}
-	for _, e := range s.epilogue {
-		v.after = append(v.after, e.operation.rows(c, e, v.pixels.splits))
-		if e.operation == takeStatistics {
-			o.sums = max(o.sums, v.y.stride)
-		}
-	}
+	v.bindEpilogue(c, s, o)
 	switch v.way {
 	case winogradWay:
 		c.engine.newWinograd(v).emit(v, o)
@@ -206,6 +207,24 @@ func emitConvolution(c *compiler, s *step, o *op) {
 		c.engine.newPointwise(v, o).emit(v, o)
 	default:
 		c.engine.direct(v, o)
+	}
+}
+
+// bindEpilogue makes the work of a convolution's epilogue.
+func (v *convolution) bindEpilogue(c *compiler, s *step, o *op) {
+	for _, e := range s.epilogue {
+		switch {
+		case e.operation.rows != nil:
+			v.after = append(v.after, e.operation.rows(c, e, v.pixels.splits))
+		case v.way == pointwiseWay && len(v.after) == 0:
+			v.eachBlock = append(v.eachBlock, e.operation.columns(c, e, o))
+		default:
+			f := e.operation.columns(c, e, o)
+			v.after = append(v.after, func(w *worker, _, _, lo, hi int) { f(w, lo, hi, columns{0, v.y.stride}) })
+		}
+		if e.operation == takeStatistics {
+			o.sums = max(o.sums, v.y.stride)
+		}
 	}
 }
 
@@ -234,7 +253,7 @@ func (v *convolution) cut(e *Engine, s *step) {
 var transposeWeights = &operation{
 	kind:     engine.Convolution,
 	helper:   true,
-	name:     named("ConvGradInput (weights)"),
+	name:     func(s *step) string { return s.node.Op.String() + " (weights)" },
 	operands: func(c *compiler, s *step) { c.want(s, 0, inTileOrder, float32s) },
 	emit: func(c *compiler, s *step, o *op) {
 		src, dst, p, in := s.in[0].buffer, s.out[0].buffer, s.turn.packing, s.turn.out

@@ -12,18 +12,12 @@ import (
 var weightGradient = &operation{
 	kind:   engine.Convolution,
 	layout: func(*step) layout { return inTileOrder },
-	build: func(c *compiler, n *graph.Node) {
-		in := c.operands(n)
-		s := newStep(operationOf(n.Op), n, []*value{convX: in[1], convOther: in[0], convScale: nil},
-			[]*value{c.result(n)})
-		s.conv = c.newConvolution(n, n.In[0], n)
-		c.add(s)
-	},
+	build:  func(c *compiler, n *graph.Node) { c.addWeightGradient(n, c.newConvolution(n, n.In[0], n)) },
 	name: func(s *step) string {
 		if s.conv.way == winogradWay {
 			return "ConvGradWeight (Winograd)"
 		}
-		return "ConvGradWeight"
+		return s.node.Op.String()
 	},
 	operands: func(c *compiler, s *step) {
 		switch {
@@ -45,6 +39,15 @@ var weightGradient = &operation{
 		}
 		c.engine.newPixelGrad(v, dw, o).emit(o)
 	},
+}
+
+// addWeightGradient makes the step of the weight gradient that node n is.
+func (c *compiler) addWeightGradient(n *graph.Node, v *convolution) {
+	in := c.operands(n)
+	s := newStep(operationOf(graph.ConvGradWeight), n, []*value{convX: in[1], convOther: in[0], convScale: nil},
+		[]*value{c.result(n)})
+	s.conv = v
+	c.add(s)
 }
 
 // A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input
@@ -92,8 +95,22 @@ type pixelGrad struct {
 	atOnce            int // pixels at a time: gradPixels, or as many pairs
 	together          int // taps multiplied together
 	runs              []gradRun
-	places            []int32 // where the pixels of the gradient lie, in values from a chunk's first
-	lists             pixelLists
+	whole, last       chunkPixels // where the pixels of a chunk lie, and of the last one
+}
+
+// chunkPixels is where the pixels of a chunk of images lie.
+type chunkPixels struct {
+	images int
+	places []int32 // of the gradient, in values from the chunk's first
+	lists  pixelLists
+}
+
+// pixels is where the pixels of a chunk lie.
+func (g *pixelGrad) pixels(chunk int) *chunkPixels {
+	if chunk == g.chunks-1 {
+		return &g.last
+	}
+	return &g.whole
 }
 
 // gradOperand is how the kernel reads an operand.
@@ -121,7 +138,11 @@ func (v *convolution) cutGrad() gradCut {
 	block := v.packing.block
 	var c gradCut
 	c.each = largestDivisor(v.images, 1024/(v.outH*v.outW))
-	c.chunks = v.images / c.each
+	if v.outH*v.outW == 1 {
+		// Single pixels, such as tokens, may be of any number: the last chunk has fewer.
+		c.each = min(v.images, 1024)
+	}
+	c.chunks = (v.images + c.each - 1) / c.each
 	c.inSize = c.each * v.height * v.width * v.x.stride
 	c.outSize = c.each * v.outH * v.outW * v.y.stride
 	c.width = largestDivisor(v.in, gradRows)
@@ -155,10 +176,11 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 		g.inputs.layOut(g.together * g.width)
 	}
 	g.runs = gradsFor(grads, v.packing.block, g.together*g.width)
-	g.listPixels(each)
-	keeps(o, g.places)
-	keeps(o, g.lists.inputs)
-	keeps(o, g.lists.pairs)
+	g.whole = g.newChunkPixels(g.each, each, o)
+	g.last = g.whole
+	if rest := v.images - (g.chunks-1)*g.each; rest < g.each {
+		g.last = g.newChunkPixels(rest, each, o)
+	}
 	o.needs(g.inputs.room + g.gradients.room)
 	return g
 }
@@ -177,9 +199,9 @@ func (o *gradOperand) layOut(width int) {
 // line is the floats of a line of a narrow image with its border.
 func (g *pixelGrad) line() int { return (g.convolution.width + 2*g.pad) * g.in }
 
-// listPixels lists the pixels that are read, each or in pairs.
-func (g *pixelGrad) listPixels(each int) {
-	below, places := g.gradOffsets(g.each)
+// newChunkPixels lists the pixels of a chunk of so many images, which are read each or in pairs.
+func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
+	below, places := g.gradOffsets(images)
 	for len(places)%each != 0 {
 		places = append(places, -1)
 		for t := range below {
@@ -187,9 +209,13 @@ func (g *pixelGrad) listPixels(each int) {
 		}
 	}
 	if g.narrow() {
-		below = g.borderedOffsets()
+		below = g.borderedOffsets(images)
 	}
-	g.places, g.lists = places, g.newPixelLists(below, each)
+	c := chunkPixels{images, places, g.newPixelLists(below, each)}
+	keeps(o, c.places)
+	keeps(o, c.lists.inputs)
+	keeps(o, c.lists.pairs)
+	return c
 }
 
 // gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below
@@ -213,9 +239,9 @@ func (v *convolution) gradOffsets(images int) (in [][]int32, out []int32) {
 
 // borderedOffsets lists where the first inputs below a chunk's output pixels lie, in images with a
 // border.
-func (g *pixelGrad) borderedOffsets() [][]int32 {
+func (g *pixelGrad) borderedOffsets(images int) [][]int32 {
 	var in []int32
-	for p := range g.each * g.outH * g.outW {
+	for p := range images * g.outH * g.outW {
 		n, y, x := p/(g.outH*g.outW), p/g.outW%g.outH, p%g.outW
 		in = append(in, int32((n*(g.height+2*g.pad)+y*g.stride)*g.line()+x*g.stride*g.in))
 	}
@@ -258,7 +284,7 @@ func (g *pixelGrad) newPixelLists(below [][]int32, each int) pixelLists {
 }
 
 // of is the lists of a block of pixels and a tap.
-func (l pixelLists) of(block, tap int) (inputs, pairs []int32) {
+func (l *pixelLists) of(block, tap int) (inputs, pairs []int32) {
 	from, to := l.start[block*l.taps+tap], l.start[block*l.taps+tap+1]
 	return l.inputs[from[0]:to[0]], l.pairs[from[1]:to[1]]
 }
@@ -286,8 +312,9 @@ func (g *pixelGrad) emit(o *op) {
 			if g.narrow() {
 				g.layImages(p.inputs, chunk)
 			}
-			for lo := 0; lo < len(g.places); lo += g.atOnce {
-				g.multiply(w, p, pixelBlock{chunk, lo, min(lo+g.atOnce, len(g.places))})
+			pixels := len(g.pixels(chunk).places)
+			for lo := 0; lo < pixels; lo += g.atOnce {
+				g.multiply(w, p, pixelBlock{chunk, lo, min(lo+g.atOnce, pixels)})
 			}
 		}
 	}})
@@ -315,7 +342,7 @@ type pixelBlock struct{ chunk, lo, hi int }
 // layImages lays the images of a chunk with a border of zeros.
 func (g *pixelGrad) layImages(dst []float32, chunk int) {
 	line, border := g.line(), g.pad*g.in
-	for i := range g.each * (g.height + 2*g.pad) {
+	for i := range g.pixels(chunk).images * (g.height + 2*g.pad) {
 		to, y := dst[i*line:(i+1)*line], i%(g.height+2*g.pad)-g.pad
 		if y < 0 || y >= g.height {
 			clear(to)
@@ -359,25 +386,25 @@ func (g *pixelGrad) layGradients(p gradPart, px pixelBlock) unsafe.Pointer {
 	if !g.gradients.laid {
 		return at(g.y.f32, first+px.lo*g.y.stride)
 	}
-	from := g.y.values(first, (px.chunk+1)*g.outSize)
-	g.lay(p.gradients, g.gradients.pitch, from, g.places[px.lo:px.hi], g.blocks*g.packing.block)
+	from := g.y.values(first, min((px.chunk+1)*g.outSize, g.y.count))
+	g.lay(p.gradients, g.gradients.pitch, from, g.pixels(px.chunk).places[px.lo:px.hi], g.blocks*g.packing.block)
 	return at(p.gradients, 0)
 }
 
 // layInputs makes the inputs below tap t and those multiplied with it ready, and lists their pixels.
 func (g *pixelGrad) layInputs(p gradPart, px pixelBlock, t int) (inputs unsafe.Pointer, pairs []int32) {
-	block, first := px.lo/g.atOnce, px.chunk*g.inSize+p.from
+	lists, block, first := &g.pixels(px.chunk).lists, px.lo/g.atOnce, px.chunk*g.inSize+p.from
 	if g.narrow() {
-		_, pairs = g.lists.of(block, 0)
+		_, pairs = lists.of(block, 0)
 		return at(p.inputs, t/g.kernel*g.line()), pairs
 	}
-	offsets, pairs := g.lists.of(block, t)
+	offsets, pairs := lists.of(block, t)
 	if !g.inputs.laid {
 		return at(g.x.f32, first), pairs
 	}
-	from := g.x.values(first, (px.chunk+1)*g.inSize)
+	from := g.x.values(first, min((px.chunk+1)*g.inSize, g.x.count))
 	for i := range g.together {
-		if offsets, _ = g.lists.of(block, t+i); len(offsets) > 0 {
+		if offsets, _ = lists.of(block, t+i); len(offsets) > 0 {
 			g.lay(p.inputs[i*g.width:], g.inputs.pitch, from, offsets, g.width)
 		}
 	}

@@ -9,6 +9,8 @@ var elementOperations = operations{
 	graph.WeightedSum: {layout: weightsStay, operands: termsLikeResult, emit: emitWeightedSum},
 	graph.ReLU:        {layout: weightsStay, operands: likeResult, emit: emitReLU},
 	graph.ReLUGrad:    reluGrad,
+	graph.GELU:        gelu,
+	graph.GELUGrad:    geluGrad,
 }
 
 // likeResult brings operands into the result's layout.

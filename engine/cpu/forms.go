@@ -9,7 +9,7 @@ import (
 // This file assigns layouts and types to values, and supplies steps with copies where they read
 // another form than the one that was written.
 
-// weightsOf finds the nodes that convolutions read or make as weights, and what goes with them value by
+// weightsOf finds the nodes that convolutions and products of rows read or make as weights, and what goes with them value by
 // value: their momenta, and the weights of the key encoder. Where a variable lies in the tile's order
 // follows from this use, not from its number of axes.
 func weightsOf(g *graph.Graph) map[*graph.Node]bool {
@@ -20,6 +20,13 @@ func weightsOf(g *graph.Graph) map[*graph.Node]bool {
 			weights[n.In[1]] = true
 		case graph.ConvGradWeight:
 			weights[n] = true
+		case graph.MatMul:
+			switch linear(n) {
+			case forward, dataGradient:
+				weights[n.In[1]] = true
+			case weightGradient:
+				weights[n] = true
+			}
 		}
 	}
 	for changed := true; changed; {
@@ -31,7 +38,7 @@ func weightsOf(g *graph.Graph) map[*graph.Node]bool {
 		}
 		for _, n := range g.Nodes {
 			switch n.Op {
-			case graph.WeightedSum, graph.Detach, graph.SumReplicas:
+			case graph.WeightedSum, graph.Detach, graph.SumReplicas, graph.SecondMoment, graph.AdamStep:
 				for _, x := range n.In {
 					together(n, x)
 				}
@@ -108,7 +115,8 @@ func weightsStay(s *step) layout {
 
 // imagesStay is the layout of rows taken from a value: images stay narrow.
 func imagesStay(s *step) layout {
-	if s.in[0].layout == inImages {
+	a, ok := s.node.Attr.(graph.SliceAttr)
+	if s.in[0].layout == inImages && !(ok && a.Axis > 0) {
 		return inImages
 	}
 	return inRows

@@ -10,17 +10,22 @@ import (
 
 // Operations on matrices: rows of channels.
 var matrixOperations = operations{
-	graph.MatMul:          {kind: engine.Product, fits: matrices, emit: emitMatMul},
-	graph.BiasAdd:         {emit: emitBiasAdd},
-	graph.L2Normalise:     {emit: emitL2Normalise},
-	graph.L2NormaliseGrad: {emit: emitL2NormaliseGrad},
-	graph.RowDot:          {emit: emitRowDot},
-	graph.RowSum:          {emit: emitRowSum},
-	graph.ScaleRows:       {emit: emitScaleRows},
+	graph.MatMul:                 {kind: engine.Product, fits: multiplies, build: buildMatMul, emit: emitMatMul},
+	graph.BiasAdd:                {build: buildBiasAdd, emit: emitBiasAdd},
+	graph.L2Normalise:            {emit: emitL2Normalise},
+	graph.L2NormaliseGrad:        {emit: emitL2NormaliseGrad},
+	graph.RowDot:                 {emit: emitRowDot},
+	graph.RowSum:                 {emit: emitRowSum},
+	graph.ScaleRows:              {build: buildScaleRows, emit: emitScaleRows},
+	graph.ScaleChannels:          {build: buildWise(wiseScale)},
+	graph.ScaleChannelsGradScale: scaleGrad,
 }
 
-// matrices is true of a product of two matrices. There is no kernel for batches of them.
-func matrices(n *graph.Node) bool { return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 }
+// multiplies is true of a product of two matrices, or of rows with one. There is no kernel for other
+// batches of matrices.
+func multiplies(n *graph.Node) bool {
+	return len(n.In[0].Shape) == 2 && len(n.In[1].Shape) == 2 || linear(n) != nil
+}
 
 // emitMatMul packs its right operand in the tile's order and runs the tiles over the rows of the
 // left one, as a convolution of one tap over an image one pixel wide.
@@ -74,6 +79,24 @@ func (c *compiler) packColumns(x, packed *buffer, columns, inner int, transposed
 		}
 		clear(panel[inner*block:])
 	}}
+}
+
+// buildBiasAdd makes a step of its own for matrices, whose features are float32.
+func buildBiasAdd(c *compiler, n *graph.Node) {
+	if len(n.Shape) > 2 {
+		buildWise(wiseBias)(c, n)
+		return
+	}
+	c.add(newStep(operationOf(n.Op), n, c.operands(n), []*value{c.result(n)}))
+}
+
+// buildScaleRows does likewise.
+func buildScaleRows(c *compiler, n *graph.Node) {
+	if len(n.Shape) > 2 {
+		buildWise(wiseEach)(c, n)
+		return
+	}
+	c.add(newStep(operationOf(n.Op), n, c.operands(n), []*value{c.result(n)}))
 }
 
 func emitBiasAdd(c *compiler, s *step, o *op) {

@@ -14,7 +14,8 @@ func init() { // not an initialiser: operations refer to each other through the 
 	table = operations{graph.Input: inputOperation}
 	for _, family := range []operations{
 		convOperations, normOperations, elementOperations, poolOperations, matrixOperations, contrastOperations,
-		rowOperations, lossOperations, replicaOperations,
+		rowOperations, shapeOperations, lossOperations, replicaOperations, layerNormOperations, adamOperations,
+		attentionOperations,
 	} {
 		maps.Copy(table, family)
 	}

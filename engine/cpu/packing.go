@@ -38,9 +38,12 @@ type packing struct {
 	inPad, outPad int
 }
 
-// packingOf is the order of weights [O,I,k,k].
+// packingOf is the order of weights [O,I,k,k], or [O,I], which products of rows have.
 func (e *Engine) packingOf(s tensor.Shape) packing {
-	p := packing{out: s[0], in: s[1], taps: s[2] * s[3], inPad: imageChannels(s[1]), outPad: channels(s[0])}
+	p := packing{out: s[0], in: s[1], taps: s[2:].Elements(), inPad: imageChannels(s[1]), outPad: channels(s[0])}
+	if len(s) == 2 { // rows are never images
+		p.inPad = channels(s[1])
+	}
 	p.block = e.blockFor(p.outPad)
 	return p
 }

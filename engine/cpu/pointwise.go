@@ -64,15 +64,17 @@ func (p *pointwise) emit(v *convolution, o *op) {
 		if v.add != nil && v.add.root() != v.y.root() {
 			v.y.copyValues(v.add, lo*v.out, hi*v.out)
 		}
-		p.multiply(w, p.lay(w, split, lo, hi), p.lists[hi-lo], lo)
+		p.multiply(w, p.lay(w, split, lo, hi), lo, hi)
 		v.finish(w, part, split)
 	}))
 }
 
 var noTaps = []int64{0, 0}
 
-// multiply multiplies the rows at x by all weights, into or onto the rows of y from lo on.
-func (p *pointwise) multiply(w *worker, x unsafe.Pointer, list tileLists, lo int) {
+// multiply multiplies the rows at x by all weights, into or onto rows lo..hi of y, and finishes each
+// block of channels while it lies in the first-level cache.
+func (p *pointwise) multiply(w *worker, x unsafe.Pointer, lo, hi int) {
+	list := p.lists[hi-lo]
 	rows, block, piece := p.tile.Rows, p.tile.Block, p.in/p.pieces
 	most := max(1, flopsEach/(2*rows*block*piece)) // tiles a call
 	t := &w.tile
@@ -92,6 +94,9 @@ func (p *pointwise) multiply(w *worker, x unsafe.Pointer, list tileLists, lo int
 				p.tile.Run(t)
 			}
 		}
+		for _, f := range p.eachBlock {
+			f(w, lo, hi, columns{b * block, block})
+		}
 	}
 }
 
@@ -107,7 +112,7 @@ func (p *pointwise) lay(w *worker, split, lo, hi int) unsafe.Pointer {
 	x, dst := p.x.values(lo*p.in, hi*p.in), kernel.Float32s(scratch)
 	switch {
 	case p.pairs:
-		dst = kernel.BFloat16s(unsafe.Slice((*uint16)(at(scratch, 0)), n))
+		dst = kernel.BFloat16s(asBFloat16(scratch)[:n])
 	case bf16:
 		p.path.Widen(scratch, p.x.bf16[lo*p.in:hi*p.in])
 		x = dst

@@ -43,7 +43,7 @@ func (c *compiler) program() *program {
 	}
 	for _, k := range c.constants {
 		k.buffer.bind(allocate(k.buffer.bytes()))
-		k.buffer.f32[0] = k.value
+		k.write()
 		p.cost.WorkBytes += int64(k.buffer.bytes())
 	}
 	for _, o := range p.ops {

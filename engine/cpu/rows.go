@@ -12,14 +12,11 @@ var rowOperations = operations{
 	graph.GatherRows: {
 		kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitGatherRows,
 	},
-	graph.Rows: {kind: engine.Move, layout: imagesStay, element: likeRows, operands: anyRows, emit: emitRows},
 	graph.ReplaceRows: {
 		kind: engine.Move, element: likeRows, emit: emitReplaceRows,
 		operands: func(c *compiler, s *step) { c.want(s, 1, inRows, float32s) },
 	},
 	graph.WriteRows:     {kind: engine.Move, emit: emitWriteRows},
-	graph.RowsGrad:      {kind: engine.Move, emit: emitRowsGrad},
-	graph.Concat:        {kind: engine.Move, layout: imagesOnly, element: likeRows, operands: sameRows, emit: emitConcat},
 	graph.Advance:       {emit: emitAdvance},
 	graph.GatherDot:     {operands: bankAsItIs, emit: emitGatherDot},
 	graph.GatherDotGrad: {operands: bankAsItIs, emit: emitGatherDotGrad},
@@ -34,13 +31,13 @@ func anyRows(c *compiler, s *step) {
 
 // imagesOnly is the layout of rows of several values: images stay narrow if all are images.
 func imagesOnly(s *step) layout {
-	if slices.ContainsFunc(s.in, func(v *value) bool { return v.layout != inImages }) {
+	if s.node.Attr.(graph.ConcatAttr).Axis > 0 || slices.ContainsFunc(s.in, func(v *value) bool { return v.layout != inImages }) {
 		return inRows
 	}
 	return inImages
 }
 
-// sameRows takes two operands of one form, which is the result's.
+// sameRows takes operands of one form, which is the result's.
 func sameRows(c *compiler, s *step) {
 	for i := range s.in {
 		c.want(s, i, s.out[0].layout, s.out[0].element)
@@ -85,15 +82,6 @@ func emitGatherRows(_ *compiler, s *step, o *op) {
 	}))
 }
 
-func emitRows(_ *compiler, s *step, o *op) {
-	x, y := s.in[0].buffer, s.out[0].buffer
-	each, size := rowSize(s.node, x), x.element.size()
-	from := s.node.Attr.(graph.RowsAttr).From * each * size
-	o.then(cut(s.node.Shape[0]*each, elementsEach, func(_ *worker, lo, hi int) {
-		copy(y.raw[lo*size:hi*size], x.raw[from+lo*size:from+hi*size])
-	}))
-}
-
 func emitWriteRows(_ *compiler, s *step, o *op) {
 	x, rows, place, y := s.in[0].buffer, s.in[1].buffer, s.in[2].buffer, s.out[0].buffer
 	n := s.node
@@ -121,31 +109,6 @@ func emitAdvance(_ *compiler, s *step, o *op) {
 	x, y, a := s.in[0].buffer, s.out[0].buffer, s.node.Attr.(graph.AdvanceAttr)
 	o.reuse = []*buffer{x}
 	o.then(serial(func(*worker) { y.i32[0] = int32((int(x.i32[0]) + a.By) % a.Modulo) }))
-}
-
-func emitRowsGrad(_ *compiler, s *step, o *op) {
-	dy, dx := s.in[0].buffer, s.out[0].buffer
-	from, count := s.node.Attr.(graph.RowsGradAttr).From, s.node.In[0].Shape[0]
-	o.then(rowsPhase(s.node.Shape[0], dx.stride, func(_ *worker, r int) {
-		if r < from || r >= from+count {
-			clear(dx.row(r))
-			return
-		}
-		copy(dx.row(r), dy.row(r-from))
-	}))
-}
-
-func emitConcat(_ *compiler, s *step, o *op) {
-	a, b, y := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
-	size := y.element.size()
-	above, below := size*rowsIn(s.node.In[0], a), size*rowsIn(s.node.In[1], b)
-	o.then(phase{2, func(_ *worker, part int) {
-		if part == 0 {
-			copy(y.raw, a.raw[:above])
-		} else {
-			copy(y.raw[above:], b.raw[:below])
-		}
-	}})
 }
 
 // emitReplaceRows works in place where the bank's old value is not needed. It is one part, since of

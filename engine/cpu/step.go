@@ -61,10 +61,21 @@ type operation struct {
 	// rows is what the step does to rows lo to hi of a batch that is cut into so many splits; nil:
 	// the step can be no epilogue.
 	rows func(c *compiler, s *step, splits int) rowsWork
+	// columns is what the step does to some channels of some rows; nil: it needs whole rows, or parts
+	// of a batch. It may give the operation phases that come first.
+	columns func(c *compiler, s *step, o *op) columnsWork
 }
 
 // rowsWork is the work on a part of a batch, rows lo to hi, that lies in one split.
 type rowsWork func(w *worker, part, split, lo, hi int)
+
+// kind is what the step's time counts as.
+func (s *step) kind() engine.Kind {
+	if s.node.Op == graph.MatMul {
+		return engine.Product // by a convolution's step too
+	}
+	return s.operation.kind
+}
 
 // label is the step's name for people.
 func (s *step) label() string {

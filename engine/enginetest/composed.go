@@ -105,7 +105,7 @@ func bottlenecks(g *graph.Graph, batch, splits int, frozen bool) {
 // composedCases has the patterns on which an engine's fusion, reuse of memory and order of
 // assignments could go wrong.
 func composedCases() []Case {
-	return slices.Concat(networkCases(), fusionCases(), assignmentCases())
+	return slices.Concat(networkCases(), fusionCases(), assignmentCases(), transformerCases())
 }
 
 func networkCases() []Case {

@@ -1,6 +1,8 @@
 package enginetest
 
-import "moco/graph"
+import (
+	"moco/graph"
+)
 
 var elementwise = family{
 	cases: elementwiseCases,
@@ -16,6 +18,7 @@ var elementwise = family{
 		graph.Detach: {func(g *graph.Graph) *graph.Node {
 			return g.Add(g.Input("x", f32, 3), g.Detach(g.Input("d", f32, 3)))
 		}},
+		graph.GELU: {func(g *graph.Graph) *graph.Node { return g.GELU(g.Input("x", f32, 3, 7)) }},
 		graph.ReLU: {func(g *graph.Graph) *graph.Node { return g.ReLU(g.Input("x", f32, 3, 7)) }},
 	},
 }
@@ -26,6 +29,10 @@ func elementwiseCases() (cases []Case) {
 			unary("ReLU", shape, func(g *graph.Graph, x *graph.Node) *graph.Node { return g.ReLU(x) }),
 			unary("ReLUGrad", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
 				return g.ReLUGrad(g.Input("dy", f32, shape...), g.ReLU(x))
+			}),
+			unary("GELU", shape, func(g *graph.Graph, x *graph.Node) *graph.Node { return g.GELU(x) }),
+			unary("GELUGrad", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
+				return g.GELUGrad(g.Input("dy", f32, shape...), x)
 			}),
 			unary("WeightedSum", shape, func(g *graph.Graph, x *graph.Node) *graph.Node {
 				s := g.Input("s", f32)
@@ -43,5 +50,20 @@ func elementwiseCases() (cases []Case) {
 				return g.WeightedSum(graph.Term{Coefficient: 0.5, Scalar: g.Fill(-3), X: x})
 			}))
 	}
-	return cases
+	far := unary("GELU far from zero", []int{3, 70}, func(g *graph.Graph, x *graph.Node) *graph.Node {
+		y := g.GELU(x)
+		outputGradients(g, y, x)
+		return y
+	})
+	far.Set = setting{"x": func(i int) float64 { return float64(i-105) / 8 }}
+	tails := far // whose values are small beside 1: the error there shows
+	tails.Name = "GELU of the negative tail"
+	tails.Set = setting{"x": func(i int) float64 { return -2 - float64(i)/64 }}
+	return append(cases, far, tails,
+		Case{Name: "GELU of tokens", Build: func(g *graph.Graph) {
+			x := tokens(g, "x", 3, 7, 33)
+			y := g.GELU(x)
+			g.Output("y", y)
+			outputGradients(g, y, x.In[1])
+		}})
 }

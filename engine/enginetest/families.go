@@ -20,8 +20,8 @@ type family struct {
 }
 
 var families = []family{
-	convolutions, norms, elementwise, poolings, matrices, rows, contrasts, labels, estimations, optimizers,
-	replicas,
+	convolutions, norms, elementwise, poolings, matrices, rows, shapes, constants, contrasts, labels, estimations, optimizers,
+	replicas, layerNorms, attentions,
 }
 
 // kindCases has cases for every kind of node.
@@ -43,6 +43,12 @@ func unary(name string, shape []int, build func(g *graph.Graph, x *graph.Node) *
 	return Case{Name: fmt.Sprintf("%s of %v", name, tensor.Shape(shape)), Build: func(g *graph.Graph) {
 		g.Output("y", build(g, g.Input("x", f32, shape...)))
 	}}
+}
+
+// tokens are features of n examples of t tokens that an engine may keep as bfloat16: a product of an
+// input of a name and a variable.
+func tokens(g *graph.Graph, name string, n, t, channels int) *graph.Node {
+	return g.MatMul(g.Input(name, f32, n, t, 5), g.Variable("w."+name, f32, channels, 5), false, true)
 }
 
 // outputGradients makes outputs of the gradients of y, named "d" and the operand's name, given an

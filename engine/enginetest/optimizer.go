@@ -20,5 +20,42 @@ func optimizerCases() (cases []Case) {
 			},
 		})
 	}
-	return cases
+	return append(cases, adamCases()...)
+}
+
+// adamCases take steps as the optimizer makes them, and one with a moment of zero.
+func adamCases() (cases []Case) {
+	for _, shape := range [][]int{{1}, {40}, {7, 19}, {200, 130}, {5, 3, 3, 3}, {1, 5, 17}} {
+		cases = append(cases, Case{
+			Name: fmt.Sprintf("AdamStep %v", shape),
+			Runs: 3,
+			Set: setting{
+				"v":    func(i int) float64 { return float64(i%7) / 50 },
+				"rate": func(int) float64 { return 0.01 }, "scales": func(int) float64 { return 1.5 },
+			},
+			Build: func(g *graph.Graph) {
+				p, m, v := g.Variable("p", f32, shape...), g.Variable("m", f32, shape...), g.Variable("v", f32, shape...)
+				d, scale := g.Input("g", f32, shape...), g.Input("scales", f32)
+				first := g.WeightedSum(graph.Term{Coefficient: 0.9, X: m}, graph.Term{Coefficient: 0.1, X: d})
+				second := g.SecondMoment(v, d, 0.99)
+				g.Assign(m, first)
+				g.Assign(v, second)
+				g.Assign(p, g.AdamStep(graph.Adam{
+					Parameter: p, First: first, Second: second, Rate: g.Input("rate", f32),
+					FirstScale: scale, SecondScale: scale, Epsilon: 1e-3, Decay: 0.1,
+				}))
+			},
+		})
+	}
+	return append(cases, Case{
+		Name: "AdamStep of zero moments",
+		Set:  setting{"zero": func(int) float64 { return 0 }},
+		Build: func(g *graph.Graph) {
+			zero, one := g.Input("zero", f32, 5, 3), g.Fill(1)
+			g.Output("p", g.AdamStep(graph.Adam{
+				Parameter: g.Input("p", f32, 5, 3), First: zero, Second: zero, Rate: one, FirstScale: one, SecondScale: one,
+				Epsilon: 1e-8,
+			}))
+		},
+	})
 }

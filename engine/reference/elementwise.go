@@ -1,9 +1,12 @@
 package reference
 
-import "moco/graph"
+import (
+	"math"
+
+	"moco/graph"
+)
 
 func init() {
-	register(graph.Fill, with(func(a graph.FillAttr, _ []*Value, y *Value) { y.x[0] = a.Value }))
 	register(graph.Detach, plain(func(in []*Value, y *Value) { copy(y.x, in[0].x) }))
 	register(graph.WeightedSum, with(weightedSum))
 	register(graph.ReLU, plain(func(in []*Value, y *Value) {
@@ -19,7 +22,22 @@ func init() {
 			}
 		}
 	}))
+	register(graph.GELU, plain(func(in []*Value, y *Value) {
+		for i, x := range in[0].x {
+			y.x[i] = x * cumulative(x)
+		}
+	}))
+	register(graph.GELUGrad, plain(func(in []*Value, dx *Value) {
+		dy := in[0]
+		for i, x := range in[1].x {
+			density := math.Exp(-x*x/2) / math.Sqrt(2*math.Pi)
+			dx.x[i] = dy.x[i] * (cumulative(x) + x*density)
+		}
+	}))
 }
+
+// cumulative is the normal distribution's cumulative function.
+func cumulative(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
 
 func weightedSum(a graph.WeightedSumAttr, in []*Value, y *Value) {
 	for t, c := range a.Coefficients {

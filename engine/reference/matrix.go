@@ -26,11 +26,20 @@ func init() {
 		})
 	}))
 	register(graph.ScaleRows, plain(func(in []*Value, y *Value) {
-		eachRow(y, func(r, lo, hi int) {
-			for i := lo; i < hi; i++ {
-				y.x[i] = in[0].x[i] * in[1].x[r]
-			}
-		})
+		each := y.shape[1:].Elements()
+		for i, x := range in[0].x {
+			y.x[i] = x * in[1].x[i/each]
+		}
+	}))
+	register(graph.ScaleChannels, plain(func(in []*Value, y *Value) {
+		for i, x := range in[0].x {
+			y.x[i] = x * in[1].x[i%len(in[1].x)]
+		}
+	}))
+	register(graph.ScaleChannelsGradScale, plain(func(in []*Value, y *Value) {
+		for i, x := range in[1].x {
+			y.x[i%len(y.x)] += in[0].x[i] * x
+		}
 	}))
 }
 

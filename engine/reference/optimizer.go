@@ -14,4 +14,16 @@ func init() {
 			y.x[0] = a.Trust * w / (g + a.Decay*w)
 		}
 	}))
+	register(graph.SecondMoment, with(func(a graph.SecondMomentAttr, in []*Value, y *Value) {
+		for i, v := range in[0].x {
+			g := in[1].x[i]
+			y.x[i] = a.Keep*v + (1-a.Keep)*g*g
+		}
+	}))
+	register(graph.AdamStep, with(func(a graph.AdamAttr, in []*Value, y *Value) {
+		m, v, rate, first, second := in[1], in[2], in[3].x[0], in[4].x[0], in[5].x[0]
+		for i, p := range in[0].x {
+			y.x[i] = p - rate*a.Decay*p - rate*m.x[i]*first/(math.Sqrt(v.x[i])*second+a.Epsilon)
+		}
+	}))
 }

@@ -108,10 +108,11 @@ func Compute(n *graph.Node, in []*Value, y *Value) error {
 	return nil
 }
 
-// eachRow calls f for each row of a matrix, with its number and where it lies.
+// eachRow calls f for each row of a matrix or of a batch of them, with its number and where it lies.
 func eachRow(m *Value, f func(r, lo, hi int)) {
-	for r := range m.shape[0] {
-		f(r, r*m.shape[1], (r+1)*m.shape[1])
+	each := m.shape[len(m.shape)-1]
+	for r := range len(m.x) / each {
+		f(r, r*each, (r+1)*each)
 	}
 }
 

@@ -20,13 +20,6 @@ func init() {
 	register(graph.Advance, with(func(a graph.AdvanceAttr, in []*Value, y *Value) {
 		y.x[0] = float64((int(in[0].x[0]) + a.By) % a.Modulo)
 	}))
-	register(graph.Rows, with(func(a graph.RowsAttr, in []*Value, y *Value) {
-		copy(y.x, in[0].x[a.From*y.shape[1:].Elements():])
-	}))
-	register(graph.RowsGrad, with(func(a graph.RowsGradAttr, in []*Value, dx *Value) {
-		copy(dx.x[a.From*dx.shape[1]:], in[0].x)
-	}))
-	register(graph.Concat, plain(func(in []*Value, y *Value) { copy(y.x[copy(y.x, in[0].x):], in[1].x) }))
 }
 
 func writeRows(in []*Value, y *Value) {

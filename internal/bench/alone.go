@@ -14,12 +14,36 @@ import (
 // few short runs.
 const shortest = 20 * time.Millisecond
 
-// alone measures one computation of a convolution: a graph of that node, on random values. It
-// returns what the program takes.
-func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
+// workload is a form's computations, alone: on a graph of their own and on random values.
+type workload interface {
+	// graph is one computation, with its output as "y".
+	graph(which pass) *graph.Graph
+	// fill gives the operands of a computation random values, and keeps them.
+	fill(which pass, p engine.Program, s engine.State, random *rng.Source) error
+	// error is the largest difference between y and the definition over the root mean square of the
+	// definition, on a sample.
+	error(which pass, y []float32, random *rng.Source) float64
+	// measures tells whether the time of a part of the program is the computation's.
+	measures(t engine.NodeTime, which pass) bool
+}
+
+func (b *bencher) newWorkload(f Form) workload {
+	if f.Layer == Attention {
+		return &attention{Form: f, precision: b.precision}
+	}
 	c := newConvolution(f)
 	c.precision = b.precision
-	g := c.graph(op)
+	if f.Layer == Linear {
+		return linear{c}
+	}
+	return c
+}
+
+// alone measures one computation of a layer: a graph of that node, on random values. It returns what
+// the program takes.
+func (b *bencher) alone(f Form, which pass, out *Pass) (engine.Cost, error) {
+	c := b.newWorkload(f)
+	g := c.graph(which)
 	if err := b.fits(inputBytes(g)); err != nil {
 		return engine.Cost{}, err
 	}
@@ -33,21 +57,23 @@ func (b *bencher) alone(f Form, op graph.Op, out *Pass) (engine.Cost, error) {
 		return engine.Cost{}, err
 	}
 	random := rng.New(b.Recipe.Seed)
-	if err := c.fill(op, p, s, &random); err != nil {
+	if err := c.fill(which, p, s, &random); err != nil {
 		return engine.Cost{}, err
 	}
-	fastest, err := b.fastest(p)
+	fastest, err := b.fastest(p, func(t engine.NodeTime) bool { return c.measures(t, which) })
 	if err != nil {
 		return engine.Cost{}, err
 	}
 	out.Seconds = max(fastest.Seconds(), 1e-9)
 	out.GFLOPs = float64(out.flops) / out.Seconds / 1e9
-	out.Error = c.error(op, p.Output("y").Float32s(), &random)
+	out.Error = c.error(which, p.Output("y").Float32s(), &random)
 	return p.Cost(), nil
 }
 
-// graph is one computation of the convolution, with its output as "y".
-func (c *convolution) graph(op graph.Op) *graph.Graph {
+// measures counts what the engine calls convolutions, of which it may make several of one.
+func (*convolution) measures(t engine.NodeTime, _ pass) bool { return t.Kind == engine.Convolution }
+
+func (c *convolution) graph(which pass) *graph.Graph {
 	g := graph.New()
 	g.Precision = c.precision
 	// Operands are copied once, so that they have the layout, and the precision, of what an engine
@@ -64,14 +90,14 @@ func (c *convolution) graph(op graph.Op) *graph.Graph {
 	}
 	images := func() *graph.Node { return operand("x", c.leaf, c.images, c.Height, c.Width, c.In) }
 	gradient := func() *graph.Node { return operand("dy", false, c.images, c.outH, c.outW, c.Out) }
-	weights := func() *graph.Node { return g.Variable("w", tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel) }
+	weights := func() *graph.Node { return g.Variable("w", tensor.Float32, c.weights()...) }
 	window := graph.Window{Kernel: c.Kernel, Stride: c.Stride, Pad: c.Pad}
 	a := graph.ConvAttr{Window: window, Height: c.Height, Width: c.Width}
 	var n *graph.Node
-	switch op {
-	case graph.Conv:
+	switch which {
+	case forward:
 		n = g.Conv(images(), weights(), c.Stride, c.Pad)
-	case graph.ConvGradInput:
+	case dataGradient:
 		n = g.ConvGradInput(gradient(), weights(), a)
 	default:
 		n = g.ConvGradWeight(gradient(), images(), a)
@@ -80,8 +106,7 @@ func (c *convolution) graph(op graph.Op) *graph.Graph {
 	return g
 }
 
-// fill gives the operands random values, and keeps them.
-func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random *rng.Source) error {
+func (c *convolution) fill(which pass, p engine.Program, s engine.State, random *rng.Source) error {
 	fill := func(t *tensor.Tensor, lowest float64, activation bool) []float32 {
 		x := t.Float32s()
 		for i := range x {
@@ -94,7 +119,7 @@ func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random
 	}
 	if t := p.Input("x"); t != nil {
 		lowest := 0.0 // as a ReLU leaves them
-		if c.leaf {
+		if c.leaf || c.Layer == Linear {
 			lowest = -1
 		}
 		c.x = fill(t, lowest, !c.leaf)
@@ -102,16 +127,24 @@ func (c *convolution) fill(op graph.Op, p engine.Program, s engine.State, random
 	if t := p.Input("dy"); t != nil {
 		c.dy = fill(t, -1, true)
 	}
-	if op == graph.ConvGradWeight {
+	if which == weightGradient {
 		return nil
 	}
-	t := tensor.New(tensor.Float32, c.Out, c.In, c.Kernel, c.Kernel)
+	t := tensor.New(tensor.Float32, c.weights()...)
 	c.w = fill(t, -1, false)
 	return s.Write("w", t)
 }
 
-// fastest is the least time that the convolution itself takes in a run of its program.
-func (b *bencher) fastest(p engine.Program) (time.Duration, error) {
+// weights is the shape of the weights, which for a linear layer are a matrix.
+func (c *convolution) weights() tensor.Shape {
+	if c.Layer == Linear {
+		return tensor.Shape{c.Out, c.In}
+	}
+	return tensor.Shape{c.Out, c.In, c.Kernel, c.Kernel}
+}
+
+// fastest is the least time that what counts takes in a run of a program.
+func (b *bencher) fastest(p engine.Program, counts func(engine.NodeTime) bool) (time.Duration, error) {
 	if err := p.Run(); err != nil {
 		return 0, err
 	}
@@ -123,7 +156,7 @@ func (b *bencher) fastest(p engine.Program) (time.Duration, error) {
 		}
 		var d time.Duration
 		for _, t := range p.Profile(true) {
-			if t.Kind == engine.Convolution {
+			if counts(t) {
 				d += t.Time
 			}
 		}

@@ -1,5 +1,5 @@
 // Package bench measures how fast an engine computes what a recipe takes: training steps, the
-// encoder's forward pass, or each of its convolutions alone. Inputs are random; no data is needed.
+// encoder's forward pass, or each of its layers alone. Inputs are random; no data is needed.
 package bench
 
 import (
@@ -38,8 +38,9 @@ type Setup struct {
 	Mode      string  `json:"mode"` // step, forward or layers
 	Engine    string  `json:"engine"`
 	Workers   int     `json:"workers"`
+	Encoder   string  `json:"encoder"` // its backbone in words
 	Arch      string  `json:"arch"`
-	Stem      string  `json:"stem"`
+	Stem      string  `json:"stem,omitempty"` // of a ResNet
 	Width     float64 `json:"width"`
 	Size      int     `json:"size"` // pixels a side of an image
 	Precision string  `json:"precision"`
@@ -49,8 +50,8 @@ type Setup struct {
 
 // String is the setup for people.
 func (s *Setup) String() string {
-	return fmt.Sprintf("%s (%s stem, width %v) in %s, %d px, batches of %d, on %s with %d workers",
-		s.Arch, s.Stem, s.Width, s.Precision, s.Size, s.Batch, s.Engine, s.Workers)
+	return fmt.Sprintf("%s in %s, %d px, batches of %d, on %s with %d workers",
+		s.Encoder, s.Precision, s.Size, s.Batch, s.Engine, s.Workers)
 }
 
 // Memory is what a program takes, in bytes.
@@ -82,8 +83,9 @@ type Report struct {
 	GFLOPs                float64 `json:"gflops"`      // a second, convolutions counted as direct ones
 	PeakGFLOPs            float64 `json:"peak_gflops"` // a second, what multiply-adds in registers reach
 	PeakShare             float64 `json:"peak_share"`
-	NotConvolutionSeconds float64 `json:"not_convolution_seconds"` // in the fastest step
-	NotConvolutionShare   float64 `json:"not_convolution_share"`   // of the fastest step
+	// What is neither a convolution nor a product of matrices, attention among them.
+	RestSeconds float64 `json:"rest_seconds"` // in the fastest step
+	RestShare   float64 `json:"rest_share"`   // of the fastest step
 	Memory
 	Kinds []Kind `json:"kinds"` // of the fastest step, slowest first
 }
@@ -123,7 +125,7 @@ func (b *bencher) setup(mode string) Setup {
 	r := b.Recipe
 	return Setup{
 		Mode: mode, Engine: b.Engine.Name(), Workers: b.Engine.Workers(),
-		Arch: r.Encoder.Arch, Stem: r.Encoder.Stem, Width: r.Encoder.Width, Size: r.Views.Size,
+		Encoder: r.Encoder.Describe(), Arch: r.Encoder.Arch, Stem: r.Encoder.Stem, Width: r.Encoder.Width, Size: r.Views.Size,
 		Precision: r.Precision, Batch: r.Batch, Steps: b.Steps,
 	}
 }
@@ -193,11 +195,11 @@ func (b *bencher) report(t timed, cost engine.Cost) *Report {
 	var all time.Duration
 	for _, t := range t.fastest {
 		all += t.Time
-		if t.Kind != engine.Convolution {
-			r.NotConvolutionSeconds += t.Time.Seconds()
+		if t.Kind != engine.Convolution && t.Kind != engine.Product {
+			r.RestSeconds += t.Time.Seconds()
 		}
 	}
-	r.NotConvolutionShare = r.NotConvolutionSeconds / all.Seconds()
+	r.RestShare = r.RestSeconds / all.Seconds()
 	return r
 }
 

@@ -29,37 +29,44 @@ func newConvolution(f Form) *convolution {
 // samples is how many outputs an error is taken over.
 const samples = 256
 
-// error is the largest difference between y and the definition over the root mean square of the
-// definition, on a sample.
-func (c *convolution) error(op graph.Op, y []float32, random *rng.Source) float64 {
+func (c *convolution) error(which pass, y []float32, random *rng.Source) float64 {
 	places := make([]int, samples)
 	for i := range places {
 		places[i] = random.IntN(len(y))
 	}
 	places[0], places[1] = 0, len(y)-1
-	want := c.outputs(op, places)
+	got := make([]float64, samples)
+	for i, place := range places {
+		got[i] = float64(y[place])
+	}
+	return relative(got, c.outputs(which, places))
+}
+
+// relative is the largest difference of numbers to what they should be, over the root mean square of
+// the latter.
+func relative(got, want []float64) float64 {
 	var largest, square float64
 	for i, v := range want {
-		d := math.Abs(float64(y[places[i]]) - v)
+		d := math.Abs(got[i] - v)
 		if math.IsNaN(d) {
 			d = math.MaxFloat64 // JSON has no NaN
 		}
 		largest = max(largest, d)
-		square += v * v / samples
+		square += v * v / float64(len(want))
 	}
 	return min(largest/max(math.Sqrt(square), 1e-30), math.MaxFloat64)
 }
 
 // outputs computes the outputs at some places.
-func (c *convolution) outputs(op graph.Op, places []int) []float64 {
+func (c *convolution) outputs(which pass, places []int) []float64 {
 	want := make([]float64, len(places))
 	part := func(lo, hi int) {
-		switch op {
-		case graph.Conv:
+		switch which {
+		case forward:
 			for i := lo; i < hi; i++ {
 				want[i] = c.forward(places[i])
 			}
-		case graph.ConvGradInput:
+		case dataGradient:
 			for i := lo; i < hi; i++ {
 				want[i] = c.dataGradient(places[i])
 			}

@@ -37,18 +37,21 @@ moco eval run it. What the figures mean:
                or is updated in place can show more than memory gives
   memory       what was planned before the first step, and the largest that this process has had
 
---layers measures each convolution of the encoder alone, once for every distinct form: how often it
-occurs in a step, and for the forward pass, the data gradient and the weight gradient the time (the
-fastest of at least --steps runs), GFLOP/s, share of the peak (of float32's, in bf16 too), and the
-error: the largest difference to the definition in float64 over the root mean square, on some
-hundred outputs, for random activations (half of them zero), weights and gradients. In bf16 most of
-the error is the rounding of results to 8 bits, 0.01 or less. With --forward, only what the forward
-pass has. --paths repeats it for several of this processor's instruction sets, each beside its own
-peak.`
+--layers measures each layer of the encoder alone, once for every distinct form: convolutions, and
+in a transformer linear layers on tokens and attention. The input is pixels, or the number of
+tokens. The table tells how often a form occurs in a step and how much of the step's operations
+that is, and for the forward pass, the data gradient and the weight gradient the time (the fastest
+of at least --steps runs), GFLOP/s, share of the peak (of float32's, in bf16 too), and the error:
+the largest difference to the definition in float64 over the root mean square, on some hundred
+outputs, for random activations (behind a ReLU half of them zero), weights and gradients. In bf16
+most of the error is the rounding of results to 8 bits, 0.01 or less. With --forward, only what the
+forward pass has. --paths repeats it for several of this processor's instruction sets, each beside
+its own peak.`
 
 const benchExample = `  moco bench --recipe cifar --set encoder.width=0.25 --set bn_splits=1 --batch 256
   moco bench --recipe cifar --batch 64 --layers --precision bf16
   moco bench --recipe cifar --batch 64 --layers --paths avx2,avx512
+  moco bench --set encoder.arch=vit_s16 --set views.size=224 --batch 32 --forward --layers
   moco bench --recipe cifar --forward --batch 256 --steps 20
   moco bench --set encoder.arch=resnet50 --set encoder.stem=imagenet --set views.size=224 \
        --set queue=65536 --batch 32
@@ -71,7 +74,7 @@ func init() { register("", (*app).benchCommand) }
 func (a *app) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "bench",
-		Short:   "Measure a training step, the forward pass, or each convolution alone",
+		Short:   "Measure a training step, the forward pass, or each layer alone",
 		Long:    benchHelp,
 		Example: benchExample,
 	}
@@ -86,7 +89,7 @@ func (o *benchOptions) bind(c *cobra.Command) {
 	f.IntVar(&o.batch, "batch", 0, "images a step; the recipe's if not given")
 	f.IntVar(&o.steps, "steps", 5, "steps to time, after one to warm up")
 	f.BoolVar(&o.forward, "forward", false, "only the encoder's forward pass, frozen")
-	f.BoolVar(&o.layers, "layers", false, "each convolution of the encoder alone, with its error")
+	f.BoolVar(&o.layers, "layers", false, "each layer of the encoder alone, with its error")
 	choicesFlag(c, &o.paths, "paths", cpu.AllPaths(), nil, "with --layers: instruction sets to measure; if not given, the one that is used")
 	o.machine.bind(c)
 }
@@ -103,7 +106,7 @@ func (o *benchOptions) parse(c *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	if len(o.paths) > 0 && !o.layers {
-		return usagef("--paths compares single convolutions; add --layers, or choose one instruction set by MOCO_CPU=%s", o.paths[0])
+		return usagef("--paths compares single layers; add --layers, or choose one instruction set by MOCO_CPU=%s", o.paths[0])
 	}
 	return nil
 }
@@ -124,7 +127,7 @@ func (o *benchOptions) measured(e *cpu.Engine) bench.Options {
 	return bench.Options{Recipe: &o.recipe, Engine: e, Steps: o.steps, Forward: o.forward}
 }
 
-// measureLayers measures convolutions on one instruction set after another. It shows each result
+// measureLayers measures layers on one instruction set after another. It shows each result
 // but the last, which it returns.
 func (o *benchOptions) measureLayers(ctx context.Context, a *app) (last result, err error) {
 	paths := o.paths
@@ -153,9 +156,9 @@ func (a *app) benchLayers(ctx context.Context, b bench.Options) (result, error) 
 	var p *progress
 	r, err := bench.MeasureLayers(ctx, b, func(done, total int) {
 		if p == nil {
-			p = a.progress(total, "convolution")
+			p = a.progress(total, "layer")
 		}
-		p.at(done, "convolutions")
+		p.at(done, "layers")
 	})
 	p.clear()
 	return benchedLayers{r}, err
@@ -189,27 +192,27 @@ func (r benched) text(s *screen) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	s.say("\nNo convolution: %.2f ms, %.1f%% of the %s.", 1e3*r.NotConvolutionSeconds, 100*r.NotConvolutionShare, what)
+	s.say("\nNeither convolution nor product: %.2f ms, %.1f%% of the %s.", 1e3*r.RestSeconds, 100*r.RestShare, what)
 	return nil
 }
 
-// benchedLayers is what was measured of convolutions.
+// benchedLayers is what was measured of single layers.
 type benchedLayers struct{ *bench.LayersReport }
 
 func (r benchedLayers) event() event.Event { return r.LayersReport }
 
 func (r benchedLayers) text(s *screen) error {
 	s.say("%v", &r.Setup)
-	s.say("each convolution alone, the fastest of at least %d runs; float32's peak %.4g GFLOP/s; %v\n",
+	s.say("each layer alone, the fastest of at least %d runs; float32's peak %.4g GFLOP/s; %v\n",
 		r.Steps, r.PeakGFLOPs, &r.Memory)
 	w := s.table(true)
-	fmt.Fprintln(w, "kernel\tchannels\tinput\tpass\ta step\tms\tGFLOP/s\tof peak\terror\t")
+	fmt.Fprintln(w, "kernel\tchannels\tinput\tpass\ta step\tof FLOPs\tms\tGFLOP/s\tof peak\terror\t")
 	for _, l := range r.Layers {
 		kernel, channels, input := l.Columns()
 		for _, c := range bench.Computations() {
 			if p := l.Pass(c); p != nil {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%.3f\t%.1f\t%.0f%%\t%.1e\t\n",
-					kernel, channels, input, c.Name, p.Count, 1e3*p.Seconds, p.GFLOPs, 100*p.PeakShare, p.Error)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%.1f%%\t%.3f\t%.1f\t%.0f%%\t%.1e\t\n",
+					kernel, channels, input, c.Name, p.Count, 100*p.FLOPShare, 1e3*p.Seconds, p.GFLOPs, 100*p.PeakShare, p.Error)
 				kernel, channels, input = "", "", ""
 			}
 		}
@@ -217,7 +220,7 @@ func (r benchedLayers) text(s *screen) error {
 	for _, c := range bench.Computations() {
 		if seconds := r.Seconds[c.Key]; seconds > 0 {
 			g := r.GFLOPs[c.Key]
-			fmt.Fprintf(w, "\t\tall\t%s\t\t%.3f\t%.1f\t%.0f%%\t\t\n", c.Name, 1e3*seconds, g, 100*g/r.PeakGFLOPs)
+			fmt.Fprintf(w, "\t\tall\t%s\t\t\t%.3f\t%.1f\t%.0f%%\t\t\n", c.Name, 1e3*seconds, g, 100*g/r.PeakGFLOPs)
 		}
 	}
 	return w.Flush()

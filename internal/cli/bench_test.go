@@ -57,7 +57,7 @@ func TestBenchReport(t *testing.T) {
 			counts := map[string]int{}
 			for i, k := range r.Kinds {
 				shares += k.Share
-				if strings.Contains(k.Kind, "Conv") {
+				if strings.Contains(k.Kind, "Conv") || strings.Contains(k.Kind, "MatMul") {
 					convolutions += k.Share
 				}
 				name := k.Kind[:len(k.Kind)-len(strings.TrimLeftFunc(k.Kind, unicode.IsLetter))] // "ConvGradInput" of "ConvGradInput+Add"
@@ -66,8 +66,8 @@ func TestBenchReport(t *testing.T) {
 					t.Errorf("kinds, slowest first: %+v", r.Kinds)
 				}
 			}
-			if !near(shares, 1) || !near(convolutions+r.NotConvolutionShare, 1) || !(r.NotConvolutionSeconds > 0 && r.NotConvolutionSeconds < r.SecondsPerStep) {
-				t.Errorf("shares add to %v, of them convolutions %v; no convolution %v in %v s", shares, convolutions, r.NotConvolutionShare, r.NotConvolutionSeconds)
+			if !near(shares, 1) || !near(convolutions+r.RestShare, 1) || !(r.RestSeconds > 0 && r.RestSeconds < r.SecondsPerStep) {
+				t.Errorf("shares add to %v, of them convolutions %v; the rest %v in %v s", shares, convolutions, r.RestShare, r.RestSeconds)
 			}
 			// ResNet-18 has 20 convolutions, and the images need no gradient. An engine may make
 			// several operations of one.

@@ -92,10 +92,11 @@ func (a *app) choose(ctx context.Context, o *pretrain.Options, c *choosing) erro
 // and its head if that was not made for classes.
 func goOnFrom(r *moco.Recipe, start *encoder.Encoder) {
 	was := start.Recipe
-	head, dim := r.Encoder.Head, r.Encoder.Dim
-	r.Encoder, r.Views = was.Encoder, was.Views
-	r.Views.CropOnly = false
 	if start.Classifier() || was.Encoder.Head == "none" {
-		r.Encoder.Head, r.Encoder.Dim = head, dim
+		r.Encoder = was.Encoder.WithHeadOf(r.Encoder)
+	} else {
+		r.Encoder = was.Encoder
 	}
+	r.Views = was.Views
+	r.Views.CropOnly = false
 }

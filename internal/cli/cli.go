@@ -80,8 +80,8 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-const rootHelp = `moco trains a ResNet on unlabelled images by Momentum Contrast (He et al., CVPR 2020), on the CPU,
-and leaves an encoder whose features a nearest-neighbour classifier can use.
+const rootHelp = `moco trains a ResNet or a vision transformer on unlabelled images by Momentum Contrast (He et al.,
+CVPR 2020), on the CPU, and leaves an encoder whose features a nearest-neighbour classifier can use.
 
 Start with
 

@@ -27,7 +27,7 @@ func (d *demo) page(ctx context.Context, f demoFound) (*report.Page, error) {
 			"its features names the class of %s of %d new ones; on raw pixels it is %s.",
 			d.train.Len(), left(done.Seconds), percent(f.after.top1), d.test.Len(), percent(f.pixels.top1)),
 		Facts: [][2]string{
-			{"encoder", fmt.Sprintf("%s, width %v, %s head of %d", r.Encoder.Arch, r.Encoder.Width, r.Encoder.Head, r.Encoder.Dim)},
+			{"encoder", fmt.Sprintf("%s, %s head of %d", r.Encoder.Describe(), r.Encoder.Head, r.Encoder.Dim)},
 			{"queue", fmt.Sprintf("%d keys, momentum %v, temperature %v", r.Queue, r.Momentum, r.Temperature)},
 			{"training", fmt.Sprintf("%d steps of %d pictures, %.0f pictures/s on %s",
 				done.Step, r.Batch, done.ImagesPerSecond, d.engine.Name())},

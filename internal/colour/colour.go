@@ -36,3 +36,10 @@ func Gray(pix []uint8) { fastest.gray(pix) }
 
 // Turn adds shift to the hue of each pixel, modulo 256, through PIL's 8-bit HSV.
 func Turn(pix []uint8, shift uint8) { fastest.turn(pix, shift) }
+
+// Solarise inverts the values from 128 on, as PIL's solarize does by default.
+func Solarise(pix []uint8) {
+	for i, v := range pix {
+		pix[i] = v ^ uint8(int8(v)>>7) // 255-v where the highest bit is set
+	}
+}

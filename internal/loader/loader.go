@@ -45,9 +45,9 @@ type Options struct {
 
 // Loader makes the batches of a set. It is not safe for concurrent use.
 type Loader struct {
-	set    *data.Set
-	policy augment.Policy
-	o      Options
+	set      *data.Set
+	policies [2]augment.Policy // of first and second views
+	o        Options
 
 	order   []int
 	epoch   int // of order; -1 before the first
@@ -81,7 +81,14 @@ func New(set *data.Set, policy augment.Policy, o Options) *Loader {
 	if o.Share.Of == 0 {
 		o.Share = ranks.Share{Count: 1, Of: 1}
 	}
-	return &Loader{set: set, policy: policy, o: o, epoch: -1, workers: make([]worker, max(1, o.Workers)), bad: map[int]string{}}
+	return &Loader{
+		set:      set,
+		policies: [2]augment.Policy{policy, policy.ForSecond()},
+		o:        o,
+		epoch:    -1,
+		workers:  make([]worker, max(1, o.Workers)),
+		bad:      map[int]string{},
+	}
 }
 
 // StepsPerEpoch is the number of batches in an epoch.
@@ -239,7 +246,7 @@ func (l *Loader) views(w *worker, epoch, wanted int, to [4][]float32) (image, id
 		}
 		view := i % 2
 		r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
-		l.policy.View(x, []*data.Image{first, second}[view], &r, &w.scratch)
+		l.policies[view].View(x, []*data.Image{first, second}[view], &r, &w.scratch)
 	}
 	return image, id, nil
 }

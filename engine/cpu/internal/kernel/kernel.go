@@ -32,7 +32,9 @@ func BFloat16s(x []uint16) Values { return Values{unsafe.Pointer(unsafe.SliceDat
 // Path is one implementation of every routine.
 //
 // Channels (ch) is the number of channels of a row, and the distance between rows. It must be a
-// multiple of 16. Slices must be as long as the first one. The output may overwrite an input, if
+// multiple of 16. Where arguments have Columns and it is not 0, the operands start at one channel of
+// the first row, and the routine works on so many channels of each row; 0 is all. Slices must be as
+// long as the first one. The output may overwrite an input, if
 // both start at the same place. The Values of one call are all float32 or all bfloat16; arithmetic
 // is float32 in both cases.
 type Path struct {
@@ -41,13 +43,18 @@ type Path struct {
 	// Pairs are tiles of bfloat16, of the same blocks. The list is empty where widening to float32
 	// first is faster.
 	Pairs []Tile
-	Grads []Grad // largest Block first, then most Rows
+	// Short and ShortPairs are Tiles and Pairs of half the rows, of some of their blocks: for what is
+	// left over by matrices of few rows. The lists are empty where tiles are low as they are.
+	Short, ShortPairs []Tile
+	Grads             []Grad // largest Block first, then most Rows
 	// PairGrads are Grads of bfloat16. X and DY then hold pairs of pixels in place of single ones.
 	// A path has PairGrads if it has Pairs.
 	PairGrads []Grad
 	Winograd
+	Attention
 
-	// Sums adds the rows of x to sum: sum[c] += x[r][c].
+	// Sums adds the rows of x to sum: sum[c] += x[r][c]. A shorter sum is of some columns only, from
+	// where x starts.
 	Sums func(x Values, ch int, sum []float32)
 	// Squares adds the squares around a mean: square[c] += (x[r][c] - mean[c])^2.
 	Squares func(x Values, ch int, mean, square []float32)
@@ -55,6 +62,13 @@ type Path struct {
 	Normalise func(NormaliseArgs)
 	GradSums  func(GradSumsArgs)
 	GradInput func(GradInputArgs)
+
+	// GELU, GELUGrad, LayerNorm, LayerNormGrad and Adam: see their arguments.
+	GELU          func(GELUArgs)
+	GELUGrad      func(GELUGradArgs)
+	LayerNorm     func(LayerNormArgs)
+	LayerNormGrad func(LayerNormGradArgs)
+	Adam          func(AdamArgs)
 
 	// ReLU is y = max(x, 0).
 	ReLU func(y, x []float32)
@@ -106,6 +120,7 @@ type Affine struct{ Mean, Scale, Shift []float32 }
 type NormaliseArgs struct {
 	Y, X, Residual Values
 	Channels       int
+	Columns        int // see Path
 	Affine         Affine
 	ReLU           bool
 }
@@ -127,6 +142,54 @@ type GradInputArgs struct {
 	Affine    Affine
 	A, B, C   []float32
 }
+
+// GELUArgs are the operands of GELU: y = v * Phi(v) with v = x + bias[c], where Phi is the normal
+// distribution's cumulative function.
+type GELUArgs struct {
+	Y, X              Values
+	Channels, Columns int
+	Bias              []float32 // of the first column on; never empty
+}
+
+// GELUGradArgs are the operands of GELUGrad: dx = dy * (Phi(x) + x*phi(x)), where phi is the normal
+// distribution's density.
+type GELUGradArgs struct {
+	DX, DY, X         Values
+	Channels, Columns int
+}
+
+// LayerNormArgs are the operands of LayerNorm: each row is y = n*gamma + beta with n = (x - mean) /
+// sqrt(variance + Epsilon), over the first Width channels of the row. The others are zero in x, and
+// in y.
+type LayerNormArgs struct {
+	Y, X            Values
+	Channels, Width int
+	Gamma, Beta     []float32
+	Epsilon         float32
+}
+
+// LayerNormGradArgs are the operands of LayerNormGrad, which takes the gradient of a LayerNorm to
+// its input, plus Other unless that is empty, and adds those of its factors up over the rows:
+// DGamma += dy*n, DBeta += dy.
+type LayerNormGradArgs struct {
+	DX, DY, X, Other     Values
+	Channels, Width      int
+	Gamma, DGamma, DBeta []float32
+	Epsilon              float32
+}
+
+// AdamArgs are the operands of Adam, a step of AdamW:
+//
+//	NewM = KeepM*M + AddM*G
+//	NewV = KeepV*V + AddV*G*G
+//	NewP = KeepP*P - Rate*NewM / (sqrt(NewV)*Scale + Epsilon)
+type AdamArgs struct {
+	NewP, NewM, NewV, P, M, V, G []float32
+	AdamFactors
+}
+
+// AdamFactors are in the order in which assembly reads them.
+type AdamFactors struct{ KeepM, AddM, KeepV, AddV, Rate, Scale, Epsilon, KeepP float32 }
 
 // Tile is a matrix-product tile of Rows pixels times Block output channels: the inner loop of every
 // convolution and matrix product.

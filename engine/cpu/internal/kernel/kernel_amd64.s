@@ -48,6 +48,588 @@ DATA nothing<>+48(SB)/8, $0x0000000000000000
 DATA nothing<>+56(SB)/8, $0x0000000000000000
 GLOBL nothing<>(SB), RODATA|NOPTR, $64
 
+DATA cumulative<>+0(SB)/4, $0x40affe5d
+DATA cumulative<>+4(SB)/4, $0x40affe5d
+DATA cumulative<>+8(SB)/4, $0x40affe5d
+DATA cumulative<>+12(SB)/4, $0x40affe5d
+DATA cumulative<>+16(SB)/4, $0x40affe5d
+DATA cumulative<>+20(SB)/4, $0x40affe5d
+DATA cumulative<>+24(SB)/4, $0x40affe5d
+DATA cumulative<>+28(SB)/4, $0x40affe5d
+DATA cumulative<>+32(SB)/4, $0x40affe5d
+DATA cumulative<>+36(SB)/4, $0x40affe5d
+DATA cumulative<>+40(SB)/4, $0x40affe5d
+DATA cumulative<>+44(SB)/4, $0x40affe5d
+DATA cumulative<>+48(SB)/4, $0x40affe5d
+DATA cumulative<>+52(SB)/4, $0x40affe5d
+DATA cumulative<>+56(SB)/4, $0x40affe5d
+DATA cumulative<>+60(SB)/4, $0x40affe5d
+DATA cumulative<>+64(SB)/4, $0xc0affe5d
+DATA cumulative<>+68(SB)/4, $0xc0affe5d
+DATA cumulative<>+72(SB)/4, $0xc0affe5d
+DATA cumulative<>+76(SB)/4, $0xc0affe5d
+DATA cumulative<>+80(SB)/4, $0xc0affe5d
+DATA cumulative<>+84(SB)/4, $0xc0affe5d
+DATA cumulative<>+88(SB)/4, $0xc0affe5d
+DATA cumulative<>+92(SB)/4, $0xc0affe5d
+DATA cumulative<>+96(SB)/4, $0xc0affe5d
+DATA cumulative<>+100(SB)/4, $0xc0affe5d
+DATA cumulative<>+104(SB)/4, $0xc0affe5d
+DATA cumulative<>+108(SB)/4, $0xc0affe5d
+DATA cumulative<>+112(SB)/4, $0xc0affe5d
+DATA cumulative<>+116(SB)/4, $0xc0affe5d
+DATA cumulative<>+120(SB)/4, $0xc0affe5d
+DATA cumulative<>+124(SB)/4, $0xc0affe5d
+DATA cumulative<>+128(SB)/4, $0x3f000000
+DATA cumulative<>+132(SB)/4, $0x3f000000
+DATA cumulative<>+136(SB)/4, $0x3f000000
+DATA cumulative<>+140(SB)/4, $0x3f000000
+DATA cumulative<>+144(SB)/4, $0x3f000000
+DATA cumulative<>+148(SB)/4, $0x3f000000
+DATA cumulative<>+152(SB)/4, $0x3f000000
+DATA cumulative<>+156(SB)/4, $0x3f000000
+DATA cumulative<>+160(SB)/4, $0x3f000000
+DATA cumulative<>+164(SB)/4, $0x3f000000
+DATA cumulative<>+168(SB)/4, $0x3f000000
+DATA cumulative<>+172(SB)/4, $0x3f000000
+DATA cumulative<>+176(SB)/4, $0x3f000000
+DATA cumulative<>+180(SB)/4, $0x3f000000
+DATA cumulative<>+184(SB)/4, $0x3f000000
+DATA cumulative<>+188(SB)/4, $0x3f000000
+DATA cumulative<>+192(SB)/4, $0x3ecc4228
+DATA cumulative<>+196(SB)/4, $0x3ecc4228
+DATA cumulative<>+200(SB)/4, $0x3ecc4228
+DATA cumulative<>+204(SB)/4, $0x3ecc4228
+DATA cumulative<>+208(SB)/4, $0x3ecc4228
+DATA cumulative<>+212(SB)/4, $0x3ecc4228
+DATA cumulative<>+216(SB)/4, $0x3ecc4228
+DATA cumulative<>+220(SB)/4, $0x3ecc4228
+DATA cumulative<>+224(SB)/4, $0x3ecc4228
+DATA cumulative<>+228(SB)/4, $0x3ecc4228
+DATA cumulative<>+232(SB)/4, $0x3ecc4228
+DATA cumulative<>+236(SB)/4, $0x3ecc4228
+DATA cumulative<>+240(SB)/4, $0x3ecc4228
+DATA cumulative<>+244(SB)/4, $0x3ecc4228
+DATA cumulative<>+248(SB)/4, $0x3ecc4228
+DATA cumulative<>+252(SB)/4, $0x3ecc4228
+DATA cumulative<>+256(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+260(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+264(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+268(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+272(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+276(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+280(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+284(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+288(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+292(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+296(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+300(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+304(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+308(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+312(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+316(SB)/4, $0x3d0aa7b6
+DATA cumulative<>+320(SB)/4, $0x3b9942e5
+DATA cumulative<>+324(SB)/4, $0x3b9942e5
+DATA cumulative<>+328(SB)/4, $0x3b9942e5
+DATA cumulative<>+332(SB)/4, $0x3b9942e5
+DATA cumulative<>+336(SB)/4, $0x3b9942e5
+DATA cumulative<>+340(SB)/4, $0x3b9942e5
+DATA cumulative<>+344(SB)/4, $0x3b9942e5
+DATA cumulative<>+348(SB)/4, $0x3b9942e5
+DATA cumulative<>+352(SB)/4, $0x3b9942e5
+DATA cumulative<>+356(SB)/4, $0x3b9942e5
+DATA cumulative<>+360(SB)/4, $0x3b9942e5
+DATA cumulative<>+364(SB)/4, $0x3b9942e5
+DATA cumulative<>+368(SB)/4, $0x3b9942e5
+DATA cumulative<>+372(SB)/4, $0x3b9942e5
+DATA cumulative<>+376(SB)/4, $0x3b9942e5
+DATA cumulative<>+380(SB)/4, $0x3b9942e5
+DATA cumulative<>+384(SB)/4, $0x393102a0
+DATA cumulative<>+388(SB)/4, $0x393102a0
+DATA cumulative<>+392(SB)/4, $0x393102a0
+DATA cumulative<>+396(SB)/4, $0x393102a0
+DATA cumulative<>+400(SB)/4, $0x393102a0
+DATA cumulative<>+404(SB)/4, $0x393102a0
+DATA cumulative<>+408(SB)/4, $0x393102a0
+DATA cumulative<>+412(SB)/4, $0x393102a0
+DATA cumulative<>+416(SB)/4, $0x393102a0
+DATA cumulative<>+420(SB)/4, $0x393102a0
+DATA cumulative<>+424(SB)/4, $0x393102a0
+DATA cumulative<>+428(SB)/4, $0x393102a0
+DATA cumulative<>+432(SB)/4, $0x393102a0
+DATA cumulative<>+436(SB)/4, $0x393102a0
+DATA cumulative<>+440(SB)/4, $0x393102a0
+DATA cumulative<>+444(SB)/4, $0x393102a0
+DATA cumulative<>+448(SB)/4, $0x36d5219a
+DATA cumulative<>+452(SB)/4, $0x36d5219a
+DATA cumulative<>+456(SB)/4, $0x36d5219a
+DATA cumulative<>+460(SB)/4, $0x36d5219a
+DATA cumulative<>+464(SB)/4, $0x36d5219a
+DATA cumulative<>+468(SB)/4, $0x36d5219a
+DATA cumulative<>+472(SB)/4, $0x36d5219a
+DATA cumulative<>+476(SB)/4, $0x36d5219a
+DATA cumulative<>+480(SB)/4, $0x36d5219a
+DATA cumulative<>+484(SB)/4, $0x36d5219a
+DATA cumulative<>+488(SB)/4, $0x36d5219a
+DATA cumulative<>+492(SB)/4, $0x36d5219a
+DATA cumulative<>+496(SB)/4, $0x36d5219a
+DATA cumulative<>+500(SB)/4, $0x36d5219a
+DATA cumulative<>+504(SB)/4, $0x36d5219a
+DATA cumulative<>+508(SB)/4, $0x36d5219a
+DATA cumulative<>+512(SB)/4, $0x32c369f0
+DATA cumulative<>+516(SB)/4, $0x32c369f0
+DATA cumulative<>+520(SB)/4, $0x32c369f0
+DATA cumulative<>+524(SB)/4, $0x32c369f0
+DATA cumulative<>+528(SB)/4, $0x32c369f0
+DATA cumulative<>+532(SB)/4, $0x32c369f0
+DATA cumulative<>+536(SB)/4, $0x32c369f0
+DATA cumulative<>+540(SB)/4, $0x32c369f0
+DATA cumulative<>+544(SB)/4, $0x32c369f0
+DATA cumulative<>+548(SB)/4, $0x32c369f0
+DATA cumulative<>+552(SB)/4, $0x32c369f0
+DATA cumulative<>+556(SB)/4, $0x32c369f0
+DATA cumulative<>+560(SB)/4, $0x32c369f0
+DATA cumulative<>+564(SB)/4, $0x32c369f0
+DATA cumulative<>+568(SB)/4, $0x32c369f0
+DATA cumulative<>+572(SB)/4, $0x32c369f0
+DATA cumulative<>+576(SB)/4, $0x3f800000
+DATA cumulative<>+580(SB)/4, $0x3f800000
+DATA cumulative<>+584(SB)/4, $0x3f800000
+DATA cumulative<>+588(SB)/4, $0x3f800000
+DATA cumulative<>+592(SB)/4, $0x3f800000
+DATA cumulative<>+596(SB)/4, $0x3f800000
+DATA cumulative<>+600(SB)/4, $0x3f800000
+DATA cumulative<>+604(SB)/4, $0x3f800000
+DATA cumulative<>+608(SB)/4, $0x3f800000
+DATA cumulative<>+612(SB)/4, $0x3f800000
+DATA cumulative<>+616(SB)/4, $0x3f800000
+DATA cumulative<>+620(SB)/4, $0x3f800000
+DATA cumulative<>+624(SB)/4, $0x3f800000
+DATA cumulative<>+628(SB)/4, $0x3f800000
+DATA cumulative<>+632(SB)/4, $0x3f800000
+DATA cumulative<>+636(SB)/4, $0x3f800000
+DATA cumulative<>+640(SB)/4, $0x3e80c70e
+DATA cumulative<>+644(SB)/4, $0x3e80c70e
+DATA cumulative<>+648(SB)/4, $0x3e80c70e
+DATA cumulative<>+652(SB)/4, $0x3e80c70e
+DATA cumulative<>+656(SB)/4, $0x3e80c70e
+DATA cumulative<>+660(SB)/4, $0x3e80c70e
+DATA cumulative<>+664(SB)/4, $0x3e80c70e
+DATA cumulative<>+668(SB)/4, $0x3e80c70e
+DATA cumulative<>+672(SB)/4, $0x3e80c70e
+DATA cumulative<>+676(SB)/4, $0x3e80c70e
+DATA cumulative<>+680(SB)/4, $0x3e80c70e
+DATA cumulative<>+684(SB)/4, $0x3e80c70e
+DATA cumulative<>+688(SB)/4, $0x3e80c70e
+DATA cumulative<>+692(SB)/4, $0x3e80c70e
+DATA cumulative<>+696(SB)/4, $0x3e80c70e
+DATA cumulative<>+700(SB)/4, $0x3e80c70e
+DATA cumulative<>+704(SB)/4, $0x3ceaa919
+DATA cumulative<>+708(SB)/4, $0x3ceaa919
+DATA cumulative<>+712(SB)/4, $0x3ceaa919
+DATA cumulative<>+716(SB)/4, $0x3ceaa919
+DATA cumulative<>+720(SB)/4, $0x3ceaa919
+DATA cumulative<>+724(SB)/4, $0x3ceaa919
+DATA cumulative<>+728(SB)/4, $0x3ceaa919
+DATA cumulative<>+732(SB)/4, $0x3ceaa919
+DATA cumulative<>+736(SB)/4, $0x3ceaa919
+DATA cumulative<>+740(SB)/4, $0x3ceaa919
+DATA cumulative<>+744(SB)/4, $0x3ceaa919
+DATA cumulative<>+748(SB)/4, $0x3ceaa919
+DATA cumulative<>+752(SB)/4, $0x3ceaa919
+DATA cumulative<>+756(SB)/4, $0x3ceaa919
+DATA cumulative<>+760(SB)/4, $0x3ceaa919
+DATA cumulative<>+764(SB)/4, $0x3ceaa919
+DATA cumulative<>+768(SB)/4, $0x3af6fc90
+DATA cumulative<>+772(SB)/4, $0x3af6fc90
+DATA cumulative<>+776(SB)/4, $0x3af6fc90
+DATA cumulative<>+780(SB)/4, $0x3af6fc90
+DATA cumulative<>+784(SB)/4, $0x3af6fc90
+DATA cumulative<>+788(SB)/4, $0x3af6fc90
+DATA cumulative<>+792(SB)/4, $0x3af6fc90
+DATA cumulative<>+796(SB)/4, $0x3af6fc90
+DATA cumulative<>+800(SB)/4, $0x3af6fc90
+DATA cumulative<>+804(SB)/4, $0x3af6fc90
+DATA cumulative<>+808(SB)/4, $0x3af6fc90
+DATA cumulative<>+812(SB)/4, $0x3af6fc90
+DATA cumulative<>+816(SB)/4, $0x3af6fc90
+DATA cumulative<>+820(SB)/4, $0x3af6fc90
+DATA cumulative<>+824(SB)/4, $0x3af6fc90
+DATA cumulative<>+828(SB)/4, $0x3af6fc90
+DATA cumulative<>+832(SB)/4, $0x389a6ff1
+DATA cumulative<>+836(SB)/4, $0x389a6ff1
+DATA cumulative<>+840(SB)/4, $0x389a6ff1
+DATA cumulative<>+844(SB)/4, $0x389a6ff1
+DATA cumulative<>+848(SB)/4, $0x389a6ff1
+DATA cumulative<>+852(SB)/4, $0x389a6ff1
+DATA cumulative<>+856(SB)/4, $0x389a6ff1
+DATA cumulative<>+860(SB)/4, $0x389a6ff1
+DATA cumulative<>+864(SB)/4, $0x389a6ff1
+DATA cumulative<>+868(SB)/4, $0x389a6ff1
+DATA cumulative<>+872(SB)/4, $0x389a6ff1
+DATA cumulative<>+876(SB)/4, $0x389a6ff1
+DATA cumulative<>+880(SB)/4, $0x389a6ff1
+DATA cumulative<>+884(SB)/4, $0x389a6ff1
+DATA cumulative<>+888(SB)/4, $0x389a6ff1
+DATA cumulative<>+892(SB)/4, $0x389a6ff1
+DATA cumulative<>+896(SB)/4, $0x35a0b8ec
+DATA cumulative<>+900(SB)/4, $0x35a0b8ec
+DATA cumulative<>+904(SB)/4, $0x35a0b8ec
+DATA cumulative<>+908(SB)/4, $0x35a0b8ec
+DATA cumulative<>+912(SB)/4, $0x35a0b8ec
+DATA cumulative<>+916(SB)/4, $0x35a0b8ec
+DATA cumulative<>+920(SB)/4, $0x35a0b8ec
+DATA cumulative<>+924(SB)/4, $0x35a0b8ec
+DATA cumulative<>+928(SB)/4, $0x35a0b8ec
+DATA cumulative<>+932(SB)/4, $0x35a0b8ec
+DATA cumulative<>+936(SB)/4, $0x35a0b8ec
+DATA cumulative<>+940(SB)/4, $0x35a0b8ec
+DATA cumulative<>+944(SB)/4, $0x35a0b8ec
+DATA cumulative<>+948(SB)/4, $0x35a0b8ec
+DATA cumulative<>+952(SB)/4, $0x35a0b8ec
+DATA cumulative<>+956(SB)/4, $0x35a0b8ec
+GLOBL cumulative<>(SB), RODATA|NOPTR, $960
+
+DATA slope<>+0(SB)/4, $0x40bffe5d
+DATA slope<>+4(SB)/4, $0x40bffe5d
+DATA slope<>+8(SB)/4, $0x40bffe5d
+DATA slope<>+12(SB)/4, $0x40bffe5d
+DATA slope<>+16(SB)/4, $0x40bffe5d
+DATA slope<>+20(SB)/4, $0x40bffe5d
+DATA slope<>+24(SB)/4, $0x40bffe5d
+DATA slope<>+28(SB)/4, $0x40bffe5d
+DATA slope<>+32(SB)/4, $0x40bffe5d
+DATA slope<>+36(SB)/4, $0x40bffe5d
+DATA slope<>+40(SB)/4, $0x40bffe5d
+DATA slope<>+44(SB)/4, $0x40bffe5d
+DATA slope<>+48(SB)/4, $0x40bffe5d
+DATA slope<>+52(SB)/4, $0x40bffe5d
+DATA slope<>+56(SB)/4, $0x40bffe5d
+DATA slope<>+60(SB)/4, $0x40bffe5d
+DATA slope<>+64(SB)/4, $0xc0bffe5d
+DATA slope<>+68(SB)/4, $0xc0bffe5d
+DATA slope<>+72(SB)/4, $0xc0bffe5d
+DATA slope<>+76(SB)/4, $0xc0bffe5d
+DATA slope<>+80(SB)/4, $0xc0bffe5d
+DATA slope<>+84(SB)/4, $0xc0bffe5d
+DATA slope<>+88(SB)/4, $0xc0bffe5d
+DATA slope<>+92(SB)/4, $0xc0bffe5d
+DATA slope<>+96(SB)/4, $0xc0bffe5d
+DATA slope<>+100(SB)/4, $0xc0bffe5d
+DATA slope<>+104(SB)/4, $0xc0bffe5d
+DATA slope<>+108(SB)/4, $0xc0bffe5d
+DATA slope<>+112(SB)/4, $0xc0bffe5d
+DATA slope<>+116(SB)/4, $0xc0bffe5d
+DATA slope<>+120(SB)/4, $0xc0bffe5d
+DATA slope<>+124(SB)/4, $0xc0bffe5d
+DATA slope<>+128(SB)/4, $0x3f000000
+DATA slope<>+132(SB)/4, $0x3f000000
+DATA slope<>+136(SB)/4, $0x3f000000
+DATA slope<>+140(SB)/4, $0x3f000000
+DATA slope<>+144(SB)/4, $0x3f000000
+DATA slope<>+148(SB)/4, $0x3f000000
+DATA slope<>+152(SB)/4, $0x3f000000
+DATA slope<>+156(SB)/4, $0x3f000000
+DATA slope<>+160(SB)/4, $0x3f000000
+DATA slope<>+164(SB)/4, $0x3f000000
+DATA slope<>+168(SB)/4, $0x3f000000
+DATA slope<>+172(SB)/4, $0x3f000000
+DATA slope<>+176(SB)/4, $0x3f000000
+DATA slope<>+180(SB)/4, $0x3f000000
+DATA slope<>+184(SB)/4, $0x3f000000
+DATA slope<>+188(SB)/4, $0x3f000000
+DATA slope<>+192(SB)/4, $0x3f4c422d
+DATA slope<>+196(SB)/4, $0x3f4c422d
+DATA slope<>+200(SB)/4, $0x3f4c422d
+DATA slope<>+204(SB)/4, $0x3f4c422d
+DATA slope<>+208(SB)/4, $0x3f4c422d
+DATA slope<>+212(SB)/4, $0x3f4c422d
+DATA slope<>+216(SB)/4, $0x3f4c422d
+DATA slope<>+220(SB)/4, $0x3f4c422d
+DATA slope<>+224(SB)/4, $0x3f4c422d
+DATA slope<>+228(SB)/4, $0x3f4c422d
+DATA slope<>+232(SB)/4, $0x3f4c422d
+DATA slope<>+236(SB)/4, $0x3f4c422d
+DATA slope<>+240(SB)/4, $0x3f4c422d
+DATA slope<>+244(SB)/4, $0x3f4c422d
+DATA slope<>+248(SB)/4, $0x3f4c422d
+DATA slope<>+252(SB)/4, $0x3f4c422d
+DATA slope<>+256(SB)/4, $0xbd2a0ed7
+DATA slope<>+260(SB)/4, $0xbd2a0ed7
+DATA slope<>+264(SB)/4, $0xbd2a0ed7
+DATA slope<>+268(SB)/4, $0xbd2a0ed7
+DATA slope<>+272(SB)/4, $0xbd2a0ed7
+DATA slope<>+276(SB)/4, $0xbd2a0ed7
+DATA slope<>+280(SB)/4, $0xbd2a0ed7
+DATA slope<>+284(SB)/4, $0xbd2a0ed7
+DATA slope<>+288(SB)/4, $0xbd2a0ed7
+DATA slope<>+292(SB)/4, $0xbd2a0ed7
+DATA slope<>+296(SB)/4, $0xbd2a0ed7
+DATA slope<>+300(SB)/4, $0xbd2a0ed7
+DATA slope<>+304(SB)/4, $0xbd2a0ed7
+DATA slope<>+308(SB)/4, $0xbd2a0ed7
+DATA slope<>+312(SB)/4, $0xbd2a0ed7
+DATA slope<>+316(SB)/4, $0xbd2a0ed7
+DATA slope<>+320(SB)/4, $0x3c6e0f50
+DATA slope<>+324(SB)/4, $0x3c6e0f50
+DATA slope<>+328(SB)/4, $0x3c6e0f50
+DATA slope<>+332(SB)/4, $0x3c6e0f50
+DATA slope<>+336(SB)/4, $0x3c6e0f50
+DATA slope<>+340(SB)/4, $0x3c6e0f50
+DATA slope<>+344(SB)/4, $0x3c6e0f50
+DATA slope<>+348(SB)/4, $0x3c6e0f50
+DATA slope<>+352(SB)/4, $0x3c6e0f50
+DATA slope<>+356(SB)/4, $0x3c6e0f50
+DATA slope<>+360(SB)/4, $0x3c6e0f50
+DATA slope<>+364(SB)/4, $0x3c6e0f50
+DATA slope<>+368(SB)/4, $0x3c6e0f50
+DATA slope<>+372(SB)/4, $0x3c6e0f50
+DATA slope<>+376(SB)/4, $0x3c6e0f50
+DATA slope<>+380(SB)/4, $0x3c6e0f50
+DATA slope<>+384(SB)/4, $0xb91b5f98
+DATA slope<>+388(SB)/4, $0xb91b5f98
+DATA slope<>+392(SB)/4, $0xb91b5f98
+DATA slope<>+396(SB)/4, $0xb91b5f98
+DATA slope<>+400(SB)/4, $0xb91b5f98
+DATA slope<>+404(SB)/4, $0xb91b5f98
+DATA slope<>+408(SB)/4, $0xb91b5f98
+DATA slope<>+412(SB)/4, $0xb91b5f98
+DATA slope<>+416(SB)/4, $0xb91b5f98
+DATA slope<>+420(SB)/4, $0xb91b5f98
+DATA slope<>+424(SB)/4, $0xb91b5f98
+DATA slope<>+428(SB)/4, $0xb91b5f98
+DATA slope<>+432(SB)/4, $0xb91b5f98
+DATA slope<>+436(SB)/4, $0xb91b5f98
+DATA slope<>+440(SB)/4, $0xb91b5f98
+DATA slope<>+444(SB)/4, $0xb91b5f98
+DATA slope<>+448(SB)/4, $0x380a71e6
+DATA slope<>+452(SB)/4, $0x380a71e6
+DATA slope<>+456(SB)/4, $0x380a71e6
+DATA slope<>+460(SB)/4, $0x380a71e6
+DATA slope<>+464(SB)/4, $0x380a71e6
+DATA slope<>+468(SB)/4, $0x380a71e6
+DATA slope<>+472(SB)/4, $0x380a71e6
+DATA slope<>+476(SB)/4, $0x380a71e6
+DATA slope<>+480(SB)/4, $0x380a71e6
+DATA slope<>+484(SB)/4, $0x380a71e6
+DATA slope<>+488(SB)/4, $0x380a71e6
+DATA slope<>+492(SB)/4, $0x380a71e6
+DATA slope<>+496(SB)/4, $0x380a71e6
+DATA slope<>+500(SB)/4, $0x380a71e6
+DATA slope<>+504(SB)/4, $0x380a71e6
+DATA slope<>+508(SB)/4, $0x380a71e6
+DATA slope<>+512(SB)/4, $0xb3d8af6b
+DATA slope<>+516(SB)/4, $0xb3d8af6b
+DATA slope<>+520(SB)/4, $0xb3d8af6b
+DATA slope<>+524(SB)/4, $0xb3d8af6b
+DATA slope<>+528(SB)/4, $0xb3d8af6b
+DATA slope<>+532(SB)/4, $0xb3d8af6b
+DATA slope<>+536(SB)/4, $0xb3d8af6b
+DATA slope<>+540(SB)/4, $0xb3d8af6b
+DATA slope<>+544(SB)/4, $0xb3d8af6b
+DATA slope<>+548(SB)/4, $0xb3d8af6b
+DATA slope<>+552(SB)/4, $0xb3d8af6b
+DATA slope<>+556(SB)/4, $0xb3d8af6b
+DATA slope<>+560(SB)/4, $0xb3d8af6b
+DATA slope<>+564(SB)/4, $0xb3d8af6b
+DATA slope<>+568(SB)/4, $0xb3d8af6b
+DATA slope<>+572(SB)/4, $0xb3d8af6b
+DATA slope<>+576(SB)/4, $0x313f66fa
+DATA slope<>+580(SB)/4, $0x313f66fa
+DATA slope<>+584(SB)/4, $0x313f66fa
+DATA slope<>+588(SB)/4, $0x313f66fa
+DATA slope<>+592(SB)/4, $0x313f66fa
+DATA slope<>+596(SB)/4, $0x313f66fa
+DATA slope<>+600(SB)/4, $0x313f66fa
+DATA slope<>+604(SB)/4, $0x313f66fa
+DATA slope<>+608(SB)/4, $0x313f66fa
+DATA slope<>+612(SB)/4, $0x313f66fa
+DATA slope<>+616(SB)/4, $0x313f66fa
+DATA slope<>+620(SB)/4, $0x313f66fa
+DATA slope<>+624(SB)/4, $0x313f66fa
+DATA slope<>+628(SB)/4, $0x313f66fa
+DATA slope<>+632(SB)/4, $0x313f66fa
+DATA slope<>+636(SB)/4, $0x313f66fa
+DATA slope<>+640(SB)/4, $0xad8718f1
+DATA slope<>+644(SB)/4, $0xad8718f1
+DATA slope<>+648(SB)/4, $0xad8718f1
+DATA slope<>+652(SB)/4, $0xad8718f1
+DATA slope<>+656(SB)/4, $0xad8718f1
+DATA slope<>+660(SB)/4, $0xad8718f1
+DATA slope<>+664(SB)/4, $0xad8718f1
+DATA slope<>+668(SB)/4, $0xad8718f1
+DATA slope<>+672(SB)/4, $0xad8718f1
+DATA slope<>+676(SB)/4, $0xad8718f1
+DATA slope<>+680(SB)/4, $0xad8718f1
+DATA slope<>+684(SB)/4, $0xad8718f1
+DATA slope<>+688(SB)/4, $0xad8718f1
+DATA slope<>+692(SB)/4, $0xad8718f1
+DATA slope<>+696(SB)/4, $0xad8718f1
+DATA slope<>+700(SB)/4, $0xad8718f1
+DATA slope<>+704(SB)/4, $0x3f800000
+DATA slope<>+708(SB)/4, $0x3f800000
+DATA slope<>+712(SB)/4, $0x3f800000
+DATA slope<>+716(SB)/4, $0x3f800000
+DATA slope<>+720(SB)/4, $0x3f800000
+DATA slope<>+724(SB)/4, $0x3f800000
+DATA slope<>+728(SB)/4, $0x3f800000
+DATA slope<>+732(SB)/4, $0x3f800000
+DATA slope<>+736(SB)/4, $0x3f800000
+DATA slope<>+740(SB)/4, $0x3f800000
+DATA slope<>+744(SB)/4, $0x3f800000
+DATA slope<>+748(SB)/4, $0x3f800000
+DATA slope<>+752(SB)/4, $0x3f800000
+DATA slope<>+756(SB)/4, $0x3f800000
+DATA slope<>+760(SB)/4, $0x3f800000
+DATA slope<>+764(SB)/4, $0x3f800000
+DATA slope<>+768(SB)/4, $0x3e9006a2
+DATA slope<>+772(SB)/4, $0x3e9006a2
+DATA slope<>+776(SB)/4, $0x3e9006a2
+DATA slope<>+780(SB)/4, $0x3e9006a2
+DATA slope<>+784(SB)/4, $0x3e9006a2
+DATA slope<>+788(SB)/4, $0x3e9006a2
+DATA slope<>+792(SB)/4, $0x3e9006a2
+DATA slope<>+796(SB)/4, $0x3e9006a2
+DATA slope<>+800(SB)/4, $0x3e9006a2
+DATA slope<>+804(SB)/4, $0x3e9006a2
+DATA slope<>+808(SB)/4, $0x3e9006a2
+DATA slope<>+812(SB)/4, $0x3e9006a2
+DATA slope<>+816(SB)/4, $0x3e9006a2
+DATA slope<>+820(SB)/4, $0x3e9006a2
+DATA slope<>+824(SB)/4, $0x3e9006a2
+DATA slope<>+828(SB)/4, $0x3e9006a2
+DATA slope<>+832(SB)/4, $0x3d176f68
+DATA slope<>+836(SB)/4, $0x3d176f68
+DATA slope<>+840(SB)/4, $0x3d176f68
+DATA slope<>+844(SB)/4, $0x3d176f68
+DATA slope<>+848(SB)/4, $0x3d176f68
+DATA slope<>+852(SB)/4, $0x3d176f68
+DATA slope<>+856(SB)/4, $0x3d176f68
+DATA slope<>+860(SB)/4, $0x3d176f68
+DATA slope<>+864(SB)/4, $0x3d176f68
+DATA slope<>+868(SB)/4, $0x3d176f68
+DATA slope<>+872(SB)/4, $0x3d176f68
+DATA slope<>+876(SB)/4, $0x3d176f68
+DATA slope<>+880(SB)/4, $0x3d176f68
+DATA slope<>+884(SB)/4, $0x3d176f68
+DATA slope<>+888(SB)/4, $0x3d176f68
+DATA slope<>+892(SB)/4, $0x3d176f68
+DATA slope<>+896(SB)/4, $0x3b417a38
+DATA slope<>+900(SB)/4, $0x3b417a38
+DATA slope<>+904(SB)/4, $0x3b417a38
+DATA slope<>+908(SB)/4, $0x3b417a38
+DATA slope<>+912(SB)/4, $0x3b417a38
+DATA slope<>+916(SB)/4, $0x3b417a38
+DATA slope<>+920(SB)/4, $0x3b417a38
+DATA slope<>+924(SB)/4, $0x3b417a38
+DATA slope<>+928(SB)/4, $0x3b417a38
+DATA slope<>+932(SB)/4, $0x3b417a38
+DATA slope<>+936(SB)/4, $0x3b417a38
+DATA slope<>+940(SB)/4, $0x3b417a38
+DATA slope<>+944(SB)/4, $0x3b417a38
+DATA slope<>+948(SB)/4, $0x3b417a38
+DATA slope<>+952(SB)/4, $0x3b417a38
+DATA slope<>+956(SB)/4, $0x3b417a38
+DATA slope<>+960(SB)/4, $0x391d8012
+DATA slope<>+964(SB)/4, $0x391d8012
+DATA slope<>+968(SB)/4, $0x391d8012
+DATA slope<>+972(SB)/4, $0x391d8012
+DATA slope<>+976(SB)/4, $0x391d8012
+DATA slope<>+980(SB)/4, $0x391d8012
+DATA slope<>+984(SB)/4, $0x391d8012
+DATA slope<>+988(SB)/4, $0x391d8012
+DATA slope<>+992(SB)/4, $0x391d8012
+DATA slope<>+996(SB)/4, $0x391d8012
+DATA slope<>+1000(SB)/4, $0x391d8012
+DATA slope<>+1004(SB)/4, $0x391d8012
+DATA slope<>+1008(SB)/4, $0x391d8012
+DATA slope<>+1012(SB)/4, $0x391d8012
+DATA slope<>+1016(SB)/4, $0x391d8012
+DATA slope<>+1020(SB)/4, $0x391d8012
+DATA slope<>+1024(SB)/4, $0x36ba7048
+DATA slope<>+1028(SB)/4, $0x36ba7048
+DATA slope<>+1032(SB)/4, $0x36ba7048
+DATA slope<>+1036(SB)/4, $0x36ba7048
+DATA slope<>+1040(SB)/4, $0x36ba7048
+DATA slope<>+1044(SB)/4, $0x36ba7048
+DATA slope<>+1048(SB)/4, $0x36ba7048
+DATA slope<>+1052(SB)/4, $0x36ba7048
+DATA slope<>+1056(SB)/4, $0x36ba7048
+DATA slope<>+1060(SB)/4, $0x36ba7048
+DATA slope<>+1064(SB)/4, $0x36ba7048
+DATA slope<>+1068(SB)/4, $0x36ba7048
+DATA slope<>+1072(SB)/4, $0x36ba7048
+DATA slope<>+1076(SB)/4, $0x36ba7048
+DATA slope<>+1080(SB)/4, $0x36ba7048
+DATA slope<>+1084(SB)/4, $0x36ba7048
+GLOBL slope<>(SB), RODATA|NOPTR, $1088
+
+DATA powers<>+0(SB)/4, $0x3f800000
+DATA powers<>+4(SB)/4, $0x3f800000
+DATA powers<>+8(SB)/4, $0x3f800000
+DATA powers<>+12(SB)/4, $0x3f800000
+DATA powers<>+16(SB)/4, $0x3f800000
+DATA powers<>+20(SB)/4, $0x3f800000
+DATA powers<>+24(SB)/4, $0x3f800000
+DATA powers<>+28(SB)/4, $0x3f800000
+DATA powers<>+32(SB)/4, $0x3f317218
+DATA powers<>+36(SB)/4, $0x3f317218
+DATA powers<>+40(SB)/4, $0x3f317218
+DATA powers<>+44(SB)/4, $0x3f317218
+DATA powers<>+48(SB)/4, $0x3f317218
+DATA powers<>+52(SB)/4, $0x3f317218
+DATA powers<>+56(SB)/4, $0x3f317218
+DATA powers<>+60(SB)/4, $0x3f317218
+DATA powers<>+64(SB)/4, $0x3e75fdee
+DATA powers<>+68(SB)/4, $0x3e75fdee
+DATA powers<>+72(SB)/4, $0x3e75fdee
+DATA powers<>+76(SB)/4, $0x3e75fdee
+DATA powers<>+80(SB)/4, $0x3e75fdee
+DATA powers<>+84(SB)/4, $0x3e75fdee
+DATA powers<>+88(SB)/4, $0x3e75fdee
+DATA powers<>+92(SB)/4, $0x3e75fdee
+DATA powers<>+96(SB)/4, $0x3d635774
+DATA powers<>+100(SB)/4, $0x3d635774
+DATA powers<>+104(SB)/4, $0x3d635774
+DATA powers<>+108(SB)/4, $0x3d635774
+DATA powers<>+112(SB)/4, $0x3d635774
+DATA powers<>+116(SB)/4, $0x3d635774
+DATA powers<>+120(SB)/4, $0x3d635774
+DATA powers<>+124(SB)/4, $0x3d635774
+DATA powers<>+128(SB)/4, $0x3c1d96a6
+DATA powers<>+132(SB)/4, $0x3c1d96a6
+DATA powers<>+136(SB)/4, $0x3c1d96a6
+DATA powers<>+140(SB)/4, $0x3c1d96a6
+DATA powers<>+144(SB)/4, $0x3c1d96a6
+DATA powers<>+148(SB)/4, $0x3c1d96a6
+DATA powers<>+152(SB)/4, $0x3c1d96a6
+DATA powers<>+156(SB)/4, $0x3c1d96a6
+DATA powers<>+160(SB)/4, $0x3aaf9f2a
+DATA powers<>+164(SB)/4, $0x3aaf9f2a
+DATA powers<>+168(SB)/4, $0x3aaf9f2a
+DATA powers<>+172(SB)/4, $0x3aaf9f2a
+DATA powers<>+176(SB)/4, $0x3aaf9f2a
+DATA powers<>+180(SB)/4, $0x3aaf9f2a
+DATA powers<>+184(SB)/4, $0x3aaf9f2a
+DATA powers<>+188(SB)/4, $0x3aaf9f2a
+DATA powers<>+192(SB)/4, $0x3920fdde
+DATA powers<>+196(SB)/4, $0x3920fdde
+DATA powers<>+200(SB)/4, $0x3920fdde
+DATA powers<>+204(SB)/4, $0x3920fdde
+DATA powers<>+208(SB)/4, $0x3920fdde
+DATA powers<>+212(SB)/4, $0x3920fdde
+DATA powers<>+216(SB)/4, $0x3920fdde
+DATA powers<>+220(SB)/4, $0x3920fdde
+DATA powers<>+224(SB)/4, $0x4b40007f
+DATA powers<>+228(SB)/4, $0x4b40007f
+DATA powers<>+232(SB)/4, $0x4b40007f
+DATA powers<>+236(SB)/4, $0x4b40007f
+DATA powers<>+240(SB)/4, $0x4b40007f
+DATA powers<>+244(SB)/4, $0x4b40007f
+DATA powers<>+248(SB)/4, $0x4b40007f
+DATA powers<>+252(SB)/4, $0x4b40007f
+GLOBL powers<>(SB), RODATA|NOPTR, $256
+
 // func tile12x16AVX512(a *uintptr)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile12x16AVX512(SB), $104-8
@@ -3196,6 +3778,1174 @@ stored:
 	VZEROUPPER
 	RET
 
+// func tile6x32AVX512(a *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tile6x32AVX512(SB), $104-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ CX, (SP)
+	MOVQ 8(AX), CX
+	MOVQ CX, 8(SP)
+	MOVQ 16(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, 24(SP)
+	MOVQ 32(AX), CX
+	MOVQ CX, 32(SP)
+	MOVQ 40(AX), CX
+	MOVQ CX, 40(SP)
+	MOVQ 48(AX), CX
+	MOVQ CX, 48(SP)
+	MOVQ 56(AX), CX
+	MOVQ CX, 56(SP)
+	MOVQ 64(AX), CX
+	MOVQ CX, 64(SP)
+	MOVQ 72(AX), CX
+	MOVQ CX, 72(SP)
+	MOVQ 80(AX), CX
+	MOVQ CX, 80(SP)
+
+tile:
+	MOVQ    8(SP), R15
+	MOVQ    (SP), R14
+	MOVLQSX (R15), AX
+	ADDQ    R14, AX
+	MOVLQSX 4(R15), CX
+	ADDQ    R14, CX
+	MOVLQSX 8(R15), DX
+	ADDQ    R14, DX
+	MOVLQSX 12(R15), BX
+	ADDQ    R14, BX
+	MOVLQSX 16(R15), SI
+	ADDQ    R14, SI
+	MOVLQSX 20(R15), DI
+	ADDQ    R14, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    32(SP), R15
+	MOVQ    R15, 88(SP)
+	MOVQ    40(SP), R15
+	MOVQ    R15, 96(SP)
+
+tap:
+	MOVQ    88(SP), R15
+	MOVQ    (R15), R14
+	MOVQ    8(R15), BP
+	ADDQ    $0x10, R15
+	MOVQ    R15, 88(SP)
+	ADDQ    56(SP), BP
+	MOVQ    48(SP), R15
+	PCALIGN $0x40
+
+inner:
+	VMOVUPS      (BP), Z12
+	PREFETCHT0   2048(BP)
+	VMOVUPS      64(BP), Z13
+	PREFETCHT0   2112(BP)
+	VBROADCASTSS (AX)(R14*1), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (CX)(R14*1), Z15
+	VFMADD231PS  Z12, Z15, Z2
+	VFMADD231PS  Z13, Z15, Z3
+	VBROADCASTSS (DX)(R14*1), Z16
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VBROADCASTSS (BX)(R14*1), Z17
+	VFMADD231PS  Z12, Z17, Z6
+	VFMADD231PS  Z13, Z17, Z7
+	VBROADCASTSS (SI)(R14*1), Z18
+	VFMADD231PS  Z12, Z18, Z8
+	VFMADD231PS  Z13, Z18, Z9
+	VBROADCASTSS (DI)(R14*1), Z19
+	VFMADD231PS  Z12, Z19, Z10
+	VFMADD231PS  Z13, Z19, Z11
+	VMOVUPS      128(BP), Z12
+	PREFETCHT0   2176(BP)
+	VMOVUPS      192(BP), Z13
+	PREFETCHT0   2240(BP)
+	VBROADCASTSS 4(AX)(R14*1), Z20
+	VFMADD231PS  Z12, Z20, Z0
+	VFMADD231PS  Z13, Z20, Z1
+	VBROADCASTSS 4(CX)(R14*1), Z21
+	VFMADD231PS  Z12, Z21, Z2
+	VFMADD231PS  Z13, Z21, Z3
+	VBROADCASTSS 4(DX)(R14*1), Z22
+	VFMADD231PS  Z12, Z22, Z4
+	VFMADD231PS  Z13, Z22, Z5
+	VBROADCASTSS 4(BX)(R14*1), Z23
+	VFMADD231PS  Z12, Z23, Z6
+	VFMADD231PS  Z13, Z23, Z7
+	VBROADCASTSS 4(SI)(R14*1), Z24
+	VFMADD231PS  Z12, Z24, Z8
+	VFMADD231PS  Z13, Z24, Z9
+	VBROADCASTSS 4(DI)(R14*1), Z25
+	VFMADD231PS  Z12, Z25, Z10
+	VFMADD231PS  Z13, Z25, Z11
+	VMOVUPS      256(BP), Z12
+	PREFETCHT0   2304(BP)
+	VMOVUPS      320(BP), Z13
+	PREFETCHT0   2368(BP)
+	VBROADCASTSS 8(AX)(R14*1), Z26
+	VFMADD231PS  Z12, Z26, Z0
+	VFMADD231PS  Z13, Z26, Z1
+	VBROADCASTSS 8(CX)(R14*1), Z27
+	VFMADD231PS  Z12, Z27, Z2
+	VFMADD231PS  Z13, Z27, Z3
+	VBROADCASTSS 8(DX)(R14*1), Z28
+	VFMADD231PS  Z12, Z28, Z4
+	VFMADD231PS  Z13, Z28, Z5
+	VBROADCASTSS 8(BX)(R14*1), Z29
+	VFMADD231PS  Z12, Z29, Z6
+	VFMADD231PS  Z13, Z29, Z7
+	VBROADCASTSS 8(SI)(R14*1), Z30
+	VFMADD231PS  Z12, Z30, Z8
+	VFMADD231PS  Z13, Z30, Z9
+	VBROADCASTSS 8(DI)(R14*1), Z31
+	VFMADD231PS  Z12, Z31, Z10
+	VFMADD231PS  Z13, Z31, Z11
+	VMOVUPS      384(BP), Z12
+	PREFETCHT0   2432(BP)
+	VMOVUPS      448(BP), Z13
+	PREFETCHT0   2496(BP)
+	VBROADCASTSS 12(AX)(R14*1), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 12(CX)(R14*1), Z15
+	VFMADD231PS  Z12, Z15, Z2
+	VFMADD231PS  Z13, Z15, Z3
+	VBROADCASTSS 12(DX)(R14*1), Z16
+	VFMADD231PS  Z12, Z16, Z4
+	VFMADD231PS  Z13, Z16, Z5
+	VBROADCASTSS 12(BX)(R14*1), Z17
+	VFMADD231PS  Z12, Z17, Z6
+	VFMADD231PS  Z13, Z17, Z7
+	VBROADCASTSS 12(SI)(R14*1), Z18
+	VFMADD231PS  Z12, Z18, Z8
+	VFMADD231PS  Z13, Z18, Z9
+	VBROADCASTSS 12(DI)(R14*1), Z19
+	VFMADD231PS  Z12, Z19, Z10
+	VFMADD231PS  Z13, Z19, Z11
+	ADDQ         $0x10, R14
+	ADDQ         $0x00000200, BP
+	DECQ         R15
+	JNZ          inner
+	DECQ         96(SP)
+	JNZ          tap
+	MOVQ         16(SP), R15
+	MOVQ         64(SP), R14
+	MOVLQSX      (R15), AX
+	MOVLQSX      4(R15), CX
+	MOVLQSX      8(R15), DX
+	MOVLQSX      12(R15), BX
+	MOVLQSX      16(R15), SI
+	MOVLQSX      20(R15), DI
+	CMPQ         80(SP), $0x00
+	JNE          half
+	CMPQ         72(SP), $0x00
+	JE           store
+	VADDPS       (R14)(AX*1), Z0, Z0
+	VADDPS       64(R14)(AX*1), Z1, Z1
+	VADDPS       (R14)(CX*1), Z2, Z2
+	VADDPS       64(R14)(CX*1), Z3, Z3
+	VADDPS       (R14)(DX*1), Z4, Z4
+	VADDPS       64(R14)(DX*1), Z5, Z5
+	VADDPS       (R14)(BX*1), Z6, Z6
+	VADDPS       64(R14)(BX*1), Z7, Z7
+	VADDPS       (R14)(SI*1), Z8, Z8
+	VADDPS       64(R14)(SI*1), Z9, Z9
+	VADDPS       (R14)(DI*1), Z10, Z10
+	VADDPS       64(R14)(DI*1), Z11, Z11
+
+store:
+	VMOVUPS Z0, (R14)(AX*1)
+	VMOVUPS Z1, 64(R14)(AX*1)
+	VMOVUPS Z2, (R14)(CX*1)
+	VMOVUPS Z3, 64(R14)(CX*1)
+	VMOVUPS Z4, (R14)(DX*1)
+	VMOVUPS Z5, 64(R14)(DX*1)
+	VMOVUPS Z6, (R14)(BX*1)
+	VMOVUPS Z7, 64(R14)(BX*1)
+	VMOVUPS Z8, (R14)(SI*1)
+	VMOVUPS Z9, 64(R14)(SI*1)
+	VMOVUPS Z10, (R14)(DI*1)
+	VMOVUPS Z11, 64(R14)(DI*1)
+	JMP     stored
+
+half:
+	CMPQ      72(SP), $0x00
+	JE        storeHalf
+	VPMOVZXWD (R14)(AX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z0, Z0
+	VPMOVZXWD 32(R14)(AX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z1, Z1
+	VPMOVZXWD (R14)(CX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z2, Z2
+	VPMOVZXWD 32(R14)(CX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z3, Z3
+	VPMOVZXWD (R14)(DX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z4, Z4
+	VPMOVZXWD 32(R14)(DX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z5, Z5
+	VPMOVZXWD (R14)(BX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z6, Z6
+	VPMOVZXWD 32(R14)(BX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z7, Z7
+	VPMOVZXWD (R14)(SI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z8, Z8
+	VPMOVZXWD 32(R14)(SI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z9, Z9
+	VPMOVZXWD (R14)(DI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z10, Z10
+	VPMOVZXWD 32(R14)(DI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z11, Z11
+
+storeHalf:
+	VPSRLD  $0x10, Z0, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z0, Z0
+	VPADDD  Z13, Z0, Z0
+	VPSRLD  $0x10, Z0, Z0
+	VPMOVDW Z0, (R14)(AX*1)
+	VPSRLD  $0x10, Z1, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z13, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, 32(R14)(AX*1)
+	VPSRLD  $0x10, Z2, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z2, Z2
+	VPADDD  Z13, Z2, Z2
+	VPSRLD  $0x10, Z2, Z2
+	VPMOVDW Z2, (R14)(CX*1)
+	VPSRLD  $0x10, Z3, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z3, Z3
+	VPADDD  Z13, Z3, Z3
+	VPSRLD  $0x10, Z3, Z3
+	VPMOVDW Z3, 32(R14)(CX*1)
+	VPSRLD  $0x10, Z4, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z4, Z4
+	VPADDD  Z13, Z4, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (R14)(DX*1)
+	VPSRLD  $0x10, Z5, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z5, Z5
+	VPADDD  Z13, Z5, Z5
+	VPSRLD  $0x10, Z5, Z5
+	VPMOVDW Z5, 32(R14)(DX*1)
+	VPSRLD  $0x10, Z6, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z6, Z6
+	VPADDD  Z13, Z6, Z6
+	VPSRLD  $0x10, Z6, Z6
+	VPMOVDW Z6, (R14)(BX*1)
+	VPSRLD  $0x10, Z7, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z7, Z7
+	VPADDD  Z13, Z7, Z7
+	VPSRLD  $0x10, Z7, Z7
+	VPMOVDW Z7, 32(R14)(BX*1)
+	VPSRLD  $0x10, Z8, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z8, Z8
+	VPADDD  Z13, Z8, Z8
+	VPSRLD  $0x10, Z8, Z8
+	VPMOVDW Z8, (R14)(SI*1)
+	VPSRLD  $0x10, Z9, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z9, Z9
+	VPADDD  Z13, Z9, Z9
+	VPSRLD  $0x10, Z9, Z9
+	VPMOVDW Z9, 32(R14)(SI*1)
+	VPSRLD  $0x10, Z10, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z10, Z10
+	VPADDD  Z13, Z10, Z10
+	VPSRLD  $0x10, Z10, Z10
+	VPMOVDW Z10, (R14)(DI*1)
+	VPSRLD  $0x10, Z11, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z11, Z11
+	VPADDD  Z13, Z11, Z11
+	VPSRLD  $0x10, Z11, Z11
+	VPMOVDW Z11, 32(R14)(DI*1)
+
+stored:
+	ADDQ $0x18, 8(SP)
+	ADDQ $0x18, 16(SP)
+	DECQ 24(SP)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func tilePairs6x32AVX512(a *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tilePairs6x32AVX512(SB), $104-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ CX, (SP)
+	MOVQ 8(AX), CX
+	MOVQ CX, 8(SP)
+	MOVQ 16(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, 24(SP)
+	MOVQ 32(AX), CX
+	MOVQ CX, 32(SP)
+	MOVQ 40(AX), CX
+	MOVQ CX, 40(SP)
+	MOVQ 48(AX), CX
+	MOVQ CX, 48(SP)
+	MOVQ 56(AX), CX
+	MOVQ CX, 56(SP)
+	MOVQ 64(AX), CX
+	MOVQ CX, 64(SP)
+	MOVQ 72(AX), CX
+	MOVQ CX, 72(SP)
+	MOVQ 80(AX), CX
+	MOVQ CX, 80(SP)
+
+tile:
+	MOVQ    8(SP), R15
+	MOVQ    (SP), R14
+	MOVLQSX (R15), AX
+	ADDQ    R14, AX
+	MOVLQSX 4(R15), CX
+	ADDQ    R14, CX
+	MOVLQSX 8(R15), DX
+	ADDQ    R14, DX
+	MOVLQSX 12(R15), BX
+	ADDQ    R14, BX
+	MOVLQSX 16(R15), SI
+	ADDQ    R14, SI
+	MOVLQSX 20(R15), DI
+	ADDQ    R14, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    32(SP), R15
+	MOVQ    R15, 88(SP)
+	MOVQ    40(SP), R15
+	MOVQ    R15, 96(SP)
+
+tap:
+	MOVQ    88(SP), R15
+	MOVQ    (R15), R14
+	MOVQ    8(R15), BP
+	ADDQ    $0x10, R15
+	MOVQ    R15, 88(SP)
+	ADDQ    56(SP), BP
+	MOVQ    48(SP), R15
+	PCALIGN $0x40
+
+inner:
+	VMOVUPS      (BP), Z12
+	PREFETCHT0   2048(BP)
+	VMOVUPS      64(BP), Z13
+	PREFETCHT0   2112(BP)
+	VBROADCASTSS (AX)(R14*1), Z14
+	LONG         $0x480ed262
+	WORD         $0xc452
+	LONG         $0x480ed262
+	WORD         $0xcd52
+	VBROADCASTSS (CX)(R14*1), Z15
+	LONG         $0x4806d262
+	WORD         $0xd452
+	LONG         $0x4806d262
+	WORD         $0xdd52
+	VBROADCASTSS (DX)(R14*1), Z16
+	LONG         $0x407ed262
+	WORD         $0xe452
+	LONG         $0x407ed262
+	WORD         $0xed52
+	VBROADCASTSS (BX)(R14*1), Z17
+	LONG         $0x4076d262
+	WORD         $0xf452
+	LONG         $0x4076d262
+	WORD         $0xfd52
+	VBROADCASTSS (SI)(R14*1), Z18
+	LONG         $0x406e5262
+	WORD         $0xc452
+	LONG         $0x406e5262
+	WORD         $0xcd52
+	VBROADCASTSS (DI)(R14*1), Z19
+	LONG         $0x40665262
+	WORD         $0xd452
+	LONG         $0x40665262
+	WORD         $0xdd52
+	VMOVUPS      128(BP), Z12
+	PREFETCHT0   2176(BP)
+	VMOVUPS      192(BP), Z13
+	PREFETCHT0   2240(BP)
+	VBROADCASTSS 4(AX)(R14*1), Z20
+	LONG         $0x405ed262
+	WORD         $0xc452
+	LONG         $0x405ed262
+	WORD         $0xcd52
+	VBROADCASTSS 4(CX)(R14*1), Z21
+	LONG         $0x4056d262
+	WORD         $0xd452
+	LONG         $0x4056d262
+	WORD         $0xdd52
+	VBROADCASTSS 4(DX)(R14*1), Z22
+	LONG         $0x404ed262
+	WORD         $0xe452
+	LONG         $0x404ed262
+	WORD         $0xed52
+	VBROADCASTSS 4(BX)(R14*1), Z23
+	LONG         $0x4046d262
+	WORD         $0xf452
+	LONG         $0x4046d262
+	WORD         $0xfd52
+	VBROADCASTSS 4(SI)(R14*1), Z24
+	LONG         $0x403e5262
+	WORD         $0xc452
+	LONG         $0x403e5262
+	WORD         $0xcd52
+	VBROADCASTSS 4(DI)(R14*1), Z25
+	LONG         $0x40365262
+	WORD         $0xd452
+	LONG         $0x40365262
+	WORD         $0xdd52
+	VMOVUPS      256(BP), Z12
+	PREFETCHT0   2304(BP)
+	VMOVUPS      320(BP), Z13
+	PREFETCHT0   2368(BP)
+	VBROADCASTSS 8(AX)(R14*1), Z26
+	LONG         $0x402ed262
+	WORD         $0xc452
+	LONG         $0x402ed262
+	WORD         $0xcd52
+	VBROADCASTSS 8(CX)(R14*1), Z27
+	LONG         $0x4026d262
+	WORD         $0xd452
+	LONG         $0x4026d262
+	WORD         $0xdd52
+	VBROADCASTSS 8(DX)(R14*1), Z28
+	LONG         $0x401ed262
+	WORD         $0xe452
+	LONG         $0x401ed262
+	WORD         $0xed52
+	VBROADCASTSS 8(BX)(R14*1), Z29
+	LONG         $0x4016d262
+	WORD         $0xf452
+	LONG         $0x4016d262
+	WORD         $0xfd52
+	VBROADCASTSS 8(SI)(R14*1), Z30
+	LONG         $0x400e5262
+	WORD         $0xc452
+	LONG         $0x400e5262
+	WORD         $0xcd52
+	VBROADCASTSS 8(DI)(R14*1), Z31
+	LONG         $0x40065262
+	WORD         $0xd452
+	LONG         $0x40065262
+	WORD         $0xdd52
+	VMOVUPS      384(BP), Z12
+	PREFETCHT0   2432(BP)
+	VMOVUPS      448(BP), Z13
+	PREFETCHT0   2496(BP)
+	VBROADCASTSS 12(AX)(R14*1), Z14
+	LONG         $0x480ed262
+	WORD         $0xc452
+	LONG         $0x480ed262
+	WORD         $0xcd52
+	VBROADCASTSS 12(CX)(R14*1), Z15
+	LONG         $0x4806d262
+	WORD         $0xd452
+	LONG         $0x4806d262
+	WORD         $0xdd52
+	VBROADCASTSS 12(DX)(R14*1), Z16
+	LONG         $0x407ed262
+	WORD         $0xe452
+	LONG         $0x407ed262
+	WORD         $0xed52
+	VBROADCASTSS 12(BX)(R14*1), Z17
+	LONG         $0x4076d262
+	WORD         $0xf452
+	LONG         $0x4076d262
+	WORD         $0xfd52
+	VBROADCASTSS 12(SI)(R14*1), Z18
+	LONG         $0x406e5262
+	WORD         $0xc452
+	LONG         $0x406e5262
+	WORD         $0xcd52
+	VBROADCASTSS 12(DI)(R14*1), Z19
+	LONG         $0x40665262
+	WORD         $0xd452
+	LONG         $0x40665262
+	WORD         $0xdd52
+	ADDQ         $0x10, R14
+	ADDQ         $0x00000200, BP
+	DECQ         R15
+	JNZ          inner
+	DECQ         96(SP)
+	JNZ          tap
+	MOVQ         16(SP), R15
+	MOVQ         64(SP), R14
+	MOVLQSX      (R15), AX
+	MOVLQSX      4(R15), CX
+	MOVLQSX      8(R15), DX
+	MOVLQSX      12(R15), BX
+	MOVLQSX      16(R15), SI
+	MOVLQSX      20(R15), DI
+	CMPQ         80(SP), $0x00
+	JNE          half
+	CMPQ         72(SP), $0x00
+	JE           store
+	VADDPS       (R14)(AX*1), Z0, Z0
+	VADDPS       64(R14)(AX*1), Z1, Z1
+	VADDPS       (R14)(CX*1), Z2, Z2
+	VADDPS       64(R14)(CX*1), Z3, Z3
+	VADDPS       (R14)(DX*1), Z4, Z4
+	VADDPS       64(R14)(DX*1), Z5, Z5
+	VADDPS       (R14)(BX*1), Z6, Z6
+	VADDPS       64(R14)(BX*1), Z7, Z7
+	VADDPS       (R14)(SI*1), Z8, Z8
+	VADDPS       64(R14)(SI*1), Z9, Z9
+	VADDPS       (R14)(DI*1), Z10, Z10
+	VADDPS       64(R14)(DI*1), Z11, Z11
+
+store:
+	VMOVUPS Z0, (R14)(AX*1)
+	VMOVUPS Z1, 64(R14)(AX*1)
+	VMOVUPS Z2, (R14)(CX*1)
+	VMOVUPS Z3, 64(R14)(CX*1)
+	VMOVUPS Z4, (R14)(DX*1)
+	VMOVUPS Z5, 64(R14)(DX*1)
+	VMOVUPS Z6, (R14)(BX*1)
+	VMOVUPS Z7, 64(R14)(BX*1)
+	VMOVUPS Z8, (R14)(SI*1)
+	VMOVUPS Z9, 64(R14)(SI*1)
+	VMOVUPS Z10, (R14)(DI*1)
+	VMOVUPS Z11, 64(R14)(DI*1)
+	JMP     stored
+
+half:
+	CMPQ      72(SP), $0x00
+	JE        storeHalf
+	VPMOVZXWD (R14)(AX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z0, Z0
+	VPMOVZXWD 32(R14)(AX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z1, Z1
+	VPMOVZXWD (R14)(CX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z2, Z2
+	VPMOVZXWD 32(R14)(CX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z3, Z3
+	VPMOVZXWD (R14)(DX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z4, Z4
+	VPMOVZXWD 32(R14)(DX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z5, Z5
+	VPMOVZXWD (R14)(BX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z6, Z6
+	VPMOVZXWD 32(R14)(BX*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z7, Z7
+	VPMOVZXWD (R14)(SI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z8, Z8
+	VPMOVZXWD 32(R14)(SI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z9, Z9
+	VPMOVZXWD (R14)(DI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z10, Z10
+	VPMOVZXWD 32(R14)(DI*1), Z12
+	VPSLLD    $0x10, Z12, Z12
+	VADDPS    Z12, Z11, Z11
+
+storeHalf:
+	VPSRLD  $0x10, Z0, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z0, Z0
+	VPADDD  Z13, Z0, Z0
+	VPSRLD  $0x10, Z0, Z0
+	VPMOVDW Z0, (R14)(AX*1)
+	VPSRLD  $0x10, Z1, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z13, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, 32(R14)(AX*1)
+	VPSRLD  $0x10, Z2, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z2, Z2
+	VPADDD  Z13, Z2, Z2
+	VPSRLD  $0x10, Z2, Z2
+	VPMOVDW Z2, (R14)(CX*1)
+	VPSRLD  $0x10, Z3, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z3, Z3
+	VPADDD  Z13, Z3, Z3
+	VPSRLD  $0x10, Z3, Z3
+	VPMOVDW Z3, 32(R14)(CX*1)
+	VPSRLD  $0x10, Z4, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z4, Z4
+	VPADDD  Z13, Z4, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (R14)(DX*1)
+	VPSRLD  $0x10, Z5, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z5, Z5
+	VPADDD  Z13, Z5, Z5
+	VPSRLD  $0x10, Z5, Z5
+	VPMOVDW Z5, 32(R14)(DX*1)
+	VPSRLD  $0x10, Z6, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z6, Z6
+	VPADDD  Z13, Z6, Z6
+	VPSRLD  $0x10, Z6, Z6
+	VPMOVDW Z6, (R14)(BX*1)
+	VPSRLD  $0x10, Z7, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z7, Z7
+	VPADDD  Z13, Z7, Z7
+	VPSRLD  $0x10, Z7, Z7
+	VPMOVDW Z7, 32(R14)(BX*1)
+	VPSRLD  $0x10, Z8, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z8, Z8
+	VPADDD  Z13, Z8, Z8
+	VPSRLD  $0x10, Z8, Z8
+	VPMOVDW Z8, (R14)(SI*1)
+	VPSRLD  $0x10, Z9, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z9, Z9
+	VPADDD  Z13, Z9, Z9
+	VPSRLD  $0x10, Z9, Z9
+	VPMOVDW Z9, 32(R14)(SI*1)
+	VPSRLD  $0x10, Z10, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z10, Z10
+	VPADDD  Z13, Z10, Z10
+	VPSRLD  $0x10, Z10, Z10
+	VPMOVDW Z10, (R14)(DI*1)
+	VPSRLD  $0x10, Z11, Z13
+	VPANDD  rounding<>+0(SB), Z13, Z13
+	VPADDD  rounding<>+64(SB), Z11, Z11
+	VPADDD  Z13, Z11, Z11
+	VPSRLD  $0x10, Z11, Z11
+	VPMOVDW Z11, 32(R14)(DI*1)
+
+stored:
+	ADDQ $0x18, 8(SP)
+	ADDQ $0x18, 16(SP)
+	DECQ 24(SP)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func tile6x16AVX512(a *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tile6x16AVX512(SB), $104-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ CX, (SP)
+	MOVQ 8(AX), CX
+	MOVQ CX, 8(SP)
+	MOVQ 16(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, 24(SP)
+	MOVQ 32(AX), CX
+	MOVQ CX, 32(SP)
+	MOVQ 40(AX), CX
+	MOVQ CX, 40(SP)
+	MOVQ 48(AX), CX
+	MOVQ CX, 48(SP)
+	MOVQ 56(AX), CX
+	MOVQ CX, 56(SP)
+	MOVQ 64(AX), CX
+	MOVQ CX, 64(SP)
+	MOVQ 72(AX), CX
+	MOVQ CX, 72(SP)
+	MOVQ 80(AX), CX
+	MOVQ CX, 80(SP)
+
+tile:
+	MOVQ    8(SP), R15
+	MOVQ    (SP), R14
+	MOVLQSX (R15), AX
+	ADDQ    R14, AX
+	MOVLQSX 4(R15), CX
+	ADDQ    R14, CX
+	MOVLQSX 8(R15), DX
+	ADDQ    R14, DX
+	MOVLQSX 12(R15), BX
+	ADDQ    R14, BX
+	MOVLQSX 16(R15), SI
+	ADDQ    R14, SI
+	MOVLQSX 20(R15), DI
+	ADDQ    R14, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    32(SP), R15
+	MOVQ    R15, 88(SP)
+	MOVQ    40(SP), R15
+	MOVQ    R15, 96(SP)
+
+tap:
+	MOVQ    88(SP), R15
+	MOVQ    (R15), R14
+	MOVQ    8(R15), BP
+	ADDQ    $0x10, R15
+	MOVQ    R15, 88(SP)
+	ADDQ    56(SP), BP
+	MOVQ    48(SP), R15
+	PCALIGN $0x40
+
+inner:
+	VMOVUPS      (BP), Z6
+	PREFETCHT0   2048(BP)
+	VBROADCASTSS (AX)(R14*1), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (CX)(R14*1), Z8
+	VFMADD231PS  Z6, Z8, Z1
+	VBROADCASTSS (DX)(R14*1), Z9
+	VFMADD231PS  Z6, Z9, Z2
+	VBROADCASTSS (BX)(R14*1), Z10
+	VFMADD231PS  Z6, Z10, Z3
+	VBROADCASTSS (SI)(R14*1), Z11
+	VFMADD231PS  Z6, Z11, Z4
+	VBROADCASTSS (DI)(R14*1), Z12
+	VFMADD231PS  Z6, Z12, Z5
+	VMOVUPS      64(BP), Z6
+	PREFETCHT0   2112(BP)
+	VBROADCASTSS 4(AX)(R14*1), Z13
+	VFMADD231PS  Z6, Z13, Z0
+	VBROADCASTSS 4(CX)(R14*1), Z14
+	VFMADD231PS  Z6, Z14, Z1
+	VBROADCASTSS 4(DX)(R14*1), Z15
+	VFMADD231PS  Z6, Z15, Z2
+	VBROADCASTSS 4(BX)(R14*1), Z16
+	VFMADD231PS  Z6, Z16, Z3
+	VBROADCASTSS 4(SI)(R14*1), Z17
+	VFMADD231PS  Z6, Z17, Z4
+	VBROADCASTSS 4(DI)(R14*1), Z18
+	VFMADD231PS  Z6, Z18, Z5
+	VMOVUPS      128(BP), Z6
+	PREFETCHT0   2176(BP)
+	VBROADCASTSS 8(AX)(R14*1), Z19
+	VFMADD231PS  Z6, Z19, Z0
+	VBROADCASTSS 8(CX)(R14*1), Z20
+	VFMADD231PS  Z6, Z20, Z1
+	VBROADCASTSS 8(DX)(R14*1), Z21
+	VFMADD231PS  Z6, Z21, Z2
+	VBROADCASTSS 8(BX)(R14*1), Z22
+	VFMADD231PS  Z6, Z22, Z3
+	VBROADCASTSS 8(SI)(R14*1), Z23
+	VFMADD231PS  Z6, Z23, Z4
+	VBROADCASTSS 8(DI)(R14*1), Z24
+	VFMADD231PS  Z6, Z24, Z5
+	VMOVUPS      192(BP), Z6
+	PREFETCHT0   2240(BP)
+	VBROADCASTSS 12(AX)(R14*1), Z25
+	VFMADD231PS  Z6, Z25, Z0
+	VBROADCASTSS 12(CX)(R14*1), Z26
+	VFMADD231PS  Z6, Z26, Z1
+	VBROADCASTSS 12(DX)(R14*1), Z27
+	VFMADD231PS  Z6, Z27, Z2
+	VBROADCASTSS 12(BX)(R14*1), Z28
+	VFMADD231PS  Z6, Z28, Z3
+	VBROADCASTSS 12(SI)(R14*1), Z29
+	VFMADD231PS  Z6, Z29, Z4
+	VBROADCASTSS 12(DI)(R14*1), Z30
+	VFMADD231PS  Z6, Z30, Z5
+	ADDQ         $0x10, R14
+	ADDQ         $0x00000100, BP
+	DECQ         R15
+	JNZ          inner
+	DECQ         96(SP)
+	JNZ          tap
+	MOVQ         16(SP), R15
+	MOVQ         64(SP), R14
+	MOVLQSX      (R15), AX
+	MOVLQSX      4(R15), CX
+	MOVLQSX      8(R15), DX
+	MOVLQSX      12(R15), BX
+	MOVLQSX      16(R15), SI
+	MOVLQSX      20(R15), DI
+	CMPQ         80(SP), $0x00
+	JNE          half
+	CMPQ         72(SP), $0x00
+	JE           store
+	VADDPS       (R14)(AX*1), Z0, Z0
+	VADDPS       (R14)(CX*1), Z1, Z1
+	VADDPS       (R14)(DX*1), Z2, Z2
+	VADDPS       (R14)(BX*1), Z3, Z3
+	VADDPS       (R14)(SI*1), Z4, Z4
+	VADDPS       (R14)(DI*1), Z5, Z5
+
+store:
+	VMOVUPS Z0, (R14)(AX*1)
+	VMOVUPS Z1, (R14)(CX*1)
+	VMOVUPS Z2, (R14)(DX*1)
+	VMOVUPS Z3, (R14)(BX*1)
+	VMOVUPS Z4, (R14)(SI*1)
+	VMOVUPS Z5, (R14)(DI*1)
+	JMP     stored
+
+half:
+	CMPQ      72(SP), $0x00
+	JE        storeHalf
+	VPMOVZXWD (R14)(AX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z0, Z0
+	VPMOVZXWD (R14)(CX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z1, Z1
+	VPMOVZXWD (R14)(DX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z2, Z2
+	VPMOVZXWD (R14)(BX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z3, Z3
+	VPMOVZXWD (R14)(SI*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VPMOVZXWD (R14)(DI*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z5, Z5
+
+storeHalf:
+	VPSRLD  $0x10, Z0, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z0, Z0
+	VPADDD  Z7, Z0, Z0
+	VPSRLD  $0x10, Z0, Z0
+	VPMOVDW Z0, (R14)(AX*1)
+	VPSRLD  $0x10, Z1, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z7, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, (R14)(CX*1)
+	VPSRLD  $0x10, Z2, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z2, Z2
+	VPADDD  Z7, Z2, Z2
+	VPSRLD  $0x10, Z2, Z2
+	VPMOVDW Z2, (R14)(DX*1)
+	VPSRLD  $0x10, Z3, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z3, Z3
+	VPADDD  Z7, Z3, Z3
+	VPSRLD  $0x10, Z3, Z3
+	VPMOVDW Z3, (R14)(BX*1)
+	VPSRLD  $0x10, Z4, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z4, Z4
+	VPADDD  Z7, Z4, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (R14)(SI*1)
+	VPSRLD  $0x10, Z5, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z5, Z5
+	VPADDD  Z7, Z5, Z5
+	VPSRLD  $0x10, Z5, Z5
+	VPMOVDW Z5, (R14)(DI*1)
+
+stored:
+	ADDQ $0x18, 8(SP)
+	ADDQ $0x18, 16(SP)
+	DECQ 24(SP)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
+// func tilePairs6x16AVX512(a *uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tilePairs6x16AVX512(SB), $104-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ CX, (SP)
+	MOVQ 8(AX), CX
+	MOVQ CX, 8(SP)
+	MOVQ 16(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, 24(SP)
+	MOVQ 32(AX), CX
+	MOVQ CX, 32(SP)
+	MOVQ 40(AX), CX
+	MOVQ CX, 40(SP)
+	MOVQ 48(AX), CX
+	MOVQ CX, 48(SP)
+	MOVQ 56(AX), CX
+	MOVQ CX, 56(SP)
+	MOVQ 64(AX), CX
+	MOVQ CX, 64(SP)
+	MOVQ 72(AX), CX
+	MOVQ CX, 72(SP)
+	MOVQ 80(AX), CX
+	MOVQ CX, 80(SP)
+
+tile:
+	MOVQ    8(SP), R15
+	MOVQ    (SP), R14
+	MOVLQSX (R15), AX
+	ADDQ    R14, AX
+	MOVLQSX 4(R15), CX
+	ADDQ    R14, CX
+	MOVLQSX 8(R15), DX
+	ADDQ    R14, DX
+	MOVLQSX 12(R15), BX
+	ADDQ    R14, BX
+	MOVLQSX 16(R15), SI
+	ADDQ    R14, SI
+	MOVLQSX 20(R15), DI
+	ADDQ    R14, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    32(SP), R15
+	MOVQ    R15, 88(SP)
+	MOVQ    40(SP), R15
+	MOVQ    R15, 96(SP)
+
+tap:
+	MOVQ    88(SP), R15
+	MOVQ    (R15), R14
+	MOVQ    8(R15), BP
+	ADDQ    $0x10, R15
+	MOVQ    R15, 88(SP)
+	ADDQ    56(SP), BP
+	MOVQ    48(SP), R15
+	PCALIGN $0x40
+
+inner:
+	VMOVUPS      (BP), Z6
+	PREFETCHT0   2048(BP)
+	VBROADCASTSS (AX)(R14*1), Z7
+	LONG         $0x4846f262
+	WORD         $0xc652
+	VBROADCASTSS (CX)(R14*1), Z8
+	LONG         $0x483ef262
+	WORD         $0xce52
+	VBROADCASTSS (DX)(R14*1), Z9
+	LONG         $0x4836f262
+	WORD         $0xd652
+	VBROADCASTSS (BX)(R14*1), Z10
+	LONG         $0x482ef262
+	WORD         $0xde52
+	VBROADCASTSS (SI)(R14*1), Z11
+	LONG         $0x4826f262
+	WORD         $0xe652
+	VBROADCASTSS (DI)(R14*1), Z12
+	LONG         $0x481ef262
+	WORD         $0xee52
+	VMOVUPS      64(BP), Z6
+	PREFETCHT0   2112(BP)
+	VBROADCASTSS 4(AX)(R14*1), Z13
+	LONG         $0x4816f262
+	WORD         $0xc652
+	VBROADCASTSS 4(CX)(R14*1), Z14
+	LONG         $0x480ef262
+	WORD         $0xce52
+	VBROADCASTSS 4(DX)(R14*1), Z15
+	LONG         $0x4806f262
+	WORD         $0xd652
+	VBROADCASTSS 4(BX)(R14*1), Z16
+	LONG         $0x407ef262
+	WORD         $0xde52
+	VBROADCASTSS 4(SI)(R14*1), Z17
+	LONG         $0x4076f262
+	WORD         $0xe652
+	VBROADCASTSS 4(DI)(R14*1), Z18
+	LONG         $0x406ef262
+	WORD         $0xee52
+	VMOVUPS      128(BP), Z6
+	PREFETCHT0   2176(BP)
+	VBROADCASTSS 8(AX)(R14*1), Z19
+	LONG         $0x4066f262
+	WORD         $0xc652
+	VBROADCASTSS 8(CX)(R14*1), Z20
+	LONG         $0x405ef262
+	WORD         $0xce52
+	VBROADCASTSS 8(DX)(R14*1), Z21
+	LONG         $0x4056f262
+	WORD         $0xd652
+	VBROADCASTSS 8(BX)(R14*1), Z22
+	LONG         $0x404ef262
+	WORD         $0xde52
+	VBROADCASTSS 8(SI)(R14*1), Z23
+	LONG         $0x4046f262
+	WORD         $0xe652
+	VBROADCASTSS 8(DI)(R14*1), Z24
+	LONG         $0x403ef262
+	WORD         $0xee52
+	VMOVUPS      192(BP), Z6
+	PREFETCHT0   2240(BP)
+	VBROADCASTSS 12(AX)(R14*1), Z25
+	LONG         $0x4036f262
+	WORD         $0xc652
+	VBROADCASTSS 12(CX)(R14*1), Z26
+	LONG         $0x402ef262
+	WORD         $0xce52
+	VBROADCASTSS 12(DX)(R14*1), Z27
+	LONG         $0x4026f262
+	WORD         $0xd652
+	VBROADCASTSS 12(BX)(R14*1), Z28
+	LONG         $0x401ef262
+	WORD         $0xde52
+	VBROADCASTSS 12(SI)(R14*1), Z29
+	LONG         $0x4016f262
+	WORD         $0xe652
+	VBROADCASTSS 12(DI)(R14*1), Z30
+	LONG         $0x400ef262
+	WORD         $0xee52
+	ADDQ         $0x10, R14
+	ADDQ         $0x00000100, BP
+	DECQ         R15
+	JNZ          inner
+	DECQ         96(SP)
+	JNZ          tap
+	MOVQ         16(SP), R15
+	MOVQ         64(SP), R14
+	MOVLQSX      (R15), AX
+	MOVLQSX      4(R15), CX
+	MOVLQSX      8(R15), DX
+	MOVLQSX      12(R15), BX
+	MOVLQSX      16(R15), SI
+	MOVLQSX      20(R15), DI
+	CMPQ         80(SP), $0x00
+	JNE          half
+	CMPQ         72(SP), $0x00
+	JE           store
+	VADDPS       (R14)(AX*1), Z0, Z0
+	VADDPS       (R14)(CX*1), Z1, Z1
+	VADDPS       (R14)(DX*1), Z2, Z2
+	VADDPS       (R14)(BX*1), Z3, Z3
+	VADDPS       (R14)(SI*1), Z4, Z4
+	VADDPS       (R14)(DI*1), Z5, Z5
+
+store:
+	VMOVUPS Z0, (R14)(AX*1)
+	VMOVUPS Z1, (R14)(CX*1)
+	VMOVUPS Z2, (R14)(DX*1)
+	VMOVUPS Z3, (R14)(BX*1)
+	VMOVUPS Z4, (R14)(SI*1)
+	VMOVUPS Z5, (R14)(DI*1)
+	JMP     stored
+
+half:
+	CMPQ      72(SP), $0x00
+	JE        storeHalf
+	VPMOVZXWD (R14)(AX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z0, Z0
+	VPMOVZXWD (R14)(CX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z1, Z1
+	VPMOVZXWD (R14)(DX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z2, Z2
+	VPMOVZXWD (R14)(BX*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z3, Z3
+	VPMOVZXWD (R14)(SI*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VPMOVZXWD (R14)(DI*1), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z5, Z5
+
+storeHalf:
+	VPSRLD  $0x10, Z0, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z0, Z0
+	VPADDD  Z7, Z0, Z0
+	VPSRLD  $0x10, Z0, Z0
+	VPMOVDW Z0, (R14)(AX*1)
+	VPSRLD  $0x10, Z1, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z7, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, (R14)(CX*1)
+	VPSRLD  $0x10, Z2, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z2, Z2
+	VPADDD  Z7, Z2, Z2
+	VPSRLD  $0x10, Z2, Z2
+	VPMOVDW Z2, (R14)(DX*1)
+	VPSRLD  $0x10, Z3, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z3, Z3
+	VPADDD  Z7, Z3, Z3
+	VPSRLD  $0x10, Z3, Z3
+	VPMOVDW Z3, (R14)(BX*1)
+	VPSRLD  $0x10, Z4, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z4, Z4
+	VPADDD  Z7, Z4, Z4
+	VPSRLD  $0x10, Z4, Z4
+	VPMOVDW Z4, (R14)(SI*1)
+	VPSRLD  $0x10, Z5, Z7
+	VPANDD  rounding<>+0(SB), Z7, Z7
+	VPADDD  rounding<>+64(SB), Z5, Z5
+	VPADDD  Z7, Z5, Z5
+	VPSRLD  $0x10, Z5, Z5
+	VPMOVDW Z5, (R14)(DI*1)
+
+stored:
+	ADDQ $0x18, 8(SP)
+	ADDQ $0x18, 16(SP)
+	DECQ 24(SP)
+	JNZ  tile
+	VZEROUPPER
+	RET
+
 // func tile6x16AVX2(a *uintptr)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile6x16AVX2(SB), $104-8
@@ -5948,6 +7698,422 @@ done:
 	VZEROUPPER
 	RET
 
+// func gelu16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gelu16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Z0
+	VMOVUPS cumulative<>+0(SB), Z2
+	VMOVUPS cumulative<>+64(SB), Z1
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (CX), Z7
+	VADDPS      Z0, Z7, Z7
+	VMAXPS      Z7, Z1, Z3
+	VMINPS      Z3, Z2, Z3
+	VMULPS      Z3, Z3, Z4
+	VMOVUPS     cumulative<>+512(SB), Z6
+	VFMADD213PS cumulative<>+448(SB), Z4, Z6
+	VFMADD213PS cumulative<>+384(SB), Z4, Z6
+	VFMADD213PS cumulative<>+320(SB), Z4, Z6
+	VFMADD213PS cumulative<>+256(SB), Z4, Z6
+	VFMADD213PS cumulative<>+192(SB), Z4, Z6
+	VMOVUPS     cumulative<>+896(SB), Z5
+	VFMADD213PS cumulative<>+832(SB), Z4, Z5
+	VFMADD213PS cumulative<>+768(SB), Z4, Z5
+	VFMADD213PS cumulative<>+704(SB), Z4, Z5
+	VFMADD213PS cumulative<>+640(SB), Z4, Z5
+	VFMADD213PS cumulative<>+576(SB), Z4, Z5
+	VMULPS      Z3, Z6, Z6
+	VDIVPS      Z5, Z6, Z6
+	VADDPS      cumulative<>+128(SB), Z6, Z6
+	VMULPS      Z6, Z7, Z7
+	VMOVUPS     Z7, (AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGrad16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluGrad16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Z1
+	VMOVUPS slope<>+64(SB), Z0
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (DX), Z6
+	VMAXPS      Z6, Z0, Z2
+	VMINPS      Z2, Z1, Z2
+	VMULPS      Z2, Z2, Z3
+	VMOVUPS     slope<>+640(SB), Z5
+	VFMADD213PS slope<>+576(SB), Z3, Z5
+	VFMADD213PS slope<>+512(SB), Z3, Z5
+	VFMADD213PS slope<>+448(SB), Z3, Z5
+	VFMADD213PS slope<>+384(SB), Z3, Z5
+	VFMADD213PS slope<>+320(SB), Z3, Z5
+	VFMADD213PS slope<>+256(SB), Z3, Z5
+	VFMADD213PS slope<>+192(SB), Z3, Z5
+	VMOVUPS     slope<>+1024(SB), Z4
+	VFMADD213PS slope<>+960(SB), Z3, Z4
+	VFMADD213PS slope<>+896(SB), Z3, Z4
+	VFMADD213PS slope<>+832(SB), Z3, Z4
+	VFMADD213PS slope<>+768(SB), Z3, Z4
+	VFMADD213PS slope<>+704(SB), Z3, Z4
+	VMULPS      Z2, Z5, Z5
+	VDIVPS      Z4, Z5, Z5
+	VADDPS      slope<>+128(SB), Z5, Z5
+	VMOVUPS     (CX), Z6
+	VMULPS      Z5, Z6, Z6
+	VMOVUPS     Z6, (AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNorm16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNorm16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (CX)(R8*1), Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x00000040, R8
+	CMPQ          R8, R9
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z2
+	VMULPS        Z2, Z0, Z3
+	VPXORD        Z0, Z0, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (CX)(R8*1), Z1
+	VSUBPS        Z3, Z1, Z1
+	VFMADD231PS   Z1, Z1, Z0
+	ADDQ          $0x00000040, R8
+	CMPQ          R8, R9
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z1
+	VBROADCASTSS  4(SI), Z2
+	VFMADD213PS   Z2, Z1, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(SI), Z1
+	VDIVPS        Z0, Z1, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS     (CX)(R8*1), Z4
+	VSUBPS      Z3, Z4, Z4
+	VMULPS      Z0, Z4, Z4
+	VMOVUPS     (BX)(R8*1), Z5
+	VFMADD132PS (DX)(R8*1), Z5, Z4
+	VMOVUPS     Z4, (AX)(R8*1)
+	ADDQ        $0x00000040, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGrad16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGrad16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z2
+	VMULPS        (BX)(R10*1), Z2, Z2
+	VMOVUPS       (DX)(R10*1), Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z6
+	VMOVUPS      (DX)(R10*1), Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*1), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      Z6, (AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAdd16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z2
+	VMULPS        (BX)(R10*1), Z2, Z2
+	VMOVUPS       (DX)(R10*1), Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000040, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z6
+	VMOVUPS      (DX)(R10*1), Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*1), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VMOVUPS      (R12)(R10*1), Z7
+	VADDPS       Z7, Z6, Z6
+	VMOVUPS      Z6, (AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func sumsHalf16AVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·sumsHalf16AVX512(SB), NOSPLIT, $0-8
@@ -6779,6 +8945,466 @@ done:
 	VZEROUPPER
 	RET
 
+// func geluHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Z0
+	VMOVUPS cumulative<>+0(SB), Z2
+	VMOVUPS cumulative<>+64(SB), Z1
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (CX), Z7
+	VPSLLD      $0x10, Z7, Z7
+	VADDPS      Z0, Z7, Z7
+	VMAXPS      Z7, Z1, Z3
+	VMINPS      Z3, Z2, Z3
+	VMULPS      Z3, Z3, Z4
+	VMOVUPS     cumulative<>+512(SB), Z6
+	VFMADD213PS cumulative<>+448(SB), Z4, Z6
+	VFMADD213PS cumulative<>+384(SB), Z4, Z6
+	VFMADD213PS cumulative<>+320(SB), Z4, Z6
+	VFMADD213PS cumulative<>+256(SB), Z4, Z6
+	VFMADD213PS cumulative<>+192(SB), Z4, Z6
+	VMOVUPS     cumulative<>+896(SB), Z5
+	VFMADD213PS cumulative<>+832(SB), Z4, Z5
+	VFMADD213PS cumulative<>+768(SB), Z4, Z5
+	VFMADD213PS cumulative<>+704(SB), Z4, Z5
+	VFMADD213PS cumulative<>+640(SB), Z4, Z5
+	VFMADD213PS cumulative<>+576(SB), Z4, Z5
+	VMULPS      Z3, Z6, Z6
+	VDIVPS      Z5, Z6, Z6
+	VADDPS      cumulative<>+128(SB), Z6, Z6
+	VMULPS      Z6, Z7, Z7
+	VPSRLD      $0x10, Z7, Z3
+	VPANDD      rounding<>+0(SB), Z3, Z3
+	VPADDD      rounding<>+64(SB), Z7, Z7
+	VPADDD      Z3, Z7, Z7
+	VPSRLD      $0x10, Z7, Z7
+	VPMOVDW     Z7, (AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGradHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluGradHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Z1
+	VMOVUPS slope<>+64(SB), Z0
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (DX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMAXPS      Z6, Z0, Z2
+	VMINPS      Z2, Z1, Z2
+	VMULPS      Z2, Z2, Z3
+	VMOVUPS     slope<>+640(SB), Z5
+	VFMADD213PS slope<>+576(SB), Z3, Z5
+	VFMADD213PS slope<>+512(SB), Z3, Z5
+	VFMADD213PS slope<>+448(SB), Z3, Z5
+	VFMADD213PS slope<>+384(SB), Z3, Z5
+	VFMADD213PS slope<>+320(SB), Z3, Z5
+	VFMADD213PS slope<>+256(SB), Z3, Z5
+	VFMADD213PS slope<>+192(SB), Z3, Z5
+	VMOVUPS     slope<>+1024(SB), Z4
+	VFMADD213PS slope<>+960(SB), Z3, Z4
+	VFMADD213PS slope<>+896(SB), Z3, Z4
+	VFMADD213PS slope<>+832(SB), Z3, Z4
+	VFMADD213PS slope<>+768(SB), Z3, Z4
+	VFMADD213PS slope<>+704(SB), Z3, Z4
+	VMULPS      Z2, Z5, Z5
+	VDIVPS      Z4, Z5, Z5
+	VADDPS      slope<>+128(SB), Z5, Z5
+	VPMOVZXWD   (CX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMULPS      Z5, Z6, Z6
+	VPSRLD      $0x10, Z6, Z2
+	VPANDD      rounding<>+0(SB), Z2, Z2
+	VPADDD      rounding<>+64(SB), Z6, Z6
+	VPADDD      Z2, Z6, Z6
+	VPSRLD      $0x10, Z6, Z6
+	VPMOVDW     Z6, (AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (CX)(R8*1), Z1
+	VPSLLD        $0x10, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x00000020, R8
+	CMPQ          R8, R9
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z2
+	VMULPS        Z2, Z0, Z3
+	VPXORD        Z0, Z0, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (CX)(R8*1), Z1
+	VPSLLD        $0x10, Z1, Z1
+	VSUBPS        Z3, Z1, Z1
+	VFMADD231PS   Z1, Z1, Z0
+	ADDQ          $0x00000020, R8
+	CMPQ          R8, R9
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z1
+	VBROADCASTSS  4(SI), Z2
+	VFMADD213PS   Z2, Z1, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(SI), Z1
+	VDIVPS        Z0, Z1, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD   (CX)(R8*1), Z4
+	VPSLLD      $0x10, Z4, Z4
+	VSUBPS      Z3, Z4, Z4
+	VMULPS      Z0, Z4, Z4
+	VMOVUPS     (BX)(R8*2), Z5
+	VFMADD132PS (DX)(R8*2), Z5, Z4
+	VPSRLD      $0x10, Z4, Z5
+	VPANDD      rounding<>+0(SB), Z5, Z5
+	VPADDD      rounding<>+64(SB), Z4, Z4
+	VPADDD      Z5, Z4, Z4
+	VPSRLD      $0x10, Z4, Z4
+	VPMOVDW     Z4, (AX)(R8*1)
+	ADDQ        $0x00000020, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGradHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VMULPS        (BX)(R10*2), Z2, Z2
+	VPMOVZXWD     (DX)(R10*1), Z3
+	VPSLLD        $0x10, Z3, Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    (DX)(R10*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*2), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VPSRLD       $0x10, Z6, Z8
+	VPANDD       rounding<>+0(SB), Z8, Z8
+	VPADDD       rounding<>+64(SB), Z6, Z6
+	VPADDD       Z8, Z6, Z6
+	VPSRLD       $0x10, Z6, Z6
+	VPMOVDW      Z6, (AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf16AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAddHalf16AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z3
+	VMULPS        Z3, Z0, Z4
+	VPXORD        Z0, Z0, Z0
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VSUBPS        Z4, Z2, Z2
+	VFMADD231PS   Z2, Z2, Z0
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           square
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z2
+	VBROADCASTSS  4(R8), Z3
+	VFMADD213PS   Z3, Z2, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z2
+	VDIVPS        Z0, Z2, Z0
+	VMOVAPS       Z0, Z5
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z2
+	VPSLLD        $0x10, Z2, Z2
+	VMULPS        (BX)(R10*2), Z2, Z2
+	VPMOVZXWD     (DX)(R10*1), Z3
+	VPSLLD        $0x10, Z3, Z3
+	VSUBPS        Z4, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VFMADD231PS   Z2, Z3, Z1
+	ADDQ          $0x00000020, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VEXTRACTF32X8 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  (R8), Z2
+	VMULPS        Z2, Z0, Z0
+	VMULPS        Z2, Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    (DX)(R10*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VSUBPS       Z4, Z7, Z7
+	VMULPS       Z5, Z7, Z7
+	VADDPS       (DI)(R10*2), Z6, Z8
+	VMOVUPS      Z8, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z8
+	VFMADD231PS  Z6, Z7, Z8
+	VMOVUPS      Z8, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z6, Z6
+	VSUBPS       Z0, Z6, Z6
+	VFNMADD231PS Z1, Z7, Z6
+	VMULPS       Z5, Z6, Z6
+	VPMOVZXWD    (R12)(R10*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VADDPS       Z7, Z6, Z6
+	VPSRLD       $0x10, Z6, Z8
+	VPANDD       rounding<>+0(SB), Z8, Z8
+	VPADDD       rounding<>+64(SB), Z6, Z6
+	VPADDD       Z8, Z6, Z6
+	VPSRLD       $0x10, Z6, Z6
+	VPMOVDW      Z6, (AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func sums64AVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·sums64AVX512(SB), NOSPLIT, $0-8
@@ -7304,6 +9930,812 @@ row:
 	ADDQ        SI, DX
 	DECQ        BX
 	JNZ         row
+	VZEROUPPER
+	RET
+
+// func gelu64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·gelu64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VMOVUPS cumulative<>+0(SB), Z5
+	VMOVUPS cumulative<>+64(SB), Z4
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (CX), Z10
+	VADDPS      Z0, Z10, Z10
+	VMAXPS      Z10, Z4, Z6
+	VMINPS      Z6, Z5, Z6
+	VMULPS      Z6, Z6, Z7
+	VMOVUPS     cumulative<>+512(SB), Z9
+	VFMADD213PS cumulative<>+448(SB), Z7, Z9
+	VFMADD213PS cumulative<>+384(SB), Z7, Z9
+	VFMADD213PS cumulative<>+320(SB), Z7, Z9
+	VFMADD213PS cumulative<>+256(SB), Z7, Z9
+	VFMADD213PS cumulative<>+192(SB), Z7, Z9
+	VMOVUPS     cumulative<>+896(SB), Z8
+	VFMADD213PS cumulative<>+832(SB), Z7, Z8
+	VFMADD213PS cumulative<>+768(SB), Z7, Z8
+	VFMADD213PS cumulative<>+704(SB), Z7, Z8
+	VFMADD213PS cumulative<>+640(SB), Z7, Z8
+	VFMADD213PS cumulative<>+576(SB), Z7, Z8
+	VMULPS      Z6, Z9, Z9
+	VDIVPS      Z8, Z9, Z9
+	VADDPS      cumulative<>+128(SB), Z9, Z9
+	VMULPS      Z9, Z10, Z10
+	VMOVUPS     Z10, (AX)
+	VMOVUPS     64(CX), Z15
+	VADDPS      Z1, Z15, Z15
+	VMAXPS      Z15, Z4, Z11
+	VMINPS      Z11, Z5, Z11
+	VMULPS      Z11, Z11, Z12
+	VMOVUPS     cumulative<>+512(SB), Z14
+	VFMADD213PS cumulative<>+448(SB), Z12, Z14
+	VFMADD213PS cumulative<>+384(SB), Z12, Z14
+	VFMADD213PS cumulative<>+320(SB), Z12, Z14
+	VFMADD213PS cumulative<>+256(SB), Z12, Z14
+	VFMADD213PS cumulative<>+192(SB), Z12, Z14
+	VMOVUPS     cumulative<>+896(SB), Z13
+	VFMADD213PS cumulative<>+832(SB), Z12, Z13
+	VFMADD213PS cumulative<>+768(SB), Z12, Z13
+	VFMADD213PS cumulative<>+704(SB), Z12, Z13
+	VFMADD213PS cumulative<>+640(SB), Z12, Z13
+	VFMADD213PS cumulative<>+576(SB), Z12, Z13
+	VMULPS      Z11, Z14, Z14
+	VDIVPS      Z13, Z14, Z14
+	VADDPS      cumulative<>+128(SB), Z14, Z14
+	VMULPS      Z14, Z15, Z15
+	VMOVUPS     Z15, 64(AX)
+	VMOVUPS     128(CX), Z20
+	VADDPS      Z2, Z20, Z20
+	VMAXPS      Z20, Z4, Z16
+	VMINPS      Z16, Z5, Z16
+	VMULPS      Z16, Z16, Z17
+	VMOVUPS     cumulative<>+512(SB), Z19
+	VFMADD213PS cumulative<>+448(SB), Z17, Z19
+	VFMADD213PS cumulative<>+384(SB), Z17, Z19
+	VFMADD213PS cumulative<>+320(SB), Z17, Z19
+	VFMADD213PS cumulative<>+256(SB), Z17, Z19
+	VFMADD213PS cumulative<>+192(SB), Z17, Z19
+	VMOVUPS     cumulative<>+896(SB), Z18
+	VFMADD213PS cumulative<>+832(SB), Z17, Z18
+	VFMADD213PS cumulative<>+768(SB), Z17, Z18
+	VFMADD213PS cumulative<>+704(SB), Z17, Z18
+	VFMADD213PS cumulative<>+640(SB), Z17, Z18
+	VFMADD213PS cumulative<>+576(SB), Z17, Z18
+	VMULPS      Z16, Z19, Z19
+	VDIVPS      Z18, Z19, Z19
+	VADDPS      cumulative<>+128(SB), Z19, Z19
+	VMULPS      Z19, Z20, Z20
+	VMOVUPS     Z20, 128(AX)
+	VMOVUPS     192(CX), Z25
+	VADDPS      Z3, Z25, Z25
+	VMAXPS      Z25, Z4, Z21
+	VMINPS      Z21, Z5, Z21
+	VMULPS      Z21, Z21, Z22
+	VMOVUPS     cumulative<>+512(SB), Z24
+	VFMADD213PS cumulative<>+448(SB), Z22, Z24
+	VFMADD213PS cumulative<>+384(SB), Z22, Z24
+	VFMADD213PS cumulative<>+320(SB), Z22, Z24
+	VFMADD213PS cumulative<>+256(SB), Z22, Z24
+	VFMADD213PS cumulative<>+192(SB), Z22, Z24
+	VMOVUPS     cumulative<>+896(SB), Z23
+	VFMADD213PS cumulative<>+832(SB), Z22, Z23
+	VFMADD213PS cumulative<>+768(SB), Z22, Z23
+	VFMADD213PS cumulative<>+704(SB), Z22, Z23
+	VFMADD213PS cumulative<>+640(SB), Z22, Z23
+	VFMADD213PS cumulative<>+576(SB), Z22, Z23
+	VMULPS      Z21, Z24, Z24
+	VDIVPS      Z23, Z24, Z24
+	VADDPS      cumulative<>+128(SB), Z24, Z24
+	VMULPS      Z24, Z25, Z25
+	VMOVUPS     Z25, 192(AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGrad64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluGrad64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Z1
+	VMOVUPS slope<>+64(SB), Z0
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (DX), Z6
+	VMAXPS      Z6, Z0, Z2
+	VMINPS      Z2, Z1, Z2
+	VMULPS      Z2, Z2, Z3
+	VMOVUPS     slope<>+640(SB), Z5
+	VFMADD213PS slope<>+576(SB), Z3, Z5
+	VFMADD213PS slope<>+512(SB), Z3, Z5
+	VFMADD213PS slope<>+448(SB), Z3, Z5
+	VFMADD213PS slope<>+384(SB), Z3, Z5
+	VFMADD213PS slope<>+320(SB), Z3, Z5
+	VFMADD213PS slope<>+256(SB), Z3, Z5
+	VFMADD213PS slope<>+192(SB), Z3, Z5
+	VMOVUPS     slope<>+1024(SB), Z4
+	VFMADD213PS slope<>+960(SB), Z3, Z4
+	VFMADD213PS slope<>+896(SB), Z3, Z4
+	VFMADD213PS slope<>+832(SB), Z3, Z4
+	VFMADD213PS slope<>+768(SB), Z3, Z4
+	VFMADD213PS slope<>+704(SB), Z3, Z4
+	VMULPS      Z2, Z5, Z5
+	VDIVPS      Z4, Z5, Z5
+	VADDPS      slope<>+128(SB), Z5, Z5
+	VMOVUPS     (CX), Z6
+	VMULPS      Z5, Z6, Z6
+	VMOVUPS     Z6, (AX)
+	VMOVUPS     64(DX), Z11
+	VMAXPS      Z11, Z0, Z7
+	VMINPS      Z7, Z1, Z7
+	VMULPS      Z7, Z7, Z8
+	VMOVUPS     slope<>+640(SB), Z10
+	VFMADD213PS slope<>+576(SB), Z8, Z10
+	VFMADD213PS slope<>+512(SB), Z8, Z10
+	VFMADD213PS slope<>+448(SB), Z8, Z10
+	VFMADD213PS slope<>+384(SB), Z8, Z10
+	VFMADD213PS slope<>+320(SB), Z8, Z10
+	VFMADD213PS slope<>+256(SB), Z8, Z10
+	VFMADD213PS slope<>+192(SB), Z8, Z10
+	VMOVUPS     slope<>+1024(SB), Z9
+	VFMADD213PS slope<>+960(SB), Z8, Z9
+	VFMADD213PS slope<>+896(SB), Z8, Z9
+	VFMADD213PS slope<>+832(SB), Z8, Z9
+	VFMADD213PS slope<>+768(SB), Z8, Z9
+	VFMADD213PS slope<>+704(SB), Z8, Z9
+	VMULPS      Z7, Z10, Z10
+	VDIVPS      Z9, Z10, Z10
+	VADDPS      slope<>+128(SB), Z10, Z10
+	VMOVUPS     64(CX), Z11
+	VMULPS      Z10, Z11, Z11
+	VMOVUPS     Z11, 64(AX)
+	VMOVUPS     128(DX), Z16
+	VMAXPS      Z16, Z0, Z12
+	VMINPS      Z12, Z1, Z12
+	VMULPS      Z12, Z12, Z13
+	VMOVUPS     slope<>+640(SB), Z15
+	VFMADD213PS slope<>+576(SB), Z13, Z15
+	VFMADD213PS slope<>+512(SB), Z13, Z15
+	VFMADD213PS slope<>+448(SB), Z13, Z15
+	VFMADD213PS slope<>+384(SB), Z13, Z15
+	VFMADD213PS slope<>+320(SB), Z13, Z15
+	VFMADD213PS slope<>+256(SB), Z13, Z15
+	VFMADD213PS slope<>+192(SB), Z13, Z15
+	VMOVUPS     slope<>+1024(SB), Z14
+	VFMADD213PS slope<>+960(SB), Z13, Z14
+	VFMADD213PS slope<>+896(SB), Z13, Z14
+	VFMADD213PS slope<>+832(SB), Z13, Z14
+	VFMADD213PS slope<>+768(SB), Z13, Z14
+	VFMADD213PS slope<>+704(SB), Z13, Z14
+	VMULPS      Z12, Z15, Z15
+	VDIVPS      Z14, Z15, Z15
+	VADDPS      slope<>+128(SB), Z15, Z15
+	VMOVUPS     128(CX), Z16
+	VMULPS      Z15, Z16, Z16
+	VMOVUPS     Z16, 128(AX)
+	VMOVUPS     192(DX), Z21
+	VMAXPS      Z21, Z0, Z17
+	VMINPS      Z17, Z1, Z17
+	VMULPS      Z17, Z17, Z18
+	VMOVUPS     slope<>+640(SB), Z20
+	VFMADD213PS slope<>+576(SB), Z18, Z20
+	VFMADD213PS slope<>+512(SB), Z18, Z20
+	VFMADD213PS slope<>+448(SB), Z18, Z20
+	VFMADD213PS slope<>+384(SB), Z18, Z20
+	VFMADD213PS slope<>+320(SB), Z18, Z20
+	VFMADD213PS slope<>+256(SB), Z18, Z20
+	VFMADD213PS slope<>+192(SB), Z18, Z20
+	VMOVUPS     slope<>+1024(SB), Z19
+	VFMADD213PS slope<>+960(SB), Z18, Z19
+	VFMADD213PS slope<>+896(SB), Z18, Z19
+	VFMADD213PS slope<>+832(SB), Z18, Z19
+	VFMADD213PS slope<>+768(SB), Z18, Z19
+	VFMADD213PS slope<>+704(SB), Z18, Z19
+	VMULPS      Z17, Z20, Z20
+	VDIVPS      Z19, Z20, Z20
+	VADDPS      slope<>+128(SB), Z20, Z20
+	VMOVUPS     192(CX), Z21
+	VMULPS      Z20, Z21, Z21
+	VMOVUPS     Z21, 192(AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNorm64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNorm64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (CX)(R8*1), Z4
+	VADDPS        Z4, Z0, Z0
+	VMOVUPS       64(CX)(R8*1), Z5
+	VADDPS        Z5, Z1, Z1
+	VMOVUPS       128(CX)(R8*1), Z4
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       192(CX)(R8*1), Z5
+	VADDPS        Z5, Z3, Z3
+	ADDQ          $0x00000100, R8
+	CMPQ          R8, R9
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z5
+	VMULPS        Z5, Z0, Z6
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (CX)(R8*1), Z4
+	VSUBPS        Z6, Z4, Z4
+	VFMADD231PS   Z4, Z4, Z0
+	VMOVUPS       64(CX)(R8*1), Z5
+	VSUBPS        Z6, Z5, Z5
+	VFMADD231PS   Z5, Z5, Z1
+	VMOVUPS       128(CX)(R8*1), Z4
+	VSUBPS        Z6, Z4, Z4
+	VFMADD231PS   Z4, Z4, Z2
+	VMOVUPS       192(CX)(R8*1), Z5
+	VSUBPS        Z6, Z5, Z5
+	VFMADD231PS   Z5, Z5, Z3
+	ADDQ          $0x00000100, R8
+	CMPQ          R8, R9
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z4
+	VBROADCASTSS  4(SI), Z5
+	VFMADD213PS   Z5, Z4, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(SI), Z4
+	VDIVPS        Z0, Z4, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS     (CX)(R8*1), Z7
+	VSUBPS      Z6, Z7, Z7
+	VMULPS      Z0, Z7, Z7
+	VMOVUPS     (BX)(R8*1), Z8
+	VFMADD132PS (DX)(R8*1), Z8, Z7
+	VMOVUPS     Z7, (AX)(R8*1)
+	VMOVUPS     64(CX)(R8*1), Z9
+	VSUBPS      Z6, Z9, Z9
+	VMULPS      Z0, Z9, Z9
+	VMOVUPS     64(BX)(R8*1), Z10
+	VFMADD132PS 64(DX)(R8*1), Z10, Z9
+	VMOVUPS     Z9, 64(AX)(R8*1)
+	VMOVUPS     128(CX)(R8*1), Z11
+	VSUBPS      Z6, Z11, Z11
+	VMULPS      Z0, Z11, Z11
+	VMOVUPS     128(BX)(R8*1), Z12
+	VFMADD132PS 128(DX)(R8*1), Z12, Z11
+	VMOVUPS     Z11, 128(AX)(R8*1)
+	VMOVUPS     192(CX)(R8*1), Z13
+	VSUBPS      Z6, Z13, Z13
+	VMULPS      Z0, Z13, Z13
+	VMOVUPS     192(BX)(R8*1), Z14
+	VFMADD132PS 192(DX)(R8*1), Z14, Z13
+	VMOVUPS     Z13, 192(AX)(R8*1)
+	ADDQ        $0x00000100, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGrad64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGrad64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z8
+	VADDPS        Z8, Z0, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VADDPS        Z9, Z1, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VADDPS        Z8, Z2, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z8
+	VMULPS        (BX)(R10*1), Z8, Z8
+	VMOVUPS       (DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VMOVUPS       64(CX)(R10*1), Z8
+	VMULPS        64(BX)(R10*1), Z8, Z8
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VMOVUPS       128(CX)(R10*1), Z8
+	VMULPS        128(BX)(R10*1), Z8, Z8
+	VMOVUPS       128(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VMOVUPS       192(CX)(R10*1), Z8
+	VMULPS        192(BX)(R10*1), Z8, Z8
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z12
+	VMOVUPS      (DX)(R10*1), Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*1), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VMOVUPS      Z12, (AX)(R10*1)
+	VMOVUPS      64(CX)(R10*1), Z15
+	VMOVUPS      64(DX)(R10*1), Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*1), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*1)
+	VMOVUPS      64(SI)(R10*1), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*1)
+	VMULPS       64(BX)(R10*1), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VMOVUPS      Z15, 64(AX)(R10*1)
+	VMOVUPS      128(CX)(R10*1), Z18
+	VMOVUPS      128(DX)(R10*1), Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*1), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*1)
+	VMOVUPS      128(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*1)
+	VMULPS       128(BX)(R10*1), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VMOVUPS      Z18, 128(AX)(R10*1)
+	VMOVUPS      192(CX)(R10*1), Z21
+	VMOVUPS      192(DX)(R10*1), Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*1), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*1)
+	VMOVUPS      192(SI)(R10*1), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*1)
+	VMULPS       192(BX)(R10*1), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VMOVUPS      Z21, 192(AX)(R10*1)
+	ADDQ         $0x00000100, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAdd64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS       (DX)(R10*1), Z8
+	VADDPS        Z8, Z0, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VADDPS        Z9, Z1, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VADDPS        Z8, Z2, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VMOVUPS       (DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VMOVUPS       128(DX)(R10*1), Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VMOVUPS       (CX)(R10*1), Z8
+	VMULPS        (BX)(R10*1), Z8, Z8
+	VMOVUPS       (DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VMOVUPS       64(CX)(R10*1), Z8
+	VMULPS        64(BX)(R10*1), Z8, Z8
+	VMOVUPS       64(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VMOVUPS       128(CX)(R10*1), Z8
+	VMULPS        128(BX)(R10*1), Z8, Z8
+	VMOVUPS       128(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VMOVUPS       192(CX)(R10*1), Z8
+	VMULPS        192(BX)(R10*1), Z8, Z8
+	VMOVUPS       192(DX)(R10*1), Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000100, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Z12
+	VMOVUPS      (DX)(R10*1), Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*1), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VMOVUPS      (R12)(R10*1), Z13
+	VADDPS       Z13, Z12, Z12
+	VMOVUPS      Z12, (AX)(R10*1)
+	VMOVUPS      64(CX)(R10*1), Z15
+	VMOVUPS      64(DX)(R10*1), Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*1), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*1)
+	VMOVUPS      64(SI)(R10*1), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*1)
+	VMULPS       64(BX)(R10*1), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VMOVUPS      64(R12)(R10*1), Z16
+	VADDPS       Z16, Z15, Z15
+	VMOVUPS      Z15, 64(AX)(R10*1)
+	VMOVUPS      128(CX)(R10*1), Z18
+	VMOVUPS      128(DX)(R10*1), Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*1), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*1)
+	VMOVUPS      128(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*1)
+	VMULPS       128(BX)(R10*1), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VMOVUPS      128(R12)(R10*1), Z19
+	VADDPS       Z19, Z18, Z18
+	VMOVUPS      Z18, 128(AX)(R10*1)
+	VMOVUPS      192(CX)(R10*1), Z21
+	VMOVUPS      192(DX)(R10*1), Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*1), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*1)
+	VMOVUPS      192(SI)(R10*1), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*1)
+	VMULPS       192(BX)(R10*1), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VMOVUPS      192(R12)(R10*1), Z22
+	VADDPS       Z22, Z21, Z21
+	VMOVUPS      Z21, 192(AX)(R10*1)
+	ADDQ         $0x00000100, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
 	VZEROUPPER
 	RET
 
@@ -7967,6 +11399,988 @@ row:
 	VZEROUPPER
 	RET
 
+// func geluHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VMOVUPS cumulative<>+0(SB), Z5
+	VMOVUPS cumulative<>+64(SB), Z4
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (CX), Z10
+	VPSLLD      $0x10, Z10, Z10
+	VADDPS      Z0, Z10, Z10
+	VMAXPS      Z10, Z4, Z6
+	VMINPS      Z6, Z5, Z6
+	VMULPS      Z6, Z6, Z7
+	VMOVUPS     cumulative<>+512(SB), Z9
+	VFMADD213PS cumulative<>+448(SB), Z7, Z9
+	VFMADD213PS cumulative<>+384(SB), Z7, Z9
+	VFMADD213PS cumulative<>+320(SB), Z7, Z9
+	VFMADD213PS cumulative<>+256(SB), Z7, Z9
+	VFMADD213PS cumulative<>+192(SB), Z7, Z9
+	VMOVUPS     cumulative<>+896(SB), Z8
+	VFMADD213PS cumulative<>+832(SB), Z7, Z8
+	VFMADD213PS cumulative<>+768(SB), Z7, Z8
+	VFMADD213PS cumulative<>+704(SB), Z7, Z8
+	VFMADD213PS cumulative<>+640(SB), Z7, Z8
+	VFMADD213PS cumulative<>+576(SB), Z7, Z8
+	VMULPS      Z6, Z9, Z9
+	VDIVPS      Z8, Z9, Z9
+	VADDPS      cumulative<>+128(SB), Z9, Z9
+	VMULPS      Z9, Z10, Z10
+	VPSRLD      $0x10, Z10, Z6
+	VPANDD      rounding<>+0(SB), Z6, Z6
+	VPADDD      rounding<>+64(SB), Z10, Z10
+	VPADDD      Z6, Z10, Z10
+	VPSRLD      $0x10, Z10, Z10
+	VPMOVDW     Z10, (AX)
+	VPMOVZXWD   32(CX), Z15
+	VPSLLD      $0x10, Z15, Z15
+	VADDPS      Z1, Z15, Z15
+	VMAXPS      Z15, Z4, Z11
+	VMINPS      Z11, Z5, Z11
+	VMULPS      Z11, Z11, Z12
+	VMOVUPS     cumulative<>+512(SB), Z14
+	VFMADD213PS cumulative<>+448(SB), Z12, Z14
+	VFMADD213PS cumulative<>+384(SB), Z12, Z14
+	VFMADD213PS cumulative<>+320(SB), Z12, Z14
+	VFMADD213PS cumulative<>+256(SB), Z12, Z14
+	VFMADD213PS cumulative<>+192(SB), Z12, Z14
+	VMOVUPS     cumulative<>+896(SB), Z13
+	VFMADD213PS cumulative<>+832(SB), Z12, Z13
+	VFMADD213PS cumulative<>+768(SB), Z12, Z13
+	VFMADD213PS cumulative<>+704(SB), Z12, Z13
+	VFMADD213PS cumulative<>+640(SB), Z12, Z13
+	VFMADD213PS cumulative<>+576(SB), Z12, Z13
+	VMULPS      Z11, Z14, Z14
+	VDIVPS      Z13, Z14, Z14
+	VADDPS      cumulative<>+128(SB), Z14, Z14
+	VMULPS      Z14, Z15, Z15
+	VPSRLD      $0x10, Z15, Z11
+	VPANDD      rounding<>+0(SB), Z11, Z11
+	VPADDD      rounding<>+64(SB), Z15, Z15
+	VPADDD      Z11, Z15, Z15
+	VPSRLD      $0x10, Z15, Z15
+	VPMOVDW     Z15, 32(AX)
+	VPMOVZXWD   64(CX), Z20
+	VPSLLD      $0x10, Z20, Z20
+	VADDPS      Z2, Z20, Z20
+	VMAXPS      Z20, Z4, Z16
+	VMINPS      Z16, Z5, Z16
+	VMULPS      Z16, Z16, Z17
+	VMOVUPS     cumulative<>+512(SB), Z19
+	VFMADD213PS cumulative<>+448(SB), Z17, Z19
+	VFMADD213PS cumulative<>+384(SB), Z17, Z19
+	VFMADD213PS cumulative<>+320(SB), Z17, Z19
+	VFMADD213PS cumulative<>+256(SB), Z17, Z19
+	VFMADD213PS cumulative<>+192(SB), Z17, Z19
+	VMOVUPS     cumulative<>+896(SB), Z18
+	VFMADD213PS cumulative<>+832(SB), Z17, Z18
+	VFMADD213PS cumulative<>+768(SB), Z17, Z18
+	VFMADD213PS cumulative<>+704(SB), Z17, Z18
+	VFMADD213PS cumulative<>+640(SB), Z17, Z18
+	VFMADD213PS cumulative<>+576(SB), Z17, Z18
+	VMULPS      Z16, Z19, Z19
+	VDIVPS      Z18, Z19, Z19
+	VADDPS      cumulative<>+128(SB), Z19, Z19
+	VMULPS      Z19, Z20, Z20
+	VPSRLD      $0x10, Z20, Z16
+	VPANDD      rounding<>+0(SB), Z16, Z16
+	VPADDD      rounding<>+64(SB), Z20, Z20
+	VPADDD      Z16, Z20, Z20
+	VPSRLD      $0x10, Z20, Z20
+	VPMOVDW     Z20, 64(AX)
+	VPMOVZXWD   96(CX), Z25
+	VPSLLD      $0x10, Z25, Z25
+	VADDPS      Z3, Z25, Z25
+	VMAXPS      Z25, Z4, Z21
+	VMINPS      Z21, Z5, Z21
+	VMULPS      Z21, Z21, Z22
+	VMOVUPS     cumulative<>+512(SB), Z24
+	VFMADD213PS cumulative<>+448(SB), Z22, Z24
+	VFMADD213PS cumulative<>+384(SB), Z22, Z24
+	VFMADD213PS cumulative<>+320(SB), Z22, Z24
+	VFMADD213PS cumulative<>+256(SB), Z22, Z24
+	VFMADD213PS cumulative<>+192(SB), Z22, Z24
+	VMOVUPS     cumulative<>+896(SB), Z23
+	VFMADD213PS cumulative<>+832(SB), Z22, Z23
+	VFMADD213PS cumulative<>+768(SB), Z22, Z23
+	VFMADD213PS cumulative<>+704(SB), Z22, Z23
+	VFMADD213PS cumulative<>+640(SB), Z22, Z23
+	VFMADD213PS cumulative<>+576(SB), Z22, Z23
+	VMULPS      Z21, Z24, Z24
+	VDIVPS      Z23, Z24, Z24
+	VADDPS      cumulative<>+128(SB), Z24, Z24
+	VMULPS      Z24, Z25, Z25
+	VPSRLD      $0x10, Z25, Z21
+	VPANDD      rounding<>+0(SB), Z21, Z21
+	VPADDD      rounding<>+64(SB), Z25, Z25
+	VPADDD      Z21, Z25, Z25
+	VPSRLD      $0x10, Z25, Z25
+	VPMOVDW     Z25, 96(AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGradHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·geluGradHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Z1
+	VMOVUPS slope<>+64(SB), Z0
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (DX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMAXPS      Z6, Z0, Z2
+	VMINPS      Z2, Z1, Z2
+	VMULPS      Z2, Z2, Z3
+	VMOVUPS     slope<>+640(SB), Z5
+	VFMADD213PS slope<>+576(SB), Z3, Z5
+	VFMADD213PS slope<>+512(SB), Z3, Z5
+	VFMADD213PS slope<>+448(SB), Z3, Z5
+	VFMADD213PS slope<>+384(SB), Z3, Z5
+	VFMADD213PS slope<>+320(SB), Z3, Z5
+	VFMADD213PS slope<>+256(SB), Z3, Z5
+	VFMADD213PS slope<>+192(SB), Z3, Z5
+	VMOVUPS     slope<>+1024(SB), Z4
+	VFMADD213PS slope<>+960(SB), Z3, Z4
+	VFMADD213PS slope<>+896(SB), Z3, Z4
+	VFMADD213PS slope<>+832(SB), Z3, Z4
+	VFMADD213PS slope<>+768(SB), Z3, Z4
+	VFMADD213PS slope<>+704(SB), Z3, Z4
+	VMULPS      Z2, Z5, Z5
+	VDIVPS      Z4, Z5, Z5
+	VADDPS      slope<>+128(SB), Z5, Z5
+	VPMOVZXWD   (CX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMULPS      Z5, Z6, Z6
+	VPSRLD      $0x10, Z6, Z2
+	VPANDD      rounding<>+0(SB), Z2, Z2
+	VPADDD      rounding<>+64(SB), Z6, Z6
+	VPADDD      Z2, Z6, Z6
+	VPSRLD      $0x10, Z6, Z6
+	VPMOVDW     Z6, (AX)
+	VPMOVZXWD   32(DX), Z11
+	VPSLLD      $0x10, Z11, Z11
+	VMAXPS      Z11, Z0, Z7
+	VMINPS      Z7, Z1, Z7
+	VMULPS      Z7, Z7, Z8
+	VMOVUPS     slope<>+640(SB), Z10
+	VFMADD213PS slope<>+576(SB), Z8, Z10
+	VFMADD213PS slope<>+512(SB), Z8, Z10
+	VFMADD213PS slope<>+448(SB), Z8, Z10
+	VFMADD213PS slope<>+384(SB), Z8, Z10
+	VFMADD213PS slope<>+320(SB), Z8, Z10
+	VFMADD213PS slope<>+256(SB), Z8, Z10
+	VFMADD213PS slope<>+192(SB), Z8, Z10
+	VMOVUPS     slope<>+1024(SB), Z9
+	VFMADD213PS slope<>+960(SB), Z8, Z9
+	VFMADD213PS slope<>+896(SB), Z8, Z9
+	VFMADD213PS slope<>+832(SB), Z8, Z9
+	VFMADD213PS slope<>+768(SB), Z8, Z9
+	VFMADD213PS slope<>+704(SB), Z8, Z9
+	VMULPS      Z7, Z10, Z10
+	VDIVPS      Z9, Z10, Z10
+	VADDPS      slope<>+128(SB), Z10, Z10
+	VPMOVZXWD   32(CX), Z11
+	VPSLLD      $0x10, Z11, Z11
+	VMULPS      Z10, Z11, Z11
+	VPSRLD      $0x10, Z11, Z7
+	VPANDD      rounding<>+0(SB), Z7, Z7
+	VPADDD      rounding<>+64(SB), Z11, Z11
+	VPADDD      Z7, Z11, Z11
+	VPSRLD      $0x10, Z11, Z11
+	VPMOVDW     Z11, 32(AX)
+	VPMOVZXWD   64(DX), Z16
+	VPSLLD      $0x10, Z16, Z16
+	VMAXPS      Z16, Z0, Z12
+	VMINPS      Z12, Z1, Z12
+	VMULPS      Z12, Z12, Z13
+	VMOVUPS     slope<>+640(SB), Z15
+	VFMADD213PS slope<>+576(SB), Z13, Z15
+	VFMADD213PS slope<>+512(SB), Z13, Z15
+	VFMADD213PS slope<>+448(SB), Z13, Z15
+	VFMADD213PS slope<>+384(SB), Z13, Z15
+	VFMADD213PS slope<>+320(SB), Z13, Z15
+	VFMADD213PS slope<>+256(SB), Z13, Z15
+	VFMADD213PS slope<>+192(SB), Z13, Z15
+	VMOVUPS     slope<>+1024(SB), Z14
+	VFMADD213PS slope<>+960(SB), Z13, Z14
+	VFMADD213PS slope<>+896(SB), Z13, Z14
+	VFMADD213PS slope<>+832(SB), Z13, Z14
+	VFMADD213PS slope<>+768(SB), Z13, Z14
+	VFMADD213PS slope<>+704(SB), Z13, Z14
+	VMULPS      Z12, Z15, Z15
+	VDIVPS      Z14, Z15, Z15
+	VADDPS      slope<>+128(SB), Z15, Z15
+	VPMOVZXWD   64(CX), Z16
+	VPSLLD      $0x10, Z16, Z16
+	VMULPS      Z15, Z16, Z16
+	VPSRLD      $0x10, Z16, Z12
+	VPANDD      rounding<>+0(SB), Z12, Z12
+	VPADDD      rounding<>+64(SB), Z16, Z16
+	VPADDD      Z12, Z16, Z16
+	VPSRLD      $0x10, Z16, Z16
+	VPMOVDW     Z16, 64(AX)
+	VPMOVZXWD   96(DX), Z21
+	VPSLLD      $0x10, Z21, Z21
+	VMAXPS      Z21, Z0, Z17
+	VMINPS      Z17, Z1, Z17
+	VMULPS      Z17, Z17, Z18
+	VMOVUPS     slope<>+640(SB), Z20
+	VFMADD213PS slope<>+576(SB), Z18, Z20
+	VFMADD213PS slope<>+512(SB), Z18, Z20
+	VFMADD213PS slope<>+448(SB), Z18, Z20
+	VFMADD213PS slope<>+384(SB), Z18, Z20
+	VFMADD213PS slope<>+320(SB), Z18, Z20
+	VFMADD213PS slope<>+256(SB), Z18, Z20
+	VFMADD213PS slope<>+192(SB), Z18, Z20
+	VMOVUPS     slope<>+1024(SB), Z19
+	VFMADD213PS slope<>+960(SB), Z18, Z19
+	VFMADD213PS slope<>+896(SB), Z18, Z19
+	VFMADD213PS slope<>+832(SB), Z18, Z19
+	VFMADD213PS slope<>+768(SB), Z18, Z19
+	VFMADD213PS slope<>+704(SB), Z18, Z19
+	VMULPS      Z17, Z20, Z20
+	VDIVPS      Z19, Z20, Z20
+	VADDPS      slope<>+128(SB), Z20, Z20
+	VPMOVZXWD   96(CX), Z21
+	VPSLLD      $0x10, Z21, Z21
+	VMULPS      Z20, Z21, Z21
+	VPSRLD      $0x10, Z21, Z17
+	VPANDD      rounding<>+0(SB), Z17, Z17
+	VPADDD      rounding<>+64(SB), Z21, Z21
+	VPADDD      Z17, Z21, Z21
+	VPSRLD      $0x10, Z21, Z21
+	VPMOVDW     Z21, 96(AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (CX)(R8*1), Z4
+	VPSLLD        $0x10, Z4, Z4
+	VADDPS        Z4, Z0, Z0
+	VPMOVZXWD     32(CX)(R8*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VADDPS        Z5, Z1, Z1
+	VPMOVZXWD     64(CX)(R8*1), Z4
+	VPSLLD        $0x10, Z4, Z4
+	VADDPS        Z4, Z2, Z2
+	VPMOVZXWD     96(CX)(R8*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VADDPS        Z5, Z3, Z3
+	ADDQ          $0x00000080, R8
+	CMPQ          R8, R9
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z5
+	VMULPS        Z5, Z0, Z6
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (CX)(R8*1), Z4
+	VPSLLD        $0x10, Z4, Z4
+	VSUBPS        Z6, Z4, Z4
+	VFMADD231PS   Z4, Z4, Z0
+	VPMOVZXWD     32(CX)(R8*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VSUBPS        Z6, Z5, Z5
+	VFMADD231PS   Z5, Z5, Z1
+	VPMOVZXWD     64(CX)(R8*1), Z4
+	VPSLLD        $0x10, Z4, Z4
+	VSUBPS        Z6, Z4, Z4
+	VFMADD231PS   Z4, Z4, Z2
+	VPMOVZXWD     96(CX)(R8*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VSUBPS        Z6, Z5, Z5
+	VFMADD231PS   Z5, Z5, Z3
+	ADDQ          $0x00000080, R8
+	CMPQ          R8, R9
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (SI), Z4
+	VBROADCASTSS  4(SI), Z5
+	VFMADD213PS   Z5, Z4, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(SI), Z4
+	VDIVPS        Z0, Z4, Z0
+	XORQ          R8, R8
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD   (CX)(R8*1), Z7
+	VPSLLD      $0x10, Z7, Z7
+	VSUBPS      Z6, Z7, Z7
+	VMULPS      Z0, Z7, Z7
+	VMOVUPS     (BX)(R8*2), Z8
+	VFMADD132PS (DX)(R8*2), Z8, Z7
+	VPSRLD      $0x10, Z7, Z8
+	VPANDD      rounding<>+0(SB), Z8, Z8
+	VPADDD      rounding<>+64(SB), Z7, Z7
+	VPADDD      Z8, Z7, Z7
+	VPSRLD      $0x10, Z7, Z7
+	VPMOVDW     Z7, (AX)(R8*1)
+	VPMOVZXWD   32(CX)(R8*1), Z9
+	VPSLLD      $0x10, Z9, Z9
+	VSUBPS      Z6, Z9, Z9
+	VMULPS      Z0, Z9, Z9
+	VMOVUPS     64(BX)(R8*2), Z10
+	VFMADD132PS 64(DX)(R8*2), Z10, Z9
+	VPSRLD      $0x10, Z9, Z10
+	VPANDD      rounding<>+0(SB), Z10, Z10
+	VPADDD      rounding<>+64(SB), Z9, Z9
+	VPADDD      Z10, Z9, Z9
+	VPSRLD      $0x10, Z9, Z9
+	VPMOVDW     Z9, 32(AX)(R8*1)
+	VPMOVZXWD   64(CX)(R8*1), Z11
+	VPSLLD      $0x10, Z11, Z11
+	VSUBPS      Z6, Z11, Z11
+	VMULPS      Z0, Z11, Z11
+	VMOVUPS     128(BX)(R8*2), Z12
+	VFMADD132PS 128(DX)(R8*2), Z12, Z11
+	VPSRLD      $0x10, Z11, Z12
+	VPANDD      rounding<>+0(SB), Z12, Z12
+	VPADDD      rounding<>+64(SB), Z11, Z11
+	VPADDD      Z12, Z11, Z11
+	VPSRLD      $0x10, Z11, Z11
+	VPMOVDW     Z11, 64(AX)(R8*1)
+	VPMOVZXWD   96(CX)(R8*1), Z13
+	VPSLLD      $0x10, Z13, Z13
+	VSUBPS      Z6, Z13, Z13
+	VMULPS      Z0, Z13, Z13
+	VMOVUPS     192(BX)(R8*2), Z14
+	VFMADD132PS 192(DX)(R8*2), Z14, Z13
+	VPSRLD      $0x10, Z13, Z14
+	VPANDD      rounding<>+0(SB), Z14, Z14
+	VPADDD      rounding<>+64(SB), Z13, Z13
+	VPADDD      Z14, Z13, Z13
+	VPSRLD      $0x10, Z13, Z13
+	VPMOVDW     Z13, 96(AX)(R8*1)
+	ADDQ        $0x00000080, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGradHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z0, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z1, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z2, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        (BX)(R10*2), Z8, Z8
+	VPMOVZXWD     (DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VPMOVZXWD     32(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        64(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VPMOVZXWD     64(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        128(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     64(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VPMOVZXWD     96(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        192(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    (DX)(R10*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*2), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VPSRLD       $0x10, Z12, Z14
+	VPANDD       rounding<>+0(SB), Z14, Z14
+	VPADDD       rounding<>+64(SB), Z12, Z12
+	VPADDD       Z14, Z12, Z12
+	VPSRLD       $0x10, Z12, Z12
+	VPMOVDW      Z12, (AX)(R10*1)
+	VPMOVZXWD    32(CX)(R10*1), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VPMOVZXWD    32(DX)(R10*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*2), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*2)
+	VMOVUPS      64(SI)(R10*2), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*2)
+	VMULPS       64(BX)(R10*2), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VPSRLD       $0x10, Z15, Z17
+	VPANDD       rounding<>+0(SB), Z17, Z17
+	VPADDD       rounding<>+64(SB), Z15, Z15
+	VPADDD       Z17, Z15, Z15
+	VPSRLD       $0x10, Z15, Z15
+	VPMOVDW      Z15, 32(AX)(R10*1)
+	VPMOVZXWD    64(CX)(R10*1), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    64(DX)(R10*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*2), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*2)
+	VMOVUPS      128(SI)(R10*2), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*2)
+	VMULPS       128(BX)(R10*2), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VPSRLD       $0x10, Z18, Z20
+	VPANDD       rounding<>+0(SB), Z20, Z20
+	VPADDD       rounding<>+64(SB), Z18, Z18
+	VPADDD       Z20, Z18, Z18
+	VPSRLD       $0x10, Z18, Z18
+	VPMOVDW      Z18, 64(AX)(R10*1)
+	VPMOVZXWD    96(CX)(R10*1), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VPMOVZXWD    96(DX)(R10*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*2), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*2)
+	VMOVUPS      192(SI)(R10*2), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*2)
+	VMULPS       192(BX)(R10*2), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VPSRLD       $0x10, Z21, Z23
+	VPANDD       rounding<>+0(SB), Z23, Z23
+	VPADDD       rounding<>+64(SB), Z21, Z21
+	VPADDD       Z23, Z21, Z21
+	VPSRLD       $0x10, Z21, Z21
+	VPMOVDW      Z21, 96(AX)(R10*1)
+	ADDQ         $0x00000080, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf64AVX512(a *uintptr)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·layerNormGradAddHalf64AVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z0, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z1, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VADDPS        Z8, Z2, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           sum
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z9
+	VMULPS        Z9, Z0, Z10
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+square:
+	VPMOVZXWD     (DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z0
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z1
+	VPMOVZXWD     64(DX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VSUBPS        Z10, Z8, Z8
+	VFMADD231PS   Z8, Z8, Z2
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VFMADD231PS   Z9, Z9, Z3
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           square
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  (R8), Z8
+	VBROADCASTSS  4(R8), Z9
+	VFMADD213PS   Z9, Z8, Z0
+	VSQRTPS       Z0, Z0
+	VBROADCASTSS  8(R8), Z8
+	VDIVPS        Z0, Z8, Z0
+	VMOVAPS       Z0, Z11
+	VPXORD        Z0, Z0, Z0
+	VPXORD        Z1, Z1, Z1
+	VPXORD        Z2, Z2, Z2
+	VPXORD        Z3, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+dot:
+	VPMOVZXWD     (CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        (BX)(R10*2), Z8, Z8
+	VPMOVZXWD     (DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z0, Z0
+	VFMADD231PS   Z8, Z9, Z4
+	VPMOVZXWD     32(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        64(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     32(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z1, Z1
+	VFMADD231PS   Z8, Z9, Z5
+	VPMOVZXWD     64(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        128(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     64(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z2, Z2
+	VFMADD231PS   Z8, Z9, Z6
+	VPMOVZXWD     96(CX)(R10*1), Z8
+	VPSLLD        $0x10, Z8, Z8
+	VMULPS        192(BX)(R10*2), Z8, Z8
+	VPMOVZXWD     96(DX)(R10*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VSUBPS        Z10, Z9, Z9
+	VADDPS        Z8, Z3, Z3
+	VFMADD231PS   Z8, Z9, Z7
+	ADDQ          $0x00000080, R10
+	CMPQ          R10, R11
+	JLT           dot
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VHADDPS       X0, X0, X0
+	VHADDPS       X0, X0, X0
+	VBROADCASTSS  X0, Z0
+	VADDPS        Z6, Z4, Z4
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z5, Z4, Z4
+	VEXTRACTF32X8 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VHADDPS       X4, X4, X4
+	VHADDPS       X4, X4, X4
+	VBROADCASTSS  X4, Z4
+	VBROADCASTSS  (R8), Z8
+	VMULPS        Z8, Z0, Z0
+	VMULPS        Z8, Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	XORQ          R10, R10
+	PCALIGN       $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    (DX)(R10*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VSUBPS       Z10, Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VADDPS       (DI)(R10*2), Z12, Z14
+	VMOVUPS      Z14, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Z14
+	VFMADD231PS  Z12, Z13, Z14
+	VMOVUPS      Z14, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Z12, Z12
+	VSUBPS       Z0, Z12, Z12
+	VFNMADD231PS Z4, Z13, Z12
+	VMULPS       Z11, Z12, Z12
+	VPMOVZXWD    (R12)(R10*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VADDPS       Z13, Z12, Z12
+	VPSRLD       $0x10, Z12, Z14
+	VPANDD       rounding<>+0(SB), Z14, Z14
+	VPADDD       rounding<>+64(SB), Z12, Z12
+	VPADDD       Z14, Z12, Z12
+	VPSRLD       $0x10, Z12, Z12
+	VPMOVDW      Z12, (AX)(R10*1)
+	VPMOVZXWD    32(CX)(R10*1), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VPMOVZXWD    32(DX)(R10*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VSUBPS       Z10, Z16, Z16
+	VMULPS       Z11, Z16, Z16
+	VADDPS       64(DI)(R10*2), Z15, Z17
+	VMOVUPS      Z17, 64(DI)(R10*2)
+	VMOVUPS      64(SI)(R10*2), Z17
+	VFMADD231PS  Z15, Z16, Z17
+	VMOVUPS      Z17, 64(SI)(R10*2)
+	VMULPS       64(BX)(R10*2), Z15, Z15
+	VSUBPS       Z0, Z15, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMULPS       Z11, Z15, Z15
+	VPMOVZXWD    32(R12)(R10*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VADDPS       Z16, Z15, Z15
+	VPSRLD       $0x10, Z15, Z17
+	VPANDD       rounding<>+0(SB), Z17, Z17
+	VPADDD       rounding<>+64(SB), Z15, Z15
+	VPADDD       Z17, Z15, Z15
+	VPSRLD       $0x10, Z15, Z15
+	VPMOVDW      Z15, 32(AX)(R10*1)
+	VPMOVZXWD    64(CX)(R10*1), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    64(DX)(R10*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VSUBPS       Z10, Z19, Z19
+	VMULPS       Z11, Z19, Z19
+	VADDPS       128(DI)(R10*2), Z18, Z20
+	VMOVUPS      Z20, 128(DI)(R10*2)
+	VMOVUPS      128(SI)(R10*2), Z20
+	VFMADD231PS  Z18, Z19, Z20
+	VMOVUPS      Z20, 128(SI)(R10*2)
+	VMULPS       128(BX)(R10*2), Z18, Z18
+	VSUBPS       Z0, Z18, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VMULPS       Z11, Z18, Z18
+	VPMOVZXWD    64(R12)(R10*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VADDPS       Z19, Z18, Z18
+	VPSRLD       $0x10, Z18, Z20
+	VPANDD       rounding<>+0(SB), Z20, Z20
+	VPADDD       rounding<>+64(SB), Z18, Z18
+	VPADDD       Z20, Z18, Z18
+	VPSRLD       $0x10, Z18, Z18
+	VPMOVDW      Z18, 64(AX)(R10*1)
+	VPMOVZXWD    96(CX)(R10*1), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VPMOVZXWD    96(DX)(R10*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VSUBPS       Z10, Z22, Z22
+	VMULPS       Z11, Z22, Z22
+	VADDPS       192(DI)(R10*2), Z21, Z23
+	VMOVUPS      Z23, 192(DI)(R10*2)
+	VMOVUPS      192(SI)(R10*2), Z23
+	VFMADD231PS  Z21, Z22, Z23
+	VMOVUPS      Z23, 192(SI)(R10*2)
+	VMULPS       192(BX)(R10*2), Z21, Z21
+	VSUBPS       Z0, Z21, Z21
+	VFNMADD231PS Z4, Z22, Z21
+	VMULPS       Z11, Z21, Z21
+	VPMOVZXWD    96(R12)(R10*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VADDPS       Z22, Z21, Z21
+	VPSRLD       $0x10, Z21, Z23
+	VPANDD       rounding<>+0(SB), Z23, Z23
+	VPADDD       rounding<>+64(SB), Z21, Z21
+	VPADDD       Z23, Z21, Z21
+	VPSRLD       $0x10, Z21, Z21
+	VPMOVDW      Z21, 96(AX)(R10*1)
+	ADDQ         $0x00000080, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func widenAVX512(a *uintptr)
 // Requires: AVX, AVX512F
 TEXT ·widenAVX512(SB), NOSPLIT, $0-8
@@ -8294,6 +12708,70 @@ block:
 	VZEROUPPER
 	RET
 
+// func adamAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·adamAVX512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         40(R15), DI
+	MOVQ         48(R15), R8
+	MOVQ         56(R15), R9
+	MOVQ         72(R15), R10
+	VBROADCASTSS (R9), Z0
+	VBROADCASTSS 4(R9), Z1
+	VBROADCASTSS 8(R9), Z2
+	VBROADCASTSS 12(R9), Z3
+	VBROADCASTSS 16(R9), Z4
+	VBROADCASTSS 20(R9), Z5
+	VBROADCASTSS 24(R9), Z6
+	VBROADCASTSS 28(R9), Z7
+	PCALIGN      $0x40
+
+block:
+	VMOVUPS      (R8), Z8
+	VMULPS       (SI), Z0, Z9
+	VFMADD231PS  Z8, Z1, Z9
+	VMULPS       (DI), Z2, Z10
+	VMULPS       Z8, Z8, Z8
+	VFMADD231PS  Z8, Z3, Z10
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, (DX)
+	VSQRTPS      Z10, Z10
+	VFMADD213PS  Z6, Z5, Z10
+	VDIVPS       Z10, Z9, Z9
+	VMULPS       (BX), Z7, Z11
+	VFNMADD231PS Z9, Z4, Z11
+	VMOVUPS      Z11, (AX)
+	VMOVUPS      64(R8), Z12
+	VMULPS       64(SI), Z0, Z13
+	VFMADD231PS  Z12, Z1, Z13
+	VMULPS       64(DI), Z2, Z14
+	VMULPS       Z12, Z12, Z12
+	VFMADD231PS  Z12, Z3, Z14
+	VMOVUPS      Z13, 64(CX)
+	VMOVUPS      Z14, 64(DX)
+	VSQRTPS      Z14, Z14
+	VFMADD213PS  Z6, Z5, Z14
+	VDIVPS       Z14, Z13, Z13
+	VMULPS       64(BX), Z7, Z15
+	VFNMADD231PS Z13, Z4, Z15
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R10
+	JNZ          block
+	VZEROUPPER
+	RET
+
 // func peakAVX512(loops int)
 // Requires: AVX, AVX512F
 TEXT ·peakAVX512(SB), NOSPLIT, $0-8
@@ -8325,6 +12803,793 @@ loop:
 	VFMADD231PS Z10, Z11, Z9
 	DECQ        AX
 	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func softmaxAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxAVX512(SB), NOSPLIT, $8-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Z2
+	VBROADCASTSS 4(SI), Z3
+	VBROADCASTSS 8(SI), Z4
+	VBROADCASTSS powers<>+0(SB), Z5
+	VBROADCASTSS powers<>+32(SB), Z6
+	VBROADCASTSS powers<>+64(SB), Z7
+	VBROADCASTSS powers<>+96(SB), Z8
+	VBROADCASTSS powers<>+128(SB), Z9
+	VBROADCASTSS powers<>+160(SB), Z10
+	VBROADCASTSS powers<>+192(SB), Z11
+	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
+	PCALIGN      $0x40
+
+max:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
+	VMOVUPS      (R10), Z13
+	VADDPS       (BX), Z13, Z13
+	VMOVUPS      Z13, (R10)
+	VMAXPS       Z13, Z0, Z0
+	MOVQ         R11, R10
+	TESTQ        R12, R12
+	JZ           found
+
+larger:
+	VMAXPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    larger
+
+found:
+	VSHUFF64X2 $0x4e, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
+	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	VMOVUPS     Z13, (R10)
+	VADDPS      Z14, Z1, Z1
+	VMOVUPS     Z14, 64(R10)
+	VADDPS      Z15, Z1, Z1
+	VMOVUPS     Z15, 128(R10)
+	VADDPS      Z16, Z1, Z1
+	VMOVUPS     Z16, 192(R10)
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R10), Z13
+	VSUBPS      Z0, Z13, Z13
+	VMOVAPS     Z13, Z14
+	VFMADD213PS Z12, Z2, Z14
+	VSUBPS      Z12, Z14, Z16
+	VMOVAPS     Z13, Z15
+	VFMSUB213PS Z16, Z2, Z15
+	VFMADD231PS Z3, Z13, Z15
+	VMOVUPS     Z11, Z16
+	VFMADD213PS Z10, Z15, Z16
+	VFMADD213PS Z9, Z15, Z16
+	VFMADD213PS Z8, Z15, Z16
+	VFMADD213PS Z7, Z15, Z16
+	VFMADD213PS Z6, Z15, Z16
+	VFMADD213PS Z5, Z15, Z16
+	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
+	VMULPS.Z    Z14, Z16, K1, Z13
+	VADDPS      Z13, Z1, Z1
+	VMOVUPS     Z13, (R10)
+	ADDQ        $0x00000040, R10
+	DECQ        R12
+	JNZ         group
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Z0, Z2
+	VMOVUPS Z2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Z3
+	VSUBPS  Z1, Z3, Z3
+	VMULPS  Z2, Z3, Z3
+	VMOVUPS Z3, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func dotRowsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R9), Z1
+	VFMADD231PS (R10), Z1, Z0
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VPXORD  Z0, Z0, Z0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD   (R10), Z2
+	VPSLLD      $0x10, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	DECQ        R11
+	JNZ         group
+	VSHUFF64X2  $0x4e, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VSHUFF64X2  $0xb1, Z0, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0x4e, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VPERMILPS   $0xb1, Z0, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsToAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Z0, Z1
+	VMOVUPS Z1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsToHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Z0, Z1
+	VPSRLD  $0x10, Z1, Z2
+	VPANDD  rounding<>+0(SB), Z2, Z2
+	VPADDD  rounding<>+64(SB), Z1, Z1
+	VPADDD  Z2, Z1, Z1
+	VPSRLD  $0x10, Z1, Z1
+	VPMOVDW Z1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsHalfToAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    Z1, Z0, Z1
+	VMOVUPS   Z1, (R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func softmaxPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Z2
+	VBROADCASTSS 4(SI), Z3
+	VBROADCASTSS 8(SI), Z4
+	VBROADCASTSS powers<>+0(SB), Z5
+	VBROADCASTSS powers<>+32(SB), Z6
+	VBROADCASTSS powers<>+64(SB), Z7
+	VBROADCASTSS powers<>+96(SB), Z8
+	VBROADCASTSS powers<>+128(SB), Z9
+	VBROADCASTSS powers<>+160(SB), Z10
+	VBROADCASTSS powers<>+192(SB), Z11
+	VBROADCASTSS powers<>+224(SB), Z12
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
+	PCALIGN      $0x40
+
+max:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Z0
+	VMOVUPS      (R10), Z13
+	VADDPS       (BX), Z13, Z13
+	VMOVUPS      Z13, (R10)
+	VMAXPS       Z13, Z0, Z0
+	MOVQ         R11, R10
+	TESTQ        R12, R12
+	JZ           found
+
+larger:
+	VMAXPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    larger
+
+found:
+	VSHUFF64X2 $0x4e, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VSHUFF64X2 $0xb1, Z0, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z13
+	VMAXPS     Z13, Z0, Z0
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
+	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         AX, R10
+	MOVQ         AX, R11
+	MOVQ         R9, R12
+	VPXORD       Z1, Z1, Z1
+	SUBQ         $0x04, R12
+	JL           fewer
+	PCALIGN      $0x40
+
+groups:
+	VMOVUPS     (R10), Z13
+	VMOVUPS     64(R10), Z14
+	VMOVUPS     128(R10), Z15
+	VMOVUPS     192(R10), Z16
+	VSUBPS      Z0, Z13, Z13
+	VSUBPS      Z0, Z14, Z14
+	VSUBPS      Z0, Z15, Z15
+	VSUBPS      Z0, Z16, Z16
+	VMOVAPS     Z13, Z17
+	VMOVAPS     Z14, Z18
+	VMOVAPS     Z15, Z19
+	VMOVAPS     Z16, Z20
+	VFMADD213PS Z12, Z2, Z17
+	VFMADD213PS Z12, Z2, Z18
+	VFMADD213PS Z12, Z2, Z19
+	VFMADD213PS Z12, Z2, Z20
+	VSUBPS      Z12, Z17, Z25
+	VSUBPS      Z12, Z18, Z26
+	VSUBPS      Z12, Z19, Z27
+	VSUBPS      Z12, Z20, Z28
+	VMOVAPS     Z13, Z21
+	VMOVAPS     Z14, Z22
+	VMOVAPS     Z15, Z23
+	VMOVAPS     Z16, Z24
+	VFMSUB213PS Z25, Z2, Z21
+	VFMSUB213PS Z26, Z2, Z22
+	VFMSUB213PS Z27, Z2, Z23
+	VFMSUB213PS Z28, Z2, Z24
+	VFMADD231PS Z3, Z13, Z21
+	VFMADD231PS Z3, Z14, Z22
+	VFMADD231PS Z3, Z15, Z23
+	VFMADD231PS Z3, Z16, Z24
+	VMOVUPS     Z11, Z25
+	VMOVUPS     Z11, Z26
+	VMOVUPS     Z11, Z27
+	VMOVUPS     Z11, Z28
+	VFMADD213PS Z10, Z21, Z25
+	VFMADD213PS Z10, Z22, Z26
+	VFMADD213PS Z10, Z23, Z27
+	VFMADD213PS Z10, Z24, Z28
+	VFMADD213PS Z9, Z21, Z25
+	VFMADD213PS Z9, Z22, Z26
+	VFMADD213PS Z9, Z23, Z27
+	VFMADD213PS Z9, Z24, Z28
+	VFMADD213PS Z8, Z21, Z25
+	VFMADD213PS Z8, Z22, Z26
+	VFMADD213PS Z8, Z23, Z27
+	VFMADD213PS Z8, Z24, Z28
+	VFMADD213PS Z7, Z21, Z25
+	VFMADD213PS Z7, Z22, Z26
+	VFMADD213PS Z7, Z23, Z27
+	VFMADD213PS Z7, Z24, Z28
+	VFMADD213PS Z6, Z21, Z25
+	VFMADD213PS Z6, Z22, Z26
+	VFMADD213PS Z6, Z23, Z27
+	VFMADD213PS Z6, Z24, Z28
+	VFMADD213PS Z5, Z21, Z25
+	VFMADD213PS Z5, Z22, Z26
+	VFMADD213PS Z5, Z23, Z27
+	VFMADD213PS Z5, Z24, Z28
+	VPSLLD      $0x17, Z17, Z17
+	VPSLLD      $0x17, Z18, Z18
+	VPSLLD      $0x17, Z19, Z19
+	VPSLLD      $0x17, Z20, Z20
+	VCMPPS      $0x15, Z4, Z13, K1
+	VCMPPS      $0x15, Z4, Z14, K2
+	VCMPPS      $0x15, Z4, Z15, K3
+	VCMPPS      $0x15, Z4, Z16, K4
+	VMULPS.Z    Z17, Z25, K1, Z13
+	VMULPS.Z    Z18, Z26, K2, Z14
+	VMULPS.Z    Z19, Z27, K3, Z15
+	VMULPS.Z    Z20, Z28, K4, Z16
+	VADDPS      Z13, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
+	VADDPS      Z14, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xf672
+	VMOVUPS     Y14, 32(R11)
+	VADDPS      Z15, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xff72
+	VMOVUPS     Y15, 64(R11)
+	VADDPS      Z16, Z1, Z1
+	LONG        $0x487ea262
+	WORD        $0xc072
+	VMOVUPS     Y16, 96(R11)
+	ADDQ        $0x00000100, R10
+	ADDQ        $0x00000080, R11
+	SUBQ        $0x04, R12
+	JGE         groups
+
+fewer:
+	ADDQ    $0x04, R12
+	JZ      done
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R10), Z13
+	VSUBPS      Z0, Z13, Z13
+	VMOVAPS     Z13, Z14
+	VFMADD213PS Z12, Z2, Z14
+	VSUBPS      Z12, Z14, Z16
+	VMOVAPS     Z13, Z15
+	VFMSUB213PS Z16, Z2, Z15
+	VFMADD231PS Z3, Z13, Z15
+	VMOVUPS     Z11, Z16
+	VFMADD213PS Z10, Z15, Z16
+	VFMADD213PS Z9, Z15, Z16
+	VFMADD213PS Z8, Z15, Z16
+	VFMADD213PS Z7, Z15, Z16
+	VFMADD213PS Z6, Z15, Z16
+	VFMADD213PS Z5, Z15, Z16
+	VPSLLD      $0x17, Z14, Z14
+	VCMPPS      $0x15, Z4, Z13, K1
+	VMULPS.Z    Z14, Z16, K1, Z13
+	VADDPS      Z13, Z1, Z1
+	LONG        $0x487e5262
+	WORD        $0xed72
+	VMOVUPS     Y13, (R11)
+	ADDQ        $0x00000040, R10
+	ADDQ        $0x00000020, R11
+	DECQ        R12
+	JNZ         group
+
+done:
+	VSHUFF64X2 $0x4e, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VSHUFF64X2 $0xb1, Z1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0x4e, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VPERMILPS  $0xb1, Z1, Z13
+	VADDPS     Z13, Z1, Z1
+	VMOVSS     X1, (DX)
+	ADDQ       R8, AX
+	ADDQ       $0x04, CX
+	ADDQ       $0x04, DX
+	DECQ       DI
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func softmaxGradPairsAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradPairsAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R8
+	MOVQ    88(R15), R9
+	MOVQ    96(R15), R10
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(BX), Z3
+	MOVQ         AX, R11
+	MOVQ         CX, R12
+	MOVQ         SI, R13
+	LEAQ         (SI)(R10*1), BP
+	MOVQ         R9, R14
+	PCALIGN      $0x40
+
+group:
+	VMULPS    (R11), Z0, Z4
+	VMULPS    (R11)(R8*1), Z1, Z5
+	VMOVUPS   (R12), Z6
+	VSUBPS    Z2, Z6, Z6
+	VMULPS    Z4, Z6, Z6
+	VMOVUPS   (R12)(R8*1), Z7
+	VSUBPS    Z3, Z7, Z7
+	VMULPS    Z5, Z7, Z7
+	LONG      $0x487ef262
+	WORD      $0xe472
+	LONG      $0x487ef262
+	WORD      $0xed72
+	LONG      $0x487ef262
+	WORD      $0xf672
+	LONG      $0x487ef262
+	WORD      $0xff72
+	VMOVUPS   Y6, (R13)
+	VMOVUPS   Y7, (BP)
+	VPMOVZXWD Y4, Z4
+	VPMOVZXWD Y5, Z5
+	VPSLLD    $0x10, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPMOVZXWD Y6, Z6
+	VPMOVZXWD Y7, Z7
+	VPSLLD    $0x10, Z7, Z7
+	VPORD     Z7, Z6, Z6
+	VMOVUPS   Z4, (R11)
+	VMOVUPS   Z6, (R12)
+	ADDQ      $0x40, R11
+	ADDQ      $0x40, R12
+	ADDQ      $0x20, R13
+	ADDQ      $0x20, BP
+	DECQ      R14
+	JNZ       group
+	LEAQ      (AX)(R8*2), AX
+	LEAQ      (CX)(R8*2), CX
+	LEAQ      (SI)(R10*2), SI
+	ADDQ      $0x08, DX
+	ADDQ      $0x08, BX
+	DECQ      DI
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F
+TEXT ·scaleRowsHalfToHalfAVX512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Z0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMULPS    Z1, Z0, Z1
+	VPSRLD    $0x10, Z1, Z2
+	VPANDD    rounding<>+0(SB), Z2, Z2
+	VPADDD    rounding<>+64(SB), Z1, Z1
+	VPADDD    Z2, Z1, Z1
+	VPSRLD    $0x10, Z1, Z1
+	VPMOVDW   Z1, (R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x20, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
 	VZEROUPPER
 	RET
 
@@ -10302,6 +15567,532 @@ row:
 	VZEROUPPER
 	RET
 
+// func gelu16AVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·gelu16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS cumulative<>+0(SB), Y3
+	VMOVUPS cumulative<>+64(SB), Y2
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (CX), Y8
+	VADDPS      Y0, Y8, Y8
+	VMAXPS      Y8, Y2, Y4
+	VMINPS      Y4, Y3, Y4
+	VMULPS      Y4, Y4, Y5
+	VMOVUPS     cumulative<>+512(SB), Y7
+	VFMADD213PS cumulative<>+448(SB), Y5, Y7
+	VFMADD213PS cumulative<>+384(SB), Y5, Y7
+	VFMADD213PS cumulative<>+320(SB), Y5, Y7
+	VFMADD213PS cumulative<>+256(SB), Y5, Y7
+	VFMADD213PS cumulative<>+192(SB), Y5, Y7
+	VMOVUPS     cumulative<>+896(SB), Y6
+	VFMADD213PS cumulative<>+832(SB), Y5, Y6
+	VFMADD213PS cumulative<>+768(SB), Y5, Y6
+	VFMADD213PS cumulative<>+704(SB), Y5, Y6
+	VFMADD213PS cumulative<>+640(SB), Y5, Y6
+	VFMADD213PS cumulative<>+576(SB), Y5, Y6
+	VMULPS      Y4, Y7, Y7
+	VDIVPS      Y6, Y7, Y7
+	VADDPS      cumulative<>+128(SB), Y7, Y7
+	VMULPS      Y7, Y8, Y8
+	VMOVUPS     Y8, (AX)
+	VMOVUPS     32(CX), Y13
+	VADDPS      Y1, Y13, Y13
+	VMAXPS      Y13, Y2, Y9
+	VMINPS      Y9, Y3, Y9
+	VMULPS      Y9, Y9, Y10
+	VMOVUPS     cumulative<>+512(SB), Y12
+	VFMADD213PS cumulative<>+448(SB), Y10, Y12
+	VFMADD213PS cumulative<>+384(SB), Y10, Y12
+	VFMADD213PS cumulative<>+320(SB), Y10, Y12
+	VFMADD213PS cumulative<>+256(SB), Y10, Y12
+	VFMADD213PS cumulative<>+192(SB), Y10, Y12
+	VMOVUPS     cumulative<>+896(SB), Y11
+	VFMADD213PS cumulative<>+832(SB), Y10, Y11
+	VFMADD213PS cumulative<>+768(SB), Y10, Y11
+	VFMADD213PS cumulative<>+704(SB), Y10, Y11
+	VFMADD213PS cumulative<>+640(SB), Y10, Y11
+	VFMADD213PS cumulative<>+576(SB), Y10, Y11
+	VMULPS      Y9, Y12, Y12
+	VDIVPS      Y11, Y12, Y12
+	VADDPS      cumulative<>+128(SB), Y12, Y12
+	VMULPS      Y12, Y13, Y13
+	VMOVUPS     Y13, 32(AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGrad16AVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·geluGrad16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Y1
+	VMOVUPS slope<>+64(SB), Y0
+	PCALIGN $0x40
+
+row:
+	VMOVUPS     (DX), Y6
+	VMAXPS      Y6, Y0, Y2
+	VMINPS      Y2, Y1, Y2
+	VMULPS      Y2, Y2, Y3
+	VMOVUPS     slope<>+640(SB), Y5
+	VFMADD213PS slope<>+576(SB), Y3, Y5
+	VFMADD213PS slope<>+512(SB), Y3, Y5
+	VFMADD213PS slope<>+448(SB), Y3, Y5
+	VFMADD213PS slope<>+384(SB), Y3, Y5
+	VFMADD213PS slope<>+320(SB), Y3, Y5
+	VFMADD213PS slope<>+256(SB), Y3, Y5
+	VFMADD213PS slope<>+192(SB), Y3, Y5
+	VMOVUPS     slope<>+1024(SB), Y4
+	VFMADD213PS slope<>+960(SB), Y3, Y4
+	VFMADD213PS slope<>+896(SB), Y3, Y4
+	VFMADD213PS slope<>+832(SB), Y3, Y4
+	VFMADD213PS slope<>+768(SB), Y3, Y4
+	VFMADD213PS slope<>+704(SB), Y3, Y4
+	VMULPS      Y2, Y5, Y5
+	VDIVPS      Y4, Y5, Y5
+	VADDPS      slope<>+128(SB), Y5, Y5
+	VMOVUPS     (CX), Y6
+	VMULPS      Y5, Y6, Y6
+	VMOVUPS     Y6, (AX)
+	VMOVUPS     32(DX), Y11
+	VMAXPS      Y11, Y0, Y7
+	VMINPS      Y7, Y1, Y7
+	VMULPS      Y7, Y7, Y8
+	VMOVUPS     slope<>+640(SB), Y10
+	VFMADD213PS slope<>+576(SB), Y8, Y10
+	VFMADD213PS slope<>+512(SB), Y8, Y10
+	VFMADD213PS slope<>+448(SB), Y8, Y10
+	VFMADD213PS slope<>+384(SB), Y8, Y10
+	VFMADD213PS slope<>+320(SB), Y8, Y10
+	VFMADD213PS slope<>+256(SB), Y8, Y10
+	VFMADD213PS slope<>+192(SB), Y8, Y10
+	VMOVUPS     slope<>+1024(SB), Y9
+	VFMADD213PS slope<>+960(SB), Y8, Y9
+	VFMADD213PS slope<>+896(SB), Y8, Y9
+	VFMADD213PS slope<>+832(SB), Y8, Y9
+	VFMADD213PS slope<>+768(SB), Y8, Y9
+	VFMADD213PS slope<>+704(SB), Y8, Y9
+	VMULPS      Y7, Y10, Y10
+	VDIVPS      Y9, Y10, Y10
+	VADDPS      slope<>+128(SB), Y10, Y10
+	VMOVUPS     32(CX), Y11
+	VMULPS      Y10, Y11, Y11
+	VMOVUPS     Y11, 32(AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNorm16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNorm16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS      (CX)(R8*1), Y2
+	VADDPS       Y2, Y0, Y0
+	VMOVUPS      32(CX)(R8*1), Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000040, R8
+	CMPQ         R8, R9
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (SI), Y3
+	VMULPS       Y3, Y0, Y4
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R8, R8
+	PCALIGN      $0x40
+
+square:
+	VMOVUPS      (CX)(R8*1), Y2
+	VSUBPS       Y4, Y2, Y2
+	VFMADD231PS  Y2, Y2, Y0
+	VMOVUPS      32(CX)(R8*1), Y3
+	VSUBPS       Y4, Y3, Y3
+	VFMADD231PS  Y3, Y3, Y1
+	ADDQ         $0x00000040, R8
+	CMPQ         R8, R9
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS 4(SI), Y3
+	VFMADD213PS  Y3, Y2, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(SI), Y2
+	VDIVPS       Y0, Y2, Y0
+	XORQ         R8, R8
+	PCALIGN      $0x40
+
+write:
+	VMOVUPS     (CX)(R8*1), Y5
+	VSUBPS      Y4, Y5, Y5
+	VMULPS      Y0, Y5, Y5
+	VMOVUPS     (BX)(R8*1), Y6
+	VFMADD132PS (DX)(R8*1), Y6, Y5
+	VMOVUPS     Y5, (AX)(R8*1)
+	VMOVUPS     32(CX)(R8*1), Y7
+	VSUBPS      Y4, Y7, Y7
+	VMULPS      Y0, Y7, Y7
+	VMOVUPS     32(BX)(R8*1), Y8
+	VFMADD132PS 32(DX)(R8*1), Y8, Y7
+	VMOVUPS     Y7, 32(AX)(R8*1)
+	ADDQ        $0x00000040, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGrad16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGrad16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS      (DX)(R10*1), Y4
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VMOVUPS      (DX)(R10*1), Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VMOVUPS      (CX)(R10*1), Y4
+	VMULPS       (BX)(R10*1), Y4, Y4
+	VMOVUPS      (DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      32(CX)(R10*1), Y4
+	VMULPS       32(BX)(R10*1), Y4, Y4
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (DX)(R10*1), Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*1), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VMOVUPS      Y8, (AX)(R10*1)
+	VMOVUPS      32(CX)(R10*1), Y11
+	VMOVUPS      32(DX)(R10*1), Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*1), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*1)
+	VMOVUPS      32(SI)(R10*1), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*1)
+	VMULPS       32(BX)(R10*1), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VMOVUPS      Y11, 32(AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAdd16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGradAdd16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VMOVUPS      (DX)(R10*1), Y4
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VMOVUPS      (DX)(R10*1), Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VMOVUPS      (CX)(R10*1), Y4
+	VMULPS       (BX)(R10*1), Y4, Y4
+	VMOVUPS      (DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VMOVUPS      32(CX)(R10*1), Y4
+	VMULPS       32(BX)(R10*1), Y4, Y4
+	VMOVUPS      32(DX)(R10*1), Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (DX)(R10*1), Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*1), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*1)
+	VMOVUPS      (SI)(R10*1), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VMULPS       (BX)(R10*1), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VMOVUPS      (R12)(R10*1), Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      Y8, (AX)(R10*1)
+	VMOVUPS      32(CX)(R10*1), Y11
+	VMOVUPS      32(DX)(R10*1), Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*1), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*1)
+	VMOVUPS      32(SI)(R10*1), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*1)
+	VMULPS       32(BX)(R10*1), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VMOVUPS      32(R12)(R10*1), Y12
+	VADDPS       Y12, Y11, Y11
+	VMOVUPS      Y11, 32(AX)(R10*1)
+	ADDQ         $0x00000040, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func sumsHalf16AVX2(a *uintptr)
 // Requires: AVX, AVX2
 TEXT ·sumsHalf16AVX2(SB), NOSPLIT, $0-8
@@ -10958,6 +16749,640 @@ row:
 	VZEROUPPER
 	RET
 
+// func geluHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), SI
+	MOVQ    72(R15), DX
+	MOVQ    80(R15), BX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS cumulative<>+0(SB), Y3
+	VMOVUPS cumulative<>+64(SB), Y2
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (CX), Y8
+	VPSLLD      $0x10, Y8, Y8
+	VADDPS      Y0, Y8, Y8
+	VMAXPS      Y8, Y2, Y4
+	VMINPS      Y4, Y3, Y4
+	VMULPS      Y4, Y4, Y5
+	VMOVUPS     cumulative<>+512(SB), Y7
+	VFMADD213PS cumulative<>+448(SB), Y5, Y7
+	VFMADD213PS cumulative<>+384(SB), Y5, Y7
+	VFMADD213PS cumulative<>+320(SB), Y5, Y7
+	VFMADD213PS cumulative<>+256(SB), Y5, Y7
+	VFMADD213PS cumulative<>+192(SB), Y5, Y7
+	VMOVUPS     cumulative<>+896(SB), Y6
+	VFMADD213PS cumulative<>+832(SB), Y5, Y6
+	VFMADD213PS cumulative<>+768(SB), Y5, Y6
+	VFMADD213PS cumulative<>+704(SB), Y5, Y6
+	VFMADD213PS cumulative<>+640(SB), Y5, Y6
+	VFMADD213PS cumulative<>+576(SB), Y5, Y6
+	VMULPS      Y4, Y7, Y7
+	VDIVPS      Y6, Y7, Y7
+	VADDPS      cumulative<>+128(SB), Y7, Y7
+	VMULPS      Y7, Y8, Y8
+	VPSRLD      $0x10, Y8, Y4
+	VPAND       rounding<>+0(SB), Y4, Y4
+	VPADDD      rounding<>+64(SB), Y8, Y8
+	VPADDD      Y4, Y8, Y8
+	VPSRLD      $0x10, Y8, Y8
+	VPACKUSDW   Y8, Y8, Y8
+	VPERMQ      $0x08, Y8, Y8
+	VMOVDQU     X8, (AX)
+	VPMOVZXWD   16(CX), Y13
+	VPSLLD      $0x10, Y13, Y13
+	VADDPS      Y1, Y13, Y13
+	VMAXPS      Y13, Y2, Y9
+	VMINPS      Y9, Y3, Y9
+	VMULPS      Y9, Y9, Y10
+	VMOVUPS     cumulative<>+512(SB), Y12
+	VFMADD213PS cumulative<>+448(SB), Y10, Y12
+	VFMADD213PS cumulative<>+384(SB), Y10, Y12
+	VFMADD213PS cumulative<>+320(SB), Y10, Y12
+	VFMADD213PS cumulative<>+256(SB), Y10, Y12
+	VFMADD213PS cumulative<>+192(SB), Y10, Y12
+	VMOVUPS     cumulative<>+896(SB), Y11
+	VFMADD213PS cumulative<>+832(SB), Y10, Y11
+	VFMADD213PS cumulative<>+768(SB), Y10, Y11
+	VFMADD213PS cumulative<>+704(SB), Y10, Y11
+	VFMADD213PS cumulative<>+640(SB), Y10, Y11
+	VFMADD213PS cumulative<>+576(SB), Y10, Y11
+	VMULPS      Y9, Y12, Y12
+	VDIVPS      Y11, Y12, Y12
+	VADDPS      cumulative<>+128(SB), Y12, Y12
+	VMULPS      Y12, Y13, Y13
+	VPSRLD      $0x10, Y13, Y9
+	VPAND       rounding<>+0(SB), Y9, Y9
+	VPADDD      rounding<>+64(SB), Y13, Y13
+	VPADDD      Y9, Y13, Y13
+	VPSRLD      $0x10, Y13, Y13
+	VPACKUSDW   Y13, Y13, Y13
+	VPERMQ      $0x08, Y13, Y13
+	VMOVDQU     X13, 16(AX)
+	ADDQ        BX, CX
+	ADDQ        BX, AX
+	DECQ        DX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func geluGradHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluGradHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	VMOVUPS slope<>+0(SB), Y1
+	VMOVUPS slope<>+64(SB), Y0
+	PCALIGN $0x40
+
+row:
+	VPMOVZXWD   (DX), Y6
+	VPSLLD      $0x10, Y6, Y6
+	VMAXPS      Y6, Y0, Y2
+	VMINPS      Y2, Y1, Y2
+	VMULPS      Y2, Y2, Y3
+	VMOVUPS     slope<>+640(SB), Y5
+	VFMADD213PS slope<>+576(SB), Y3, Y5
+	VFMADD213PS slope<>+512(SB), Y3, Y5
+	VFMADD213PS slope<>+448(SB), Y3, Y5
+	VFMADD213PS slope<>+384(SB), Y3, Y5
+	VFMADD213PS slope<>+320(SB), Y3, Y5
+	VFMADD213PS slope<>+256(SB), Y3, Y5
+	VFMADD213PS slope<>+192(SB), Y3, Y5
+	VMOVUPS     slope<>+1024(SB), Y4
+	VFMADD213PS slope<>+960(SB), Y3, Y4
+	VFMADD213PS slope<>+896(SB), Y3, Y4
+	VFMADD213PS slope<>+832(SB), Y3, Y4
+	VFMADD213PS slope<>+768(SB), Y3, Y4
+	VFMADD213PS slope<>+704(SB), Y3, Y4
+	VMULPS      Y2, Y5, Y5
+	VDIVPS      Y4, Y5, Y5
+	VADDPS      slope<>+128(SB), Y5, Y5
+	VPMOVZXWD   (CX), Y6
+	VPSLLD      $0x10, Y6, Y6
+	VMULPS      Y5, Y6, Y6
+	VPSRLD      $0x10, Y6, Y2
+	VPAND       rounding<>+0(SB), Y2, Y2
+	VPADDD      rounding<>+64(SB), Y6, Y6
+	VPADDD      Y2, Y6, Y6
+	VPSRLD      $0x10, Y6, Y6
+	VPACKUSDW   Y6, Y6, Y6
+	VPERMQ      $0x08, Y6, Y6
+	VMOVDQU     X6, (AX)
+	VPMOVZXWD   16(DX), Y11
+	VPSLLD      $0x10, Y11, Y11
+	VMAXPS      Y11, Y0, Y7
+	VMINPS      Y7, Y1, Y7
+	VMULPS      Y7, Y7, Y8
+	VMOVUPS     slope<>+640(SB), Y10
+	VFMADD213PS slope<>+576(SB), Y8, Y10
+	VFMADD213PS slope<>+512(SB), Y8, Y10
+	VFMADD213PS slope<>+448(SB), Y8, Y10
+	VFMADD213PS slope<>+384(SB), Y8, Y10
+	VFMADD213PS slope<>+320(SB), Y8, Y10
+	VFMADD213PS slope<>+256(SB), Y8, Y10
+	VFMADD213PS slope<>+192(SB), Y8, Y10
+	VMOVUPS     slope<>+1024(SB), Y9
+	VFMADD213PS slope<>+960(SB), Y8, Y9
+	VFMADD213PS slope<>+896(SB), Y8, Y9
+	VFMADD213PS slope<>+832(SB), Y8, Y9
+	VFMADD213PS slope<>+768(SB), Y8, Y9
+	VFMADD213PS slope<>+704(SB), Y8, Y9
+	VMULPS      Y7, Y10, Y10
+	VDIVPS      Y9, Y10, Y10
+	VADDPS      slope<>+128(SB), Y10, Y10
+	VPMOVZXWD   16(CX), Y11
+	VPSLLD      $0x10, Y11, Y11
+	VMULPS      Y10, Y11, Y11
+	VPSRLD      $0x10, Y11, Y7
+	VPAND       rounding<>+0(SB), Y7, Y7
+	VPADDD      rounding<>+64(SB), Y11, Y11
+	VPADDD      Y7, Y11, Y11
+	VPSRLD      $0x10, Y11, Y11
+	VPACKUSDW   Y11, Y11, Y11
+	VPERMQ      $0x08, Y11, Y11
+	VMOVDQU     X11, 16(AX)
+	ADDQ        SI, AX
+	ADDQ        SI, CX
+	ADDQ        SI, DX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    72(R15), DI
+	MOVQ    80(R15), R9
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R8, R8
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD    (CX)(R8*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VPMOVZXWD    16(CX)(R8*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000020, R8
+	CMPQ         R8, R9
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (SI), Y3
+	VMULPS       Y3, Y0, Y4
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R8, R8
+	PCALIGN      $0x40
+
+square:
+	VPMOVZXWD    (CX)(R8*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VSUBPS       Y4, Y2, Y2
+	VFMADD231PS  Y2, Y2, Y0
+	VPMOVZXWD    16(CX)(R8*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VSUBPS       Y4, Y3, Y3
+	VFMADD231PS  Y3, Y3, Y1
+	ADDQ         $0x00000020, R8
+	CMPQ         R8, R9
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS 4(SI), Y3
+	VFMADD213PS  Y3, Y2, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(SI), Y2
+	VDIVPS       Y0, Y2, Y0
+	XORQ         R8, R8
+	PCALIGN      $0x40
+
+write:
+	VPMOVZXWD   (CX)(R8*1), Y5
+	VPSLLD      $0x10, Y5, Y5
+	VSUBPS      Y4, Y5, Y5
+	VMULPS      Y0, Y5, Y5
+	VMOVUPS     (BX)(R8*2), Y6
+	VFMADD132PS (DX)(R8*2), Y6, Y5
+	VPSRLD      $0x10, Y5, Y6
+	VPAND       rounding<>+0(SB), Y6, Y6
+	VPADDD      rounding<>+64(SB), Y5, Y5
+	VPADDD      Y6, Y5, Y5
+	VPSRLD      $0x10, Y5, Y5
+	VPACKUSDW   Y5, Y5, Y5
+	VPERMQ      $0x08, Y5, Y5
+	VMOVDQU     X5, (AX)(R8*1)
+	VPMOVZXWD   16(CX)(R8*1), Y7
+	VPSLLD      $0x10, Y7, Y7
+	VSUBPS      Y4, Y7, Y7
+	VMULPS      Y0, Y7, Y7
+	VMOVUPS     32(BX)(R8*2), Y8
+	VFMADD132PS 32(DX)(R8*2), Y8, Y7
+	VPSRLD      $0x10, Y7, Y8
+	VPAND       rounding<>+0(SB), Y8, Y8
+	VPADDD      rounding<>+64(SB), Y7, Y7
+	VPADDD      Y8, Y7, Y7
+	VPSRLD      $0x10, Y7, Y7
+	VPACKUSDW   Y7, Y7, Y7
+	VPERMQ      $0x08, Y7, Y7
+	VMOVDQU     X7, 16(AX)(R8*1)
+	ADDQ        $0x00000020, R8
+	CMPQ        R8, R9
+	JLT         write
+	ADDQ        R9, CX
+	ADDQ        R9, AX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func layerNormGradHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGradHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VPMOVZXWD    (CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       (BX)(R10*2), Y4, Y4
+	VPMOVZXWD    (DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VPMOVZXWD    16(CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       32(BX)(R10*2), Y4, Y4
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    (DX)(R10*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*2), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VPSRLD       $0x10, Y8, Y10
+	VPAND        rounding<>+0(SB), Y10, Y10
+	VPADDD       rounding<>+64(SB), Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VPSRLD       $0x10, Y8, Y8
+	VPACKUSDW    Y8, Y8, Y8
+	VPERMQ       $0x08, Y8, Y8
+	VMOVDQU      X8, (AX)(R10*1)
+	VPMOVZXWD    16(CX)(R10*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VPMOVZXWD    16(DX)(R10*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*2), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*2)
+	VMOVUPS      32(SI)(R10*2), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*2)
+	VMULPS       32(BX)(R10*2), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VPSRLD       $0x10, Y11, Y13
+	VPAND        rounding<>+0(SB), Y13, Y13
+	VPADDD       rounding<>+64(SB), Y11, Y11
+	VPADDD       Y13, Y11, Y11
+	VPSRLD       $0x10, Y11, Y11
+	VPACKUSDW    Y11, Y11, Y11
+	VPERMQ       $0x08, Y11, Y11
+	VMOVDQU      X11, 16(AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func layerNormGradAddHalf16AVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormGradAddHalf16AVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    32(R15), SI
+	MOVQ    40(R15), DI
+	MOVQ    48(R15), R8
+	MOVQ    56(R15), R12
+	MOVQ    72(R15), R9
+	MOVQ    80(R15), R11
+	PCALIGN $0x40
+
+row:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	XORQ    R10, R10
+	PCALIGN $0x40
+
+sum:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          sum
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y5
+	VMULPS       Y5, Y0, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+square:
+	VPMOVZXWD    (DX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VSUBPS       Y6, Y4, Y4
+	VFMADD231PS  Y4, Y4, Y0
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VFMADD231PS  Y5, Y5, Y1
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          square
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS (R8), Y4
+	VBROADCASTSS 4(R8), Y5
+	VFMADD213PS  Y5, Y4, Y0
+	VSQRTPS      Y0, Y0
+	VBROADCASTSS 8(R8), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMOVAPS      Y0, Y7
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+dot:
+	VPMOVZXWD    (CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       (BX)(R10*2), Y4, Y4
+	VPMOVZXWD    (DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y0, Y0
+	VFMADD231PS  Y4, Y5, Y2
+	VPMOVZXWD    16(CX)(R10*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMULPS       32(BX)(R10*2), Y4, Y4
+	VPMOVZXWD    16(DX)(R10*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y4, Y1, Y1
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          dot
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS (R8), Y4
+	VMULPS       Y4, Y0, Y0
+	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	XORQ         R10, R10
+	PCALIGN      $0x40
+
+write:
+	VPMOVZXWD    (CX)(R10*1), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    (DX)(R10*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VSUBPS       Y6, Y9, Y9
+	VMULPS       Y7, Y9, Y9
+	VADDPS       (DI)(R10*2), Y8, Y10
+	VMOVUPS      Y10, (DI)(R10*2)
+	VMOVUPS      (SI)(R10*2), Y10
+	VFMADD231PS  Y8, Y9, Y10
+	VMOVUPS      Y10, (SI)(R10*2)
+	VMULPS       (BX)(R10*2), Y8, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFNMADD231PS Y2, Y9, Y8
+	VMULPS       Y7, Y8, Y8
+	VPMOVZXWD    (R12)(R10*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VPSRLD       $0x10, Y8, Y10
+	VPAND        rounding<>+0(SB), Y10, Y10
+	VPADDD       rounding<>+64(SB), Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VPSRLD       $0x10, Y8, Y8
+	VPACKUSDW    Y8, Y8, Y8
+	VPERMQ       $0x08, Y8, Y8
+	VMOVDQU      X8, (AX)(R10*1)
+	VPMOVZXWD    16(CX)(R10*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VPMOVZXWD    16(DX)(R10*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VSUBPS       Y6, Y12, Y12
+	VMULPS       Y7, Y12, Y12
+	VADDPS       32(DI)(R10*2), Y11, Y13
+	VMOVUPS      Y13, 32(DI)(R10*2)
+	VMOVUPS      32(SI)(R10*2), Y13
+	VFMADD231PS  Y11, Y12, Y13
+	VMOVUPS      Y13, 32(SI)(R10*2)
+	VMULPS       32(BX)(R10*2), Y11, Y11
+	VSUBPS       Y0, Y11, Y11
+	VFNMADD231PS Y2, Y12, Y11
+	VMULPS       Y7, Y11, Y11
+	VPMOVZXWD    16(R12)(R10*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y12, Y11, Y11
+	VPSRLD       $0x10, Y11, Y13
+	VPAND        rounding<>+0(SB), Y13, Y13
+	VPADDD       rounding<>+64(SB), Y11, Y11
+	VPADDD       Y13, Y11, Y11
+	VPSRLD       $0x10, Y11, Y11
+	VPACKUSDW    Y11, Y11, Y11
+	VPERMQ       $0x08, Y11, Y11
+	VMOVDQU      X11, 16(AX)(R10*1)
+	ADDQ         $0x00000020, R10
+	CMPQ         R10, R11
+	JLT          write
+	ADDQ         R11, AX
+	ADDQ         R11, CX
+	ADDQ         R11, DX
+	ADDQ         R11, R12
+	DECQ         R9
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func widenAVX2(a *uintptr)
 // Requires: AVX, AVX2
 TEXT ·widenAVX2(SB), NOSPLIT, $0-8
@@ -11405,6 +17830,98 @@ block:
 	VZEROUPPER
 	RET
 
+// func adamAVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·adamAVX2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         40(R15), DI
+	MOVQ         48(R15), R8
+	MOVQ         56(R15), R9
+	MOVQ         72(R15), R10
+	VBROADCASTSS (R9), Y0
+	VBROADCASTSS 4(R9), Y1
+	VBROADCASTSS 8(R9), Y2
+	VBROADCASTSS 12(R9), Y3
+	VBROADCASTSS 16(R9), Y4
+	VBROADCASTSS 20(R9), Y5
+	VBROADCASTSS 24(R9), Y6
+	VBROADCASTSS 28(R9), Y7
+	PCALIGN      $0x40
+
+block:
+	VMOVUPS      (R8), Y8
+	VMULPS       (SI), Y0, Y9
+	VFMADD231PS  Y8, Y1, Y9
+	VMULPS       (DI), Y2, Y10
+	VMULPS       Y8, Y8, Y8
+	VFMADD231PS  Y8, Y3, Y10
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      Y10, (DX)
+	VSQRTPS      Y10, Y10
+	VFMADD213PS  Y6, Y5, Y10
+	VDIVPS       Y10, Y9, Y9
+	VMULPS       (BX), Y7, Y11
+	VFNMADD231PS Y9, Y4, Y11
+	VMOVUPS      Y11, (AX)
+	VMOVUPS      32(R8), Y12
+	VMULPS       32(SI), Y0, Y13
+	VFMADD231PS  Y12, Y1, Y13
+	VMULPS       32(DI), Y2, Y14
+	VMULPS       Y12, Y12, Y12
+	VFMADD231PS  Y12, Y3, Y14
+	VMOVUPS      Y13, 32(CX)
+	VMOVUPS      Y14, 32(DX)
+	VSQRTPS      Y14, Y14
+	VFMADD213PS  Y6, Y5, Y14
+	VDIVPS       Y14, Y13, Y13
+	VMULPS       32(BX), Y7, Y15
+	VFNMADD231PS Y13, Y4, Y15
+	VMOVUPS      Y15, 32(AX)
+	VMOVUPS      64(R8), Y8
+	VMULPS       64(SI), Y0, Y9
+	VFMADD231PS  Y8, Y1, Y9
+	VMULPS       64(DI), Y2, Y10
+	VMULPS       Y8, Y8, Y8
+	VFMADD231PS  Y8, Y3, Y10
+	VMOVUPS      Y9, 64(CX)
+	VMOVUPS      Y10, 64(DX)
+	VSQRTPS      Y10, Y10
+	VFMADD213PS  Y6, Y5, Y10
+	VDIVPS       Y10, Y9, Y9
+	VMULPS       64(BX), Y7, Y11
+	VFNMADD231PS Y9, Y4, Y11
+	VMOVUPS      Y11, 64(AX)
+	VMOVUPS      96(R8), Y12
+	VMULPS       96(SI), Y0, Y13
+	VFMADD231PS  Y12, Y1, Y13
+	VMULPS       96(DI), Y2, Y14
+	VMULPS       Y12, Y12, Y12
+	VFMADD231PS  Y12, Y3, Y14
+	VMOVUPS      Y13, 96(CX)
+	VMOVUPS      Y14, 96(DX)
+	VSQRTPS      Y14, Y14
+	VFMADD213PS  Y6, Y5, Y14
+	VDIVPS       Y14, Y13, Y13
+	VMULPS       96(BX), Y7, Y15
+	VFNMADD231PS Y13, Y4, Y15
+	VMOVUPS      Y15, 96(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R10
+	JNZ          block
+	VZEROUPPER
+	RET
+
 // func peakAVX2(loops int)
 // Requires: AVX, FMA3
 TEXT ·peakAVX2(SB), NOSPLIT, $0-8
@@ -11436,6 +17953,406 @@ loop:
 	VFMADD231PS Y10, Y11, Y9
 	DECQ        AX
 	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func softmaxAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxAVX2(SB), NOSPLIT, $8-8
+	MOVQ         a+0(FP), R15
+	MOVQ         (R15), AX
+	MOVQ         8(R15), CX
+	MOVQ         16(R15), DX
+	MOVQ         24(R15), BX
+	MOVQ         32(R15), SI
+	MOVQ         72(R15), DI
+	MOVQ         80(R15), R8
+	MOVQ         88(R15), R9
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS 4(SI), Y3
+	VBROADCASTSS 8(SI), Y4
+	VBROADCASTSS powers<>+224(SB), Y5
+	MOVQ         AX, R11
+	MOVQ         CX, R13
+	MOVQ         DI, BP
+	PCALIGN      $0x40
+
+max:
+	MOVQ         R9, R12
+	DECQ         R12
+	MOVQ         R12, R10
+	SHLQ         $0x06, R10
+	ADDQ         R11, R10
+	VBROADCASTSS (R13), Y0
+	VMOVUPS      (R10), Y6
+	VADDPS       (BX), Y6, Y6
+	VMOVUPS      Y6, (R10)
+	VMAXPS       Y6, Y0, Y0
+	VMOVUPS      32(R10), Y6
+	VADDPS       32(BX), Y6, Y6
+	VMOVUPS      Y6, 32(R10)
+	VMAXPS       Y6, Y0, Y0
+	MOVQ         R11, R10
+	TESTQ        R12, R12
+	JZ           found
+
+larger:
+	VMAXPS (R10), Y0, Y0
+	VMAXPS 32(R10), Y0, Y0
+	ADDQ   $0x40, R10
+	DECQ   R12
+	JNZ    larger
+
+found:
+	VPERM2F128 $0x01, Y0, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0x4e, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VPERMILPS  $0xb1, Y0, Y6
+	VMAXPS     Y6, Y0, Y0
+	VMOVSS     X0, (R13)
+	ADDQ       R8, R11
+	ADDQ       $0x04, R13
+	DECQ       BP
+	JNZ        max
+	PCALIGN    $0x40
+
+row:
+	VBROADCASTSS (CX), Y0
+	MOVQ         AX, R10
+	MOVQ         R9, R12
+	VXORPS       Y1, Y1, Y1
+	PCALIGN      $0x40
+
+group:
+	VMOVUPS     (R10), Y6
+	VMOVUPS     32(R10), Y7
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VMOVAPS     Y6, Y8
+	VMOVAPS     Y7, Y9
+	VFMADD213PS Y5, Y2, Y8
+	VFMADD213PS Y5, Y2, Y9
+	VSUBPS      Y5, Y8, Y12
+	VSUBPS      Y5, Y9, Y13
+	VMOVAPS     Y6, Y10
+	VMOVAPS     Y7, Y11
+	VFMSUB213PS Y12, Y2, Y10
+	VFMSUB213PS Y13, Y2, Y11
+	VFMADD231PS Y3, Y6, Y10
+	VFMADD231PS Y3, Y7, Y11
+	VMOVUPS     powers<>+192(SB), Y12
+	VMOVUPS     powers<>+192(SB), Y13
+	VFMADD213PS powers<>+160(SB), Y10, Y12
+	VFMADD213PS powers<>+160(SB), Y11, Y13
+	VFMADD213PS powers<>+128(SB), Y10, Y12
+	VFMADD213PS powers<>+128(SB), Y11, Y13
+	VFMADD213PS powers<>+96(SB), Y10, Y12
+	VFMADD213PS powers<>+96(SB), Y11, Y13
+	VFMADD213PS powers<>+64(SB), Y10, Y12
+	VFMADD213PS powers<>+64(SB), Y11, Y13
+	VFMADD213PS powers<>+32(SB), Y10, Y12
+	VFMADD213PS powers<>+32(SB), Y11, Y13
+	VFMADD213PS powers<>+0(SB), Y10, Y12
+	VFMADD213PS powers<>+0(SB), Y11, Y13
+	VPSLLD      $0x17, Y8, Y8
+	VPSLLD      $0x17, Y9, Y9
+	VCMPPS      $0x15, Y4, Y6, Y10
+	VCMPPS      $0x15, Y4, Y7, Y11
+	VMULPS      Y8, Y12, Y12
+	VMULPS      Y9, Y13, Y13
+	VANDPS      Y10, Y12, Y6
+	VANDPS      Y11, Y13, Y7
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     Y6, (R10)
+	VADDPS      Y7, Y1, Y1
+	VMOVUPS     Y7, 32(R10)
+	ADDQ        $0x00000040, R10
+	DECQ        R12
+	JNZ         group
+	VPERM2F128  $0x01, Y1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0x4e, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VPERMILPS   $0xb1, Y1, Y6
+	VADDPS      Y6, Y1, Y1
+	VMOVSS      X1, (DX)
+	ADDQ        R8, AX
+	ADDQ        $0x04, CX
+	ADDQ        $0x04, DX
+	DECQ        DI
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    24(R15), BX
+	MOVQ    72(R15), SI
+	MOVQ    80(R15), DI
+	MOVQ    88(R15), R8
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
+	XORQ         R9, R9
+	MOVQ         R8, R10
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (AX)(R9*1), Y0, Y2
+	VMOVUPS Y2, (AX)(R9*1)
+	VMOVUPS (CX)(R9*1), Y3
+	VSUBPS  Y1, Y3, Y3
+	VMULPS  Y2, Y3, Y3
+	VMOVUPS Y3, (CX)(R9*1)
+	VMULPS  32(AX)(R9*1), Y0, Y4
+	VMOVUPS Y4, 32(AX)(R9*1)
+	VMOVUPS 32(CX)(R9*1), Y5
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  Y4, Y5, Y5
+	VMOVUPS Y5, 32(CX)(R9*1)
+	ADDQ    $0x40, R9
+	DECQ    R10
+	JNZ     group
+	ADDQ    DI, AX
+	ADDQ    DI, CX
+	ADDQ    $0x04, DX
+	ADDQ    $0x04, BX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func dotRowsAVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VMOVUPS     (R9), Y1
+	VFMADD231PS (R10), Y1, Y0
+	VMOVUPS     32(R9), Y3
+	VFMADD231PS 32(R10), Y3, Y0
+	ADDQ        $0x40, R9
+	ADDQ        $0x40, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func dotRowsHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·dotRowsHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	PCALIGN $0x40
+
+row:
+	MOVQ    CX, R9
+	MOVQ    DX, R10
+	MOVQ    R8, R11
+	VXORPS  Y0, Y0, Y0
+	PCALIGN $0x40
+
+group:
+	VPMOVZXWD   (R9), Y1
+	VPSLLD      $0x10, Y1, Y1
+	VPMOVZXWD   (R10), Y2
+	VPSLLD      $0x10, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	VPMOVZXWD   16(R9), Y3
+	VPSLLD      $0x10, Y3, Y3
+	VPMOVZXWD   16(R10), Y4
+	VPSLLD      $0x10, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	ADDQ        $0x20, R9
+	ADDQ        $0x20, R10
+	DECQ        R11
+	JNZ         group
+	VPERM2F128  $0x01, Y0, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0x4e, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VPERMILPS   $0xb1, Y0, Y1
+	VADDPS      Y1, Y0, Y0
+	VMOVSS      X0, (AX)
+	ADDQ        SI, CX
+	ADDQ        DI, DX
+	ADDQ        $0x04, AX
+	DECQ        BX
+	JNZ         row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToAVX2(a *uintptr)
+// Requires: AVX
+TEXT ·scaleRowsToAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS  (R10), Y0, Y1
+	VMOVUPS Y1, (R11)
+	VMULPS  32(R10), Y0, Y3
+	VMOVUPS Y3, 32(R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNZ     group
+	ADDQ    DI, CX
+	ADDQ    SI, AX
+	ADDQ    R9, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func scaleRowsToHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2
+TEXT ·scaleRowsToHalfAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VMULPS    (R10), Y0, Y1
+	VPSRLD    $0x10, Y1, Y2
+	VPAND     rounding<>+0(SB), Y2, Y2
+	VPADDD    rounding<>+64(SB), Y1, Y1
+	VPADDD    Y2, Y1, Y1
+	VPSRLD    $0x10, Y1, Y1
+	VPACKUSDW Y1, Y1, Y1
+	VPERMQ    $0x08, Y1, Y1
+	VMOVDQU   X1, (R11)
+	VMULPS    32(R10), Y0, Y3
+	VPSRLD    $0x10, Y3, Y4
+	VPAND     rounding<>+0(SB), Y4, Y4
+	VPADDD    rounding<>+64(SB), Y3, Y3
+	VPADDD    Y4, Y3, Y3
+	VPSRLD    $0x10, Y3, Y3
+	VPACKUSDW Y3, Y3, Y3
+	VPERMQ    $0x08, Y3, Y3
+	VMOVDQU   X3, 16(R11)
+	ADDQ      $0x40, R10
+	ADDQ      $0x20, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func scaleRowsHalfToAVX2(a *uintptr)
+// Requires: AVX, AVX2
+TEXT ·scaleRowsHalfToAVX2(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	MOVQ    96(R15), R8
+	MOVQ    104(R15), R9
+	PCALIGN $0x40
+
+row:
+	VBROADCASTSS (DX), Y0
+	MOVQ         CX, R10
+	MOVQ         AX, R11
+	MOVQ         R8, R12
+	PCALIGN      $0x40
+
+group:
+	VPMOVZXWD (R10), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMULPS    Y1, Y0, Y1
+	VMOVUPS   Y1, (R11)
+	VPMOVZXWD 16(R10), Y3
+	VPSLLD    $0x10, Y3, Y3
+	VMULPS    Y3, Y0, Y3
+	VMOVUPS   Y3, 32(R11)
+	ADDQ      $0x20, R10
+	ADDQ      $0x40, R11
+	DECQ      R12
+	JNZ       group
+	ADDQ      DI, CX
+	ADDQ      SI, AX
+	ADDQ      R9, DX
+	DECQ      BX
+	JNZ       row
 	VZEROUPPER
 	RET
 

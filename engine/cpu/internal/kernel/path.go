@@ -19,15 +19,19 @@ type routines struct {
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
 	gather, gatherHalf, gatherPairs                   func(*uintptr) // nil: the plain ones serve
+	gelu, geluGrad, layerNorm                         strips
+	layerNormGrad, layerNormGradAdd                   strips
+	adam                                              func(*uintptr)
 	peak                                              func(loops int)
 	peakFLOPs                                         int // floating-point operations of one loop
+	attention                                         attentionRoutines
 }
 
 // args is the argument block of the assembly: pointers first, then numbers. The pointers may point
 // to the small operands at the end of the same block.
 type args struct {
 	p       pointers
-	n       [3]int
+	n       [5]int
 	factors [3]float32
 	parts   [8]float32 // partial results
 }
@@ -73,25 +77,39 @@ func factors(x []float32) operand { return operand{ptr(x), 4} }
 
 // over walks down all strips of rows of ch values.
 func (s *strips) over(rows Values, ch int, operands ...operand) {
+	s.columns(rows, ch, ch, operands...)
+}
+
+// columns walks down the strips of some columns of rows of ch values, of the first ones that the
+// operands name. 0 stands for all.
+func (s *strips) columns(rows Values, ch, columns int, operands ...operand) {
 	var a args
-	a.n = [3]int{rows.n / ch, 4 * ch}
+	a.n = [5]int{(rows.n + ch - 1) / ch, rows.size() * ch}
 	if a.n[0] == 0 {
 		return
 	}
-	routines := &s[0]
-	if rows.bf16 {
-		routines, a.n[1] = &s[1], 2*ch
+	if columns == 0 {
+		columns = ch
 	}
-	width, routine := 16, routines[0]
-	if routines[1] != nil && ch%64 == 0 {
-		width, routine = 64, routines[1]
-	}
-	for c := 0; c < ch; c += width {
+	width, routine := s.routine(rows.bf16, columns)
+	for c := 0; c < columns; c += width {
 		for i, x := range operands {
 			a.p[i] = unsafe.Add(x.p, c*x.size)
 		}
 		a.call(routine)
 	}
+}
+
+// routine is the widest one that divides a number of channels.
+func (s *strips) routine(bf16 bool, channels int) (width int, routine func(*uintptr)) {
+	routines := &s[0]
+	if bf16 {
+		routines = &s[1]
+	}
+	if routines[1] != nil && channels%64 == 0 {
+		return 64, routines[1]
+	}
+	return 16, routines[0]
 }
 
 // blocks calls a routine for the first n/32*32 floats of its operands, and returns that number.
@@ -124,8 +142,10 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 	p.Name, p.Tiles, p.Grads, p.Winograd = name, tiles, grads, r.winograd
 	p.channelRoutines(&r)
 	p.elementRoutines(&r)
+	p.tokenRoutines(&r)
 	p.conversions(&r)
 	p.rowRoutines(&r)
+	p.Attention = r.attention.attention()
 	p.PeakFLOPs = func(loops int) float64 {
 		r.peak(loops)
 		return float64(loops) * float64(r.peakFLOPs)
@@ -135,7 +155,9 @@ func path(name string, r routines, tiles []Tile, grads []Grad) *Path {
 
 // channelRoutines sets the routines with a factor for each channel.
 func (p *Path) channelRoutines(r *routines) {
-	p.Sums = func(x Values, ch int, sum []float32) { r.sums.over(x, ch, x.operand(), factors(sum)) }
+	p.Sums = func(x Values, ch int, sum []float32) {
+		r.sums.columns(x, ch, min(ch, len(sum)), x.operand(), factors(sum))
+	}
 	p.Squares = func(x Values, ch int, mean, square []float32) {
 		r.squares.over(x, ch, x.operand(), factors(mean), factors(square))
 	}
@@ -146,10 +168,10 @@ func (p *Path) channelRoutines(r *routines) {
 		}
 		mean, scale, shift := factors(a.Affine.Mean), factors(a.Affine.Scale), factors(a.Affine.Shift)
 		if a.Residual.n == 0 {
-			r.normalise.over(a.Y, a.Channels, a.Y.operand(), a.X.operand(), mean, scale, shift, floor)
+			r.normalise.columns(a.Y, a.Channels, a.Columns, a.Y.operand(), a.X.operand(), mean, scale, shift, floor)
 			return
 		}
-		r.normaliseAdd.over(a.Y, a.Channels, a.Y.operand(), a.X.operand(), mean, scale, shift, floor,
+		r.normaliseAdd.columns(a.Y, a.Channels, a.Columns, a.Y.operand(), a.X.operand(), mean, scale, shift, floor,
 			a.Residual.operand())
 	}
 	p.GradSums = func(a GradSumsArgs) {
@@ -172,6 +194,54 @@ func (p *Path) channelRoutines(r *routines) {
 	}
 }
 
+// tokenRoutines sets the routines of transformers. Those without assembly stay the plain ones.
+func (p *Path) tokenRoutines(r *routines) {
+	if r.adam == nil {
+		return
+	}
+	p.GELU = func(a GELUArgs) {
+		r.gelu.columns(a.Y, a.Channels, a.Columns, a.Y.operand(), a.X.operand(), factors(a.Bias))
+	}
+	p.GELUGrad = func(a GELUGradArgs) {
+		r.geluGrad.columns(a.DX, a.Channels, a.Columns, a.DX.operand(), a.DY.operand(), a.X.operand())
+	}
+	p.LayerNorm = func(a LayerNormArgs) {
+		if a.Width != a.Channels || a.Y.n == 0 {
+			layerNorm(a) // the assembly knows no padding
+			return
+		}
+		b := args{n: [5]int{a.Y.n / a.Channels, a.Channels * a.Y.size()}}
+		b.parts = [8]float32{1 / float32(a.Width), a.Epsilon, 1}
+		b.p = pointers{a.Y.p, a.X.p, ptr(a.Gamma), ptr(a.Beta)}
+		b.p[4] = unsafe.Pointer(&b.parts)
+		_, routine := r.layerNorm.routine(a.Y.bf16, a.Channels)
+		b.call(routine)
+	}
+	p.LayerNormGrad = func(a LayerNormGradArgs) {
+		if a.Width != a.Channels || a.DX.n == 0 {
+			layerNormGrad(a)
+			return
+		}
+		b := args{n: [5]int{a.DX.n / a.Channels, a.Channels * a.DX.size()}}
+		b.parts = [8]float32{1 / float32(a.Width), a.Epsilon, 1}
+		b.p = pointers{a.DX.p, a.DY.p, a.X.p, ptr(a.Gamma), ptr(a.DGamma), ptr(a.DBeta)}
+		b.p[6], b.p[7] = unsafe.Pointer(&b.parts), a.Other.p
+		_, routine := r.layerNormGrad.routine(a.DX.bf16, a.Channels)
+		if a.Other.n > 0 {
+			_, routine = r.layerNormGradAdd.routine(a.DX.bf16, a.Channels)
+		}
+		b.call(routine)
+	}
+	p.Adam = func(a AdamArgs) {
+		f := a.AdamFactors
+		b := args{p: pointers{ptr(a.NewP), ptr(a.NewM), ptr(a.NewV), ptr(a.P), ptr(a.M), ptr(a.V), ptr(a.G)}}
+		b.parts = [8]float32{f.KeepM, f.AddM, f.KeepV, f.AddV, f.Rate, f.Scale, f.Epsilon, f.KeepP}
+		b.p[7] = unsafe.Pointer(&b.parts)
+		n := b.blocks(r.adam, len(a.NewP))
+		adam(AdamArgs{a.NewP[n:], a.NewM[n:], a.NewV[n:], a.P[n:], a.M[n:], a.V[n:], a.G[n:], f})
+	}
+}
+
 // elementRoutines sets the routines that work value by value.
 func (p *Path) elementRoutines(r *routines) {
 	p.ReLU = func(y, x []float32) {
@@ -187,7 +257,7 @@ func (p *Path) elementRoutines(r *routines) {
 		}
 		n := a.blocks(routine, dx.n)
 		if n < dx.n {
-			dx, dy, y = dx.from(n), dy.from(n), y.from(n)
+			dx, dy, y = dx.From(n), dy.From(n), y.From(n)
 			out := dx.floats()
 			reluGrad(out, dy.floats(), y.floats())
 			dx.set(out)
@@ -245,7 +315,7 @@ func (p *Path) conversions(r *routines) {
 	p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets), 4 * pitch, width / 16},
+			n: [5]int{len(offsets), 4 * pitch, width / 16},
 		}
 		if src.bf16 {
 			a.call(r.gatherHalf)
@@ -256,7 +326,7 @@ func (p *Path) conversions(r *routines) {
 	p.GatherPairs = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
-			n: [3]int{len(offsets) / 2, 4 * pitch, width / 16},
+			n: [5]int{len(offsets) / 2, 4 * pitch, width / 16},
 		}
 		a.call(r.gatherPairs)
 	}
@@ -301,7 +371,7 @@ func transposeBlocks(transpose8 func(*uintptr), dst []float32, dstStride int, sr
 	r8, c8 := rows&^7, cols&^7
 	if c8 > 0 {
 		var a args
-		a.n = [3]int{4 * dstStride, 4 * srcStride, c8 / 8}
+		a.n = [5]int{4 * dstStride, 4 * srcStride, c8 / 8}
 		for r := 0; r < r8; r += 8 {
 			a.p[0], a.p[1] = unsafe.Pointer(&dst[r]), unsafe.Pointer(&src[r*srcStride])
 			a.call(transpose8)

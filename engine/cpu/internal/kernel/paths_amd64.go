@@ -28,7 +28,7 @@ func machinePaths() []*Path {
 }
 
 func avx512() *Path {
-	return path("avx512", routines{
+	p := path("avx512", routines{
 		sums:      strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
 		squares:   strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
 		normalise: strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
@@ -52,6 +52,22 @@ func avx512() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX512, gatherHalf: gatherHalfAVX512, gatherPairs: gatherPairsAVX512,
+		gelu:      strips{{gelu16AVX512, gelu64AVX512}, {geluHalf16AVX512, geluHalf64AVX512}},
+		geluGrad:  strips{{geluGrad16AVX512, geluGrad64AVX512}, {geluGradHalf16AVX512, geluGradHalf64AVX512}},
+		layerNorm: strips{{layerNorm16AVX512, layerNorm64AVX512}, {layerNormHalf16AVX512, layerNormHalf64AVX512}},
+		layerNormGrad: strips{{layerNormGrad16AVX512, layerNormGrad64AVX512},
+			{layerNormGradHalf16AVX512, layerNormGradHalf64AVX512}},
+		layerNormGradAdd: strips{{layerNormGradAdd16AVX512, layerNormGradAdd64AVX512},
+			{layerNormGradAddHalf16AVX512, layerNormGradAddHalf64AVX512}},
+		adam: adamAVX512,
+		attention: attentionRoutines{
+			softmax:     softmaxAVX512,
+			softmaxGrad: softmaxGradAVX512,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX512, dotRowsHalfAVX512},
+		},
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
@@ -66,6 +82,11 @@ func avx512() *Path {
 			{16, 16, grad(grad16x16AVX512)},
 			{4, 16, grad(grad4x16AVX512)},
 		})
+	p.Short = []Tile{
+		{6, 32, tile(tile6x32AVX512)},
+		{6, 16, tile(tile6x16AVX512)},
+	}
+	return p
 }
 
 // avx512bf16 is avx512 with instructions that multiply pairs of bfloat16.
@@ -77,6 +98,11 @@ func avx512bf16() *Path {
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
 	}
+	p.ShortPairs = []Tile{
+		{6, 32, tile(tilePairs6x32AVX512)},
+		{6, 16, tile(tilePairs6x16AVX512)},
+	}
+	p.usePairs(softmaxPairsAVX512, softmaxGradPairsAVX512, scaleRowsHalfToHalfAVX512)
 	p.PairGrads = []Grad{
 		{6, 64, grad(gradPairs6x64AVX512)},
 		{4, 64, grad(gradPairs4x64AVX512)},
@@ -110,6 +136,20 @@ func avx2() *Path {
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
 		gather: gatherAVX2, gatherHalf: gatherHalfAVX2, gatherPairs: gatherPairsAVX2,
+		gelu:             strips{{gelu16AVX2, nil}, {geluHalf16AVX2, nil}},
+		geluGrad:         strips{{geluGrad16AVX2, nil}, {geluGradHalf16AVX2, nil}},
+		layerNorm:        strips{{layerNorm16AVX2, nil}, {layerNormHalf16AVX2, nil}},
+		layerNormGrad:    strips{{layerNormGrad16AVX2, nil}, {layerNormGradHalf16AVX2, nil}},
+		layerNormGradAdd: strips{{layerNormGradAdd16AVX2, nil}, {layerNormGradAddHalf16AVX2, nil}},
+		adam:             adamAVX2,
+		attention: attentionRoutines{
+			softmax:     softmaxAVX2,
+			softmaxGrad: softmaxGradAVX2,
+			scaleRows: [2][2]func(*uintptr){
+				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
+			},
+			dotRows: [2]func(*uintptr){dotRowsAVX2, dotRowsHalfAVX2},
+		},
 		peak: peakAVX2, peakFLOPs: 10 * 2 * 8,
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},

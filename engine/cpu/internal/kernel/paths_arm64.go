@@ -22,7 +22,19 @@ func machinePaths() []*Path {
 			WeightsGrad: transform(winogradWeightsGradNEON),
 		},
 		transpose8: transpose8NEON, rowMax: rowMaxNEON, expSum: expSumNEON, dot: dotNEON,
-		peak: peakNEON, peakFLOPs: 24 * 2 * 4,
+		attention: attentionRoutines{
+			softmax:     softmaxNEON,
+			softmaxGrad: softmaxGradNEON,
+			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
+			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
+		},
+		gelu:             strips{{gelu16NEON, nil}, {geluHalf16NEON, nil}},
+		geluGrad:         strips{{geluGrad16NEON, nil}, {geluGradHalf16NEON, nil}},
+		layerNorm:        strips{{layerNorm16NEON, nil}, {layerNormHalf16NEON, nil}},
+		layerNormGrad:    strips{{layerNormGrad16NEON, nil}, {layerNormGradHalf16NEON, nil}},
+		layerNormGradAdd: strips{{layerNormGradAdd16NEON, nil}, {layerNormGradAddHalf16NEON, nil}},
+		adam:             adamNEON,
+		peak:             peakNEON, peakFLOPs: 24 * 2 * 4,
 	}, []Tile{
 		{6, 16, tile(tile6x16NEON)},
 	}, []Grad{

@@ -8,17 +8,26 @@ import (
 // portable is the path in plain Go: the specification of all others.
 func portable() *Path {
 	return &Path{
-		Name:     "portable",
-		Tiles:    []Tile{portableTile()},
-		Grads:    []Grad{portableGrad()},
-		Winograd: portableWinograd(),
-		Sums:     func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
-		Squares:  func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
+		Name:      "portable",
+		Tiles:     []Tile{portableTile()},
+		Grads:     []Grad{portableGrad()},
+		Winograd:  portableWinograd(),
+		Attention: portableAttention(),
+		Sums:      func(x Values, ch int, sum []float32) { sums(x.floats(), ch, sum) },
+		Squares:   func(x Values, ch int, mean, square []float32) { squares(x.floats(), ch, mean, square) },
 		Normalise: func(a NormaliseArgs) {
-			out := a.Y.floats()
-			normalise(out, a.X.floats(), a.Residual.floats(), a.Channels, a.Affine, a.ReLU)
-			a.Y.set(out)
+			eachBlock(a.Y.n, a.Channels, a.Columns, func(lo, hi int) {
+				y := a.Y.part(lo, hi)
+				out := y.floats()
+				var residual []float32
+				if a.Residual.n > 0 {
+					residual = a.Residual.part(lo, hi).floats()
+				}
+				normalise(out, a.X.part(lo, hi).floats(), residual, min(len(out), a.Channels), a.Affine, a.ReLU)
+				y.set(out)
+			})
 		},
+		GELU: gelu, GELUGrad: geluGrad, LayerNorm: layerNorm, LayerNormGrad: layerNormGrad, Adam: adam,
 		GradSums: func(a GradSumsArgs) { gradSums(a.DY.floats(), a.X.floats(), a) },
 		GradInput: func(a GradInputArgs) {
 			out := a.DX.floats()
@@ -56,8 +65,11 @@ func (v Values) size() int {
 	return 4
 }
 
-// from is v without its first n values.
-func (v Values) from(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
+// part is values lo to hi of v.
+func (v Values) part(lo, hi int) Values { return Values{unsafe.Add(v.p, lo*v.size()), hi - lo, v.bf16} }
+
+// From is v without its first n values.
+func (v Values) From(n int) Values { return Values{unsafe.Add(v.p, n*v.size()), v.n - n, v.bf16} }
 
 // floats is v as float32: v itself, or a copy if v is bfloat16, or nil if v is empty. set writes a
 // copy back.
@@ -74,6 +86,26 @@ func (v Values) set(x []float32) {
 	if v.bf16 {
 		narrow(unsafe.Slice((*uint16)(v.p), v.n), x)
 	}
+}
+
+// get and put are one value as float32. halves are the first values of memory of float32 as bfloat16.
+func (v Values) get(i int) float32 {
+	if v.bf16 {
+		return math.Float32frombits(uint32(*(*uint16)(unsafe.Add(v.p, 2*i))) << 16)
+	}
+	return *(*float32)(unsafe.Add(v.p, 4*i))
+}
+
+func (v Values) put(i int, x float32) {
+	if v.bf16 {
+		narrow(unsafe.Slice((*uint16)(unsafe.Add(v.p, 2*i)), 1), []float32{x})
+		return
+	}
+	*(*float32)(unsafe.Add(v.p, 4*i)) = x
+}
+
+func halves(x []float32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 func widen(dst []float32, src []uint16) {
@@ -184,7 +216,7 @@ func portableGrad() Grad {
 func gather(dst []float32, pitch int, src Values, offsets []int32, width int) {
 	for i, offset := range offsets {
 		row := dst[i*pitch : i*pitch+width]
-		switch from := src.from(int(max(0, offset))); {
+		switch from := src.From(int(max(0, offset))); {
 		case offset < 0:
 			clear(row)
 		case src.bf16:
@@ -202,7 +234,7 @@ func gatherPairs(dst []float32, pitch int, src Values, offsets []int32, width in
 			at := &pairs[2*(i/2*pitch+j)+i%2]
 			*at = 0
 			if offset >= 0 {
-				*at = *(*uint16)(src.from(int(offset) + j).p)
+				*at = *(*uint16)(src.From(int(offset) + j).p)
 			}
 		}
 	}
@@ -215,12 +247,24 @@ func eachRow(n, ch int, f func(lo, hi int)) {
 	}
 }
 
+// eachBlock calls f with the bounds of what a routine works on: everything or, if it has columns,
+// those of each row.
+func eachBlock(n, ch, columns int, f func(lo, hi int)) {
+	if columns == 0 {
+		f(0, n)
+		return
+	}
+	for lo := 0; lo < n; lo += ch {
+		f(lo, lo+columns)
+	}
+}
+
 func sums(x []float32, ch int, sum []float32) {
-	eachRow(len(x), ch, func(lo, hi int) {
-		for c, v := range x[lo:hi] {
-			sum[c] += v
+	for lo := 0; lo < len(x); lo += ch {
+		for c := range min(ch, len(sum)) {
+			sum[c] += x[lo+c]
 		}
-	})
+	}
 }
 
 func squares(x []float32, ch int, mean, square []float32) {

@@ -34,6 +34,26 @@ func tile6x64AVX512(a *uintptr)
 //go:noescape
 func tilePairs6x64AVX512(a *uintptr)
 
+// tile6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tile6x32AVX512(a *uintptr)
+
+// tilePairs6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tilePairs6x32AVX512(a *uintptr)
+
+// tile6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tile6x16AVX512(a *uintptr)
+
+// tilePairs6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tilePairs6x16AVX512(a *uintptr)
+
 // tile6x16AVX2 is Tile.Run for 6 rows and blocks of 16.
 //
 //go:noescape
@@ -149,6 +169,31 @@ func gradSumsSign16AVX512(a *uintptr)
 //go:noescape
 func gradInputSign16AVX512(a *uintptr)
 
+// gelu16AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu16AVX512(a *uintptr)
+
+// geluGrad16AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad16AVX512(a *uintptr)
+
+// layerNorm16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm16AVX512(a *uintptr)
+
+// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad16AVX512(a *uintptr)
+
+// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX512(a *uintptr)
+
 // sumsHalf16AVX512 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -188,6 +233,31 @@ func gradSumsSignHalf16AVX512(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf16AVX512(a *uintptr)
+
+// geluHalf16AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16AVX512(a *uintptr)
+
+// geluGradHalf16AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16AVX512(a *uintptr)
+
+// layerNormHalf16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16AVX512(a *uintptr)
+
+// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16AVX512(a *uintptr)
+
+// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX512(a *uintptr)
 
 // sums64AVX512 adds up a strip: x, sum; rows, stride.
 //
@@ -229,6 +299,31 @@ func gradSumsSign64AVX512(a *uintptr)
 //go:noescape
 func gradInputSign64AVX512(a *uintptr)
 
+// gelu64AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu64AVX512(a *uintptr)
+
+// geluGrad64AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad64AVX512(a *uintptr)
+
+// layerNorm64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm64AVX512(a *uintptr)
+
+// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad64AVX512(a *uintptr)
+
+// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd64AVX512(a *uintptr)
+
 // sumsHalf64AVX512 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -268,6 +363,31 @@ func gradSumsSignHalf64AVX512(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf64AVX512(a *uintptr)
+
+// geluHalf64AVX512 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf64AVX512(a *uintptr)
+
+// geluGradHalf64AVX512 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf64AVX512(a *uintptr)
+
+// layerNormHalf64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf64AVX512(a *uintptr)
+
+// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf64AVX512(a *uintptr)
+
+// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf64AVX512(a *uintptr)
 
 // widenAVX512 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -324,8 +444,63 @@ func weightedSum2AVX512(a *uintptr)
 //go:noescape
 func weightedSum3AVX512(a *uintptr)
 
+// adamAVX512 is a step of AdamW: results, p, m, v, gradient, factors (see AdamArgs); blocks.
+//
+//go:noescape
+func adamAVX512(a *uintptr)
+
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
+
+// softmaxAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+//
+//go:noescape
+func softmaxAVX512(a *uintptr)
+
+// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX512(a *uintptr)
+
+// dotRowsAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsAVX512(a *uintptr)
+
+// dotRowsHalfAVX512 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX512(a *uintptr)
+
+// scaleRowsToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToAVX512(a *uintptr)
+
+// scaleRowsToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToHalfAVX512(a *uintptr)
+
+// scaleRowsHalfToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToAVX512(a *uintptr)
+
+// softmaxPairsAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+//
+//go:noescape
+func softmaxPairsAVX512(a *uintptr)
+
+// softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
+//
+//go:noescape
+func softmaxGradPairsAVX512(a *uintptr)
+
+// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfAVX512(a *uintptr)
 
 // gatherAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
@@ -407,6 +582,31 @@ func gradSumsSign16AVX2(a *uintptr)
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)
 
+// gelu16AVX2 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu16AVX2(a *uintptr)
+
+// geluGrad16AVX2 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad16AVX2(a *uintptr)
+
+// layerNorm16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm16AVX2(a *uintptr)
+
+// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad16AVX2(a *uintptr)
+
+// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16AVX2(a *uintptr)
+
 // sumsHalf16AVX2 adds up a strip: x, sum; rows, stride.
 //
 //go:noescape
@@ -446,6 +646,31 @@ func gradSumsSignHalf16AVX2(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf16AVX2(a *uintptr)
+
+// geluHalf16AVX2 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16AVX2(a *uintptr)
+
+// geluGradHalf16AVX2 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16AVX2(a *uintptr)
+
+// layerNormHalf16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16AVX2(a *uintptr)
+
+// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16AVX2(a *uintptr)
+
+// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16AVX2(a *uintptr)
 
 // widenAVX2 converts bfloat16 to float32: dst, src; blocks.
 //
@@ -502,8 +727,48 @@ func weightedSum2AVX2(a *uintptr)
 //go:noescape
 func weightedSum3AVX2(a *uintptr)
 
+// adamAVX2 is a step of AdamW: results, p, m, v, gradient, factors (see AdamArgs); blocks.
+//
+//go:noescape
+func adamAVX2(a *uintptr)
+
 // peakAVX2 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX2(loops int)
+
+// softmaxAVX2 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+//
+//go:noescape
+func softmaxAVX2(a *uintptr)
+
+// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+//
+//go:noescape
+func softmaxGradAVX2(a *uintptr)
+
+// dotRowsAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsAVX2(a *uintptr)
+
+// dotRowsHalfAVX2 is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
+//
+//go:noescape
+func dotRowsHalfAVX2(a *uintptr)
+
+// scaleRowsToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToAVX2(a *uintptr)
+
+// scaleRowsToHalfAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsToHalfAVX2(a *uintptr)
+
+// scaleRowsHalfToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToAVX2(a *uintptr)
 
 // gatherAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //

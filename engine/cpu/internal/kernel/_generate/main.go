@@ -58,7 +58,7 @@ func align() {
 }
 
 // routine opens a function and loads its arguments from their block (kernel's type args: nine
-// pointers, then three numbers).
+// pointers, then five numbers).
 func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
 	TEXT(name, NOSPLIT, "func(a *uintptr)")
 	Pragma("noescape")
@@ -96,7 +96,10 @@ func main() {
 	ConstraintExpr("amd64")
 	roundingConstants()
 	gatherConstants()
-	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
+	cumulative.table()
+	slope.table()
+	powerConstants()
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
@@ -123,6 +126,11 @@ func main() {
 					s.gradSums(vectors, set, bf16)
 					s.gradInput(vectors, set, bf16)
 				}
+				s.gelu(vectors, bf16)
+				s.geluGrad(vectors, bf16)
+				s.layerNorm(vectors, bf16)
+				s.layerNormGrad(vectors, false, bf16)
+				s.layerNormGrad(vectors, true, bf16)
 			}
 		}
 		s.widenRun()
@@ -136,7 +144,9 @@ func main() {
 		for terms := 1; terms <= 3; terms++ {
 			s.weightedSum(terms)
 		}
+		s.adam()
 		s.peak()
+		s.attention()
 		for _, g := range gatherings {
 			s.gather(g)
 		}

@@ -110,7 +110,7 @@ func (a *assembler) functionWithFrame(flags string, size int, name, doc, paramet
 }
 
 // routine opens a function and loads its arguments from their block (kernel's type args: nine
-// pointers, then three numbers).
+// pointers, then five numbers).
 func (a *assembler) routine(name, doc string, pointers []register, numbers ...register) {
 	block := general[len(general)-1]
 	a.function(name, doc, "a *uintptr", block)

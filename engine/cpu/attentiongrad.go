@@ -1,0 +1,226 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"moco/engine/cpu/internal/kernel"
+	"moco/graph"
+)
+
+// attentionBackward is the gradient of attention. A part of the work is a head, since the gradients
+// of its keys and values are sums over all queries. The weights are computed anew, a block of
+// queries and a tile of keys at a time. Where there are several tiles of keys, a first round over
+// them finds the maximum and the sum of each row.
+type attentionBackward struct {
+	*attention
+	dy, y, dx *buffer
+	grads     []kernel.Grad
+	scales    []float32 // the scale of scores, for each row of a tile of keys
+	pixels    []int32   // rows of scores and of a head, as the weight gradient's tiles read them
+	// queryPairs and dyPairs are the tokens of a block of queries.
+	queryPairs, dyPairs pairLists
+	many                bool // there is more than one tile of keys
+	room                int  // words of scratch memory
+}
+
+func emitAttentionGrad(c *compiler, s *step, o *op) {
+	n, dy, qkv := s.node, s.in[attentionDY].buffer, s.in[attentionQKV].buffer
+	a := &attentionBackward{
+		attention: newAttention(c, qkv, n.Shape, n.Attr.(graph.AttentionAttr).Heads),
+		dy:        dy, y: s.in[attentionY].buffer, dx: s.out[0].buffer, grads: c.engine.path.Grads,
+	}
+	// A head reads nothing of another, and writes no token's gradient before it has read the token for
+	// the last time.
+	o.reuse = []*buffer{qkv}
+	pairs := a.pairsOf(dy, qkv)
+	weightBytes, step := 4*a.pitch, 1
+	if pairs {
+		weightBytes, step = 2*a.pitch, 2
+	}
+	a.plan(o, pairs, gradQueries, weightBytes)
+	if pairs {
+		a.grads = c.engine.path.PairGrads
+		a.queryPairs = newPairLists(a.rows, a.tokens, qkv.stride, o)
+		a.dyPairs = newPairLists(a.rows, a.tokens, dy.stride, o)
+	}
+	a.many = a.keys < a.tokens
+	for range max(a.keys, a.rows) {
+		a.scales = append(a.scales, float32(a.scale))
+	}
+	for i := 0; i < a.rows; i += step {
+		a.pixels = append(a.pixels, int32(4*i*a.pitch), int32(4*i/step*a.stride))
+	}
+	keeps(o, a.pixels)
+	o.tables += 4 * len(a.scales)
+	var all pieces
+	a.carve(&all)
+	a.room = all.used
+	o.needs(a.room)
+	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.part(w, a.head(part)) }},
+		clearPadding(a.dx, 3*a.heads*a.size))
+}
+
+// backwardRoom is the scratch memory of a part.
+type backwardRoom struct {
+	keyColumns, valueColumns, keyRows []float32
+	queries, dy                       []float32 // rows, as the left operands of products
+	queryRows, dyRows                 []float32 // the same as the right operands; pairs are not the same
+	scores, gradients                 []float32
+	rounded                           []float32 // gradients in bfloat16
+	dq, dk, dv                        []float32
+	along                             []float32
+	softmaxRows
+}
+
+// gradSlack is how many rows a tile of the weight gradient may read and write beyond the last key.
+const gradSlack = 16
+
+func (a *attentionBackward) carve(p *pieces) (r backwardRoom) {
+	columns, rows := channels(a.keys), a.rows
+	r.keyColumns, r.valueColumns = p.take(a.inner*columns), p.take(a.inner*columns)
+	r.keyRows = p.take(max(a.depth(a.keys), a.keys) * a.stride)
+	r.queries, r.dy = p.take(a.rows*a.width), p.take(a.rows*a.width)
+	r.queryRows, r.dyRows = r.queries, r.dy
+	if a.pairs {
+		r.queryRows, r.dyRows = p.take(a.depth(a.rows)*a.stride), p.take(a.depth(a.rows)*a.stride)
+		r.rounded = p.take(a.rows * a.pitch / 2)
+	}
+	r.scores, r.gradients = p.take(a.rows*a.pitch+gradSlack), p.take(a.rows*a.pitch+gradSlack)
+	r.dk, r.dv = p.take((columns+gradSlack)*a.stride), p.take((columns+gradSlack)*a.stride)
+	if a.many {
+		rows = roundUp(a.tokens, a.rows)
+	}
+	r.dq = p.take(rows * a.stride)
+	r.along = p.take(a.rows)
+	r.softmaxRows = newSoftmaxRows(p, rows, a.rows)
+	return r
+}
+
+// part computes the gradient of a head.
+func (a *attentionBackward) part(w *worker, h attentionHead) {
+	r := a.carve(&pieces{memory: w.floats(a.room)})
+	if a.many {
+		a.normalisers(w, r, h)
+	}
+	for key := 0; key < a.tokens; key += a.keys {
+		n := min(a.keys, a.tokens-key)
+		a.packColumns(r.keyColumns, r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
+		a.packColumns(r.valueColumns, r.keyRows, headRows{a.qkv, h, valueChannels, key, n})
+		a.packRows(r.keyRows, headRows{a.qkv, h, keyChannels, key, n}, a.keyPairs)
+		for q := 0; q < a.tokens; q += a.rows {
+			a.block(w, r, h, q, key)
+		}
+		a.store(headRows{a.dx, h, keyChannels, key, n}, r.dk, a.scales)
+		a.store(headRows{a.dx, h, valueChannels, key, n}, r.dv, nil)
+	}
+}
+
+// normalisers finds the maximum and the inverse of the sum of each query over all tiles of keys.
+func (a *attentionBackward) normalisers(w *worker, r backwardRoom, h attentionHead) {
+	r.begin()
+	for key := 0; key < a.tokens; key += a.keys {
+		n := min(a.keys, a.tokens-key)
+		a.packColumns(r.keyColumns, r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
+		for q := 0; q < a.tokens; q += a.rows {
+			rows := min(a.rows, a.tokens-q)
+			a.load(r.queries, headRows{a.qkv, h, queryChannels, q, rows})
+			a.scores(w, r.scores, r.queries, r.keyColumns, rows, n)
+			a.softmax(kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: n}, r.from(q), key == 0)
+		}
+	}
+	r.invert(a.tokens)
+}
+
+// block adds what a block of queries, from q on, gives to the gradients of a tile of keys, from key
+// on, and the other way round.
+func (a *attentionBackward) block(w *worker, r backwardRoom, h attentionHead, q, key int) {
+	rows, n := min(a.rows, a.tokens-q), min(a.keys, a.tokens-key)
+	state, dq := r.softmaxRows, r.dq
+	if a.many {
+		state, dq = r.from(q), r.dq[q*a.stride:]
+	}
+	a.loadQueries(r, headRows{a.qkv, h, queryChannels, q, rows}, headRows{a.dy, h, 0, q, rows})
+	a.scores(w, r.scores, r.queries, r.keyColumns, rows, n)
+	s := kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: n}
+	if a.many { // what there is of all tiles stays
+		s.Pitch, s.Scale, s.Max, s.Sum = a.pitch, a.scale, state.largest, r.sum
+		a.path.Softmax(s)
+	} else {
+		state.begin()
+		a.softmax(s, state, true)
+		state.invert(rows)
+	}
+	a.scores(w, r.gradients, r.dy, r.valueColumns, rows, n)
+	dy, y := headRows{a.dy, h, 0, q, rows}, headRows{a.y, h, 0, q, rows}
+	a.path.DotRows(kernel.DotRowsArgs{
+		Sum: r.along, A: a.valuesOf(dy), B: a.valuesOf(y), APitch: dy.stride, BPitch: y.stride, Rows: rows, Columns: a.size,
+	})
+	weights := a.ofScores(r, state.sums, rows, n)
+	a.sumOverQueries(w, r.dv, r.scores, r.dyRows, rows, n, q > 0)
+	a.sumOverQueries(w, r.dk, r.gradients, r.queryRows, rows, n, q > 0)
+	a.fromKeys(w, dq, weights, r.keyRows, rows, n, key > 0)
+	if key+n == a.tokens {
+		a.store(headRows{a.dx, h, queryChannels, q, rows}, dq, a.scales)
+	}
+}
+
+// loadQueries packs a block of queries and the gradients of their results.
+func (a *attentionBackward) loadQueries(r backwardRoom, queries, dy headRows) {
+	a.load(r.queries, queries)
+	a.load(r.dy, dy)
+	if a.pairs {
+		a.path.GatherPairs(r.queryRows, a.stride, a.valuesOf(queries), a.queryPairs.of(queries.count), a.stride)
+		a.path.GatherPairs(r.dyRows, a.stride, a.valuesOf(dy), a.dyPairs.of(dy.count), a.stride)
+	}
+}
+
+// ofScores makes gradients of weights those of scores, and returns them as the left operand of a
+// product.
+func (a *attentionBackward) ofScores(r backwardRoom, inverse []float32, rows, keys int) []float32 {
+	args := kernel.SoftmaxGradArgs{
+		Weights: r.scores, Gradients: r.gradients, Rows: rows, Columns: channels(keys), Pitch: a.pitch,
+		Inverse: inverse, Along: r.along,
+	}
+	if !a.pairs {
+		a.path.SoftmaxGrad(args)
+		return r.gradients
+	}
+	if rows%2 == 1 { // the last row's partner
+		clear(r.scores[rows*a.pitch:][:args.Columns])
+		clear(r.gradients[rows*a.pitch:][:args.Columns])
+		inverse[rows], r.along[rows] = 0, 0
+		args.Rows++
+	}
+	a.path.SoftmaxGradPairs(args, halves(r.rounded), a.pitch)
+	return r.rounded
+}
+
+// sumOverQueries is y = or += x^T * rows: for each key, the sum of the queries' rows by its column of
+// x.
+func (a *attentionBackward) sumOverQueries(w *worker, y, x, rows []float32, queries, keys int, add bool) {
+	g := &w.grad
+	*g = kernel.GradArgs{X: at(x, 0), Pixels: &a.pixels[0], N: int64(queries), RowStride: int64(4 * a.stride)}
+	if a.pairs {
+		g.N = int64((queries + 1) / 2)
+	}
+	if add {
+		g.Acc = 1
+	}
+	for c := 0; c < a.stride; {
+		tile := a.gradOf(a.stride - c)
+		g.Tiles = int64((keys + tile.Rows - 1) / tile.Rows)
+		g.DY, g.DW = unsafe.Pointer(&rows[c]), unsafe.Pointer(&y[c])
+		tile.Run(g)
+		c += tile.Block
+	}
+}
+
+// gradOf is the widest tile of the weight gradient for so many columns.
+func (a *attentionBackward) gradOf(columns int) *kernel.Grad {
+	for i := range a.grads {
+		if a.grads[i].Block <= columns {
+			return &a.grads[i]
+		}
+	}
+	return &a.grads[len(a.grads)-1]
+}
