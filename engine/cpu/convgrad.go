@@ -52,12 +52,11 @@ func (c *compiler) addWeightGradient(n *graph.Node, v *convolution) {
 
 // A part of a weight gradient sums over gradPixels output pixels at a time, up to gradRows input
 // channels (of several taps, where they are laid out together) times so many output blocks that its
-// sums, in float32, take gradCache or less: half of the second-level cache. So inputs and gradients
-// are read from beyond it once for many products, however far apart their pixels lie.
+// sums, in float32, take half of the second-level cache or less. So inputs and gradients are read from
+// beyond it once for many products, however far apart their pixels lie.
 const (
 	gradPixels = 128
 	gradRows   = 256
-	gradCache  = 512 << 10
 )
 
 // farApart is the distance in bytes from which on pixels are laid side by side before they are
@@ -133,8 +132,9 @@ type gradCut struct {
 	splits  int // ranges of images
 }
 
-// cutGrad cuts a weight gradient.
-func (v *convolution) cutGrad() gradCut {
+// cutGrad cuts a weight gradient for a cache of so many bytes. Into how many ranges images are cut
+// decides how sums are added up, so that is the same for all caches.
+func (v *convolution) cutGrad(cache int) gradCut {
 	block := v.packing.block
 	var c gradCut
 	c.each = largestDivisor(v.images, 1024/(v.outH*v.outW))
@@ -147,15 +147,19 @@ func (v *convolution) cutGrad() gradCut {
 	c.outSize = c.each * v.outH * v.outW * v.y.stride
 	c.width = largestDivisor(v.in, gradRows)
 	c.ranges = v.in / c.width
-	c.blocks = largestDivisor(v.out/block, gradCache/(4*v.packing.taps*c.width*block))
+	blocksFor := func(cache int) int {
+		return largestDivisor(v.out/block, cache/2/(4*v.packing.taps*c.width*block))
+	}
+	parts := v.out / block / blocksFor(usualCache) * c.ranges
+	c.splits = min(c.chunks, (gradItems+parts-1)/parts)
+	c.blocks = blocksFor(cache)
 	c.groups = v.out / block / c.blocks
-	c.splits = min(c.chunks, (gradItems+c.groups*c.ranges-1)/(c.groups*c.ranges))
 	return c
 }
 
 // newPixelGrad plans a weight gradient: its cut, how pixels are laid out, and the lists of pixels.
 func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
-	g := &pixelGrad{convolution: v, path: e.path, gradCut: v.cutGrad(), together: 1}
+	g := &pixelGrad{convolution: v, path: e.path, gradCut: v.cutGrad(e.cache), together: 1}
 	g.sums = newPartialSums(o, dw, g.splits)
 	grads, each := g.path.Grads, 1
 	g.lay = g.path.Gather
