@@ -402,13 +402,13 @@ func (g *pixelGrad) layInputs(p gradPart, px pixelBlock, t int) (inputs unsafe.P
 		_, pairs = lists.of(block, 0)
 		return at(p.inputs, t/g.kernel*g.line()), pairs
 	}
-	offsets, pairs := lists.of(block, t)
+	_, pairs = lists.of(block, t)
 	if !g.inputs.laid {
 		return at(g.x.f32, first), pairs
 	}
 	from := g.x.values(first, min((px.chunk+1)*g.inSize, g.x.count))
 	for i := range g.together {
-		if offsets, _ = lists.of(block, t+i); len(offsets) > 0 {
+		if offsets, _ := lists.of(block, t+i); len(offsets) > 0 {
 			g.lay(p.inputs[i*g.width:], g.inputs.pitch, from, offsets, g.width)
 		}
 	}
