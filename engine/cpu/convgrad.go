@@ -37,6 +37,7 @@ var weightGradient = &operation{
 			c.engine.newWinogradGrad(v, dw, o).emit(o)
 			return
 		}
+		v.joinPatches()
 		c.engine.newPixelGrad(v, dw, o).emit(o)
 	},
 }
@@ -225,13 +226,16 @@ func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
 // gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below
 // them, lie: in values from the chunk's first, -1 for what is outside of the image.
 func (v *convolution) gradOffsets(images int) (in [][]int32, out []int32) {
-	in = make([][]int32, v.kernel*v.kernel)
+	in = make([][]int32, v.packing.taps)
 	for p := range images * v.outH * v.outW {
 		n, y, x := p/(v.outH*v.outW), p/v.outW%v.outH, p%v.outW
 		out = append(out, int32(p*v.y.stride))
 		for t := range in {
 			offset := -1
 			iy, ix := y*v.stride-v.pad+t/v.kernel, x*v.stride-v.pad+t%v.kernel
+			if v.patches {
+				iy, ix = y*v.stride+t, x*v.stride
+			}
 			if iy >= 0 && iy < v.height && ix >= 0 && ix < v.width {
 				offset = ((n*v.height+iy)*v.width + ix) * v.x.stride
 			}
