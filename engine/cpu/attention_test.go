@@ -112,7 +112,7 @@ func BenchmarkAttention(b *testing.B) {
 		for _, kind := range []graph.Op{graph.Attention, graph.AttentionGrad} {
 			for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
 				for _, s := range []struct{ batch, tokens, heads, size int }{
-					{8, 65, 6, 64}, {4, 197, 6, 64}, {4, 197, 12, 32}, {4, 257, 6, 64}, {1, 1370, 6, 64},
+					{8, 65, 6, 64}, {4, 197, 6, 64}, {4, 197, 12, 32}, {4, 257, 6, 64}, {32, 197, 6, 64}, {1, 1370, 6, 64},
 				} {
 					name := fmt.Sprintf("%s/%s/%s/%dx%dx%dx%d", path, kind, precision, s.batch, s.tokens, s.heads, s.size)
 					b.Run(name, func(b *testing.B) {

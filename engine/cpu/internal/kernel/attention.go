@@ -15,7 +15,10 @@ type Attention struct {
 	// left in that of the second is undefined. Gradients are also left row by row, a pitch apart.
 	SoftmaxGradPairs func(a SoftmaxGradArgs, rounded []uint16, pitch int)
 	ScaleRows        func(ScaleRowsArgs)
-	DotRows          func(DotRowsArgs)
+	// PrefetchRows asks for rows, a pitch apart, of so many columns to be brought into the
+	// second-level cache. It does not wait.
+	PrefetchRows func(x Values, pitch, rows, columns int)
+	DotRows      func(DotRowsArgs)
 }
 
 // SoftmaxArgs are the operands of Softmax, one tile of keys of a softmax over rows of scores: row r
@@ -63,7 +66,7 @@ type DotRowsArgs struct {
 }
 
 func portableAttention() Attention {
-	return Attention{Softmax: softmax, SoftmaxGrad: softmaxGrad, SoftmaxGradPairs: softmaxGradPairs, ScaleRows: scaleRows, DotRows: dotRows}
+	return Attention{Softmax: softmax, SoftmaxGrad: softmaxGrad, SoftmaxGradPairs: softmaxGradPairs, ScaleRows: scaleRows, PrefetchRows: func(Values, int, int, int) {}, DotRows: dotRows}
 }
 
 // leastExponent is the exponent below which a softmax's weight counts as 0.

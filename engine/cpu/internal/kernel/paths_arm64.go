@@ -23,10 +23,11 @@ func machinePaths() []*Path {
 		},
 		transpose8: transpose8NEON, rowMax: rowMaxNEON, expSum: expSumNEON, dot: dotNEON,
 		attention: attentionRoutines{
-			softmax:     softmaxNEON,
-			softmaxGrad: softmaxGradNEON,
-			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
-			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
+			softmax:      softmaxNEON,
+			softmaxGrad:  softmaxGradNEON,
+			prefetchRows: prefetchRowsNEON,
+			scaleRows:    [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
+			dotRows:      [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
 		},
 		peak: peakNEON, peakFLOPs: 24 * 2 * 4,
 	}, []Tile{

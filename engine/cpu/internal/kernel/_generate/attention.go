@@ -423,6 +423,23 @@ func (s isa) dotRows(bf16 bool) {
 	finish()
 }
 
+// prefetchRows writes the routine behind Path.PrefetchRows.
+func prefetchRows() {
+	src, rows, pitch, lines, x, left := general[0], general[1], general[2], general[3], general[4], general[5]
+	routine("prefetchRows", "prefetchRows brings lines of rows into the second-level cache: src; rows, pitch, lines.",
+		[]reg.GPPhysical{src}, rows, pitch, lines)
+	nextRow := each("row", rows)
+	MOVQ(src, x)
+	MOVQ(lines, left)
+	nextLine := each("line", left)
+	PREFETCHT1(Mem{Base: x})
+	ADDQ(Imm(64), x)
+	nextLine()
+	ADDQ(pitch, src)
+	nextRow()
+	RET()
+}
+
 // toPairs rounds a register to bfloat16, into the lower half of another. It is VCVTNEPS2BF16, which
 // the Go assembler does not know. It takes a denormal for zero, which no weight is.
 func toPairs(from, to reg.VecPhysical) {

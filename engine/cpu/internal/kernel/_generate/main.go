@@ -158,5 +158,6 @@ func main() {
 	rowMax()
 	expSum()
 	dot()
+	prefetchRows()
 	Generate()
 }

@@ -290,11 +290,28 @@ func (a *assembler) dotRows(bf16 bool) {
 	a.finish()
 }
 
+func (a *assembler) prefetchRows() {
+	src, rows, pitch, lines, x, left := general[0], general[1], general[2], general[3], general[4], general[5]
+	a.routine("prefetchRowsNEON", "prefetchRowsNEON brings lines of rows into the second-level cache: src; rows, pitch, lines.",
+		[]register{src}, rows, pitch, lines)
+	nextRow := a.each("row", rows)
+	a.op("MOVD", src, x)
+	a.op("MOVD", lines, left)
+	nextLine := a.each("line", left)
+	a.op("PRFM", place{x, 0}, "PLDL2KEEP")
+	a.op("ADD", number(64), x)
+	nextLine()
+	a.op("ADD", pitch, src)
+	nextRow()
+	a.finish()
+}
+
 // attention writes all routines of this file.
 func (a *assembler) attention() {
 	a.powers()
 	a.softmax()
 	a.softmaxGrad()
+	a.prefetchRows()
 	for _, bf16 := range []bool{false, true} {
 		a.dotRows(bf16)
 	}
