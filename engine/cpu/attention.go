@@ -527,6 +527,7 @@ func (a *attentionForward) queries(w *worker, r forwardRoom, t forwardTile, q in
 	first := t.key == 0
 	a.load(r.queries, headRows{a.qkv, t.head, queryChannels, q, rows})
 	a.prefetch(t.next, share, shares)
+	a.prefetch(headRows{a.y, t.head, 0, q, rows}, 0, 1)
 	a.scores(w, r.scores, r.queries, r.keys, rows, t.keys)
 	t.next.part = valueChannels
 	a.prefetch(t.next, share, shares)
