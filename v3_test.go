@@ -112,3 +112,31 @@ func TestPredictorCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestMomentumRamp holds the momentum of a step to the authors' formula (adjust_moco_momentum): half a
+// cosine over the training, in parts of epochs.
+func TestMomentumRamp(t *testing.T) {
+	t.Parallel()
+	_, p, _ := small(t, 4, func(r *Recipe) {
+		momentumOfBatch(r)
+		r.Momentum, r.MomentumEnd, r.Epochs, r.Schedule, r.Warmup, r.LR = 0.99, 1, 10, "cosine_after_warmup", 2, 0.1
+	})
+	for _, step := range []int{0, 1, 5, 39} {
+		m, err := p.Run(Progress{Step: step, StepsPerEpoch: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch := float64(step) / 4
+		want := 1 - 0.5*(1+math.Cos(math.Pi*epoch/10))*(1-0.99)
+		if got := floats(p.program, inMomentum)[0]; math.Abs(float64(got)-want) > 1e-7 {
+			t.Errorf("step %d: m is %v, want %v", step, got, want)
+		}
+		rate := 0.1 * epoch / 2
+		if epoch >= 2 {
+			rate = 0.1 * 0.5 * (1 + math.Cos(math.Pi*(epoch-2)/8))
+		}
+		if math.Abs(m.LR-rate) > 1e-12 {
+			t.Errorf("step %d: the rate is %v, want %v", step, m.LR, rate)
+		}
+	}
+}
