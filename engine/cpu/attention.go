@@ -421,6 +421,18 @@ func clearPadding(b *buffer, ch int) phase {
 	})
 }
 
+// headsOfPart is how many heads of an image a part of the work is, where each is one.
+func (a *attention) headsOfPart() int { return largestDivisor(a.heads, a.images*a.heads/manyParts) }
+
+// keysAfter are the keys of the tile after those before key: of the same head, or of the next one if
+// that follows.
+func (a *attention) keysAfter(h attentionHead, key int, more bool) headRows {
+	if key == a.tokens && more {
+		h, key = attentionHead{h.image, h.index + 1}, 0
+	}
+	return headRows{a.qkv, h, keyChannels, key, min(a.keys, a.tokens-key)}
+}
+
 // prefetch asks for share i of n of some rows.
 func (a *attention) prefetch(r headRows, i, n int) {
 	first := r.count * i / n
@@ -474,7 +486,7 @@ func (a *attentionForward) cut() {
 	a.blocks = (a.tokens + a.block - 1) / a.block
 	a.run = 1
 	if a.blocks == 1 {
-		a.run = largestDivisor(a.heads, heads/manyParts)
+		a.run = a.headsOfPart()
 	}
 }
 
@@ -509,11 +521,7 @@ func (a *attentionForward) part(w *worker, h attentionHead, lo, hi int, more boo
 		n := min(a.keys, a.tokens-key)
 		a.packColumns(r.keys, r.values, headRows{a.qkv, h, keyChannels, key, n})
 		a.packRows(r.values, headRows{a.qkv, h, valueChannels, key, n}, a.keyPairs)
-		t := forwardTile{head: h, lo: lo, hi: hi, key: key, keys: n}
-		t.next = headRows{a.qkv, h, keyChannels, key + n, min(a.keys, a.tokens-key-n)}
-		if t.next.count == 0 && more {
-			t.next = headRows{a.qkv, attentionHead{h.image, h.index + 1}, keyChannels, 0, min(a.keys, a.tokens)}
-		}
+		t := forwardTile{head: h, lo: lo, hi: hi, key: key, keys: n, next: a.keysAfter(h, key+n, more)}
 		for q := lo; q < hi; q += a.rows {
 			a.queries(w, r, t, q)
 		}
