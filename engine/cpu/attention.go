@@ -31,8 +31,8 @@ const (
 	attentionGradOperands
 )
 
-// attentionOperands reads all operands in the type that they have. The result, which is multiplied by
-// its gradient, has that one's type.
+// attentionOperands reads all operands in the type that they have. The result, which is multiplied
+// by its gradient, has that one's type.
 func attentionOperands(c *compiler, s *step) {
 	for i := range s.in {
 		c.stored(s, i)
@@ -52,15 +52,16 @@ const (
 	// queriesAtOnce bounds the queries of a part of the work. Each part packs its head's keys and
 	// values for itself.
 	queriesAtOnce = 288
-	// fewestParts is into how many parts attention is cut at least, if its blocks of queries do not get
-	// smaller than fewestQueries by that. With more than manyParts heads, a part is several.
+	// fewestParts is into how many parts attention is cut at least, if its blocks of queries do not
+	// get smaller than fewestQueries by that. With more than manyParts heads, a part is several.
 	fewestParts, manyParts, fewestQueries = 16, 32, 48
 	// scoreFloats is about how many scores there are at a time: half of a first-level cache.
 	scoreFloats = 24 * 208
 	// gradQueries is how many queries have scores at a time in the gradient. What is summed over
 	// queries is read and written once for so many of them, and lies in the second-level cache.
 	gradQueries = 3 * queriesEach
-	// queriesEach divides the number of queries that have scores at a time: every tile's rows divide it.
+	// queriesEach divides the number of queries that have scores at a time: every tile's rows
+	// divide it.
 	queriesEach = 24
 )
 
@@ -88,7 +89,8 @@ type attention struct {
 }
 
 func newAttention(c *compiler, qkv *buffer, shape []int, heads int) *attention {
-	a := &attention{path: c.engine.path, images: shape[0], tokens: shape[1], heads: heads, size: shape[2] / 3 / heads, qkv: qkv}
+	a := &attention{path: c.engine.path, images: shape[0], tokens: shape[1], heads: heads, qkv: qkv}
+	a.size = shape[2] / 3 / heads
 	a.scale = 1 / math.Sqrt(float64(a.size))
 	a.stride = channels(a.size)
 	a.keys = a.tokens
@@ -211,7 +213,8 @@ func (a *attention) valuesOf(r headRows) kernel.Values {
 // load copies a head's rows to scratch memory as they are multiplied, and fills up with zeros.
 func (a *attention) load(dst []float32, r headRows) {
 	args := kernel.ScaleRowsArgs{
-		Dst: kernel.Float32s(dst), Src: a.valuesOf(r), DstPitch: a.stride, SrcPitch: r.stride, Rows: r.count, Columns: a.size,
+		Dst: kernel.Float32s(dst), Src: a.valuesOf(r), DstPitch: a.stride, SrcPitch: r.stride, Rows: r.count,
+		Columns: a.size,
 	}
 	if a.pairs {
 		args.Dst = kernel.BFloat16s(halves(dst))
@@ -246,8 +249,8 @@ func widest(tiles []kernel.Tile, columns int) *kernel.Tile {
 	return &tiles[len(tiles)-1]
 }
 
-// packColumns lays a head's rows transposed, [size][rows], as the right operand of a product. tmp is
-// scratch memory for the rows.
+// packColumns lays a head's rows transposed, [size][rows], as the right operand of a product. tmp
+// is scratch memory for the rows.
 func (a *attention) packColumns(dst, tmp []float32, r headRows) {
 	columns, src, stride := channels(r.count), tmp, a.stride
 	if a.pairs {
@@ -289,8 +292,8 @@ func (a *attention) packRows(dst []float32, r headRows, pairs pairLists) {
 	}
 }
 
-// matrixProduct is y = x*b, or y += x*b: so many rows of x by a packed matrix of `inner` words and so
-// many columns. Where the last tile has rows to spare, they are computed too.
+// matrixProduct is y = x*b, or y += x*b: so many rows of x by a packed matrix of `inner` words and
+// so many columns. Where the last tile has rows to spare, they are computed too.
 type matrixProduct struct {
 	x, b, y        []float32
 	rows           tileLists
@@ -331,15 +334,24 @@ func (a *attention) run(w *worker, tiles []kernel.Tile, m matrixProduct, row, co
 	}
 }
 
-// scores multiplies rows of a head by packed columns of so many keys.
-func (a *attention) scores(w *worker, y, x, columns []float32, rows, keys int) {
-	a.multiply(w, matrixProduct{x: x, b: columns, y: y, rows: a.toScores, count: rows, inner: a.inner, columns: channels(keys)})
+// headProduct is a product of so many rows with a tile of so many keys, y = or += x*b.
+type headProduct struct {
+	x, b, y    []float32
+	rows, keys int
+	add        bool
 }
 
-// fromKeys multiplies rows of weights of so many keys by the keys' packed rows.
-func (a *attention) fromKeys(w *worker, y, weights, packed []float32, rows, keys int, add bool) {
+// scores multiplies rows of a head by the packed columns of keys.
+func (a *attention) scores(w *worker, p headProduct) {
 	a.multiply(w, matrixProduct{
-		x: weights, b: packed, y: y, rows: a.fromScores, count: rows, inner: a.depth(keys), columns: a.stride, add: add,
+		x: p.x, b: p.b, y: p.y, rows: a.toScores, count: p.rows, inner: a.inner, columns: channels(p.keys), add: p.add,
+	})
+}
+
+// weighted multiplies rows of weights by the packed rows of keys.
+func (a *attention) weighted(w *worker, p headProduct) {
+	a.multiply(w, matrixProduct{
+		x: p.x, b: p.b, y: p.y, rows: a.fromScores, count: p.rows, inner: a.depth(p.keys), columns: a.stride, add: p.add,
 	})
 }
 
@@ -424,8 +436,8 @@ func clearPadding(b *buffer, ch int) phase {
 // headsOfPart is how many heads of an image a part of the work is, where each is one.
 func (a *attention) headsOfPart() int { return largestDivisor(a.heads, a.images*a.heads/manyParts) }
 
-// keysAfter are the keys of the tile after those before key: of the same head, or of the next one if
-// that follows.
+// keysAfter are the keys of the tile after those before key: of the same head, or of the next one
+// if that follows.
 func (a *attention) keysAfter(h attentionHead, key int, more bool) headRows {
 	if key == a.tokens && more {
 		h, key = attentionHead{h.image, h.index + 1}, 0
@@ -442,10 +454,10 @@ func (a *attention) prefetch(r headRows, i, n int) {
 	}
 }
 
-// attentionForward is attention. A part of the work is a block of queries of a head, or several heads
-// of an image, if each has one block. What a head reads next is prefetched while it computes: heads
-// lie as rows of a few lines each, far apart, which take long to come where many images are beyond
-// the caches.
+// attentionForward is attention. A part of the work is a block of queries of a head, or several
+// heads of an image, if each has one block. What a head reads next is prefetched while it computes:
+// heads lie as rows of a few lines each, far apart, which take long to come where many images are
+// beyond the caches.
 type attentionForward struct {
 	*attention
 	y      *buffer
@@ -536,7 +548,7 @@ func (a *attentionForward) queries(w *worker, r forwardRoom, t forwardTile, q in
 	a.load(r.queries, headRows{a.qkv, t.head, queryChannels, q, rows})
 	a.prefetch(t.next, share, shares)
 	a.prefetch(headRows{a.y, t.head, 0, q, rows}, 0, 1)
-	a.scores(w, r.scores, r.queries, r.keys, rows, t.keys)
+	a.scores(w, headProduct{x: r.queries, b: r.keys, y: r.scores, rows: rows, keys: t.keys})
 	t.next.part = valueChannels
 	a.prefetch(t.next, share, shares)
 	factors := a.softmax(kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: t.keys, BF16: a.pairs}, state, first)
@@ -544,7 +556,7 @@ func (a *attentionForward) queries(w *worker, r forwardRoom, t forwardTile, q in
 		a.rescale(out, factors, rows)
 	}
 	a.prefetch(a.queriesAfter(t, q+rows), 0, 1)
-	a.fromKeys(w, out, r.scores, r.values, rows, t.keys, !first)
+	a.weighted(w, headProduct{x: r.scores, b: r.values, y: out, rows: rows, keys: t.keys, add: !first})
 	if t.key+t.keys == a.tokens {
 		state.invert(rows)
 		a.store(headRows{a.y, t.head, 0, q, rows}, out, state.sums)

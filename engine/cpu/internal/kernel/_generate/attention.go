@@ -22,8 +22,8 @@ var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.0555033247078
 // powers holds exp2 and then a float's exponent bias, each in all lanes of a register of AVX2.
 var powers Mem
 
-// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
-// bias: the float's lowest bits are then the exponent's.
+// rounder is added to a small number to round it to a whole one, to which it adds a float's
+// exponent bias: the float's lowest bits are then the exponent's.
 const rounder = 3<<22 + 127
 
 func powerConstants() {
@@ -55,7 +55,8 @@ func (s isa) loadExponential(factors reg.GPPhysical, first int) (e exponential, 
 		first++
 		return r
 	}
-	e.high, e.low, e.least = take(Mem{Base: factors}), take(Mem{Base: factors, Disp: 4}), take(Mem{Base: factors, Disp: 8})
+	e.high, e.low = take(Mem{Base: factors}), take(Mem{Base: factors, Disp: 4})
+	e.least = take(Mem{Base: factors, Disp: 8})
 	for i := range exp2 {
 		at := powers.Offset(32 * i)
 		if s.lanes == 16 {
@@ -450,8 +451,8 @@ func toPairs(from, to reg.VecPhysical) {
 	raw("WORD", 0x72|uint64(0xc0|(d&7)<<3|x&7)<<8)
 }
 
-// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are for
-// processors that have such products.
+// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are
+// for processors that have such products.
 func (s isa) attention() {
 	s.softmax(false)
 	s.softmaxGrad()
