@@ -116,7 +116,7 @@ func (a *attentionBackward) part(w *worker, h attentionHead, more bool) {
 		n := min(a.keys, a.tokens-key)
 		a.packColumns(r.keyColumns, r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
 		a.packColumns(r.valueColumns, r.keyRows, headRows{a.qkv, h, valueChannels, key, n})
-		a.packRows(r.keyRows, headRows{a.qkv, h, keyChannels, key, n}, a.keyPairs)
+		a.packRows(r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
 		t := gradTile{head: h, key: key, keys: n, next: a.keysAfter(h, key+n, more)}
 		for q := 0; q < a.tokens; q += a.rows {
 			a.block(w, r, t, q)

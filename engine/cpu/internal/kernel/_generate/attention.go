@@ -19,7 +19,7 @@ const groupFloats = 16
 var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.055503324707801255, 0.0096184373581854141,
 	0.0013398874550626771, 0.00015353362041026187}
 
-// powers holds exp2 and then a float's exponent bias, each in all lanes of a register of AVX2.
+// powers holds exp2 and then rounder, each in all lanes of a register of AVX2.
 var powers Mem
 
 // rounder is added to a small number to round it to a whole one, to which it adds a float's
@@ -37,9 +37,8 @@ func powerConstants() {
 
 // exponential computes exp(scale*d) for d <= 0: 2^k * 2^f, where k is the whole number next to
 // scale*log2(e)*d and f the rest. The factor is the sum of two floats, so that f is exact to a
-// rounding. 2^k is a shift of k's bits, and the last
-// operation a product, so that a NaN stays one. Where d is less than the least, the result is 0,
-// whatever comes before.
+// rounding. 2^k is a shift of the rounded number's bits, and the last operation is a product, so
+// that a NaN stays one. Where d is less than the least, the result is 0, whatever comes before.
 type exponential struct {
 	high, low, least reg.VecPhysical // scale*log2(e), what it lacks, and the least d
 	power            []Op            // exp2: registers, or places in memory
