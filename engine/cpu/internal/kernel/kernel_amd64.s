@@ -21354,3 +21354,28 @@ block:
 	VMOVUPS     Y0, (AX)
 	VZEROUPPER
 	RET
+
+// func prefetchRows(a *uintptr)
+// Requires: MMX+
+TEXT ·prefetchRows(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    72(R15), CX
+	MOVQ    80(R15), DX
+	MOVQ    88(R15), BX
+	PCALIGN $0x40
+
+row:
+	MOVQ    AX, SI
+	MOVQ    BX, DI
+	PCALIGN $0x40
+
+line:
+	PREFETCHT1 (SI)
+	ADDQ       $0x40, SI
+	DECQ       DI
+	JNZ        line
+	ADDQ       DX, AX
+	DECQ       CX
+	JNZ        row
+	RET

@@ -61,8 +61,9 @@ func avx512() *Path {
 			{layerNormGradAddHalf16AVX512, layerNormGradAddHalf64AVX512}},
 		adam: adamAVX512,
 		attention: attentionRoutines{
-			softmax:     softmaxAVX512,
-			softmaxGrad: softmaxGradAVX512,
+			softmax:      softmaxAVX512,
+			softmaxGrad:  softmaxGradAVX512,
+			prefetchRows: prefetchRows,
 			scaleRows: [2][2]func(*uintptr){
 				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
 			},
@@ -143,8 +144,9 @@ func avx2() *Path {
 		layerNormGradAdd: strips{{layerNormGradAdd16AVX2, nil}, {layerNormGradAddHalf16AVX2, nil}},
 		adam:             adamAVX2,
 		attention: attentionRoutines{
-			softmax:     softmaxAVX2,
-			softmaxGrad: softmaxGradAVX2,
+			softmax:      softmaxAVX2,
+			softmaxGrad:  softmaxGradAVX2,
+			prefetchRows: prefetchRows,
 			scaleRows: [2][2]func(*uintptr){
 				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
 			},

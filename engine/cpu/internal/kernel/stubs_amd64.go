@@ -832,3 +832,8 @@ func expSum(a *uintptr)
 //
 //go:noescape
 func dot(a *uintptr)
+
+// prefetchRows brings lines of rows into the second-level cache: src; rows, pitch, lines.
+//
+//go:noescape
+func prefetchRows(a *uintptr)

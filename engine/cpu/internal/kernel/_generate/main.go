@@ -160,5 +160,6 @@ func main() {
 	rowMax()
 	expSum()
 	dot()
+	prefetchRows()
 	Generate()
 }
