@@ -29,6 +29,11 @@ func TestMomentumBatch(t *testing.T) {
 			head(r)
 			r.LayerDecay = 0.75
 		},
+		"ViT, bf16": func(r *Recipe) {
+			smallTransformer(r)
+			head(r)
+			r.Precision = "bf16"
+		},
 		"no predictor": func(r *Recipe) { r.Predictor = Predictor{} },
 	} {
 		t.Run(name, func(t *testing.T) {
