@@ -39,6 +39,14 @@ func (m memoryBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 func (m wholeBank) Negatives(int) int    { return m.Images - 1 }
 func (m wholeBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 
+// Remedy is the average that keeps Z with the features.
+func (m noiseContrast) Remedy() string {
+	if keepZ[m.Z] == 1 {
+		return "set z to ema: Z was estimated from a bank of random features and is now too small; or take loss: info_nce"
+	}
+	return m.memoryBank.Remedy()
+}
+
 func (m memoryBank) check(wrong func(bool, string, ...any)) {
 	wrong(m.Queue < 0 || m.Images > 0 && m.Queue >= m.Images,
 		"queue: a bank of %d images cannot give a sample of %d; use less, or 0 for all", m.Images, m.Queue)
@@ -97,6 +105,13 @@ var bankVariables = map[string]func(g *builder) *graph.Node{
 }
 
 // keepZ is the share of the old Z that a step keeps, by the recipe's key z.
+//
+// Wu et al. 2018 and Tian et al. 2019 keep the Z of the first step. It is then that of random
+// directions, which lie far apart, and the features of a new encoder lie close together. So each
+// negative is taken for the query's own with a probability near 1, and the push away from the
+// negatives, the same for all images, outweighs everything else. Their banks have a million rows and
+// are replaced slowly; a bank of a few thousand is replaced in some dozen steps. An averaged Z
+// follows the features. MoCo's authors average it too, with 0.99, for a bank of that size.
 var keepZ = map[string]float64{"frozen": 1, "ema": 0.9}
 
 // bankStep is the part of a step that the three mechanisms share: the encoded batch and its stored

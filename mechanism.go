@@ -30,6 +30,8 @@ type Mechanism interface {
 	Classifier() bool
 	// Filling is the number of steps until no key of the random start is left in the dictionary.
 	Filling() int
+	// Remedy says what to change in the recipe where the loss stays far above chance.
+	Remedy() string
 	// Fit completes the recipe from the data, and refuses data that cannot give what the mechanism
 	// needs.
 	Fit(d DataSize) error
@@ -115,6 +117,9 @@ func names[T any](table map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 }
 
+// remedy is what most often helps against steps that are too large.
+const remedy = "lower lr, or raise warmup"
+
 // contrastive is the part that all mechanisms with keys share.
 type contrastive struct{ *Recipe }
 
@@ -122,6 +127,7 @@ func (c contrastive) String() string             { return c.Loss + " with " + c.
 func (contrastive) KeyEncoder() bool             { return false }
 func (contrastive) Classifier() bool             { return false }
 func (contrastive) Filling() int                 { return 0 }
+func (contrastive) Remedy() string               { return remedy }
 func (contrastive) Fit(DataSize) error           { return nil }
 func (contrastive) predicts() bool               { return false }
 func (contrastive) ready() error                 { return nil }

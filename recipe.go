@@ -36,7 +36,7 @@ type Recipe struct {
 	MaskSameImage bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
 	Accumulate    int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
 	Mix           float64 `yaml:"mix"`              // share of the old feature in a bank's new one
-	Z             string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
+	Z             string  `yaml:"z"`                // nce's constant: ema (averaged over steps), or frozen from the first step
 	BankPrecision string  `yaml:"bank_precision"`   // fp32 or bf16
 	Images        int     `yaml:"images,omitempty"` // in the bank; the data say
 
@@ -95,6 +95,9 @@ type Views struct {
 	// Ground is what transparent pixels are laid on: white, black, #rrggbb, or drop, which leaves
 	// transparency out. Empty is white.
 	Ground string `yaml:"ground,omitempty" json:"ground,omitempty"`
+	// Normalise is imagenet, cifar or half (from -1 to 1): mean and deviation of each channel. Empty
+	// is the policy's own.
+	Normalise string `yaml:"normalise,omitempty" json:"normalise,omitempty"`
 }
 
 // Reading is how pictures are read before views are drawn: reduced, and on a ground.
@@ -113,7 +116,8 @@ func (v Views) Reading() (data.Reading, error) {
 	return r, nil
 }
 
-// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and flip.
+// Drawn is the policy by which views are drawn: the named one at the size, or only its crop and
+// flip, with its own normalisation or the named one.
 func (v Views) Drawn() (augment.Policy, error) {
 	p, err := augment.Named(v.Policy, v.Size)
 	if v.CropMin != 0 {
@@ -122,6 +126,11 @@ func (v Views) Drawn() (augment.Policy, error) {
 	if v.CropOnly {
 		p = p.CropAndFlip()
 	}
+	if err != nil || v.Normalise == "" {
+		return p, err
+	}
+	n, err := augment.NormalisedBy(v.Normalise)
+	p.Mean, p.Std = n.Mean, n.Std
 	return p, err
 }
 
@@ -141,7 +150,7 @@ func Default() Recipe {
 		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Positives: "views",
 		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, Replicas: 1, ShuffleBN: true,
-		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
+		Accumulate: 1, Mix: 0.5, Z: "ema", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true,
 		Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,

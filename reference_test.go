@@ -1,6 +1,7 @@
 package moco
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -27,6 +28,7 @@ type reference struct {
 	Case struct {
 		Bank, Noise int // of a memory bank
 		Mix         float64
+		Z           string // of NCE: ema, or frozen where the file does not say
 		Block       string
 		Layers      []int
 		Stem        string
@@ -114,6 +116,7 @@ func (r *reference) recipe() *Recipe {
 		recipe.Dictionary, recipe.Loss = "batch", "nt_xent"
 	case c.Bank > 0:
 		recipe.Dictionary, recipe.Loss, recipe.Images, recipe.Queue, recipe.Mix = "bank", "nce", c.Bank, c.Noise, c.Mix
+		recipe.Z = cmp.Or(c.Z, "frozen")
 	case r.KParams != nil && r.Shuffle == nil:
 		recipe.Dictionary, recipe.ShuffleBN = "momentum_batch", false
 		if c.Predictor != nil {

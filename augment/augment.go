@@ -6,6 +6,7 @@ package augment
 import (
 	"fmt"
 	"image"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -51,8 +52,33 @@ var (
 	cifarMean, cifarStd       = [3]float32{0.4914, 0.4822, 0.4465}, [3]float32{0.2023, 0.1994, 0.2010}
 )
 
+// Normalisation is what is taken from each channel of an image, on a scale from 0 to 1, and what
+// the rest is divided by.
+type Normalisation struct{ Mean, Std [3]float32 }
+
+// normalisations are those that encoders are trained with: torchvision's for ImageNet, that of
+// CIFAR-10, and -1 to 1 (timm's and Google's vision transformers).
+var normalisations = map[string]Normalisation{
+	"imagenet": {Mean: imagenetMean, Std: imagenetStd},
+	"cifar":    {Mean: cifarMean, Std: cifarStd},
+	"half":     {Mean: [3]float32{0.5, 0.5, 0.5}, Std: [3]float32{0.5, 0.5, 0.5}},
+}
+
+// Normalisations are the names of normalisations, sorted.
+func Normalisations() []string { return slices.Sorted(maps.Keys(normalisations)) }
+
+// NormalisedBy returns the normalisation with the given name.
+func NormalisedBy(name string) (Normalisation, error) {
+	n, ok := normalisations[name]
+	if !ok {
+		return n, fmt.Errorf("views.normalise: %q is not known; there are %s", name, strings.Join(Normalisations(), ", "))
+	}
+	return n, nil
+}
+
 // policies are those of the authors' main_moco.py (v1, v2, and v3 with crops from 8% as for
-// transformers; it has two kinds of views, as BYOL has) and of their CIFAR-10 demonstration, and one for the built-in set, whose pictures colour alone would tell apart. "flip" changes
+// transformers; it has two kinds of views, as BYOL has) and of their CIFAR-10 demonstration, and one
+// for the built-in set, whose pictures colour alone would tell apart. "flip" changes
 // next to nothing: it is for positives that bring their own variation, as frames do.
 var policies = []Policy{
 	{

@@ -93,14 +93,14 @@ var ErrNotFinite = errors.New("weights that are not finite")
 
 // finite refuses weights that are not finite. names, if any, are the names for the error in place
 // of f's own.
-func finite(f *weights.File, names map[string]string) error {
+func finite(f *weights.File, names map[string][]string) error {
 	for _, n := range f.Tensors {
 		if n.Tensor.Type != tensor.Float32 {
 			continue
 		}
 		for i, v := range n.Tensor.Float32s() {
 			if v-v != 0 {
-				name := cmp.Or(names[n.Name], n.Name)
+				name := cmp.Or(strings.Join(names[n.Name], ", "), n.Name)
 				return fmt.Errorf("%w: %s holds %v in place %d; its training has diverged, or the file is damaged",
 					ErrNotFinite, name, v, i)
 			}
@@ -129,6 +129,9 @@ func Metadata(r *moco.Recipe) map[string]string {
 	}
 	if r.Views.Ground != "" {
 		m["ground"] = r.Views.Ground
+	}
+	if r.Views.Normalise != "" {
+		m["normalise"] = r.Views.Normalise
 	}
 	if r.Start != "" {
 		m["start"] = r.Start
@@ -183,7 +186,7 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	var err error
 	r.Encoder, err = nn.FromMetadata(m)
 	errs = append(errs, err)
-	r.Views = moco.Views{Policy: m["policy"], Size: number("size"), Ground: m["ground"]}
+	r.Views = moco.Views{Policy: m["policy"], Size: number("size"), Ground: m["ground"], Normalise: m["normalise"]}
 	if m["from"] != "" {
 		r.Views.From = number("from")
 	}

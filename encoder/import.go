@@ -1,7 +1,6 @@
 package encoder
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,19 +16,31 @@ import (
 
 // ImportOptions say how foreign weights are read. Open uses the zero value.
 type ImportOptions struct {
-	// Side is query or key, for a pair with a momentum encoder. Empty is query.
+	// Side is query or key, for a pair with a momentum encoder. Empty is the one that the project
+	// evaluates, which is the key's for DINO and the query's for all others, or the only one.
 	Side string
-	// Strip is the prefix of conv1.weight (or, in an nn.Sequential, of 0.weight), or the end of
-	// that prefix. "." is the empty prefix. Empty finds the prefix. Strip overrides Side.
+	// Strip is what stands before the names of the encoder (before conv1.weight, 0.weight,
+	// patch_embed.proj.weight), or the end of that. "." is the empty prefix. Empty finds the prefix.
+	// Strip overrides Side.
 	Strip  string
-	Policy string // of the views; empty: v1 with ImageNet's stem, cifar with CIFAR's
-	Size   int    // of the views, pixels a side; 0: 224 with ImageNet's stem, 32 with CIFAR's
+	Policy string // of the views; empty: cifar with a ResNet's stem for CIFAR, else v1
+	// Size is of the views, pixels a side. 0: 224 with ImageNet's stem, 32 with CIFAR's; for a
+	// transformer what its project evaluates it at.
+	Size int
+	// Normalise is how pixels are normalised: imagenet, cifar or half. Empty: as the project does it.
+	Normalise string
+
+	// Of transformers. Empty: as the project has it.
+
+	Heads   int     // of attention
+	Epsilon float64 // of layer norm
+	Tokens  string  // whose features are taken: class, mean or both
 }
 
 // ImportReport is an account of how foreign weights were read. Every tensor of the file is in Used
 // or in LeftOut.
 type ImportReport struct {
-	Kind    string     `json:"kind"` // origin of the names: MoCo, lightly, solo-learn, or torchvision
+	Kind    string     `json:"kind"` // origin of the names: MoCo, MoCo v3, lightly, DINO, timm, ...
 	Prefix  string     `json:"prefix"`
 	Side    string     `json:"side"` // query or key
 	Encoder nn.Config  `json:"encoder"`
@@ -45,9 +56,8 @@ func (r *ImportReport) String() string {
 	if r.Encoder.Head == "none" {
 		head = "no head"
 	}
-	return fmt.Sprintf("%s, %s side (%q): %s of width %v, %s stem, %s, %d features; %d tensors used, %d left out",
-		r.Kind, r.Side, r.Prefix, r.Encoder.Arch, r.Encoder.Width, r.Encoder.Stem, head, r.Encoder.Dim,
-		len(r.Used), len(r.LeftOut))
+	return fmt.Sprintf("%s, %s side (%q): %s, %s, %d features; %d tensors used, %d left out",
+		r.Kind, r.Side, r.Prefix, r.Encoder.Describe(), head, r.Encoder.Dim, len(r.Used), len(r.LeftOut))
 }
 
 // Foreign tells whether the weights are neither an encoder nor a checkpoint that moco wrote.
@@ -55,7 +65,14 @@ func Foreign(f *weights.File) bool { return !own(f) && !checkpoint(f) }
 
 // own tells whether f is an encoder that moco wrote, whole or damaged. Any file may have one of the
 // keys of such a file, such as arch or width. Only moco's have all of these keys.
-func own(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
+func own(f *weights.File) bool { return described(f) && f.Metadata[NamesKey] == "" }
+
+// described tells whether the metadata are those of an encoder that moco wrote, under whatever names.
+func described(f *weights.File) bool { return hasAll(f, "format", "stem", "head", "policy") }
+
+// NamesKey is the metadata of moco's encoders whose tensors have another project's names: which
+// project's.
+const NamesKey = "names"
 
 // checkpoint tells whether f is a checkpoint of a run.
 func checkpoint(f *weights.File) bool { return hasAll(f, "format", "recipe", "step", "data") }
@@ -68,12 +85,13 @@ func hasAll(f *weights.File, keys ...string) bool {
 	})
 }
 
-// Import finds a ResNet in foreign weights and returns it as Export would write it: with
-// torchvision's names, and the metadata that OpenWith needs.
+// Import finds an encoder in foreign weights, a ResNet or a vision transformer, and returns it as
+// Export would write it: with moco's names, and the metadata that OpenWith needs.
 //
-// It recognises a ResNet by its stem and first block, whatever their prefix is (module.encoder_q.,
-// backbone., nothing), and deduces architecture, width, stem and head from shapes. It is an error
-// if the encoder lacks a tensor, or has one of another shape or one too many. The report lists the
+// It recognises an encoder by its first tensors in one of the families of names, whatever their
+// prefix is (module.encoder_q., backbone., nothing), and deduces the configuration from shapes. What
+// shapes do not tell is as the family's project has it, unless the options say otherwise. It is an
+// error if the encoder lacks a tensor, or has one of another shape or one too many. The report lists the
 // tensors that belong to no encoder: queue, projectors, optimizer, the other side. The error is a
 // *ChoiceError if there are encoders but not exactly one as asked for, a *weights.KindError if the
 // file is only a whole module, and ErrNotFinite for weights that are not finite.
@@ -102,21 +120,26 @@ func importFile(f *weights.File, o ImportOptions) (*weights.File, *ImportReport,
 	if err != nil {
 		return nil, nil, err
 	}
-	r, notes, err := named.recipe(found, o)
+	d, err := named.deduce(f, found, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := named.take(r.Encoder)
+	r, err := d.recipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := named.take(r.Encoder, found.family.inside)
 	if err != nil {
 		return nil, nil, err
 	}
 	report := &ImportReport{
-		Kind: found.kind(f), Prefix: found.prefix, Side: found.side(), Encoder: r.Encoder, Views: r.Views,
+		Kind: d.kind, Prefix: found.prefix, Side: found.side(), Encoder: r.Encoder, Views: r.Views,
 		// Empty lists, so that JSON has no null.
-		Used: []string{}, LeftOut: []string{}, Notes: append(notes, warnings(f)...),
+		Used: []string{}, LeftOut: []string{}, Notes: append(append([]string{}, d.notes...), warnings(f)...),
 	}
 	report.sort(f, out, named)
 	out.Metadata = Metadata(r)
+	maps.Copy(out.Metadata, d.metadata)
 	out.Metadata["imported"] = fmt.Sprintf("%s, %s side, %q", report.Kind, report.Side, report.Prefix)
 	return out, report, nil
 }
@@ -135,7 +158,9 @@ func warnings(f *weights.File) []string {
 func (r *ImportReport) sort(f, out *weights.File, named *foreign) {
 	used := map[string]bool{}
 	for _, n := range out.Tensors {
-		used[named.name[n.Name]] = true
+		for _, name := range named.from[n.Name] {
+			used[name] = true
+		}
 	}
 	for _, n := range f.Tensors {
 		if used[n.Name] {
@@ -149,33 +174,43 @@ func (r *ImportReport) sort(f, out *weights.File, named *foreign) {
 	}
 }
 
-// foreign is the tensors of an encoder in a foreign file, by torchvision's names.
-type foreign struct {
-	tensor map[string]*tensor.Tensor
-	name   map[string]string // their foreign names
+// deduced is what follows from an encoder's names and shapes, its origin and what was asked for.
+type deduced struct {
+	kind     string
+	encoder  nn.Config
+	views    moco.Views
+	notes    []string
+	metadata map[string]string // further ones than follow from these
 }
 
-// recipe deduces the encoder's configuration, and chooses its views.
-func (t *foreign) recipe(found place, o ImportOptions) (*moco.Recipe, []string, error) {
+// deduce finds out what the encoder is: from the metadata if moco has written them and nothing else is
+// asked for, or else as the family does.
+func (t *foreign) deduce(f *weights.File, found place, o ImportOptions) (deduced, error) {
+	if o == (ImportOptions{}) && described(f) {
+		r, err := recipeOf(f)
+		rest := map[string]string{"classes": f.Metadata["classes"], objectiveKey: f.Metadata[objectiveKey]}
+		maps.DeleteFunc(rest, func(_, value string) bool { return value == "" })
+		return deduced{kind: "moco", encoder: r.Encoder, views: r.Views, metadata: rest}, err
+	}
+	origin := found.origin()
+	d, err := found.family.deduce(t, origin, o)
+	d.kind = origin.name
+	return d, err
+}
+
+// recipe makes a recipe of what was deduced, which checks it.
+func (d deduced) recipe() (*moco.Recipe, error) {
 	r := moco.Default()
-	var notes []string
-	var err error
-	if r.Encoder, notes, err = deduce(t.tensor, found.first); err != nil {
-		return nil, nil, err
-	}
-	r.Views = moco.Views{Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, 224)}
-	if r.Encoder.Stem == "cifar" {
-		r.Views = moco.Views{Policy: cmp.Or(o.Policy, "cifar"), Size: cmp.Or(o.Size, 32)}
-	}
+	r.Encoder, r.Views = d.encoder, d.views
 	if err := r.Check(); err != nil {
-		return nil, nil, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+		return nil, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	return &r, notes, nil
+	return &r, nil
 }
 
 // take makes the encoder's file without its metadata. Every tensor must have the shape that the
-// configuration gives it.
-func (t *foreign) take(c nn.Config) (*weights.File, error) {
+// configuration gives it, and none else may have a name that begins as those inside of the backbone.
+func (t *foreign) take(c nn.Config, inside []string) (*weights.File, error) {
 	out := &weights.File{}
 	known := map[string]bool{}
 	var missing, wrong, extra []string
@@ -188,7 +223,7 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 		case e.Fits(got):
 		case got != nil:
 			wrong = append(wrong, fmt.Sprintf("%s is %v %v and should be %v %v",
-				t.name[e.Name], got.Type, got.Shape, e.Type, e.Shape))
+				strings.Join(t.from[e.Name], ", "), got.Type, got.Shape, e.Type, e.Shape))
 			continue
 		default:
 			missing = append(missing, e.Name)
@@ -197,9 +232,9 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 		out.Tensors = append(out.Tensors, weights.Named{Name: e.Name, Tensor: got})
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.tensor)) {
-		part, _, _ := strings.Cut(name, ".")
-		if inside := part == "conv1" || part == "bn1" || strings.HasPrefix(part, "layer"); inside && !known[name] {
-			extra = append(extra, t.name[name])
+		begins := func(part string) bool { return strings.HasPrefix(name, part) }
+		if !known[name] && slices.ContainsFunc(inside, begins) {
+			extra = append(extra, strings.Join(t.from[name], ", "))
 		}
 	}
 	for _, trouble := range []struct {
@@ -207,11 +242,10 @@ func (t *foreign) take(c nn.Config) (*weights.File, error) {
 		names []string
 	}{{"it lacks", missing}, {"shapes differ:", wrong}, {"that encoder has no", extra}} {
 		if len(trouble.names) > 0 {
-			return nil, fmt.Errorf("the weights look like a %s of width %v, but %s %s",
-				c.Arch, c.Width, trouble.what, few(trouble.names))
+			return nil, fmt.Errorf("the weights look like a %s, but %s %s", c.Describe(), trouble.what, few(trouble.names))
 		}
 	}
-	return out, finite(out, t.name)
+	return out, finite(out, t.from)
 }
 
 // counter is a num_batches_tracked in moco's form. Nothing computes with it, so any type and shape

@@ -19,25 +19,37 @@ import (
 	"moco/weights"
 )
 
-// checkpoint is a case of testdata/import/features.json. make_import.py in that folder made it with
-// PyTorch.
+// checkpoint is a case of testdata/import: of features.json, which make_import.py in that folder made
+// with PyTorch, or of transformers.json, made by make_transformers.py.
 type checkpoint struct {
 	File, Policy, Kind, Arch, Stem, Head string
-	Size                                 int
+	Size, Heads                          int
 	Sides                                map[string]map[encoder.Layer][][]float64
+}
+
+// within is how far features may be from PyTorch's. Narrow ResNets divide by small variances.
+func (c checkpoint) within() float64 {
+	if c.Stem == "" {
+		return 1e-5
+	}
+	return 1e-4
 }
 
 func checkpoints(t *testing.T) []checkpoint {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/import/features.json")
-	if err != nil {
-		t.Fatal(err)
+	var cases []checkpoint
+	for _, name := range []string{"features.json", "transformers.json"} {
+		raw, err := os.ReadFile("testdata/import/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all struct{ Cases []checkpoint }
+		if err := json.Unmarshal(raw, &all); err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, all.Cases...)
 	}
-	var all struct{ Cases []checkpoint }
-	if err := json.Unmarshal(raw, &all); err != nil {
-		t.Fatal(err)
-	}
-	return all.Cases
+	return cases
 }
 
 func loaded(t *testing.T, name string) *weights.File {
@@ -68,11 +80,14 @@ func formula(size int) []image.Image {
 // TestImport: a file from PyTorch gives PyTorch's features, from either side, and every tensor is
 // accounted for.
 func TestImport(t *testing.T) {
+	t.Parallel()
 	for _, c := range checkpoints(t) {
 		for side, layers := range c.Sides {
 			t.Run(c.File+"/"+side, func(t *testing.T) {
+				t.Parallel()
 				f := loaded(t, c.File)
-				out, report, err := encoder.Import(f, encoder.ImportOptions{Side: side, Policy: c.Policy, Size: c.Size})
+				o := encoder.ImportOptions{Side: side, Policy: c.Policy, Size: c.Size, Heads: c.Heads}
+				out, report, err := encoder.Import(f, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,39 +95,50 @@ func TestImport(t *testing.T) {
 				if report.Kind != c.Kind || report.Side != side || e.Arch != c.Arch || e.Stem != c.Stem || e.Head != c.Head {
 					t.Errorf("taken for %v", report)
 				}
-				if len(report.Used)+len(report.LeftOut) != len(f.Tensors) || len(report.Used) != len(out.Tensors) {
-					t.Errorf("%d used and %d left out of %d tensors, %d written", len(report.Used),
-						len(report.LeftOut), len(f.Tensors), len(out.Tensors))
-				}
-				// Here every tensor is used.
-				_, report, err = encoder.Import(&weights.File{Tensors: out.Tensors}, encoder.ImportOptions{})
-				if told, _ := json.Marshal(report); err != nil ||
-					!strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
-					t.Errorf("a bare state dict: %s, %v", told, err)
-				}
+				accounted(t, f, out, report)
 				path := filepath.Join(t.TempDir(), "encoder.safetensors")
 				if _, err := weights.Save(path, out); err != nil {
 					t.Fatal(err)
 				}
 				for layer, want := range layers {
-					e, err := encoder.OpenWith(context.Background(), path, encoder.Options{Layer: layer})
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer e.Close()
-					got, err := e.Embed(context.Background(), formula(c.Size))
-					if err != nil {
-						t.Fatal(err)
-					}
-					for i := range want {
-						for j, v := range want[i] {
-							if d := math.Abs(float64(got[i][j]) - v); !(d < 1e-4) || len(got[i]) != len(want[i]) {
-								t.Fatalf("%s features of image %d are\n%v, and PyTorch's are\n%v", layer, i, got[i], want[i])
-							}
-						}
-					}
+					same(t, path, layer, formula(c.Size), want, c.within())
 				}
 			})
+		}
+	}
+}
+
+// accounted holds an import to its report: every tensor is used or left out, and the result, without
+// its metadata, is an encoder of which every tensor is used.
+func accounted(t *testing.T, f, out *weights.File, report *encoder.ImportReport) {
+	t.Helper()
+	if len(report.Used)+len(report.LeftOut) != len(f.Tensors) {
+		t.Errorf("%d used and %d left out of %d tensors", len(report.Used), len(report.LeftOut), len(f.Tensors))
+	}
+	_, again, err := encoder.Import(&weights.File{Tensors: out.Tensors}, encoder.ImportOptions{Heads: report.Encoder.Heads})
+	if told, _ := json.Marshal(again); err != nil || len(again.Used) != len(out.Tensors) ||
+		!strings.Contains(string(told), `"left_out":[]`) || strings.Contains(string(told), "null") {
+		t.Errorf("a bare state dict: %s, %v", told, err)
+	}
+}
+
+// same compares features with PyTorch's.
+func same(t *testing.T, path string, layer encoder.Layer, images []image.Image, want [][]float64, within float64) {
+	t.Helper()
+	e, err := encoder.OpenWith(context.Background(), path, encoder.Options{Layer: layer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	got, err := e.Embed(context.Background(), images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		for j, v := range want[i] {
+			if d := math.Abs(float64(got[i][j]) - v); !(d < within) || len(got[i]) != len(want[i]) {
+				t.Fatalf("%s features of image %d are\n%v, and PyTorch's are\n%v", layer, i, got[i], want[i])
+			}
 		}
 	}
 }
@@ -224,8 +250,8 @@ func TestImportRefuses(t *testing.T) {
 			"that encoder has no layer1.0.se.fc1.weight"},
 		"a bias":       {add("conv1.bias", 1), encoder.ImportOptions{}, "that encoder has no conv1.bias"},
 		"another stem": {reshape("conv1.weight", 1, 3, 5, 5), encoder.ImportOptions{}, "neither ImageNet's"},
-		"no ResNet":    {without("layer"), encoder.ImportOptions{}, "no ResNet is found"},
-		"no tensors":   {without(""), encoder.ImportOptions{}, "no ResNet is found"},
+		"no ResNet":    {without("layer"), encoder.ImportOptions{}, "no encoder is found"},
+		"no tensors":   {without(""), encoder.ImportOptions{}, "no encoder is found"},
 		"two encoders": {func(f *weights.File) {
 			add("b.conv1.weight", 1, 3, 3, 3)(f)
 			add("b.layer1.0.conv1.weight", 1)(f)
@@ -233,7 +259,7 @@ func TestImportRefuses(t *testing.T) {
 		"no key side": {add("x", 1), encoder.ImportOptions{Side: "key"}, "no encoder of the key side"},
 		"a side":      {add("x", 1), encoder.ImportOptions{Side: "left"}, `side "left" is not known`},
 		"a prefix": {add("x", 1), encoder.ImportOptions{Strip: "b"},
-			`no ResNet after "b" is found, but there is one after ""`},
+			`no encoder after "b" is found, but there is one after ""`},
 		"a policy": {add("x", 1), encoder.ImportOptions{Policy: "v7"}, "v7"},
 		"a size":   {add("x", 1), encoder.ImportOptions{Size: -4}, "size"},
 		"a ResNeXt": {func(f *weights.File) {

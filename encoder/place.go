@@ -12,15 +12,14 @@ import (
 	"moco/weights"
 )
 
-// place is a ResNet's place in a file.
+// place is an encoder's place in a file.
 type place struct {
+	family *family
 	// prefix is the part of a tensor's name before the network's own names.
 	prefix string
-	// first is 0 where the names are torchvision's. In an nn.Sequential, names are indices, and
-	// first is the index of the first stage.
-	first int
 	// colours is the number of the stem's input channels.
 	colours int
+	names   map[string]bool // of all tensors in the file
 }
 
 // ChoiceError is the error of a file that holds encoders, but not exactly one as asked for.
@@ -56,36 +55,35 @@ func find(f *weights.File, o ImportOptions) (place, error) {
 	switch {
 	case len(all) > 0:
 		return choose(all, o)
-	case gray.colours > 0:
+	case gray.family != nil:
 		return place{}, gray.colourError()
 	case f.Module != nil:
 		return place{}, f.Module
 	}
-	return place{}, fmt.Errorf("no ResNet is found among its %d tensors (such as %s): "+
-		"none is named conv1.weight or 0.weight beside layer1 or 4, after any prefix", len(f.Tensors), sample(f))
+	return place{}, fmt.Errorf("no encoder is found among its %d tensors (such as %s): after no prefix do the first "+
+		"tensors of a ResNet stand (conv1.weight, or 0.weight, beside layer1 or 4) or those of a vision transformer "+
+		"(patch_embed.proj.weight, conv_proj.weight or embeddings.patch_embeddings.projection.weight beside blocks)",
+		len(f.Tensors), sample(f))
 }
 
-// places finds all ResNets by their stem and first block.
+// places finds all encoders by their first tensors.
 func places(f *weights.File) []place {
 	names := map[string]bool{}
 	for _, n := range f.Tensors {
 		names[n.Name] = true
 	}
 	var all []place
+	known := families()
 	for _, n := range f.Tensors {
 		s := n.Tensor.Shape
 		if len(s) != 4 {
 			continue
 		}
-		if prefix, ok := cutName(n.Name, "conv1.weight"); ok && names[prefix+"layer1.0.conv1.weight"] {
-			all = append(all, place{prefix, 0, s[1]})
-		}
-		if prefix, ok := cutName(n.Name, "0.weight"); ok && names[prefix+"1.running_mean"] {
-			for _, first := range []int{2, 3, 4} {
-				if names[fmt.Sprintf("%s%d.0.conv1.weight", prefix, first)] {
-					all = append(all, place{prefix, first, s[1]})
-					break
-				}
+		for _, family := range known {
+			prefix, ok := cutName(n.Name, family.stem)
+			if ok && names[prefix+family.beside] {
+				all = append(all, place{family: family, prefix: prefix, colours: s[1], names: names})
+				break
 			}
 		}
 	}
@@ -94,16 +92,17 @@ func places(f *weights.File) []place {
 
 // choose picks the one place that the options ask for.
 func choose(all []place, o ImportOptions) (place, error) {
+	side := cmp.Or(o.Side, evaluated(all))
 	var fit []place
-	e := &ChoiceError{Asked: fmt.Sprintf("encoder of the %s side", cmp.Or(o.Side, "query"))}
+	e := &ChoiceError{Asked: fmt.Sprintf("encoder of the %s side", side)}
 	for _, p := range all {
 		e.Prefixes = append(e.Prefixes, p.prefix)
-		if o.Strip == "" && p.side() == cmp.Or(o.Side, "query") {
+		if o.Strip == "" && p.side() == side {
 			fit = append(fit, p)
 		}
 	}
 	if o.Strip != "" {
-		e.Asked = fmt.Sprintf("ResNet after %q", o.Strip)
+		e.Asked = fmt.Sprintf("encoder after %q", o.Strip)
 		strip := strings.TrimSuffix(o.Strip, ".")
 		if strip != "" {
 			strip += "."
@@ -125,30 +124,70 @@ func choose(all []place, o ImportOptions) (place, error) {
 	return place{}, e
 }
 
-// colourError explains why a ResNet without three input colours is refused.
+// evaluated is the side that is taken where none is asked for: the query's, or the key's where there
+// is no other or where all encoders are of a project that evaluates that one.
+func evaluated(all []place) string {
+	queries, keys, momentum := 0, 0, 0
+	for _, p := range all {
+		if p.side() == "key" {
+			keys++
+		} else {
+			queries++
+		}
+		if p.origin().known.momentum {
+			momentum++
+		}
+	}
+	if keys > 0 && (queries == 0 || momentum == len(all)) {
+		return "key"
+	}
+	return "query"
+}
+
+// colourError explains why an encoder without three input colours is refused.
 func (p place) colourError() error {
 	if p.colours == 1 {
-		return fmt.Errorf("the ResNet after %q has a stem of one channel, for gray pictures, "+
+		return fmt.Errorf("the encoder after %q has a stem of one channel, for gray pictures, "+
 			"and an encoder here sees red, green and blue; in PyTorch, "+
 			"weight.repeat(1, 3, 1, 1) / 3 makes a stem of it that sees gray pictures as before", p.prefix)
 	}
-	return fmt.Errorf("the ResNet after %q has a stem of %d channels, and an encoder here sees three: red, green and blue",
+	return fmt.Errorf("the encoder after %q has a stem of %d channels, and an encoder here sees three: red, green and blue",
 		p.prefix, p.colours)
 }
 
-// tensors are the ResNet's tensors by torchvision's names.
+// foreign is the tensors of an encoder in a foreign file, by moco's names.
+type foreign struct {
+	tensor map[string]*tensor.Tensor
+	from   map[string][]string // foreign names of what each was made of
+}
+
+// tensors are the encoder's tensors by moco's names.
 func (p place) tensors(f *weights.File) (*foreign, error) {
-	t := &foreign{map[string]*tensor.Tensor{}, map[string]string{}}
+	t := &foreign{tensor: map[string]*tensor.Tensor{}, from: map[string][]string{}}
 	for _, n := range f.Tensors {
 		if rest, ok := strings.CutPrefix(n.Name, p.prefix); ok {
-			name := p.translate(rest)
+			name := p.family.rename(rest)
 			if t.tensor[name] != nil {
-				return nil, fmt.Errorf("%s and %s are both %s", t.name[name], n.Name, name)
+				return nil, fmt.Errorf("%s and %s are both %s", t.from[name][0], n.Name, name)
 			}
-			t.tensor[name], t.name[name] = n.Tensor, n.Name
+			t.tensor[name], t.from[name] = n.Tensor, []string{n.Name}
 		}
 	}
-	return t, nil
+	if p.family.join == nil {
+		return t, nil
+	}
+	return t, p.family.join(t)
+}
+
+// replace puts a tensor in place of others that it was made of.
+func (t *foreign) replace(name string, made *tensor.Tensor, of ...string) {
+	var from []string
+	for _, old := range of {
+		from = append(from, t.from[old]...)
+		delete(t.tensor, old)
+		delete(t.from, old)
+	}
+	t.tensor[name], t.from[name] = made, from
 }
 
 // cutName cuts a name off the end of a longer one. A dot must separate the two.
@@ -166,8 +205,8 @@ func sample(f *weights.File) string {
 	return strings.Join(names, ", ")
 }
 
-// keySide matches names of the momentum encoder: MoCo's encoder_k, lightly's backbone_momentum,
-// solo-learn's momentum_backbone, and others' ema, teacher, target.
+// keySide matches names of the momentum encoder: MoCo's encoder_k, MoCo v3's momentum_encoder,
+// lightly's backbone_momentum, solo-learn's momentum_backbone, and others' ema, teacher, target.
 var keySide = regexp.MustCompile(`(^|[._])(k|key|momentum|ema|teacher|target)([._]|$)`)
 
 func (p place) side() string {
@@ -177,48 +216,26 @@ func (p place) side() string {
 	return "query"
 }
 
-// kind is the origin of the names.
-func (p place) kind(f *weights.File) string {
-	under := func(part string) bool { return strings.Contains("."+p.prefix, "."+part+".") }
-	has := func(part string) bool {
-		return slices.ContainsFunc(f.Tensors, func(n weights.Named) bool { return strings.Contains("."+n.Name, "."+part+".") })
-	}
-	switch {
-	case under("encoder_q") || under("encoder_k"):
-		return "MoCo"
-	case p.first > 0:
-		return "lightly"
-	case under("backbone") && has("projection_head"), under("backbone_momentum"):
-		return "lightly"
-	case under("momentum_backbone") || under("momentum_encoder"):
-		return "solo-learn"
-	case (under("backbone") || under("encoder")) && (has("classifier") || has("projector")):
-		return "solo-learn"
-	}
-	return "torchvision"
+// origin is the first of the family's origins that fits.
+func (p place) origin() origin {
+	i := slices.IndexFunc(p.family.origins, func(o origin) bool { return o.fits(p) })
+	return p.family.origins[i] // the last one fits anywhere
 }
 
-// translate gives the torchvision name of the part after the prefix.
-func (p place) translate(rest string) string {
-	if p.first > 0 {
-		place, inner, ok := strings.Cut(rest, ".")
-		n, err := strconv.Atoi(place)
-		switch {
-		case !ok || err != nil:
-			return rest
-		case n == 0:
-			rest = "conv1." + inner
-		case n == 1:
-			rest = "bn1." + inner
-		case n >= p.first && n < p.first+4:
-			rest = fmt.Sprintf("layer%d.%s", n-p.first+1, inner)
-		default:
-			return rest
+// under tells whether the prefix has one of some parts.
+func (p place) under(parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains("."+p.prefix, "."+part+".") })
+}
+
+// has tells whether any name in the file has a part.
+func (p place) has(part string) bool {
+	for name := range p.names {
+		if strings.Contains("."+name, "."+part+".") {
+			return true
 		}
 	}
-	// lightly's own ResNets have other names for two parts.
-	if last, ok := strings.CutPrefix(rest, "linear."); ok {
-		return "fc." + last
-	}
-	return strings.Replace(rest, ".shortcut.", ".downsample.", 1)
+	return false
 }
+
+// holds tells whether the encoder has a tensor, by its foreign name.
+func (p place) holds(name string) bool { return p.names[p.prefix+name] }

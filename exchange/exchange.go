@@ -42,11 +42,13 @@ func ByName(path string) (Format, error) {
 		filepath.Base(path))
 }
 
-// Options say what is written of an encoder. Only ONNX leaves a choice, because an ONNX file is a
-// program and not just weights.
+// Options say what is written of an encoder.
 type Options struct {
 	Format Format
-	ONNX   ONNXOptions
+	// Names are those of the weights in a safetensors file or a state dict. Empty is timm for
+	// transformers. ResNets have the same names in both projects.
+	Names Names
+	ONNX  ONNXOptions // an ONNX file is a program and not just weights
 }
 
 // Check returns, before anything is written, an error if the format cannot hold the encoder, and an
@@ -68,7 +70,7 @@ func checkFormat(t *encoder.Encoder, o Options) error {
 	if !slices.Contains(Formats, o.Format) {
 		return fmt.Errorf("format %q is not known; there are safetensors, torch, detectron2 and onnx", o.Format)
 	}
-	return nil
+	return o.Names.check(t.Recipe)
 }
 
 // Write writes an encoder and returns the number of tensors in the file. The same encoder and
@@ -79,9 +81,11 @@ func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) 
 	}
 	switch o.Format {
 	case Safetensors:
-		return len(t.Weights.Tensors), weights.Write(w, t.Weights)
+		named := o.Names.named(t)
+		return len(named.Tensors), weights.Write(w, named)
 	case Torch:
-		return len(t.Weights.Tensors), weights.WriteTorch(w, t.Weights.Tensors)
+		named := o.Names.named(t).Tensors
+		return len(named), weights.WriteTorch(w, named)
 	case Detectron2:
 		named := detectron2(t.Weights.Tensors)
 		return len(named), weights.WriteDetectron2(w, named)
@@ -92,7 +96,10 @@ func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) 
 // checkDetectron2 refuses encoders that detectron2's ResNets cannot take.
 func checkDetectron2(c nn.Config) error {
 	const hint = "write safetensors, torch or onnx instead"
+	_, transformer := c.Transformer()
 	switch {
+	case transformer:
+		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets, and this is a %s; %s", c.Arch, hint)
 	case c.Arch == "resnet18" || c.Arch == "resnet34":
 		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets of bottlenecks "+
 			"(resnet50, resnet101, resnet152), and this is a %s; %s", c.Arch, hint)

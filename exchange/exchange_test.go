@@ -132,12 +132,14 @@ func TestLoader(t *testing.T) {
 		config := nn.Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 8, Head: "linear"}
 		c.change(&config)
 		for f, reads := range map[Format]string{Torch: `torch.load("a.file")`, Safetensors: `open("a.file", 'rb')`} {
-			lines := strings.Join(Loader(config, f, "a.file"), "\n")
+			r := moco.Recipe{Encoder: config}
+			lines := strings.Join(Loader(r, Options{Format: f}, "a.file"), "\n")
 			if !strings.Contains(lines, c.want) || strings.Contains(lines, c.not) || !strings.Contains(lines, reads) {
 				t.Errorf("%+v as %s: want %q, not %q, in\n%s", config, f, c.want, c.not, lines)
 			}
 		}
-		if Loader(config, ONNX, "a") != nil || Loader(config, Detectron2, "a") != nil {
+		if r := (moco.Recipe{Encoder: config}); Loader(r, Options{Format: ONNX}, "a") != nil ||
+			Loader(r, Options{Format: Detectron2}, "a") != nil {
 			t.Error("there are lines of Python for a format that PyTorch does not read")
 		}
 	}

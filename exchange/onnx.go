@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"strings"
 
 	"moco/encoder"
 	"moco/graph"
@@ -105,7 +104,7 @@ func writeONNX(w io.Writer, t *encoder.Encoder, o ONNXOptions) (tensors int, err
 		options.Pixels = &onnx.Pixels{Mean: p.Mean, Std: p.Std}
 	}
 	options.Doc = fmt.Sprintf("%s that moco has trained. images: "+takes+". %s.",
-		strings.Replace(r.Encoder.Arch, "resnet", "ResNet-", 1), r.Views.Size, r.Views.Size, gives)
+		r.Encoder.Describe(), r.Views.Size, r.Views.Size, gives)
 	read := map[string]bool{}
 	count := options.Weights
 	options.Weights = func(name string) *tensor.Tensor { read[name] = true; return count(name) }

@@ -205,9 +205,9 @@ func (c Config) Unfrozen() Config {
 }
 
 // SameBackbone returns an error that names the first difference between two encoders that keeps the
-// weights of one from being those of the other. Heads may differ.
+// weights of one from being those of the other. What projects the features may differ.
 func (c Config) SameBackbone(other Config) error {
-	if c.Arch != other.Arch || c.Stem != other.Stem || c.Width != other.Width {
+	if c.Describe() != other.Describe() {
 		return fmt.Errorf("%s and not a %s", c.Describe(), other.Describe())
 	}
 	a, b := c.backboneShapes(), other.backboneShapes()

@@ -47,6 +47,23 @@ func TransformerArch(channels, patch int) (arch string, layers int) {
 	return "", 0
 }
 
+// Transformer is a transformer's config in the numbers that other projects build one by.
+type Transformer struct {
+	Channels, Patch, Blocks, Heads int
+	Epsilon                        float64 // of layer norm
+}
+
+// Transformer gives those numbers, if c is a transformer.
+func (c Config) Transformer() (t Transformer, ok bool) {
+	f, ok := c.family().(transformer)
+	if !ok {
+		return t, false
+	}
+	return Transformer{
+		Channels: f.channels(), Patch: f.patch, Blocks: f.depth(), Heads: f.heads(), Epsilon: f.epsilon(),
+	}, true
+}
+
 // transformer is the family of vision transformers (Dosovitskiy et al. 2021), with layer norm before
 // each branch of a block. Names, shapes and initialisation are timm's, whose code most others follow.
 type transformer struct {
@@ -109,8 +126,16 @@ func (t transformer) image() int { return t.Image }
 
 func (t transformer) checkImage(size int) error {
 	if size%t.patch != 0 {
-		return fmt.Errorf("%s takes images of a multiple of %d pixels, its patch, and not of %d; near are %d and %d",
-			t.Arch, t.patch, size, max(1, size/t.patch)*t.patch, (size/t.patch+1)*t.patch)
+		near := fmt.Sprint((size/t.patch + 1) * t.patch)
+		if size > t.patch {
+			near = fmt.Sprintf("%d and %s", size/t.patch*t.patch, near)
+		}
+		return fmt.Errorf("%s takes images of a multiple of %d pixels, its patch, and not of %d; near lie %s",
+			t.Arch, t.patch, size, near)
+	}
+	if from, to := t.grid(), size/t.patch; from != to && from*from*to*to > mostWeights {
+		return fmt.Errorf("the positions of %d patches cannot be made into those of %d: more than moco interpolates",
+			from*from, to*to)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,24 @@ func TestReading(t *testing.T) {
 	}
 	if _, err := (moco.Views{Ground: "sky"}).Reading(); err == nil {
 		t.Error("an unknown ground is taken")
+	}
+}
+
+// TestNormalise: a recipe names the normalisation where it is not its policy's.
+func TestNormalise(t *testing.T) {
+	t.Parallel()
+	for setting, mean := range map[string]float32{"": 0.485, "views.normalise=half": 0.5, "views.normalise=cifar": 0.4914} {
+		r, err := Load("moco-v1", slices.DeleteFunc([]string{setting}, func(s string) bool { return s == "" }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := r.Views.Drawn(); err != nil || p.Mean[0] != mean {
+			t.Errorf("%q: the mean is %v, %v; want %v first", setting, p.Mean, err, mean)
+		}
+	}
+	if _, err := Load("moco-v1", []string{"views.normalise=mine"}); err == nil ||
+		!strings.Contains(err.Error(), "there are cifar, half, imagenet") {
+		t.Errorf("an unknown normalisation gives %v", err)
 	}
 }
 

@@ -55,12 +55,13 @@ const (
 	// attentionParts is into how many parts attention is cut at least, if its blocks of queries do
 	// not get smaller than fewestQueries by that.
 	attentionParts, fewestQueries = 16, 48
-	// scoreQueries is how many queries have scores at a time: as many rows of 197 as fit half of a
-	// first-level cache. It is a multiple of the rows of every tile.
-	scoreQueries = 24
-	// gradQueries is the same for the gradient. What is summed over queries is read and written once
-	// for so many of them, and lies in the second-level cache.
-	gradQueries = 72
+	// scoreFloats is about how many scores there are at a time: half of a first-level cache.
+	scoreFloats = 24 * 208
+	// gradQueries is how many queries have scores at a time in the gradient. What is summed over
+	// queries is read and written once for so many of them, and lies in the second-level cache.
+	gradQueries = 3 * queriesEach
+	// queriesEach divides the number of queries that have scores at a time: every tile's rows divide it.
+	queriesEach = 24
 )
 
 // attention is what attention and its gradient have in common.
@@ -72,6 +73,7 @@ type attention struct {
 	qkv                   *buffer
 	pairs                 bool          // multiplies pairs of bfloat16
 	tiles                 []kernel.Tile // that take the same number of rows, the widest first
+	short                 []kernel.Tile // of the same blocks and half the rows; nil: there are none
 
 	keys   int // of a tile
 	rows   int // queries that have scores at a time
@@ -104,9 +106,10 @@ func newAttention(c *compiler, qkv *buffer, shape []int, heads int) *attention {
 // of weights lie that are multiplied by values.
 func (a *attention) plan(o *op, pairs bool, queries, weightBytes int) {
 	all := a.path.Tiles
+	a.short = a.path.Short
 	a.inner, a.width = roundUp(a.size, 4), a.stride
 	if a.pairs = pairs; pairs {
-		all = a.path.Pairs
+		all, a.short = a.path.Pairs, a.path.ShortPairs
 		a.inner, a.width = a.size/2, a.size/2
 		a.keyPairs = newPairLists(a.keys, a.tokens, a.qkv.stride, o)
 	}
@@ -232,13 +235,15 @@ func (a *attention) store(r headRows, src []float32, factors []float32) {
 }
 
 // tileOf is the widest tile for so many columns, a multiple of 16.
-func (a *attention) tileOf(columns int) *kernel.Tile {
-	for i := range a.tiles {
-		if a.tiles[i].Block <= columns {
-			return &a.tiles[i]
+func (a *attention) tileOf(columns int) *kernel.Tile { return widest(a.tiles, columns) }
+
+func widest(tiles []kernel.Tile, columns int) *kernel.Tile {
+	for i := range tiles {
+		if tiles[i].Block <= columns {
+			return &tiles[i]
 		}
 	}
-	return &a.tiles[len(a.tiles)-1]
+	return &tiles[len(tiles)-1]
 }
 
 // packColumns lays a head's rows transposed, [size][rows], as the right operand of a product. tmp is
@@ -295,16 +300,31 @@ type matrixProduct struct {
 }
 
 func (a *attention) multiply(w *worker, m matrixProduct) {
-	t, rows := &w.tile, a.tiles[0].Rows
+	rows := a.tiles[0].Rows
+	whole, left := m.count/rows, m.count%rows
+	if a.short == nil || left > rows/2 {
+		whole, left = (m.count+rows-1)/rows, 0
+	}
+	if whole > 0 {
+		a.run(w, a.tiles, m, 0, whole)
+	}
+	if left > 0 {
+		a.run(w, a.short, m, whole*rows, 1)
+	}
+}
+
+// run does so many tiles from a row on.
+func (a *attention) run(w *worker, tiles []kernel.Tile, m matrixProduct, row, count int) {
+	t := &w.tile
 	*t = kernel.TileArgs{
-		X: at(m.x, 0), In: &m.rows.in[0], Out: &m.rows.out[0], Taps: &noTaps[0], NTaps: 1, K: int64(m.inner / 4),
-		Tiles: int64((m.count + rows - 1) / rows),
+		X: at(m.x, 0), In: &m.rows.in[row], Out: &m.rows.out[row], Taps: &noTaps[0], NTaps: 1, K: int64(m.inner / 4),
+		Tiles: int64(count),
 	}
 	if m.add {
 		t.Acc = 1
 	}
 	for c := 0; c < m.columns; {
-		tile := a.tileOf(m.columns - c)
+		tile := widest(tiles, m.columns-c)
 		t.B, t.Y = at(m.b, c*m.inner), at(m.y, c)
 		tile.Run(t)
 		c += tile.Block
@@ -415,7 +435,7 @@ func emitAttention(c *compiler, s *step, o *op) {
 	a := &attentionForward{
 		attention: newAttention(c, qkv, n.In[0].Shape, n.Attr.(graph.AttentionAttr).Heads), y: s.out[0].buffer,
 	}
-	a.plan(o, a.pairsOf(qkv), scoreQueries, 4*a.pitch)
+	a.plan(o, a.pairsOf(qkv), roundUp(max(1, scoreFloats/a.pitch), queriesEach), 4*a.pitch)
 	heads := a.images * a.heads
 	a.blocks = (a.tokens + queriesAtOnce - 1) / queriesAtOnce
 	if heads*a.blocks < attentionParts {
@@ -430,7 +450,7 @@ func emitAttention(c *compiler, s *step, o *op) {
 	o.needs(a.room)
 	o.then(phase{heads * a.blocks, func(w *worker, part int) {
 		lo := part % a.blocks * a.block
-		a.run(w, a.head(part/a.blocks), lo, min(lo+a.block, a.tokens))
+		a.part(w, a.head(part/a.blocks), lo, min(lo+a.block, a.tokens))
 	}}, clearPadding(a.y, a.heads*a.size))
 }
 
@@ -449,8 +469,8 @@ func (a *attentionForward) carve(p *pieces) (r forwardRoom) {
 	return r
 }
 
-// run computes the queries lo to hi of a head.
-func (a *attentionForward) run(w *worker, h attentionHead, lo, hi int) {
+// part computes the queries lo to hi of a head.
+func (a *attentionForward) part(w *worker, h attentionHead, lo, hi int) {
 	r := a.carve(&pieces{memory: w.floats(a.room)})
 	r.begin()
 	for key := 0; key < a.tokens; key += a.keys {

@@ -1,7 +1,9 @@
 package cpu
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +39,71 @@ func compileAttention(tb testing.TB, e *Engine, precision graph.Precision, batch
 	return p, ops
 }
 
+// TestAttentionMemory: planned memory grows with the number of tokens, not with its square.
+func TestAttentionMemory(t *testing.T) {
+	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
+		work := func(tokens int) int64 {
+			e, err := newEngine(Options{Path: path, Workers: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, _ := compileAttention(t, e, precision, 1, tokens, 2, 32)
+			defer p.Close()
+			return p.Cost().WorkBytes
+		}
+		if few, many := work(700), work(2800); many > 4*few {
+			t.Errorf("2800 tokens take %d bytes, and 700 take %d", many, few)
+		}
+	})
+}
+
+// TestAttentionBits: results do not depend on the number of workers.
+func TestAttentionBits(t *testing.T) {
+	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
+		for _, s := range []struct{ batch, tokens, heads, size int }{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
+			var want [2][]byte
+			for workers := 1; workers <= 3; workers++ {
+				e, err := newEngine(Options{Path: path, Workers: workers})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, _ := compileAttention(t, e, precision, s.batch, s.tokens, s.heads, s.size)
+				fillPlainly(p.Input("x"))
+				if err := p.Run(); err != nil {
+					t.Fatal(err)
+				}
+				for i, name := range []string{"y", "dx"} {
+					got := slices.Clone(p.Output(name).Bytes())
+					if workers > 1 && !bytes.Equal(got, want[i]) {
+						t.Errorf("%+v: %d workers give other bits of %s", s, workers, name)
+					}
+					want[i] = got
+				}
+				p.Close()
+			}
+		}
+	})
+}
+
+// eachAttention runs f for every path of this machine, in both precisions.
+func eachAttention(t *testing.T, f func(t *testing.T, path string, precision graph.Precision)) {
+	t.Parallel()
+	for _, path := range Paths() {
+		t.Run(path, func(t *testing.T) {
+			for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
+				t.Run(precision.String(), func(t *testing.T) { f(t, path, precision) })
+			}
+		})
+	}
+}
+
+// fillPlainly gives a tensor values between -1 and 1.
+func fillPlainly(x *tensor.Tensor) {
+	for i := range x.Float32s() {
+		x.Float32s()[i] = float32(i*2654435761>>7&1023)/512 - 1
+	}
+}
+
 // BenchmarkAttention runs attention and its gradient on one worker, and compares with the peak of
 // multiply-adds of float32. Of each part of the work the fastest run counts, which other work on the
 // machine disturbs least.
@@ -55,9 +122,7 @@ func BenchmarkAttention(b *testing.B) {
 						}
 						p, ops := compileAttention(b, e, precision, s.batch, s.tokens, s.heads, s.size)
 						defer p.Close()
-						for i := range p.Input("x").Float32s() {
-							p.Input("x").Float32s()[i] = float32(i*2654435761>>7&1023)/512 - 1
-						}
+						fillPlainly(p.Input("x"))
 						if err := p.Run(); err != nil {
 							b.Fatal(err)
 						}
@@ -70,10 +135,10 @@ func BenchmarkAttention(b *testing.B) {
 								if spent := time.Since(start); fastest[i] == 0 || spent < fastest[i] {
 									fastest[i] = spent
 								}
+								start = time.Now()
+								flops := e.PeakFLOPs(2000)
+								peak = max(peak, flops/time.Since(start).Seconds())
 							}
-							start := time.Now()
-							flops := e.PeakFLOPs(2000)
-							peak = max(peak, flops/time.Since(start).Seconds())
 						}
 						var all time.Duration
 						for _, spent := range fastest {

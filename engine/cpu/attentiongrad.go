@@ -29,6 +29,9 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 		attention: newAttention(c, qkv, n.Shape, n.Attr.(graph.AttentionAttr).Heads),
 		dy:        dy, y: s.in[attentionY].buffer, dx: s.out[0].buffer, grads: c.engine.path.Grads,
 	}
+	// A head reads nothing of another, and writes no token's gradient before it has read the token for
+	// the last time.
+	o.reuse = []*buffer{qkv}
 	pairs := a.pairsOf(dy, qkv)
 	weightBytes, step := 4*a.pitch, 1
 	if pairs {
@@ -53,7 +56,7 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 	a.carve(&all)
 	a.room = all.used
 	o.needs(a.room)
-	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.run(w, a.head(part)) }},
+	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.part(w, a.head(part)) }},
 		clearPadding(a.dx, 3*a.heads*a.size))
 }
 
@@ -93,8 +96,8 @@ func (a *attentionBackward) carve(p *pieces) (r backwardRoom) {
 	return r
 }
 
-// run computes the gradient of a head.
-func (a *attentionBackward) run(w *worker, h attentionHead) {
+// part computes the gradient of a head.
+func (a *attentionBackward) part(w *worker, h attentionHead) {
 	r := a.carve(&pieces{memory: w.floats(a.room)})
 	if a.many {
 		a.normalisers(w, r, h)

@@ -20,10 +20,11 @@ import (
 const exportHelp = `Write a trained encoder in a format that other tools read. The ending of --out picks it, unless
 --format does:
 
-  safetensors  .safetensors  torchvision's names and shapes, with what the encoder is in the
-                             metadata
-  torch        .pth, .pt     a PyTorch state dict of the same names, for torchvision's resnet; the
-                             lines that load it are printed
+  safetensors  .safetensors  torchvision's names and shapes of a ResNet, and timm's of a
+                             transformer (or torchvision's: --names), with what the encoder is
+                             in the metadata
+  torch        .pth, .pt     a PyTorch state dict of the same names; the lines that load it are
+                             printed
   detectron2   .pkl          weights of a ResNet-50, -101 or -152 of width 1 for an R-50 C4
                              detector, as the converter of MoCo's authors names them
   onnx         .onnx         the whole encoder as a program, opset 17, for batches of any size
@@ -73,6 +74,7 @@ func (o *exportOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.out, "out", "", "file to write (required)")
 	choiceFlag(c, &o.format, "format", exchange.Formats, "", "where the ending of --out does not say it")
+	choiceFlag(c, &o.write.Names, "names", exchange.AllNames, "", "safetensors, torch: whose names a transformer's weights get (timm)")
 	choiceFlag(c, &o.input, "input", inputs, "uint8", "ONNX: images as uint8, or float: normalised already")
 	choiceFlag(c, &o.output, "output", outputs, exchange.Backbone,
 		"ONNX: backbone or head features, or logits (the default with --probe)")
@@ -87,15 +89,19 @@ func (o *exportOptions) parse(c *cobra.Command, _ []string) (err error) {
 			return usagef("--out %w; or give --format", err)
 		}
 	}
-	return o.parseONNX(c)
+	return o.parseFormat(c)
 }
 
 func (o *exportOptions) outputs() []output {
 	return []output{{flag: "--out", path: o.out, force: o.force}}
 }
 
-// parseONNX checks the flags that only ONNX has.
-func (o *exportOptions) parseONNX(c *cobra.Command) error {
+// parseFormat checks the flags that only some formats have.
+func (o *exportOptions) parseFormat(c *cobra.Command) error {
+	weightsOnly := o.write.Format == exchange.Safetensors || o.write.Format == exchange.Torch
+	if c.Flags().Changed("names") && !weightsOnly {
+		return usagef("--names is for state dicts, in safetensors or torch; %s has names of its own", o.write.Format)
+	}
 	if o.write.Format != exchange.ONNX {
 		for _, name := range []string{"input", "output", "probe"} {
 			if c.Flags().Changed(name) {
@@ -136,7 +142,7 @@ func runExport(ctx context.Context, a *app, o *exportOptions) (result, error) {
 		return nil, err
 	}
 	done := exported{Path: o.out, Format: w.Format, Encoder: e.SHA256,
-		Loader: exchange.Loader(e.Recipe.Encoder, w.Format, o.out)}
+		Loader: exchange.Loader(e.Recipe, w, o.out)}
 	done.SHA256, err = atomicfile.Save(o.out, func(to io.Writer) (err error) {
 		done.Tensors, err = exchange.Write(to, e, w)
 		return err

@@ -63,7 +63,7 @@ func TestParse(t *testing.T) {
 		{"--model m --out x --format torch", &exportOptions{}, &exportOptions{
 			model: "m", out: "x", input: "uint8", format: exchange.Torch, output: exchange.Backbone, write: exchange.Options{Format: exchange.Torch}}},
 		{"old.tar --out x --strip a.b --size 64 --policy v2", &importOptions{}, &importOptions{
-			ImportOptions: encoder.ImportOptions{Side: "query", Strip: "a.b", Size: 64, Policy: "v2"}, path: "old.tar", out: "x"}},
+			ImportOptions: encoder.ImportOptions{Strip: "a.b", Size: 64, Policy: "v2"}, path: "old.tar", out: "x"}},
 		{"run --tensors", &infoOptions{}, &infoOptions{path: "run", tensors: true}},
 		{"p --all --decode --frames --fps 2", &dataInfoOptions{}, &dataInfoOptions{
 			path: "p", all: true, survey: data.Survey{Sample: -1, Decode: true}, read: data.Options{Frames: true, FPS: 2}}},

@@ -210,6 +210,6 @@ func (a *app) openEncoder(ctx context.Context, path string, o encoder.Options) (
 // checkpoint should see what is not used of it.
 func (a *app) warnImported(path string, r *encoder.ImportReport) {
 	if r != nil {
-		a.warn("%s: %s; views %s at %d pixels. `moco import` lists all and takes other choices.", path, r, r.Views.Policy, r.Views.Size)
+		a.warn("%s: %s; views %s. `moco import` lists all and takes other choices.", path, r, viewsOf(r))
 	}
 }

@@ -5,7 +5,7 @@
 
 It needs torch, torchvision and Pillow. It makes torchvision's ResNet-18 and ResNet-50 at full width, with random
 weights and batch norm statistics, and saves them as MoCo v1 and v2, lightly and solo-learn do: with their key names, in
-PyTorch's zip and legacy formats. `moco import` reads each file, both sides where there are two, and `moco embed`
+PyTorch's zip and legacy formats. It makes torchvision's vit_b_16 with random weights, too. `moco import` reads each file, both sides where there are two, and `moco embed`
 encodes real images. The rows must be what torchvision's modules compute from the same pixels. A misplaced tensor would
 show, because no two of the networks have the same weights.
 
@@ -82,6 +82,20 @@ def network(seed, arch, head, x):
     return net.eval()
 
 
+@functools.lru_cache(None)
+def transformer(seed, arch):
+    """torchvision's transformer, with weights large enough that it tells images apart."""
+    torch.manual_seed(seed)
+    net = getattr(torchvision.models, arch)()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if p.dim() == 2:
+                p.copy_(1.5 * torch.randn_like(p) / p.shape[1] ** 0.5)
+            else:
+                p.add_((0.3 if "pos" in name else 0.1) * torch.randn_like(p))
+    return net.eval()
+
+
 def prefixed(prefix, module):
     return collections.OrderedDict((prefix + name, v) for name, v in module.state_dict().items())
 
@@ -119,6 +133,11 @@ def checkpoints(x, quick, only):
         if only in name:
             q = network(7, arch, "linear", x)
             yield name, q.state_dict(), False, {"query": q}
+    for arch in ["vit_b_16"]:
+        name = "torchvision_%s.pth" % arch
+        if only in name and x.shape[3] == 224:
+            q = transformer(8, arch)
+            yield name, q.state_dict(), False, {"query": q}
 
 
 @functools.lru_cache(None)
@@ -126,7 +145,7 @@ def theirs(net, x):
     net = copy.deepcopy(net).double()
     with torch.no_grad():
         head = net(x.double())
-        net.fc = nn.Identity()
+        setattr(net, "heads" if hasattr(net, "heads") else "fc", nn.Identity())
         backbone = net(x.double())
     return {"head": nn.functional.normalize(head).numpy(), "backbone": nn.functional.normalize(backbone).numpy()}
 
@@ -145,7 +164,7 @@ def main():
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--within", type=float, default=1e-4, help="the largest difference of a feature that passes")
-    parser.add_argument("--quick", action="store_true", help="ResNet-18 only")
+    parser.add_argument("--quick", action="store_true", help="no ResNet-50")
     parser.add_argument("--only", default="", help="files whose name contains it")
     options = parser.parse_args()
     worst = 0

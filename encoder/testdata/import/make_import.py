@@ -22,7 +22,8 @@ import torch.nn as nn
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 SIZE = 32
 BLOCKS = {"resnet18": (False, [2, 2, 2, 2]), "resnet34": (False, [3, 4, 6, 3]), "resnet50": (True, [3, 4, 6, 3])}
-VIEWS = {"v1": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "cifar": ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])}
+VIEWS = {"v1": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "cifar": ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+         "half": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])}
 
 
 class Block(nn.Module):
@@ -108,18 +109,18 @@ def attempted(seed, arch="resnet18", width=1 / 64, cifar=False, head="none"):
     return net.eval()
 
 
-def images(policy):
+def images(policy, size=SIZE):
     """Three images whose pixels follow from a formula, normalised."""
-    i, y, x, c = torch.meshgrid(torch.arange(3), torch.arange(SIZE), torch.arange(SIZE), torch.arange(3), indexing="ij")
+    i, y, x, c = torch.meshgrid(torch.arange(3), torch.arange(size), torch.arange(size), torch.arange(3), indexing="ij")
     pixels = (5 * x * (3 - i) + 3 * y * (i + 1) + 80 * c + x * y * i // 4 + 90 * i) % 256
     mean, std = (torch.tensor(v, dtype=torch.float64) for v in VIEWS[policy])
     return ((pixels.double() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def features(net, policy):
+def features(net, policy, size=SIZE):
     net = copy.deepcopy(net).double()
     with torch.no_grad():
-        x = images(policy)
+        x = images(policy, size)
         out = {"backbone": net.backbone(x), "head": net(x)}
     return {name: [[round(f, 9) for f in row] for row in nn.functional.normalize(v).tolist()] for name, v in out.items()}
 
@@ -247,4 +248,5 @@ def main():
         f.write("\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

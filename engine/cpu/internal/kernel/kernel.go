@@ -43,7 +43,10 @@ type Path struct {
 	// Pairs are tiles of bfloat16, of the same blocks. The list is empty where widening to float32
 	// first is faster.
 	Pairs []Tile
-	Grads []Grad // largest Block first, then most Rows
+	// Short and ShortPairs are Tiles and Pairs of half the rows, of some of their blocks: for what is
+	// left over by matrices of few rows. The lists are empty where tiles are low as they are.
+	Short, ShortPairs []Tile
+	Grads             []Grad // largest Block first, then most Rows
 	// PairGrads are Grads of bfloat16. X and DY then hold pairs of pixels in place of single ones.
 	// A path has PairGrads if it has Pairs.
 	PairGrads []Grad

@@ -87,7 +87,7 @@ func same(t *testing.T, what string, got, want []float32, scale float64) {
 
 func TestTile(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		for _, tile := range p.Tiles {
+		for _, tile := range slices.Concat(p.Tiles, p.Short) {
 			for _, shape := range []struct{ k, taps, tiles int }{{1, 1, 1}, {2, 3, 2}, {4, 9, 3}, {16, 1, 1}, {5, 49, 2}} {
 				for _, acc := range []int64{0, 1} {
 					for _, offset := range []int{0, 1, 5} {
@@ -435,6 +435,7 @@ func everything(p *Path, n, offset int) []float32 {
 		p.GradInput(GradInputArgs{DX: Float32s(out), DY: Float32s(dy), X: Float32s(rows), Channels: ch,
 			Affine: Affine{Mean: f}, A: f, B: f, C: f})
 	})
+	got = append(got, tokenRoutines(p, rows, dy, f, offset)...)
 	for _, tile := range p.Tiles {
 		in, to := make([]int32, tile.Rows), make([]int32, tile.Rows)
 		for r := range in {
@@ -488,7 +489,7 @@ func TestAddressDoesNotMatter(t *testing.T) {
 // runs both, so each is compared with the same checksum. Whoever changes the order of both on
 // purpose puts the new checksum here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
-	const want = 0x99cfeee9266edc5
+	const want = 0x9940d87987ecc4e3
 	tested := false
 	for _, p := range Paths() {
 		if p.Name != "avx2" && p.Name != "neon" {
@@ -512,6 +513,7 @@ func TestNEONRoundsLikeAVX2(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
+		g, b := values(4, 64, 0), values(5, 64, 0)
 		if n := testing.AllocsPerRun(10, func() {
 			p.Sums(Float32s(x), 64, f)
 			p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Residual: Float32s(x), Channels: 64,
@@ -522,6 +524,7 @@ func TestNoAllocation(t *testing.T) {
 			p.Dot(x, y)
 			p.RowMax(x)
 			p.Transpose(y, 32, x, 32, 32, 32)
+			tokens(p, y, x, f, g, b)
 		}); n > 0 {
 			t.Errorf("%v allocations a round", n)
 		}
@@ -749,9 +752,10 @@ func TestChannelsBFloat16(t *testing.T) {
 // TestPairs checks the tiles of bfloat16 against float64, with outputs in both formats.
 func TestPairs(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		for i, tile := range p.Pairs {
-			if tile.Block != p.Tiles[i].Block {
-				t.Errorf("tile %d has blocks of %d, and of %d for float32", i, tile.Block, p.Tiles[i].Block)
+		floats := slices.Concat(p.Tiles, p.Short)
+		for i, tile := range slices.Concat(p.Pairs, p.ShortPairs) {
+			if tile.Block != floats[i].Block || tile.Rows != floats[i].Rows {
+				t.Errorf("tile %d is %dx%d, and %dx%d for float32", i, tile.Rows, tile.Block, floats[i].Rows, floats[i].Block)
 			}
 			for _, inner := range []int{8, 32} {
 				for flags := range int64(4) {

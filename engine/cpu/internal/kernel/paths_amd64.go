@@ -28,7 +28,7 @@ func machinePaths() []*Path {
 }
 
 func avx512() *Path {
-	return path("avx512", routines{
+	p := path("avx512", routines{
 		sums:      strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
 		squares:   strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
 		normalise: strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
@@ -82,6 +82,11 @@ func avx512() *Path {
 			{16, 16, grad(grad16x16AVX512)},
 			{4, 16, grad(grad4x16AVX512)},
 		})
+	p.Short = []Tile{
+		{6, 32, tile(tile6x32AVX512)},
+		{6, 16, tile(tile6x16AVX512)},
+	}
+	return p
 }
 
 // avx512bf16 is avx512 with instructions that multiply pairs of bfloat16.
@@ -92,6 +97,10 @@ func avx512bf16() *Path {
 		{6, 64, tile(tilePairs6x64AVX512)},
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
+	}
+	p.ShortPairs = []Tile{
+		{6, 32, tile(tilePairs6x32AVX512)},
+		{6, 16, tile(tilePairs6x16AVX512)},
 	}
 	p.usePairs(softmaxPairsAVX512, softmaxGradPairsAVX512, scaleRowsHalfToHalfAVX512)
 	p.PairGrads = []Grad{

@@ -28,7 +28,13 @@ func machinePaths() []*Path {
 			scaleRows:   [2][2]func(*uintptr){{scaleRowsToNEON, scaleRowsToHalfNEON}, {scaleRowsHalfToNEON, nil}},
 			dotRows:     [2]func(*uintptr){dotRowsNEON, dotRowsHalfNEON},
 		},
-		peak: peakNEON, peakFLOPs: 24 * 2 * 4,
+		gelu:             strips{{gelu16NEON, nil}, {geluHalf16NEON, nil}},
+		geluGrad:         strips{{geluGrad16NEON, nil}, {geluGradHalf16NEON, nil}},
+		layerNorm:        strips{{layerNorm16NEON, nil}, {layerNormHalf16NEON, nil}},
+		layerNormGrad:    strips{{layerNormGrad16NEON, nil}, {layerNormGradHalf16NEON, nil}},
+		layerNormGradAdd: strips{{layerNormGradAdd16NEON, nil}, {layerNormGradAddHalf16NEON, nil}},
+		adam:             adamNEON,
+		peak:             peakNEON, peakFLOPs: 24 * 2 * 4,
 	}, []Tile{
 		{6, 16, tile(tile6x16NEON)},
 	}, []Grad{

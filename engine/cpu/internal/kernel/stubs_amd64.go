@@ -34,6 +34,26 @@ func tile6x64AVX512(a *uintptr)
 //go:noescape
 func tilePairs6x64AVX512(a *uintptr)
 
+// tile6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tile6x32AVX512(a *uintptr)
+
+// tilePairs6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tilePairs6x32AVX512(a *uintptr)
+
+// tile6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tile6x16AVX512(a *uintptr)
+
+// tilePairs6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tilePairs6x16AVX512(a *uintptr)
+
 // tile6x16AVX2 is Tile.Run for 6 rows and blocks of 16.
 //
 //go:noescape

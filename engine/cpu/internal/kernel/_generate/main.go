@@ -99,7 +99,7 @@ func main() {
 	cumulative.table()
 	slope.table()
 	powerConstants()
-	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
