@@ -53,7 +53,7 @@ type convolution struct {
 	packing packing // of the graph's weights
 	turned  bool    // the data gradient: the same convolution from the outputs to the inputs
 	way     way
-	patches bool    // a tap is a whole row of a window: see joinPatches
+	patches bool  // a tap is a whole row of a window: see joinPatches
 	pixels  split // into which the output is cut, if it is written part by part
 
 	// What follows is known when the operation is emitted.
