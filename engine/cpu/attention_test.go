@@ -12,18 +12,21 @@ import (
 	"moco/tensor"
 )
 
-// compileAttention compiles attention and its gradient, and returns the operations of both kinds that
-// read activations: results of others, since an input is float32 in any case.
-func compileAttention(tb testing.TB, e *Engine, precision graph.Precision, batch, tokens, heads, size int) (*program, map[graph.Op]*op) {
+// attentionShape is so many images of so many tokens, and heads of so many channels.
+type attentionShape struct{ batch, tokens, heads, size int }
+
+// compileAttention compiles attention and its gradient, and returns the operations of both kinds
+// that read activations: results of others, since an input is float32 in any case.
+func compileAttention(tb testing.TB, e *Engine, precision graph.Precision, s attentionShape) (*program, map[graph.Op]*op) {
 	tb.Helper()
 	g := graph.New()
 	g.Precision = precision
-	c := heads * size
-	x := g.Input("x", tensor.Float32, batch, tokens, 3*c)
-	first := g.Attention(x, heads)
-	qkv := g.AttentionGrad(first, x, first, heads)
-	y := g.Attention(qkv, heads)
-	dx := g.AttentionGrad(first, qkv, y, heads)
+	c := s.heads * s.size
+	x := g.Input("x", tensor.Float32, s.batch, s.tokens, 3*c)
+	first := g.Attention(x, s.heads)
+	qkv := g.AttentionGrad(first, x, first, s.heads)
+	y := g.Attention(qkv, s.heads)
+	dx := g.AttentionGrad(first, qkv, y, s.heads)
 	g.Output("y", y)
 	g.Output("dx", dx)
 	compiled, err := e.Compile(g, e.NewState())
@@ -47,7 +50,7 @@ func TestAttentionMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, _ := compileAttention(t, e, precision, 1, tokens, 2, 32)
+			p, _ := compileAttention(t, e, precision, attentionShape{1, tokens, 2, 32})
 			defer p.Close()
 			return p.Cost().WorkBytes
 		}
@@ -60,14 +63,14 @@ func TestAttentionMemory(t *testing.T) {
 // TestAttentionBits: results do not depend on the number of workers.
 func TestAttentionBits(t *testing.T) {
 	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
-		for _, s := range []struct{ batch, tokens, heads, size int }{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
+		for _, s := range []attentionShape{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
 			var want [2][]byte
 			for workers := 1; workers <= 3; workers++ {
 				e, err := newEngine(Options{Path: path, Workers: workers})
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, _ := compileAttention(t, e, precision, s.batch, s.tokens, s.heads, s.size)
+				p, _ := compileAttention(t, e, precision, s)
 				fillPlainly(p.Input("x"))
 				if err := p.Run(); err != nil {
 					t.Fatal(err)
@@ -105,14 +108,14 @@ func fillPlainly(x *tensor.Tensor) {
 }
 
 // BenchmarkAttention runs attention and its gradient on one worker, and compares with the peak of
-// multiply-adds of float32. Of each part of the work the fastest run counts, which other work on the
-// machine disturbs least.
+// multiply-adds of float32. Of each part of the work the fastest run counts, which other work on
+// the machine disturbs least.
 func BenchmarkAttention(b *testing.B) {
 	for _, path := range []string{"", "avx512", "avx2"} {
 		for _, kind := range []graph.Op{graph.Attention, graph.AttentionGrad} {
 			for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
-				for _, s := range []struct{ batch, tokens, heads, size int }{
-					{8, 65, 6, 64}, {4, 197, 6, 64}, {4, 197, 12, 32}, {4, 257, 6, 64}, {1, 1370, 6, 64},
+				for _, s := range []attentionShape{
+					{8, 65, 6, 64}, {4, 197, 6, 64}, {4, 197, 12, 32}, {4, 257, 6, 64}, {32, 197, 6, 64}, {1, 1370, 6, 64},
 				} {
 					name := fmt.Sprintf("%s/%s/%s/%dx%dx%dx%d", path, kind, precision, s.batch, s.tokens, s.heads, s.size)
 					b.Run(name, func(b *testing.B) {
@@ -120,7 +123,7 @@ func BenchmarkAttention(b *testing.B) {
 						if err != nil {
 							b.Skip(err)
 						}
-						p, ops := compileAttention(b, e, precision, s.batch, s.tokens, s.heads, s.size)
+						p, ops := compileAttention(b, e, precision, s)
 						defer p.Close()
 						fillPlainly(p.Input("x"))
 						if err := p.Run(); err != nil {

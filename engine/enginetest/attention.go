@@ -29,8 +29,8 @@ func attentionCases() (cases []Case) {
 			g.Output("y", y)
 			outputGradients(g, y, x)
 		}
-		// The largest scores lie above 88, where the exponential of a float32 ends, and not so far that
-		// their own rounding to float32 is felt.
+		// The largest scores lie above 88, where the exponential of a float32 ends, and not so far
+		// that their own rounding to float32 is felt.
 		large := func(i int) float64 { return 7 * float64(i*7919%101-50) / 50 }
 		cases = append(cases,
 			Case{Name: name, Build: func(g *graph.Graph) {

@@ -5214,6 +5214,30 @@ group:
 	CBNZ    R4, row
 	RET
 
+// prefetchRowsNEON brings lines of rows into the second-level cache: src; rows, pitch, lines.
+TEXT ·prefetchRowsNEON(SB), NOSPLIT, $0-8
+	MOVD    a+0(FP), R25
+	MOVD    (R25), R0
+	MOVD    72(R25), R1
+	MOVD    80(R25), R2
+	MOVD    88(R25), R3
+	PCALIGN $32
+
+row:
+	MOVD    R0, R4
+	MOVD    R3, R5
+	PCALIGN $32
+
+line:
+	PRFM    (R4), PLDL2KEEP
+	ADD     $64, R4
+	SUB     $1, R5
+	CBNZ    R5, line
+	ADD     R2, R0
+	SUB     $1, R1
+	CBNZ    R1, row
+	RET
+
 // dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 TEXT ·dotRowsNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25

@@ -239,6 +239,11 @@ func softmaxNEON(a *uintptr)
 //go:noescape
 func softmaxGradNEON(a *uintptr)
 
+// prefetchRowsNEON brings lines of rows into the second-level cache: src; rows, pitch, lines.
+//
+//go:noescape
+func prefetchRowsNEON(a *uintptr)
+
 // dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //
 //go:noescape
