@@ -12,8 +12,8 @@ import (
 )
 
 // Mechanism is what the query encoder learns from: one of the three dictionaries of Fig. 2 with one
-// of its losses, or labels. A recipe chooses it once (Recipe.Mechanism). Code that depends on the
-// choice asks the mechanism; nothing else compares the recipe's words.
+// of its losses, MoCo v3, or labels. A recipe chooses it once (Recipe.Mechanism). Code that depends
+// on the choice asks the mechanism; nothing else compares the recipe's words.
 //
 // To add one, write a file with a type that has these methods, and add a line to mechanisms.
 type Mechanism interface {

@@ -241,6 +241,9 @@ func (r *Recipe) Check() error {
 		wrong(r.BNSplits%r.Replicas != 0 && r.Replicas%r.BNSplits != 0,
 			"replicas: of the %d parts of bn_splits each of %d replicas must have the same number, or be one itself",
 			r.BNSplits, r.Replicas)
+		vectors := r.Encoder.Head == "mlp_bn" || r.Predictor.Layers > 1 || r.Predictor.Norm
+		wrong(vectors && r.Batch/r.parts() < 2, "batch: the batch norm of heads needs at least 2 images in each part; "+
+			"%d images are in %d parts (bn_splits, replicas)", r.Batch, r.parts())
 	}
 	switch r.Positives {
 	case "views", "frames", "pairs":

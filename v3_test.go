@@ -29,6 +29,11 @@ func TestMomentumBatch(t *testing.T) {
 			head(r)
 			r.LayerDecay = 0.75
 		},
+		"ViT, bf16": func(r *Recipe) {
+			smallTransformer(r)
+			head(r)
+			r.Precision = "bf16"
+		},
 		"no predictor": func(r *Recipe) { r.Predictor = Predictor{} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +104,7 @@ func TestPredictorCheck(t *testing.T) {
 		{func(r *Recipe) { r.Predictor = Predictor{Layers: 2} }, "predictor.hidden: must be 1"},
 		{func(r *Recipe) { r.Predictor = Predictor{Layers: -1} }, "predictor.layers: must be at most 16"},
 		{func(r *Recipe) { r.Predictor = Predictor{Hidden: 8} }, "there is no predictor"},
+		{func(r *Recipe) { r.Predictor, r.BNSplits = Predictor{Layers: 2, Hidden: 8}, 256 }, "at least 2 images in each part"},
 		{func(r *Recipe) {
 			r.Dictionary, r.Symmetric, r.Predictor = "queue", false, Predictor{Layers: 1}
 		}, "predictor: info_nce with queue has none"},

@@ -42,7 +42,11 @@ DATA nothing<>+0(SB)/8, $0x0000000000000000
 DATA nothing<>+8(SB)/8, $0x0000000000000000
 DATA nothing<>+16(SB)/8, $0x0000000000000000
 DATA nothing<>+24(SB)/8, $0x0000000000000000
-GLOBL nothing<>(SB), RODATA|NOPTR, $32
+DATA nothing<>+32(SB)/8, $0x0000000000000000
+DATA nothing<>+40(SB)/8, $0x0000000000000000
+DATA nothing<>+48(SB)/8, $0x0000000000000000
+DATA nothing<>+56(SB)/8, $0x0000000000000000
+GLOBL nothing<>(SB), RODATA|NOPTR, $64
 
 DATA cumulative<>+0(SB)/4, $0x40affe5d
 DATA cumulative<>+4(SB)/4, $0x40affe5d
@@ -6844,6 +6848,109 @@ store:
 	VZEROUPPER
 	RET
 
+// func grad6x16AVX2(a *uintptr)
+// Requires: AVX, FMA3
+TEXT ·grad6x16AVX2(SB), $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), R13
+	MOVQ 16(AX), R14
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ 56(AX), R10
+
+tile:
+	MOVQ    R13, DX
+	MOVQ    R14, BX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	PCALIGN $0x40
+
+pixel:
+	MOVLQSX      (DX), R11
+	MOVLQSX      4(DX), R12
+	VMOVUPS      (SI)(R12*1), Y12
+	VMOVUPS      32(SI)(R12*1), Y13
+	VBROADCASTSS (CX)(R11*1), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(CX)(R11*1), Y15
+	VFMADD231PS  Y12, Y15, Y2
+	VFMADD231PS  Y13, Y15, Y3
+	VBROADCASTSS 8(CX)(R11*1), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(CX)(R11*1), Y15
+	VFMADD231PS  Y12, Y15, Y6
+	VFMADD231PS  Y13, Y15, Y7
+	VBROADCASTSS 16(CX)(R11*1), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 20(CX)(R11*1), Y15
+	VFMADD231PS  Y12, Y15, Y10
+	VFMADD231PS  Y13, Y15, Y11
+	ADDQ         $0x08, DX
+	DECQ         BX
+	JNZ          pixel
+	CMPQ         R9, $0x00
+	JE           store
+	MOVQ         DI, R12
+	VADDPS       (R12), Y0, Y0
+	VADDPS       32(R12), Y1, Y1
+	ADDQ         R8, R12
+	VADDPS       (R12), Y2, Y2
+	VADDPS       32(R12), Y3, Y3
+	ADDQ         R8, R12
+	VADDPS       (R12), Y4, Y4
+	VADDPS       32(R12), Y5, Y5
+	ADDQ         R8, R12
+	VADDPS       (R12), Y6, Y6
+	VADDPS       32(R12), Y7, Y7
+	ADDQ         R8, R12
+	VADDPS       (R12), Y8, Y8
+	VADDPS       32(R12), Y9, Y9
+	ADDQ         R8, R12
+	VADDPS       (R12), Y10, Y10
+	VADDPS       32(R12), Y11, Y11
+	ADDQ         R8, R12
+
+store:
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VMOVUPS Y2, (DI)
+	VMOVUPS Y3, 32(DI)
+	ADDQ    R8, DI
+	VMOVUPS Y4, (DI)
+	VMOVUPS Y5, 32(DI)
+	ADDQ    R8, DI
+	VMOVUPS Y6, (DI)
+	VMOVUPS Y7, 32(DI)
+	ADDQ    R8, DI
+	VMOVUPS Y8, (DI)
+	VMOVUPS Y9, 32(DI)
+	ADDQ    R8, DI
+	VMOVUPS Y10, (DI)
+	VMOVUPS Y11, 32(DI)
+	ADDQ    R8, DI
+	ADDQ    $0x18, CX
+	DECQ    R10
+	JNZ     tile
+	VZEROUPPER
+	RET
+
 // func grad4x16AVX2(a *uintptr)
 // Requires: AVX, FMA3
 TEXT ·grad4x16AVX2(SB), $0-8
@@ -13502,6 +13609,44 @@ TEXT ·gatherAVX512(SB), NOSPLIT, $8-8
 
 row:
 	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*4), R12
+	MOVQ    $0x00000040, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VMOVUPS (R12), Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    BP, R12
+	ADDQ    $0x40, R8
+	DECQ    R9
+	JNZ     step
+	ADDQ    $0x00000004, DX
+	ADDQ    SI, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func gatherHalfAVX512(a *uintptr)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·gatherHalfAVX512(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
 	LEAQ    (CX)(R9*2), R12
 	MOVQ    $0x00000020, BP
 	TESTQ   R9, R9
@@ -18212,8 +18357,48 @@ group:
 	RET
 
 // func gatherAVX2(a *uintptr)
-// Requires: AVX, AVX2, CMOV
+// Requires: AVX, CMOV
 TEXT ·gatherAVX2(SB), NOSPLIT, $8-8
+	MOVQ    a+0(FP), R15
+	MOVQ    (R15), AX
+	MOVQ    8(R15), CX
+	MOVQ    16(R15), DX
+	MOVQ    72(R15), BX
+	MOVQ    80(R15), SI
+	MOVQ    88(R15), DI
+	LEAQ    nothing<>+0(SB), R10
+	XORQ    R11, R11
+	PCALIGN $0x40
+
+row:
+	MOVLQSX (DX), R9
+	LEAQ    (CX)(R9*4), R12
+	MOVQ    $0x00000040, BP
+	TESTQ   R9, R9
+	CMOVQLT R10, R12
+	CMOVQLT R11, BP
+	MOVQ    AX, R8
+	MOVQ    DI, R9
+
+step:
+	VMOVUPS (R12), Y0
+	VMOVUPS Y0, (R8)
+	VMOVUPS 32(R12), Y0
+	VMOVUPS Y0, 32(R8)
+	ADDQ    BP, R12
+	ADDQ    $0x40, R8
+	DECQ    R9
+	JNZ     step
+	ADDQ    $0x00000004, DX
+	ADDQ    SI, AX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func gatherHalfAVX2(a *uintptr)
+// Requires: AVX, AVX2, CMOV
+TEXT ·gatherHalfAVX2(SB), NOSPLIT, $8-8
 	MOVQ    a+0(FP), R15
 	MOVQ    (R15), AX
 	MOVQ    8(R15), CX

@@ -51,7 +51,7 @@ func avx512() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX512),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		gather: gatherAVX512, gatherHalf: gatherHalfAVX512, gatherPairs: gatherPairsAVX512,
 		gelu:      strips{{gelu16AVX512, gelu64AVX512}, {geluHalf16AVX512, geluHalf64AVX512}},
 		geluGrad:  strips{{geluGrad16AVX512, geluGrad64AVX512}, {geluGradHalf16AVX512, geluGradHalf64AVX512}},
 		layerNorm: strips{{layerNorm16AVX512, layerNorm64AVX512}, {layerNormHalf16AVX512, layerNormHalf64AVX512}},
@@ -136,7 +136,7 @@ func avx2() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX2),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		gather: gatherAVX2, gatherHalf: gatherHalfAVX2, gatherPairs: gatherPairsAVX2,
 		gelu:             strips{{gelu16AVX2, nil}, {geluHalf16AVX2, nil}},
 		geluGrad:         strips{{geluGrad16AVX2, nil}, {geluGradHalf16AVX2, nil}},
 		layerNorm:        strips{{layerNorm16AVX2, nil}, {layerNormHalf16AVX2, nil}},
@@ -156,6 +156,7 @@ func avx2() *Path {
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},
 	}, []Grad{
+		{6, 16, grad(grad6x16AVX2)},
 		{4, 16, grad(grad4x16AVX2)},
 	})
 }

@@ -119,6 +119,11 @@ func grad4x16AVX512(a *uintptr)
 //go:noescape
 func gradPairs4x16AVX512(a *uintptr)
 
+// grad6x16AVX2 is Grad.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func grad6x16AVX2(a *uintptr)
+
 // grad4x16AVX2 is Grad.Run for 4 rows and blocks of 16.
 //
 //go:noescape
@@ -497,12 +502,17 @@ func softmaxGradPairsAVX512(a *uintptr)
 //go:noescape
 func scaleRowsHalfToHalfAVX512(a *uintptr)
 
-// gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX512(a *uintptr)
 
-// gatherPairsAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX512(a *uintptr)
+
+// gatherPairsAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX512(a *uintptr)
@@ -760,12 +770,17 @@ func scaleRowsToHalfAVX2(a *uintptr)
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
 
-// gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX2(a *uintptr)
 
-// gatherPairsAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX2(a *uintptr)
+
+// gatherPairsAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX2(a *uintptr)

@@ -108,7 +108,9 @@ func main() {
 		avx512.grad(shape[0], shape[1], floats)
 		avx512.grad(shape[0], shape[1], pairs)
 	}
-	avx2.grad(4, 2, floats)
+	for _, rows := range []int{6, 4} {
+		avx2.grad(rows, 2, floats)
+	}
 	for _, s := range []isa{avx512, avx2} {
 		strips := []int{1, 4}
 		if s.lanes == 8 {
