@@ -39,6 +39,14 @@ func (m memoryBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 func (m wholeBank) Negatives(int) int    { return m.Images - 1 }
 func (m wholeBank) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 
+// Remedy is the average that keeps Z with the features.
+func (m noiseContrast) Remedy() string {
+	if keepZ[m.Z] == 1 {
+		return "set z to ema: Z was estimated from a bank of random features and is now too small; or take loss: info_nce"
+	}
+	return m.memoryBank.Remedy()
+}
+
 func (m memoryBank) check(wrong func(bool, string, ...any)) {
 	wrong(m.Queue < 0 || m.Images > 0 && m.Queue >= m.Images,
 		"queue: a bank of %d images cannot give a sample of %d; use less, or 0 for all", m.Images, m.Queue)
@@ -97,6 +105,13 @@ var bankVariables = map[string]func(g *builder) *graph.Node{
 }
 
 // keepZ is the share of the old Z that a step keeps, by the recipe's key z.
+//
+// Wu et al. 2018 and Tian et al. 2019 keep the Z of the first step. It is then that of random
+// directions, which lie far apart, and the features of a new encoder lie close together. So most
+// negatives are taken for the query's own, and all images are pushed away from the bank together.
+// Their banks have a million rows and are replaced slowly; one of a few thousand is replaced in some
+// dozen steps, and the loss only rises (docs/results.md). An averaged Z follows the features. MoCo's
+// authors found an average with 0.99 to work on ImageNet; where an epoch has 78 steps that is slow.
 var keepZ = map[string]float64{"frozen": 1, "ema": 0.9}
 
 // bankStep is the part of a step that the three mechanisms share: the encoded batch and its stored

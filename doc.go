@@ -20,7 +20,6 @@
 //
 // Some names of variables are part of the checkpoint format and stay: "encoder_q." and "encoder_k."
 // before torchvision's or timm's names, "predictor.", "queue", "queue_pointer", "queue_ids", "sgd."
-// and "adam.". Everything random
-// follows from Recipe.Seed: the same recipe, data, binary and processor features give the same
-// bits.
+// and "adam.". Everything random follows from Recipe.Seed: the same recipe, data, binary and processor
+// features give the same bits.
 package moco

@@ -17,6 +17,9 @@ const (
 
 // Features builds the query encoder for inference on batches of n images, with running statistics.
 func Features(r *Recipe, n int) (*graph.Graph, error) {
+	if err := r.Encoder.Check(); err != nil {
+		return nil, err
+	}
 	alone := *r
 	alone.Replicas = 1
 	g := newBuilder(&alone, n)

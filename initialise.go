@@ -23,10 +23,10 @@ const (
 func (r *Recipe) seeded(purpose uint64) rng.Source { return rng.New(r.Seed, purpose) }
 
 // Initialise writes the start of training to the variables of a Step that was compiled against s.
-// The query encoder starts by torchvision's rule, the key encoder, if there is one, as its copy,
+// The query encoder starts by the rules of package nn, the key encoder, if there is one, as its copy,
 // and the dictionary full of random keys. All of it follows from the recipe's seed.
 //
-// trained, which may be nil, holds tensors of a trained encoder by torchvision's names. Both
+// trained, which may be nil, holds tensors of a trained encoder by the names of package nn. Both
 // encoders then start with them.
 func Initialise(r *Recipe, s engine.State, trained map[string]*tensor.Tensor) error {
 	m, err := r.Mechanism()

@@ -12,8 +12,8 @@ import (
 )
 
 // Mechanism is what the query encoder learns from: one of the three dictionaries of Fig. 2 with one
-// of its losses, or labels. A recipe chooses it once (Recipe.Mechanism). Code that depends on the
-// choice asks the mechanism; nothing else compares the recipe's words.
+// of its losses, MoCo v3, or labels. A recipe chooses it once (Recipe.Mechanism). Code that depends
+// on the choice asks the mechanism; nothing else compares the recipe's words.
 //
 // To add one, write a file with a type that has these methods, and add a line to mechanisms.
 type Mechanism interface {
@@ -30,6 +30,8 @@ type Mechanism interface {
 	Classifier() bool
 	// Filling is the number of steps until no key of the random start is left in the dictionary.
 	Filling() int
+	// Remedy says what to change in the recipe where the loss stays far above chance.
+	Remedy() string
 	// Fit completes the recipe from the data, and refuses data that cannot give what the mechanism
 	// needs.
 	Fit(d DataSize) error
@@ -115,6 +117,9 @@ func names[T any](table map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 }
 
+// remedy is what most often helps against steps that are too large.
+const remedy = "lower lr, or raise warmup"
+
 // contrastive is the part that all mechanisms with keys share.
 type contrastive struct{ *Recipe }
 
@@ -122,6 +127,7 @@ func (c contrastive) String() string             { return c.Loss + " with " + c.
 func (contrastive) KeyEncoder() bool             { return false }
 func (contrastive) Classifier() bool             { return false }
 func (contrastive) Filling() int                 { return 0 }
+func (contrastive) Remedy() string               { return remedy }
 func (contrastive) Fit(DataSize) error           { return nil }
 func (contrastive) predicts() bool               { return false }
 func (contrastive) ready() error                 { return nil }

@@ -16,7 +16,7 @@ const (
 )
 
 // side is one of the two networks, f_q or f_k. It is the first part of the names of the network's
-// variables; torchvision's names follow. The names are part of the checkpoint format.
+// variables; the names of package nn follow. The names are part of the checkpoint format.
 type side string
 
 const (
@@ -27,7 +27,7 @@ const (
 // variable is the name of a parameter or statistic: "encoder_q.conv1.weight".
 func (s side) variable(name string) string { return string(s) + "." + name }
 
-// ReadQuery reads a parameter or running statistic of the query encoder, by torchvision's name. s
+// ReadQuery reads a parameter or running statistic of the query encoder, by its name in package nn. s
 // is the state that a Step or an Inference was compiled against.
 func ReadQuery(s engine.State, name string) (*tensor.Tensor, error) {
 	return s.Read(query.variable(name))

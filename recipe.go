@@ -36,7 +36,7 @@ type Recipe struct {
 	MaskSameImage bool    `yaml:"mask_same_image"`  // another view of the query's image is no negative
 	Accumulate    int     `yaml:"accumulate"`       // parts in which a batch is encoded, through the loss
 	Mix           float64 `yaml:"mix"`              // share of the old feature in a bank's new one
-	Z             string  `yaml:"z"`                // nce's constant: frozen from the first step, or ema
+	Z             string  `yaml:"z"`                // nce's constant: ema (averaged over steps), or frozen from the first step
 	BankPrecision string  `yaml:"bank_precision"`   // fp32 or bf16
 	Images        int     `yaml:"images,omitempty"` // in the bank; the data say
 
@@ -150,7 +150,7 @@ func Default() Recipe {
 		Encoder:   nn.Config{Arch: "resnet50", Stem: "imagenet", Width: 1, Dim: 128, Head: "linear"},
 		Positives: "views",
 		Queue:     65536, Momentum: 0.999, Temperature: 0.07, BNSplits: 8, Replicas: 1, ShuffleBN: true,
-		Accumulate: 1, Mix: 0.5, Z: "frozen", BankPrecision: "fp32", Optimizer: "sgd",
+		Accumulate: 1, Mix: 0.5, Z: "ema", BankPrecision: "fp32", Optimizer: "sgd",
 		Views:     Views{Policy: "v1", Size: 224},
 		Precision: "fp32", Batch: 256, DropLast: true,
 		Epochs: 200, LR: 0.03, Schedule: "cosine", SGDMomentum: 0.9, WeightDecay: 1e-4,
@@ -241,6 +241,9 @@ func (r *Recipe) Check() error {
 		wrong(r.BNSplits%r.Replicas != 0 && r.Replicas%r.BNSplits != 0,
 			"replicas: of the %d parts of bn_splits each of %d replicas must have the same number, or be one itself",
 			r.BNSplits, r.Replicas)
+		vectors := r.Encoder.Head == "mlp_bn" || r.Predictor.Layers > 1 || r.Predictor.Norm
+		wrong(vectors && r.Batch/r.parts() < 2, "batch: the batch norm of heads needs at least 2 images in each part; "+
+			"%d images are in %d parts (bn_splits, replicas)", r.Batch, r.parts())
 	}
 	switch r.Positives {
 	case "views", "frames", "pairs":

@@ -1,6 +1,7 @@
 package moco
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -27,6 +28,7 @@ type reference struct {
 	Case struct {
 		Bank, Noise int // of a memory bank
 		Mix         float64
+		Z           string // of NCE: ema, or frozen where the file does not say
 		Block       string
 		Layers      []int
 		Stem        string
@@ -114,6 +116,7 @@ func (r *reference) recipe() *Recipe {
 		recipe.Dictionary, recipe.Loss = "batch", "nt_xent"
 	case c.Bank > 0:
 		recipe.Dictionary, recipe.Loss, recipe.Images, recipe.Queue, recipe.Mix = "bank", "nce", c.Bank, c.Noise, c.Mix
+		recipe.Z = cmp.Or(c.Z, "frozen")
 	case r.KParams != nil && r.Shuffle == nil:
 		recipe.Dictionary, recipe.ShuffleBN = "momentum_batch", false
 		if c.Predictor != nil {
@@ -562,17 +565,39 @@ func (r *reference) check(t *testing.T, e engine.Engine, replicas int, tol toler
 func (r *reference) gradient(t *testing.T, m machine, recipe *Recipe, name string, start []float64) []float64 {
 	t.Helper()
 	if recipe.Optimizer == "adamw" { // m = (1-beta1) * gradient
-		x := m.read(t, "adam.m."+name)
+		x, beta := m.read(t, "adam.m."+name), 0.9
+		if recipe.Betas != nil {
+			beta = recipe.Betas[0]
+		}
 		for j := range x {
-			x[j] /= 1 - recipe.Betas[0]
+			x[j] /= 1 - beta
 		}
 		return x
 	}
-	x := m.read(t, "sgd."+name) // gradient + weight decay * parameter
+	x := m.read(t, "sgd."+name) // ratio * (gradient + decay * parameter)
+	ratio, decay := 1.0, recipe.WeightDecay
+	if recipe.Optimizer == "lars" {
+		ratio, decay = trust(recipe, name, start, r.Steps[0].Grad[name].Norm)
+	}
 	for j := range x {
-		x[j] -= recipe.WeightDecay * start[j]
+		x[j] = x[j]/ratio - decay*start[j]
 	}
 	return x
+}
+
+// trust is LARS's ratio for a parameter, and its weight decay. Those with one axis have none of both.
+func trust(recipe *Recipe, name string, start []float64, gradient float64) (ratio, decay float64) {
+	all := learned(recipe)
+	i := slices.IndexFunc(all, func(p nn.Parameter) bool { return p.Name == name })
+	if len(all[i].Shape) == 1 {
+		return 1, 0
+	}
+	var square float64
+	for _, v := range start {
+		square += v * v
+	}
+	norm := math.Sqrt(square)
+	return 0.001 * norm / (gradient + recipe.WeightDecay*norm), recipe.WeightDecay
 }
 
 // inputs is what a step is given beside its rate.

@@ -57,6 +57,9 @@ func Graph(r *Recipe, n int) (*graph.Graph, error) {
 	if err := m.ready(); err != nil {
 		return nil, err
 	}
+	if err := r.Encoder.Check(); err != nil {
+		return nil, err
+	}
 	g := newBuilder(r, n)
 	g.trains = true
 	m.build(g)

@@ -29,6 +29,7 @@ func (supervised) KeyEncoder() bool             { return false }
 func (supervised) Classifier() bool             { return true }
 func (supervised) Filling() int                 { return 0 }
 func (supervised) predicts() bool               { return false }
+func (supervised) Remedy() string               { return remedy }
 func (supervised) ready() error                 { return nil }
 func (supervised) draw(_, _ []int32, _ drawing) {}
 

@@ -169,6 +169,23 @@ func TestLayerDecay(t *testing.T) {
 	}
 }
 
+// TestUnknownEncoder: graphs of an encoder that does not exist are refused.
+func TestUnknownEncoder(t *testing.T) {
+	t.Parallel()
+	r := Default()
+	r.Encoder.Arch = "vit_s12"
+	_, step := Graph(&r, 8)
+	_, features := Features(&r, 8)
+	for _, err := range []error{step, features} {
+		if err == nil || !strings.Contains(err.Error(), `encoder.arch: "vit_s12" is not known`) {
+			t.Errorf("an unknown architecture gives %v", err)
+		}
+	}
+	if p := r.Encoder.Parameters(); p != nil {
+		t.Errorf("it has parameters: %v", p)
+	}
+}
+
 // TestTransformersOfAnyImage: a transformer takes images of whole patches only, and says which are
 // near.
 func TestTransformersOfAnyImage(t *testing.T) {

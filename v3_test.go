@@ -29,6 +29,11 @@ func TestMomentumBatch(t *testing.T) {
 			head(r)
 			r.LayerDecay = 0.75
 		},
+		"ViT, bf16": func(r *Recipe) {
+			smallTransformer(r)
+			head(r)
+			r.Precision = "bf16"
+		},
 		"no predictor": func(r *Recipe) { r.Predictor = Predictor{} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +104,7 @@ func TestPredictorCheck(t *testing.T) {
 		{func(r *Recipe) { r.Predictor = Predictor{Layers: 2} }, "predictor.hidden: must be 1"},
 		{func(r *Recipe) { r.Predictor = Predictor{Layers: -1} }, "predictor.layers: must be at most 16"},
 		{func(r *Recipe) { r.Predictor = Predictor{Hidden: 8} }, "there is no predictor"},
+		{func(r *Recipe) { r.Predictor, r.BNSplits = Predictor{Layers: 2, Hidden: 8}, 256 }, "at least 2 images in each part"},
 		{func(r *Recipe) {
 			r.Dictionary, r.Symmetric, r.Predictor = "queue", false, Predictor{Layers: 1}
 		}, "predictor: info_nce with queue has none"},
@@ -109,6 +115,34 @@ func TestPredictorCheck(t *testing.T) {
 		err := r.Check()
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+// TestMomentumRamp holds the momentum of a step to the authors' formula (adjust_moco_momentum): half a
+// cosine over the training, in parts of epochs.
+func TestMomentumRamp(t *testing.T) {
+	t.Parallel()
+	_, p, _ := small(t, 4, func(r *Recipe) {
+		momentumOfBatch(r)
+		r.Momentum, r.MomentumEnd, r.Epochs, r.Schedule, r.Warmup, r.LR = 0.99, 1, 10, "cosine_after_warmup", 2, 0.1
+	})
+	for _, step := range []int{0, 1, 5, 39} {
+		m, err := p.Run(Progress{Step: step, StepsPerEpoch: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		epoch := float64(step) / 4
+		want := 1 - 0.5*(1+math.Cos(math.Pi*epoch/10))*(1-0.99)
+		if got := floats(p.program, inMomentum)[0]; math.Abs(float64(got)-want) > 1e-7 {
+			t.Errorf("step %d: m is %v, want %v", step, got, want)
+		}
+		rate := 0.1 * epoch / 2
+		if epoch >= 2 {
+			rate = 0.1 * 0.5 * (1 + math.Cos(math.Pi*(epoch-2)/8))
+		}
+		if math.Abs(m.LR-rate) > 1e-12 {
+			t.Errorf("step %d: the rate is %v, want %v", step, m.LR, rate)
 		}
 	}
 }

@@ -44,7 +44,9 @@ type builder struct {
 // walk lists the parameters and buffers of the network without building it.
 func (c Config) walk() *builder {
 	b := &builder{}
-	b.network(c, nil)
+	if c.family() != nil {
+		b.network(c, nil)
+	}
 	return b
 }
 

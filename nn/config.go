@@ -174,10 +174,20 @@ func (c Config) FeatureDim() int {
 
 // Depth is the number of a ResNet's stages or a transformer's blocks. The head has the depth behind
 // the last of them.
-func (c Config) Depth() int { return c.family().depth() }
+func (c Config) Depth() int {
+	if f := c.family(); f != nil {
+		return f.depth()
+	}
+	return 0
+}
 
 // ImageSize is the pixels a side of the images that the encoder is made for.
-func (c Config) ImageSize() int { return c.family().image() }
+func (c Config) ImageSize() int {
+	if f := c.family(); f != nil {
+		return f.image()
+	}
+	return 0
+}
 
 // CheckImage returns an error if the encoder cannot take images of size x size pixels.
 func (c Config) CheckImage(size int) error {
@@ -196,7 +206,12 @@ func (c Config) Describe() string {
 }
 
 // Optimizer is the kind of optimizer that such backbones are usually trained by: sgd or adamw.
-func (c Config) Optimizer() string { return c.family().optimizer() }
+func (c Config) Optimizer() string {
+	if f := c.family(); f != nil {
+		return f.optimizer()
+	}
+	return "sgd"
+}
 
 // Unfrozen is c with all its parameters trained that can be, for fine-tuning.
 func (c Config) Unfrozen() Config {
@@ -205,9 +220,9 @@ func (c Config) Unfrozen() Config {
 }
 
 // SameBackbone returns an error that names the first difference between two encoders that keeps the
-// weights of one from being those of the other. Heads may differ.
+// weights of one from being those of the other. What projects the features may differ.
 func (c Config) SameBackbone(other Config) error {
-	if c.Arch != other.Arch || c.Stem != other.Stem || c.Width != other.Width {
+	if c.Describe() != other.Describe() {
 		return fmt.Errorf("%s and not a %s", c.Describe(), other.Describe())
 	}
 	a, b := c.backboneShapes(), other.backboneShapes()

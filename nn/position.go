@@ -21,6 +21,10 @@ const (
 
 var interpolations = []string{plainBicubic, offsetBicubic, smoothBicubic}
 
+// mostWeights is the most weights that the matrix of an interpolation may have, for 256 MB. Positions of
+// 518 pixels in patches of 14 can be made into those of 2,184 pixels.
+const mostWeights = 1 << 25
+
 // interpolate makes the positions [rows*columns,C] of a grid of patches from those of the grid of
 // Image's size, [grid*grid,C]. The map is linear and fixed, so it is a product with a constant
 // matrix, through which gradients reach the learned positions.

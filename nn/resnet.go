@@ -38,8 +38,8 @@ type resnet struct {
 }
 
 func (r resnet) check(wrong func(bool, string, ...any)) {
-	wrong(r.Layers != nil && (len(r.Layers) != len(r.shape.layers) || slices.Min(r.Layers) < 1),
-		"layers: must be four numbers of at least 1, is %v", r.Layers)
+	wrong(r.Layers != nil && (len(r.Layers) != len(r.shape.layers) || slices.Min(r.Layers) < 1 || slices.Max(r.Layers) > 1000),
+		"layers: must be four numbers of 1 to 1000, is %v", r.Layers)
 	wrong(r.Stem != "imagenet" && r.Stem != "cifar", "stem: %q is not known; there are imagenet and cifar", r.Stem)
 }
 

@@ -126,8 +126,16 @@ func (t transformer) image() int { return t.Image }
 
 func (t transformer) checkImage(size int) error {
 	if size%t.patch != 0 {
-		return fmt.Errorf("%s takes images of a multiple of %d pixels, its patch, and not of %d; near are %d and %d",
-			t.Arch, t.patch, size, max(1, size/t.patch)*t.patch, (size/t.patch+1)*t.patch)
+		near := fmt.Sprint((size/t.patch + 1) * t.patch)
+		if size > t.patch {
+			near = fmt.Sprintf("%d and %s", size/t.patch*t.patch, near)
+		}
+		return fmt.Errorf("%s takes images of a multiple of %d pixels, its patch, and not of %d; near lie %s",
+			t.Arch, t.patch, size, near)
+	}
+	if from, to := t.grid(), size/t.patch; from != to && from*from*to*to > mostWeights {
+		return fmt.Errorf("the positions of %d patches cannot be made into those of %d: more than moco interpolates",
+			from*from, to*to)
 	}
 	return nil
 }

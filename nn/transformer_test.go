@@ -267,6 +267,7 @@ func TestTransformerCheck(t *testing.T) {
 		"arch":           func(c *Config) { c.Arch = "vit_s12" },
 		"stem":           func(c *Config) { c.Stem = "cifar" },
 		"layers":         func(c *Config) { c.Layers = []int{2, 2, 2, 2} },
+		"layers: must":   func(c *Config) { *c = Default("resnet18"); c.Layers = []int{1, 1, 1, 1 << 30} },
 		"width":          func(c *Config) { c.Width = 0.7 },
 		"heads":          func(c *Config) { c.Heads = -1 },
 		"image":          func(c *Config) { c.Image = 200 },
@@ -299,6 +300,30 @@ func TestTransformerCheck(t *testing.T) {
 	}
 }
 
+// TestCheckImage: images have whole patches, and not so many that their positions would take gigabytes.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	tiny := vit("vit_ti2")
+	tiny.Image = 32
+	for _, c := range []struct {
+		config Config
+		size   int
+		want   string
+	}{
+		{vit("vit_s14"), 518, ""},
+		{vit("vit_s14"), 1400, ""},
+		{vit("vit_s14"), 500, "near lie 490 and 504"},
+		{vit("vit_s14"), 6, "near lie 14"},
+		{tiny, 4096, "256 patches cannot be made into those of 4194304"},
+		{Default("resnet18"), 333, ""},
+	} {
+		err := c.config.CheckImage(c.size)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s at %d pixels: %v, want %q", c.config.Arch, c.size, err, c.want)
+		}
+	}
+}
+
 // TestMetadata: every key of an encoder survives its file's metadata.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
@@ -319,6 +344,30 @@ func TestMetadata(t *testing.T) {
 		m[key] = text
 		if _, err := FromMetadata(m); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%q for %s gives %v", text, key, err)
+		}
+	}
+}
+
+// TestSameBackbone: weights fit where shapes and attention heads do, whatever the head is.
+func TestSameBackbone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(c *Config)
+		want   string // "": they fit
+	}{
+		"another head":   {func(c *Config) { c.Head, c.Dim = "mlp", 64 }, ""},
+		"drop path":      {func(c *Config) { c.DropPath = 0.1 }, ""},
+		"attention":      {func(c *Config) { c.Heads = 12 }, "heads: 6, width 1, for 224 px) and not a vit_s16 (blocks: 12, heads: 12"},
+		"image":          {func(c *Config) { c.Image = 384 }, "for 224 px) and not a vit_s16"},
+		"LayerScale":     {func(c *Config) { c.LayerScale = true }, "vit_s16 without blocks.0.ls1.gamma"},
+		"registers":      {func(c *Config) { c.Registers = 2 }, "vit_s16 without reg_token"},
+		"another family": {func(c *Config) { *c = Default("resnet18") }, "and not a resnet18 (imagenet stem, width 1)"},
+	} {
+		other := vit("vit_s16")
+		c.change(&other)
+		err := vit("vit_s16").SameBackbone(other)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }

@@ -84,9 +84,23 @@ type Consistency struct {
 	Others float64   `json:"others"` // the mean cosine of keys of different images, encoded now: what a cosine says by itself
 }
 
+// Reason names what a warning is about, for programs.
+type Reason string
+
+// The reasons of warnings about what a run learns.
+const (
+	LongQueue   Reason = "long_queue"   // the queue has more keys than the set has images
+	AtChance    Reason = "at_chance"    // the loss stays at chance
+	AboveChance Reason = "above_chance" // the loss stays far above chance
+	Collapse    Reason = "collapse"     // all features point one way
+)
+
 // Warning is something that the user should know; the run goes on.
 type Warning struct {
-	Step    int    `json:"step"`
+	Step int `json:"step"`
+	// Reason is one of long_queue, at_chance (the loss stays there), above_chance (it stays far above
+	// chance), collapse (of the features); other warnings have none.
+	Reason  Reason `json:"reason,omitempty"`
 	Message string `json:"message"`
 }
 

@@ -10,14 +10,39 @@ import (
 // watch warns of a run that learns nothing.
 type watch struct {
 	atChance int // steps in a row
-	warned   map[string]bool
+	above    aboveChance
+	warned   map[Reason]bool
+}
+
+// aboveChance finds a loss that stays far above chance. It compares stretches of an epoch each, of
+// which the second must have no lower mean than the first: with a memory bank the loss rises far
+// above chance too while its random features are replaced, and falls then.
+type aboveChance struct {
+	steps  int     // in this stretch
+	sum    float64 // of their losses
+	before float64 // mean of the stretch before; 0: there is none
+}
+
+// far is a loss over that of chance. An encoder that tells nothing apart has 1.
+const far = 1.5
+
+// add takes the loss of a step, in multiples of chance, and tells whether it has stayed far above 1.
+func (a *aboveChance) add(loss float64, stretch int) bool {
+	a.sum += loss
+	if a.steps++; a.steps < stretch {
+		return false
+	}
+	mean := a.sum / float64(a.steps)
+	stays := a.before > far && mean >= a.before
+	*a = aboveChance{before: mean}
+	return stays
 }
 
 // begin warns of a dictionary that does not go with the data.
 func (w *watch) begin(r *run) {
 	queue, images := r.recipe.Queue, r.o.Data.Len()
 	if r.mechanism.Filling() > 0 && queue > images && !r.recipe.Grouped() {
-		w.warn(r, "queue", fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: most queries will meet older views "+
+		w.warn(r, LongQueue, fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: most queries will meet older views "+
 			"of their own image as negatives; set queue to %d or less, or mask_same_image to true", queue, images, images))
 	}
 }
@@ -40,34 +65,52 @@ func (w *watch) step(r *run, spread *float64, m moco.Metrics) {
 	if spread != nil && r.step%spreadEvery == 0 {
 		w.collapse(r, *spread)
 	}
-	chance := r.mechanism.Chance(r.recipe.Batch)
-	if r.step < 2*r.mechanism.Filling() || math.Abs(m.Loss-chance) > 0.01*chance {
+	over := m.Loss / r.mechanism.Chance(r.recipe.Batch)
+	w.nearChance(r, over)
+	// In the first epoch a dictionary still has features of its random start.
+	stretch := max(r.stepsPerEpoch, 100)
+	if r.step > max(stretch, 2*r.mechanism.Filling()) && w.above.add(over, stretch) {
+		w.farAboveChance(r)
+	}
+}
+
+// nearChance warns of a loss that is what an encoder has that tells nothing apart. over is the loss
+// in multiples of it.
+func (w *watch) nearChance(r *run, over float64) {
+	if r.step < 2*r.mechanism.Filling() || math.Abs(over-1) > 0.01 {
 		w.atChance = 0
 		return
 	}
 	if w.atChance++; w.atChance == 100 {
-		w.warn(r, "chance", fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): the encoder tells nothing apart; "+
-			"raise lr, lower t, or train longer", chance))
+		w.warn(r, AtChance, fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): the encoder tells nothing apart; "+
+			"raise lr, lower t, or train longer", r.mechanism.Chance(r.recipe.Batch)))
 	}
+}
+
+// farAboveChance warns of a loss that is worse than guessing, and does not fall.
+func (w *watch) farAboveChance(r *run) {
+	chance := r.mechanism.Chance(r.recipe.Batch)
+	w.warn(r, AboveChance, fmt.Sprintf("the loss stays far above chance: its mean over the last %d steps is %.3f, no lower than before, "+
+		"where an encoder that tells nothing apart has %.3f; %s", max(r.stepsPerEpoch, 100), w.above.before*chance, chance, r.mechanism.Remedy()))
 }
 
 // collapse warns of features that all point one way.
 func (w *watch) collapse(r *run, spread float64) {
 	sphere := 1 / math.Sqrt(float64(r.recipe.Encoder.Dim))
 	if spread < 0.1 {
-		w.warn(r, "collapse", fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, where %.2g is what a sphere gives; "+
+		w.warn(r, Collapse, fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, where %.2g is what a sphere gives; "+
 			"lower lr, or raise m", spread*sphere, sphere))
 	}
 }
 
 // warn tells something once.
-func (w *watch) warn(r *run, what, message string) {
-	if w.warned[what] {
+func (w *watch) warn(r *run, why Reason, message string) {
+	if w.warned[why] {
 		return
 	}
 	if w.warned == nil {
-		w.warned = map[string]bool{}
+		w.warned = map[Reason]bool{}
 	}
-	w.warned[what] = true
-	r.events.tell(Warning{Step: r.step, Message: message})
+	w.warned[why] = true
+	r.events.tell(Warning{Step: r.step, Reason: why, Message: message})
 }

@@ -3,8 +3,11 @@ package recipe
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"moco/nn"
 )
 
 func TestRecipes(t *testing.T) {
@@ -146,4 +149,50 @@ func FuzzRecipe(f *testing.F) {
 			t.Errorf("%q is read and then does not come back: %v\n%s", raw, err, Write(r))
 		}
 	})
+}
+
+// TestTransformers: what an encoder is where its keys are left out follows from its architecture.
+func TestTransformers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		recipe   string
+		settings []string
+		want     nn.Config
+	}{
+		"another family": {"cifar", []string{"encoder.arch=vit_ti4"},
+			nn.Config{Arch: "vit_ti4", Width: 1, Dim: 128, Head: "linear", Image: 32}},
+		"another size of views": {"cifar", []string{"encoder.arch=vit_s16", "views.size=224"},
+			nn.Config{Arch: "vit_s16", Width: 1, Dim: 128, Head: "linear", Image: 224}},
+		"another size than that of the positions": {"cifar", []string{"encoder.arch=vit_s16", "views.size=224", "encoder.image=384"},
+			nn.Config{Arch: "vit_s16", Width: 1, Dim: 128, Head: "linear", Image: 384}},
+		"back to a ResNet": {"cifar-vit", []string{"encoder.arch=resnet18", "encoder.layers=[1, 1, 1, 1]"},
+			nn.Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 128, Head: "mlp_bn", HeadLayers: 3, Hidden: 1024,
+				Layers: []int{1, 1, 1, 1}}},
+	} {
+		r, err := Load(c.recipe, c.settings)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !reflect.DeepEqual(r.Encoder, c.want) {
+			t.Errorf("%s: %+v, want %+v", name, r.Encoder, c.want)
+		}
+		again, err := Parse(Write(r))
+		if err != nil || !reflect.DeepEqual(again, r) {
+			t.Errorf("%s: written and read it is %+v (%v), want %+v", name, again, err, r)
+		}
+	}
+	for want, settings := range map[string][]string{
+		"encoder.stem: a vit_ti4 has no such key":                {"encoder.arch=vit_ti4", "encoder.stem=cifar"},
+		"encoder.registers: a resnet18 has no such key":          {"encoder.registers=4"},
+		"views.size: vit_s16 takes images of a multiple of":      {"encoder.arch=vit_s16", "encoder.image=32", "views.size=40"},
+		"betas: belong to the optimizer adamw":                   {"betas=[0.9, 0.95]"},
+		"betas: must be two numbers":                             {"optimizer=adamw", "betas=[0.9]"},
+		`"betas" must be a list of numbers, such as [0.9, 0.95]`: {"optimizer=adamw", "betas=0.9"},
+		"layer_decay: must be 0 (none) to 1":                     {"layer_decay=1.5"},
+	} {
+		if _, err := Load("cifar", settings); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v give %v, want %q", settings, err, want)
+		}
+	}
 }

@@ -170,10 +170,10 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 			r.LayerDecay = layerDecay
 		}
 	}
-	warmup := r.Warmup / float64(r.Epochs)
+	epochs := r.Epochs
 	r, err := recipe.Change(r, t.Settings)
 	if !slices.ContainsFunc(t.Settings, func(s string) bool { return strings.HasPrefix(s, "warmup=") }) {
-		r.Warmup = warmup * float64(r.Epochs) // the same share of a length that was set
+		r.Warmup *= float64(r.Epochs / epochs) // the same share of a length that was set
 	}
 	if err == nil && t.Start != nil {
 		if err = t.Start.CheckStart(&r); err != nil {

@@ -143,6 +143,7 @@ func (c *Comparison) recipe(arm string, seed int) (moco.Recipe, error) {
 	r := c.Recipe
 	if arm != MoCo {
 		r = TuningRecipe(c.Recipe, c.Pretraining.Len())
+		r.Warmup *= float64(c.Recipe.Epochs / r.Epochs) // the same share of the training
 		r.Epochs = c.Recipe.Epochs
 		r.Encoder.Dim = max(1, len(c.Pretraining.Classes()))
 	}

@@ -1,16 +1,14 @@
 package cpu
 
 import (
-	"unsafe"
-
 	"moco/engine/cpu/internal/kernel"
 	"moco/graph"
 )
 
-// attentionBackward is the gradient of attention. A part of the work is a head, since the gradients
-// of its keys and values are sums over all queries. The weights are computed anew, a block of
-// queries and a tile of keys at a time. Where there are several tiles of keys, a first round over
-// them finds the maximum and the sum of each row.
+// attentionBackward is the gradient of attention. A part of the work is a head, or several heads of
+// an image, since the gradients of a head's keys and values are sums over all queries. The weights
+// are computed anew, a block of queries and a tile of keys at a time. Where there are several tiles
+// of keys, a first round over them finds the maximum and the sum of each row.
 type attentionBackward struct {
 	*attention
 	dy, y, dx *buffer
@@ -20,6 +18,7 @@ type attentionBackward struct {
 	// queryPairs and dyPairs are the tokens of a block of queries.
 	queryPairs, dyPairs pairLists
 	many                bool // there is more than one tile of keys
+	run                 int  // heads of a part
 	room                int  // words of scratch memory
 }
 
@@ -29,6 +28,9 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 		attention: newAttention(c, qkv, n.Shape, n.Attr.(graph.AttentionAttr).Heads),
 		dy:        dy, y: s.in[attentionY].buffer, dx: s.out[0].buffer, grads: c.engine.path.Grads,
 	}
+	// A head reads nothing of another, and writes no token's gradient before it has read the token
+	// for the last time.
+	o.reuse = []*buffer{qkv}
 	pairs := a.pairsOf(dy, qkv)
 	weightBytes, step := 4*a.pitch, 1
 	if pairs {
@@ -53,8 +55,12 @@ func emitAttentionGrad(c *compiler, s *step, o *op) {
 	a.carve(&all)
 	a.room = all.used
 	o.needs(a.room)
-	o.then(phase{a.images * a.heads, func(w *worker, part int) { a.run(w, a.head(part)) }},
-		clearPadding(a.dx, 3*a.heads*a.size))
+	a.run = a.headsOfPart()
+	o.then(phase{a.images * a.heads / a.run, func(w *worker, part int) {
+		for i := range a.run {
+			a.part(w, a.head(part*a.run+i), i+1 < a.run)
+		}
+	}}, clearPadding(a.dx, 3*a.heads*a.size))
 }
 
 // backwardRoom is the scratch memory of a part.
@@ -93,8 +99,15 @@ func (a *attentionBackward) carve(p *pieces) (r backwardRoom) {
 	return r
 }
 
-// run computes the gradient of a head.
-func (a *attentionBackward) run(w *worker, h attentionHead) {
+// gradTile is a tile of keys of a head.
+type gradTile struct {
+	head      attentionHead
+	key, keys int      // the first, and how many
+	next      headRows // keys of the tile that follows; none if its count is 0
+}
+
+// part computes the gradient of a head. more tells whether the image's next head follows.
+func (a *attentionBackward) part(w *worker, h attentionHead, more bool) {
 	r := a.carve(&pieces{memory: w.floats(a.room)})
 	if a.many {
 		a.normalisers(w, r, h)
@@ -103,9 +116,10 @@ func (a *attentionBackward) run(w *worker, h attentionHead) {
 		n := min(a.keys, a.tokens-key)
 		a.packColumns(r.keyColumns, r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
 		a.packColumns(r.valueColumns, r.keyRows, headRows{a.qkv, h, valueChannels, key, n})
-		a.packRows(r.keyRows, headRows{a.qkv, h, keyChannels, key, n}, a.keyPairs)
+		a.packRows(r.keyRows, headRows{a.qkv, h, keyChannels, key, n})
+		t := gradTile{head: h, key: key, keys: n, next: a.keysAfter(h, key+n, more)}
 		for q := 0; q < a.tokens; q += a.rows {
-			a.block(w, r, h, q, key)
+			a.block(w, r, t, q)
 		}
 		a.store(headRows{a.dx, h, keyChannels, key, n}, r.dk, a.scales)
 		a.store(headRows{a.dx, h, valueChannels, key, n}, r.dv, nil)
@@ -121,23 +135,24 @@ func (a *attentionBackward) normalisers(w *worker, r backwardRoom, h attentionHe
 		for q := 0; q < a.tokens; q += a.rows {
 			rows := min(a.rows, a.tokens-q)
 			a.load(r.queries, headRows{a.qkv, h, queryChannels, q, rows})
-			a.scores(w, r.scores, r.queries, r.keyColumns, rows, n)
+			a.scores(w, headProduct{x: r.queries, b: r.keyColumns, y: r.scores, rows: rows, keys: n})
 			a.softmax(kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: n}, r.from(q), key == 0)
 		}
 	}
 	r.invert(a.tokens)
 }
 
-// block adds what a block of queries, from q on, gives to the gradients of a tile of keys, from key
-// on, and the other way round.
-func (a *attentionBackward) block(w *worker, r backwardRoom, h attentionHead, q, key int) {
-	rows, n := min(a.rows, a.tokens-q), min(a.keys, a.tokens-key)
+// block adds what a block of queries, from q on, gives to the gradients of a tile of keys, and the
+// other way round.
+func (a *attentionBackward) block(w *worker, r backwardRoom, t gradTile, q int) {
+	h, n, rows := t.head, t.keys, min(a.rows, a.tokens-q)
 	state, dq := r.softmaxRows, r.dq
 	if a.many {
 		state, dq = r.from(q), r.dq[q*a.stride:]
 	}
 	a.loadQueries(r, headRows{a.qkv, h, queryChannels, q, rows}, headRows{a.dy, h, 0, q, rows})
-	a.scores(w, r.scores, r.queries, r.keyColumns, rows, n)
+	a.prefetchBeside(t, q)
+	a.scores(w, headProduct{x: r.queries, b: r.keyColumns, y: r.scores, rows: rows, keys: n})
 	s := kernel.SoftmaxArgs{Scores: r.scores, Rows: rows, Columns: n}
 	if a.many { // what there is of all tiles stays
 		s.Pitch, s.Scale, s.Max, s.Sum = a.pitch, a.scale, state.largest, r.sum
@@ -147,17 +162,44 @@ func (a *attentionBackward) block(w *worker, r backwardRoom, h attentionHead, q,
 		a.softmax(s, state, true)
 		state.invert(rows)
 	}
-	a.scores(w, r.gradients, r.dy, r.valueColumns, rows, n)
+	a.prefetchQueries(t, q+rows)
+	a.scores(w, headProduct{x: r.dy, b: r.valueColumns, y: r.gradients, rows: rows, keys: n})
 	dy, y := headRows{a.dy, h, 0, q, rows}, headRows{a.y, h, 0, q, rows}
 	a.path.DotRows(kernel.DotRowsArgs{
 		Sum: r.along, A: a.valuesOf(dy), B: a.valuesOf(y), APitch: dy.stride, BPitch: y.stride, Rows: rows, Columns: a.size,
 	})
 	weights := a.ofScores(r, state.sums, rows, n)
-	a.sumOverQueries(w, r.dv, r.scores, r.dyRows, rows, n, q > 0)
-	a.sumOverQueries(w, r.dk, r.gradients, r.queryRows, rows, n, q > 0)
-	a.fromKeys(w, dq, weights, r.keyRows, rows, n, key > 0)
-	if key+n == a.tokens {
+	a.sumOverQueries(w, headProduct{x: r.scores, b: r.dyRows, y: r.dv, rows: rows, keys: n, add: q > 0})
+	a.sumOverQueries(w, headProduct{x: r.gradients, b: r.queryRows, y: r.dk, rows: rows, keys: n, add: q > 0})
+	a.weighted(w, headProduct{x: weights, b: r.keyRows, y: dq, rows: rows, keys: n, add: t.key > 0})
+	if t.key+n == a.tokens {
 		a.store(headRows{a.dx, h, queryChannels, q, rows}, dq, a.scales)
+	}
+}
+
+// prefetchBeside asks for a share of the next tile's keys and values, and of the places of this
+// one's gradients.
+func (a *attentionBackward) prefetchBeside(t gradTile, q int) {
+	here := headRows{a.dx, t.head, keyChannels, t.key, t.keys}
+	for _, r := range []headRows{t.next, here} {
+		for r.part = keyChannels; r.part <= valueChannels; r.part++ {
+			a.prefetch(r, q/a.rows, (a.tokens+a.rows-1)/a.rows)
+		}
+	}
+}
+
+// prefetchQueries asks for what is read of the queries that come next, if those before q were last.
+func (a *attentionBackward) prefetchQueries(t gradTile, q int) {
+	h := t.head
+	if q == a.tokens {
+		h, q = t.next.head, 0
+		if t.next.count == 0 {
+			return
+		}
+	}
+	rows := min(a.rows, a.tokens-q)
+	for _, b := range []*buffer{a.qkv, a.dy, a.y} {
+		a.prefetch(headRows{b, h, queryChannels, q, rows}, 0, 1)
 	}
 }
 
@@ -192,21 +234,20 @@ func (a *attentionBackward) ofScores(r backwardRoom, inverse []float32, rows, ke
 	return r.rounded
 }
 
-// sumOverQueries is y = or += x^T * rows: for each key, the sum of the queries' rows by its column of
-// x.
-func (a *attentionBackward) sumOverQueries(w *worker, y, x, rows []float32, queries, keys int, add bool) {
+// sumOverQueries is y = or += x^T*b: for each key, the sum of the queries' rows b by its column of x.
+func (a *attentionBackward) sumOverQueries(w *worker, p headProduct) {
 	g := &w.grad
-	*g = kernel.GradArgs{X: at(x, 0), Pixels: &a.pixels[0], N: int64(queries), RowStride: int64(4 * a.stride)}
+	*g = kernel.GradArgs{X: at(p.x, 0), Pixels: &a.pixels[0], N: int64(p.rows), RowStride: int64(4 * a.stride)}
 	if a.pairs {
-		g.N = int64((queries + 1) / 2)
+		g.N = int64((p.rows + 1) / 2)
 	}
-	if add {
+	if p.add {
 		g.Acc = 1
 	}
 	for c := 0; c < a.stride; {
 		tile := a.gradOf(a.stride - c)
-		g.Tiles = int64((keys + tile.Rows - 1) / tile.Rows)
-		g.DY, g.DW = unsafe.Pointer(&rows[c]), unsafe.Pointer(&y[c])
+		g.Tiles = int64((p.keys + tile.Rows - 1) / tile.Rows)
+		g.DY, g.DW = at(p.b, c), at(p.y, c)
 		tile.Run(g)
 		c += tile.Block
 	}

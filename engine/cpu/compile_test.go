@@ -84,18 +84,22 @@ func block(g *graph.Graph, images int, frozen bool) {
 // what. `go test -run TestExplain -update` writes them anew.
 func TestExplain(t *testing.T) {
 	for name, c := range map[string]struct {
+		build     func(g *graph.Graph, images int, frozen bool)
 		images    int
 		frozen    bool
 		precision graph.Precision
 	}{
-		"block":        {images: 4},
-		"block-large":  {images: 32},
-		"block-bf16":   {images: 32, precision: graph.BFloat16},
-		"block-frozen": {images: 32, frozen: true},
+		"block":         {build: block, images: 4},
+		"block-large":   {build: block, images: 32},
+		"block-bf16":    {build: block, images: 32, precision: graph.BFloat16},
+		"block-frozen":  {build: block, images: 32, frozen: true},
+		"tokens":        {build: tokenBlock, images: 4},
+		"tokens-bf16":   {build: tokenBlock, images: 4, precision: graph.BFloat16},
+		"tokens-frozen": {build: tokenBlock, images: 4, frozen: true},
 	} {
 		g := graph.New()
 		g.Precision = c.precision
-		block(g, c.images, c.frozen)
+		c.build(g, c.images, c.frozen)
 		stages, err := verified(t, Options{Path: "portable", Workers: 1}).Explain(g)
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"moco/engine/cpu/internal/kernel"
@@ -89,6 +90,38 @@ func TestEveryWeightHasAGradient(t *testing.T) {
 						}
 					}
 				})
+			}
+		}
+	}
+}
+
+// TestWeightGradientByDefinition: operands that are laid side by side, with and without pixels outside
+// of the image, and images, which get a border.
+func TestWeightGradientByDefinition(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, out, kernel, stride int }{
+		{1024, 16, 1, 1}, {16, 1024, 1, 1}, {512, 16, 3, 2}, {1024, 16, 3, 1}, {16, 1024, 3, 2},
+		{3, 64, 7, 2}, {1, 16, 3, 1}, {4, 32, 5, 3},
+	} {
+		g := graph.New()
+		x := g.Input("x", tensor.Float32, 3, 9, 7, c.in)
+		if c.in > 4 { // an activation, not an image
+			x = g.WeightedSum(graph.Term{Coefficient: 1, X: x})
+		}
+		a := graph.ConvAttr{
+			Window: graph.Window{Kernel: c.kernel, Stride: c.stride, Pad: c.kernel / 2}, Height: 9, Width: 7,
+		}
+		dy := g.Input("dy", tensor.Float32, 3, 8/c.stride+1, 6/c.stride+1, c.out)
+		g.Output("dw", g.ConvGradWeight(dy, x, a))
+		definition := verified(t, Options{Path: "portable", Workers: 1})
+		definition.byDefinition = true
+		want, _ := filled(t, definition, g)
+		for _, path := range Paths() {
+			got, _ := filled(t, verified(t, Options{Path: path, Workers: 1}), g)
+			for i := range want[0] {
+				if d := math.Abs(float64(got[0][i] - want[0][i])); !(d <= 1e-4) {
+					t.Fatalf("%s, %+v: weight %d is %g, want %g", path, c, i, got[0][i], want[0][i])
+				}
 			}
 		}
 	}

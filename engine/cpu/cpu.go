@@ -21,6 +21,7 @@ import (
 
 	"moco/engine"
 	"moco/engine/cpu/internal/kernel"
+	"moco/internal/sys"
 	"moco/ranks"
 )
 
@@ -46,6 +47,7 @@ type Engine struct {
 	mu    sync.Mutex // held while a program runs: the workers are shared
 
 	winograd winogradLimits
+	cache    int // bytes of a worker's second-level cache
 
 	verify       bool // tests: check what every pass leaves
 	byDefinition bool // tests: run every node by its definition
@@ -78,6 +80,7 @@ func newEngine(o Options) (*Engine, error) {
 		if p.Name == o.Path || o.Path == "" {
 			e := &Engine{path: p, pool: newPool(o.Workers), group: o.Group}
 			e.winograd = winogradLimits{images: 32, waste: 1.5}
+			e.cache = workerCache(sys.SecondLevelCache())
 			// The helpers hold the pool but not the engine, so they end when nobody holds the
 			// engine.
 			runtime.AddCleanup(e, (*pool).close, e.pool)
@@ -85,6 +88,19 @@ func newEngine(o Options) (*Engine, error) {
 		}
 	}
 	return nil, fmt.Errorf("kernel path %q is not one that this machine runs; it has %s", o.Path, strings.Join(names, ", "))
+}
+
+// usualCache is the second-level cache, in bytes, that constants were chosen for. What decides about
+// sums follows it on every machine.
+const usualCache = 1 << 20
+
+// workerCache is the cache that work is blocked for, if a processor has so many bytes; 0 is not known.
+// More than the usual gained nothing (Zen 5, 1x1 convolutions in parts of twice its cache).
+func workerCache(bytes int64) int {
+	if bytes == 0 {
+		return usualCache
+	}
+	return int(min(max(bytes, 128<<10), usualCache))
 }
 
 // Paths names the kernel paths that this machine runs, fastest first.

@@ -55,6 +55,7 @@ type product struct {
 	taps          int
 	see           visible
 	add           bool // to what lies in y already
+	once          bool // every value of x is seen by one place only, so it is worth more than weights
 }
 
 // visible tells what place (y, x) of an image sees: the row of the other side that it starts from,
@@ -71,6 +72,14 @@ func (g geometry) forwardView(y, x int) (start int, taps [][2]int) {
 		}
 	}
 	return iy*g.width + ix, taps
+}
+
+// patchView is what an output pixel reads of windows that do not overlap: see patches.
+func (g geometry) patchView(y, x int) (start int, taps [][2]int) {
+	for u := range g.kernel {
+		taps = append(taps, [2]int{u * g.width, u})
+	}
+	return y*g.stride*g.width + x*g.stride, taps
 }
 
 // backwardView is which outputs an input pixel went into, for the data gradient.
@@ -98,9 +107,13 @@ const weightsInCache = 1 << 17
 
 // direct emits a convolution by tiles alone.
 func (e *Engine) direct(v *convolution, o *op) {
+	v.joinPatches()
 	p := product{
 		x: v.x, w: v.w, y: v.y, images: v.images, height: v.outH, width: v.outW, pixels: v.height * v.width,
 		inner: v.in, out: v.out, taps: v.packing.taps, see: v.forwardView, add: v.add != nil,
+	}
+	if v.patches {
+		p.see, p.once = v.patchView, true
 	}
 	if v.turned {
 		p.height, p.width, p.pixels, p.see = v.height, v.width, v.outH*v.outW, v.backwardView
@@ -130,7 +143,7 @@ func (e *Engine) newTiling(p product, o *op) *tiling {
 	t.outSize = t.together * p.height * p.width * p.y.stride
 	t.blocks = p.out / t.tile.Block
 	t.panel = p.taps * p.inner * t.tile.Block
-	t.outer = t.panel*t.blocks > weightsInCache
+	t.outer = t.panel*t.blocks > weightsInCache && !p.once
 	groups := t.groups()
 	for _, g := range groups {
 		keeps(o, g.in)

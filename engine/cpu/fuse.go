@@ -228,7 +228,7 @@ func (c *compiler) fuseInputs() {
 	})
 }
 
-// computeAgain gives the backward pass its own copy of what comes out of a batch norm, computed
+// computeAgain gives the backward pass its own copy of what comes out of a norm or GELU, computed
 // again from the convolution's output, which batch norm's gradient needs in any case. That is one
 // more pass over it (1 to 2% of a step) for a quarter of the memory. Residuals are computed again
 // in their turn.
@@ -249,8 +249,11 @@ func (c *compiler) later(v *value) *value {
 	if v.again != nil {
 		return v.again
 	}
+	if v.norm == nil {
+		return c.repeat(v)
+	}
 	n := v.norm
-	if n == nil || v.held || n.in[normX].inCache {
+	if v.held || n.in[normX].inCache {
 		return v
 	}
 	var residual *value
@@ -263,6 +266,21 @@ func (c *compiler) later(v *value) *value {
 	y.layout, y.element = v.layout, v.element
 	s := c.add(newStep(normalise, n.node, []*value{n.in[normX], n.in[normScale], residual}, []*value{y}))
 	s.norm, s.again = n.norm, true
+	v.again = y
+	return y
+}
+
+// repeat is what a layer norm or GELU has made, made once more: their gradients keep what they read,
+// which is a half of what a transformer's block would have to keep otherwise.
+func (c *compiler) repeat(v *value) *value {
+	made := v.producer
+	if made == nil || made.operation != layerNorm && made.operation != gelu || v.held || made.in[0].inCache {
+		return v
+	}
+	y := c.newValue(v.node)
+	y.layout, y.element = v.layout, v.element
+	s := c.add(newStep(made.operation, made.node, slices.Clone(made.in), []*value{y}))
+	s.again = true
 	v.again = y
 	return y
 }

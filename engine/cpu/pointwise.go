@@ -18,18 +18,25 @@ type pointwise struct {
 	tile   kernel.Tile
 	size   int               // bytes of a value that is multiplied
 	pieces int               // into which the sum over a row of channels is cut
-	lists  map[int]tileLists // by the rows of a part
+	each   int               // rows multiplied at a time
+	lists  map[int]tileLists // by the rows multiplied
 }
 
-// pointwiseCache is how many bytes of inputs and outputs a part has about: half of a second-level
-// cache. More pixels read the weights less often.
-const pointwiseCache = 512 << 10
+// pointwiseCache is how many bytes of inputs and outputs a part has about: half of the second-level
+// cache of usualCache bytes. More pixels read the weights less often. Sums over the batch are cut as
+// parts are, so this is the same on every machine. One whose cache is smaller multiplies the rows of a
+// part some at a time.
+const pointwiseCache = usualCache / 2
+
+// pointwiseRows is how many rows have so many bytes of inputs and outputs: whole tiles.
+func (e *Engine) pointwiseRows(v *convolution, x, y element, bytes int) int {
+	rows := e.tileFor(v.out, e.pairsFit(v, x)).Rows
+	return max(4, bytes/(v.in*x.size()+v.out*y.size())/rows) * rows
+}
 
 // pointwisePixels cuts the pixels of a 1x1 convolution that reads and writes values of these types.
 func (e *Engine) pointwisePixels(v *convolution, splits int, x, y element) split {
-	rows := e.tileFor(v.out, e.pairsFit(v, x)).Rows
-	each := pointwiseCache / (v.in*x.size() + v.out*y.size()) / rows
-	return evenSplit(v.images*v.outH*v.outW, splits, max(4, each)*rows)
+	return evenSplit(v.images*v.outH*v.outW, splits, e.pointwiseRows(v, x, y, pointwiseCache))
 }
 
 // newPointwise plans the products.
@@ -41,21 +48,30 @@ func (e *Engine) newPointwise(v *convolution, o *op) *pointwise {
 		v.w = e.pairWeights(v, o, p.tile.Block)
 	}
 	p.pieces = chains(v.in, v.y.element)
+	p.each = e.pointwiseRows(v, v.x.element, v.y.element, e.cache/2)
 	p.lists = map[int]tileLists{}
+	most := 0
 	for part := range v.pixels.all() {
-		if n := v.pixels.rows(part); p.lists[n].in == nil {
-			p.lists[n] = newTileLists(n, p.tile.Rows, v.in*p.size, v.out*v.y.element.size())
-			p.lists[n].count(o)
-		}
+		p.runs(v.pixels.bounds[part], v.pixels.bounds[part+1], func(lo, hi int) {
+			most = max(most, hi-lo)
+			if p.lists[hi-lo].in == nil {
+				l := newTileLists(hi-lo, p.tile.Rows, v.in*p.size, v.out*v.y.element.size())
+				l.count(o)
+				p.lists[hi-lo] = l
+			}
+		})
 	}
 	if v.norm != nil || p.pairs != (v.x.element == bfloat16s) {
-		most := 0
-		for part := range v.pixels.all() {
-			most = max(most, v.pixels.rows(part))
-		}
 		o.needs(most * v.in)
 	}
 	return p
+}
+
+// runs calls f for the rows of a part that are multiplied at a time.
+func (p *pointwise) runs(lo, hi int, f func(lo, hi int)) {
+	for ; lo < hi; lo += p.each {
+		f(lo, min(lo+p.each, hi))
+	}
 }
 
 // emit makes the phase of y = x by weights, plus what is to be added.
@@ -64,7 +80,7 @@ func (p *pointwise) emit(v *convolution, o *op) {
 		if v.add != nil && v.add.root() != v.y.root() {
 			v.y.copyValues(v.add, lo*v.out, hi*v.out)
 		}
-		p.multiply(w, p.lay(w, split, lo, hi), lo, hi)
+		p.runs(lo, hi, func(lo, hi int) { p.multiply(w, p.lay(w, split, lo, hi), lo, hi) })
 		v.finish(w, part, split)
 	}))
 }

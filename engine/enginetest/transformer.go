@@ -2,152 +2,119 @@ package enginetest
 
 import (
 	"fmt"
-	"strings"
 
 	"moco/graph"
 )
 
-// transformer is a small vision transformer: tokens of patches and of a class, blocks of attention
-// and of two linear layers with GELU, both with a scale for each channel, and features.
+// transformer has a small vision transformer's forward pass: patches, a class token, positions, and
+// blocks with whatever may stand in them.
 type transformer struct {
+	images, size, patch   int
+	channels, heads, deep int
+	layerScale, dropPath  bool
+
 	g          *graph.Graph
 	parameters []*graph.Node
-	drop       *graph.Node // [N], or nil: what the blocks' branches are multiplied by
 }
 
-const (
-	channelsOfTransformer = 36
-	headsOfTransformer    = 3
-)
-
-// parameter is a variable that is trained.
 func (t *transformer) parameter(name string, shape ...int) *graph.Node {
-	n := len(t.g.Nodes)
 	p := t.g.Variable(name, f32, shape...)
-	if len(t.g.Nodes) > n { // not asked for before
-		t.parameters = append(t.parameters, p)
-	}
+	t.parameters = append(t.parameters, p)
 	return p
 }
 
-// linear is a linear layer on rows or tokens.
-func (t *transformer) linear(name string, x *graph.Node, out int) *graph.Node {
-	w := t.parameter(name+".weight", out, x.Shape[len(x.Shape)-1])
-	return t.g.BiasAdd(t.g.MatMul(x, w, false, true), t.parameter(name+".bias", out))
+func (t *transformer) linear(x *graph.Node, name string, out int) *graph.Node {
+	in := x.Shape[len(x.Shape)-1]
+	return t.g.BiasAdd(t.g.MatMul(x, t.parameter(name+".w", out, in), false, true), t.parameter(name+".b", out))
 }
 
-func (t *transformer) norm(name string, x *graph.Node) *graph.Node {
-	c := x.Shape[len(x.Shape)-1]
-	return t.g.LayerNorm(x, t.parameter(name+".weight", c), t.parameter(name+".bias", c), 1e-6)
+func (t *transformer) norm(x *graph.Node, name string) *graph.Node {
+	return t.g.LayerNorm(x, t.parameter(name+".g", t.channels), t.parameter(name+".b", t.channels), 1e-6)
 }
 
-// residual is x and a branch of it, scaled.
-func (t *transformer) residual(name string, x, branch *graph.Node) *graph.Node {
-	branch = t.g.ScaleChannels(branch, t.parameter(name+".gamma", channelsOfTransformer))
-	if t.drop != nil {
-		branch = t.g.ScaleRows(branch, t.drop)
+// join adds a branch to the tokens.
+func (t *transformer) join(x, y *graph.Node, name string, drop *graph.Node) *graph.Node {
+	if t.layerScale {
+		y = t.g.ScaleChannels(y, t.parameter(name+".scale", t.channels))
 	}
-	return t.g.Add(x, branch)
+	if drop != nil {
+		y = t.g.ScaleRows(y, drop)
+	}
+	return t.g.Add(x, y)
 }
 
-// block is one layer of the transformer.
-func (t *transformer) block(name string, x *graph.Node) *graph.Node {
-	c := channelsOfTransformer
-	y := t.g.Attention(t.linear(name+".qkv", t.norm(name+".norm1", x), 3*c), headsOfTransformer)
-	x = t.residual(name+".ls1", x, t.linear(name+".proj", y, c))
-	y = t.g.GELU(t.linear(name+".fc1", t.norm(name+".norm2", x), 4*c))
-	return t.residual(name+".ls2", x, t.linear(name+".fc2", y, c))
-}
-
-// encode is the features [N,9] of images in patches of 4 pixels, from the class token and the mean of
-// the patches.
-func (t *transformer) encode(images *graph.Node) *graph.Node {
-	const c, patch = channelsOfTransformer, 4
-	g, n := t.g, images.Shape[0]
-	x := g.Conv(images, t.parameter("patch.weight", c, 3, patch, patch), patch, 0)
+// features are those of the class token, [N,C].
+func (t *transformer) features() *graph.Node {
+	g, n, c := t.g, t.images, t.channels
+	x := g.Input("x", f32, n, t.size, t.size, 3)
+	var drop *graph.Node
+	if t.dropPath {
+		drop = g.Input("drop", f32, n)
+	}
+	x = g.Conv(x, t.parameter("patch", c, 3, t.patch, t.patch), t.patch, 0)
 	patches := x.Shape[1] * x.Shape[2]
-	x = g.BiasAdd(g.Reshape(x, n, patches, c), t.parameter("patch.bias", c))
+	x = g.BiasAdd(g.Reshape(x, n, patches, c), t.parameter("position", patches, c))
 	x = g.Concat(1, g.Repeat(t.parameter("class", 1, c), n), x)
-	x = g.BiasAdd(x, t.parameter("positions", patches+1, c))
-	for _, name := range []string{"0", "1"} {
-		x = t.block(name, x)
+	for i := range t.deep {
+		name := fmt.Sprint(i)
+		y := g.Attention(t.linear(t.norm(x, name+".1"), name+".qkv", 3*c), t.heads)
+		x = t.join(x, t.linear(y, name+".proj", c), name+".1", drop)
+		y = g.GELU(t.linear(t.norm(x, name+".2"), name+".fc1", 4*c))
+		x = t.join(x, t.linear(y, name+".fc2", c), name+".2", drop)
 	}
-	x = t.norm("norm", x)
-	class := g.Reshape(g.Slice(x, 1, 0, 1), n, c)
-	mean := g.AveragePool(g.Reshape(g.Slice(x, 1, 1, patches), n, patches, 1, c))
-	return t.linear("head", g.Concat(1, class, mean), 9)
+	return t.norm(g.Reshape(g.Slice(x, 1, 0, 1), n, c), "norm")
 }
 
-// transformerStep is a training step of a transformer with AdamW, which tells each image's two views
-// from those of the others. With replicas, each has a share of the images.
-func transformerStep(g *graph.Graph, images, size int) {
-	t := &transformer{g: g}
-	encode := func(name string) *graph.Node {
-		t.drop = g.ShareInput("drop."+name, f32, images)
-		return t.encode(g.ShareInput(name, f32, images, size, size, 3))
-	}
-	q, k := g.L2Normalise(encode("x1")), g.L2Normalise(encode("x2"))
-	share := 1 / float64(max(1, g.Replicas))
-	loss := g.InfoNCE(graph.Contrast{
-		Positive: g.RowDot(q, k), Negatives: g.MatMul(q, g.GatherReplicas(k), false, true), Temperature: 0.5,
-	})
-	g.Output("q", q)
-	g.Output("loss", loss)
-	rate, scale := g.Input("rate", f32), g.Input("scale", f32)
-	for i, d := range g.Gradients(loss, g.Fill(share), t.parameters) {
-		adam(g, t.parameters[i], g.SumReplicas(d), rate, scale)
+// train assigns the parameters what a step of AdamW makes of them.
+func (t *transformer) train(features *graph.Node) {
+	g := t.g
+	dy := g.Input("dy", f32, features.Shape...)
+	for i, d := range g.Gradients(features, dy, t.parameters) {
+		p := t.parameters[i]
+		first, second := g.Variable("m."+p.Name, f32, p.Shape...), g.Variable("v."+p.Name, f32, p.Shape...)
+		m := g.WeightedSum(graph.Term{Coefficient: 0.9, X: first}, graph.Term{Coefficient: 0.1, X: d})
+		v := g.SecondMoment(second, d, 0.99)
+		g.Assign(first, m)
+		g.Assign(second, v)
+		g.Assign(p, g.AdamStep(graph.Adam{
+			Parameter: p, First: m, Second: v, Rate: g.Fill(0.01), FirstScale: g.Fill(2), SecondScale: g.Fill(1.5),
+			Epsilon: 0.1, Decay: 0.1,
+		}))
+		g.Output("d"+p.Name, d)
 	}
 }
 
-// adam makes a step of AdamW. Its moments are the variables first.NAME and second.NAME.
-func adam(g *graph.Graph, p, gradient, rate, scale *graph.Node) {
-	m, v := g.Variable("first."+p.Name, f32, p.Shape...), g.Variable("second."+p.Name, f32, p.Shape...)
-	first := g.WeightedSum(graph.Term{Coefficient: 0.9, X: m}, graph.Term{Coefficient: 0.1, X: gradient})
-	second := g.SecondMoment(v, gradient, 0.99)
-	step := graph.Adam{
-		Parameter: p, First: first, Second: second, Rate: rate,
-		FirstScale: scale, SecondScale: scale, Epsilon: 1e-3,
-	}
-	if len(p.Shape) > 1 {
-		step.Decay = 0.1
-	}
-	g.Assign(m, first)
-	g.Assign(v, second)
-	g.Assign(p, g.AdamStep(step))
-}
-
+// transformerCases hold what an engine fuses to the nodes that it is made of.
 func transformerCases() (cases []Case) {
-	for _, replicas := range []int{1, 2} {
-		build := func(g *graph.Graph) {
-			g.Replicas = replicas
-			transformerStep(g, 3, 8)
+	for _, t := range []transformer{
+		{images: 2, size: 8, patch: 4, channels: 16, heads: 2, deep: 1},
+		{images: 3, size: 12, patch: 4, channels: 64, heads: 1, deep: 2, layerScale: true, dropPath: true},
+		{images: 5, size: 6, patch: 2, channels: 24, heads: 3, deep: 1, dropPath: true},
+	} {
+		of := func(g *graph.Graph) *transformer {
+			t.g, t.parameters = g, nil
+			return &t
 		}
-		cases = append(cases, Case{
-			Name: fmt.Sprintf("a transformer's step of %d replicas", replicas),
-			Runs: 2, Loose: 0.1, Set: adamSetting(build), Build: build,
-		})
+		name := fmt.Sprintf("transformer of %d channels", t.channels)
+		cases = append(cases,
+			Case{Name: name, Loose: 0.1, Build: func(g *graph.Graph) { g.Output("y", of(g).features()) }},
+			Case{Name: "step of a " + name, Loose: 0.4, Runs: 2, Set: variances(t), Build: func(g *graph.Graph) {
+				t := of(g)
+				y := t.features()
+				g.Output("y", y)
+				t.train(y)
+			}})
 	}
-	return append(cases, Case{Name: "a transformer", Loose: 0.05, Build: func(g *graph.Graph) {
-		t := &transformer{g: g}
-		g.Output("y", t.encode(g.Input("x", f32, 3, 16, 8, 3)))
-	}})
+	return cases
 }
 
-// adamSetting starts from moments that no rounding can turn into long steps, and drops every third
-// image.
-func adamSetting(build func(g *graph.Graph)) setting {
-	s := setting{"rate": func(int) float64 { return 0.05 }, "scale": func(int) float64 { return 1.25 }}
-	g := graph.New()
-	build(g)
-	for _, n := range g.Nodes {
-		switch {
-		case strings.HasPrefix(n.Name, "first."):
-			s[n.Name] = func(i int) float64 { return float64(i*31%17-8) / 100 }
-		case strings.HasPrefix(n.Name, "second."):
-			s[n.Name] = func(i int) float64 { return 0.01 + float64(i%5)/100 }
-		case strings.HasPrefix(n.Name, "drop."):
-			s[n.Name] = func(i int) float64 { return float64((i%3+1)/2) * 1.5 }
-		}
+// variances sets second moments, which are positive.
+func variances(t transformer) setting {
+	t.g = graph.New()
+	t.features()
+	set := setting{}
+	for k, p := range t.parameters {
+		set["v."+p.Name] = func(i int) float64 { return float64((i+k)%7) / 8 }
 	}
-	return s
+	return set
 }

@@ -38,14 +38,15 @@ moco eval run it. What the figures mean:
   memory       what was planned before the first step, and the largest that this process has had
 
 --layers measures each layer of the encoder alone, once for every distinct form: convolutions, and
-in a transformer linear layers on tokens and attention. It tells how often a form occurs in a step
-and how much of the step's operations that is, and for the forward pass, the data gradient and the
-weight gradient the time (the fastest of at least --steps runs), GFLOP/s, share of the peak (of
-float32's, in bf16 too), and the error: the largest difference to the definition in float64 over
-the root mean square, on some hundred outputs, for random activations (behind a ReLU half of them
-zero), weights and gradients. In bf16 most of the error is the rounding of results to 8 bits, 0.01
-or less. With --forward, only what the forward pass has. --paths repeats it for several of this
-processor's instruction sets, each beside its own peak.`
+in a transformer linear layers on tokens and attention. The input is pixels, or the number of
+tokens. The table tells how often a form occurs in a step and how much of the step's operations
+that is, and for the forward pass, the data gradient and the weight gradient the time (the fastest
+of at least --steps runs), GFLOP/s, share of the peak (of float32's, in bf16 too), and the error:
+the largest difference to the definition in float64 over the root mean square, on some hundred
+outputs, for random activations (behind a ReLU half of them zero), weights and gradients. In bf16
+most of the error is the rounding of results to 8 bits, 0.01 or less. With --forward, only what the
+forward pass has. --paths repeats it for several of this processor's instruction sets, each beside
+its own peak.`
 
 const benchExample = `  moco bench --recipe cifar --set encoder.width=0.25 --set bn_splits=1 --batch 256
   moco bench --recipe cifar --batch 64 --layers --precision bf16

@@ -31,7 +31,9 @@ image.
 
 Without more said: batches of 64; 10 epochs of 50,000 images, and more of fewer by the root of
 their number (32 of 5,000, 100 of 500), so that fewer labels take less time in all; SGD with a
-cosine from a rate of 0.05, and a decay of 5e-4. --set changes other keys of the recipe.
+cosine from a rate of 0.05, and a decay of 5e-4; for a transformer AdamW from 5e-4 with a decay of
+0.05, a twentieth of the epochs as warm-up, and layer_decay 0.75 if it was trained before. --set
+changes other keys of the recipe.
 
 With --out DIR each seed has a run's folder in it (DIR/seed-0, ...) whose encoder.safetensors is the
 classifier. Interrupt at any time; the same command goes on with the same bits, and does not repeat

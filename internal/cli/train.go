@@ -28,11 +28,30 @@ const trainExample = `  moco train --data photos/ --out run
   moco train --data photos/ --init other/encoder.safetensors --recipe other/config.yaml --out run
   moco train --data photos/ --recipe run/config.yaml --out run --resume`
 
+// listed are names behind commas, in lines of a help page's width.
+func listed(names []string) string {
+	var b strings.Builder
+	column := 0
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case column+len(name)+3 > 100:
+			b.WriteString(",\n")
+			column = 0
+		default:
+			b.WriteString(", ")
+			column += 2
+		}
+		b.WriteString(name)
+		column += len(name)
+	}
+	return b.String()
+}
+
 func trainHelp() string {
 	return paragraphs(`Train an encoder with Momentum Contrast. Labels are not needed, and not used if there are any.`,
 		pathsHelp,
-		`--set changes single keys of the recipe, which is a YAML file or one of
-`+strings.Join(recipe.Names(), ", ")+`.`,
+		"--set changes single keys of the recipe, which is a YAML file or one of\n"+listed(recipe.Names())+".",
 		`Without --recipe one is chosen by the number, size and colour of the pictures, and told in three
 lines. --time fits encoder and epochs to a time by measuring a few steps on the pictures, once, at
 the start; the recipe in config.yaml repeats the run without a clock.`,
@@ -42,8 +61,8 @@ animated GIF, or with ffmpeg installed a video file. positives=pairs: two images
 CSV file (path,group) given by --pairs says; images that it does not list are left out. Keys of
 the query's own video or group are then no negatives.`,
 		`DIR becomes the run's folder: config.yaml (enough to repeat the run), log.jsonl (all that
-happened), checkpoints/, and encoder.safetensors, the encoder with torchvision's names, which
-every other command takes.`,
+happened), checkpoints/, and encoder.safetensors, the encoder with torchvision's or timm's names,
+which every other command takes.`,
 		`Interrupt once (Ctrl-C) to finish the step, save and stop; --resume goes on with the same bits as
 if nothing had happened. With a queue, the loss rises at first, while the queue fills with real
 keys; then it falls. Its value at chance is printed at the start.`)

@@ -25,9 +25,9 @@ linear, with all labels), and by fine-tuning all its weights with each share of 
 eval finetune).
 
 --recipe and --set are MoCo's pretraining; the other arms have its encoder, views (crop and flip
-only) and precision. Supervised pretraining takes as many epochs, in batches of 64, with a rate of
-0.05 and a decay of 5e-4; --supervised-set changes that, --finetune-set the fine-tuning of all
-arms. With --model an encoder that is there already stands for MoCo's.
+only) and precision. Supervised pretraining takes as many epochs, in batches of 64, with the
+optimizer, rate and decay of moco eval finetune; --supervised-set changes that, --finetune-set the
+fine-tuning of all arms. With --model an encoder that is there already stands for MoCo's.
 
 DIR gets ARM/WHAT/seed-N/ with each run or result, results.json, and table.md: mean and lowest to
 highest over the seeds. They are written anew after each arm. Interrupt at any time; the same

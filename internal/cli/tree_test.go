@@ -178,7 +178,7 @@ func TestUsageErrors(t *testing.T) {
 		"cluster --data x":                      "[model vectors]",
 		"import a --out b --side key --strip c": "[side strip]",
 		"import a --out b --side left":          "must be query or key; see `moco import --help`",
-		"import a --out b --policy v9":          "must be one of v1, v2, cifar, shapes, flip",
+		"import a --out b --policy v9":          "must be one of v1, v2, v3, cifar, shapes, flip",
 		"completion":                            "",
 	} {
 		root := tree()

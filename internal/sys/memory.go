@@ -1,4 +1,4 @@
-// Package sys tells what the machine has: memory that is free, and memory that was taken.
+// Package sys tells what the machine has: memory that is free, memory that was taken, and caches.
 //
 // It reads Linux's own files. gopsutil gives the machine's memory only, and a container may have
 // far less; the libraries that read a control group's limit count cached files as used, which a run

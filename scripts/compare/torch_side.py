@@ -16,6 +16,8 @@ A way (--way) is how PyTorch computes: words joined by "+".
   autocast | cast         bfloat16 by autocast, or the whole network in bfloat16 (it keeps no float32 weights:
                           faster, but not fit for training)
   eager | frozen          forward only: plain module, or traced and frozen by torch.jit, batch norm folded into convolutions
+  layer                   transformers only: blocks are PyTorch's own nn.TransformerEncoderLayer, which has a path of its own in
+                          inference, rather than plain modules
 """
 
 import argparse
@@ -23,6 +25,7 @@ import copy
 import io
 import json
 import os
+import re
 import statistics
 import sys
 import tarfile
@@ -64,6 +67,72 @@ class Encoder(ResNet):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
 
 
+def mlp(widths, last_norm):
+    """MoCo v3's projector or predictor: linear layers without bias, batch norm, ReLU; the last norm without scale and shift."""
+    layers = []
+    for i, (a, b) in enumerate(zip(widths, widths[1:])):
+        layers.append(nn.Linear(a, b, bias=False))
+        if i < len(widths) - 2:
+            layers += [nn.BatchNorm1d(b), nn.ReLU(inplace=True)]
+        elif last_norm:
+            layers.append(nn.BatchNorm1d(b, affine=False))
+    return nn.Sequential(*layers)
+
+
+class Block(nn.Module):
+    """A block of a transformer, the norms before attention and MLP."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        n, t, c = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        p = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1)
+        x = x + self.proj((p @ v).transpose(1, 2).reshape(n, t, c))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """A vision transformer whose features are its class token. With hidden it has MoCo v3's projector of three layers."""
+
+    WIDTHS = {"ti": 192, "s": 384, "b": 768}
+
+    def __init__(self, arch, size, heads=0, hidden=0, layer=False):
+        super().__init__()
+        kind, patch = re.fullmatch(r"vit_(ti|s|b)(\d+)", arch).groups()
+        width, patch = self.WIDTHS[kind], int(patch)
+        heads = heads or width // 64
+        self.patch = nn.Conv2d(3, width, patch, patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, 1 + (size // patch) ** 2, width))
+
+        def block():
+            if not layer:
+                return Block(width, heads)
+            return nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0, activation="gelu", layer_norm_eps=1e-6,
+                                              batch_first=True, norm_first=True)
+
+        self.blocks = nn.Sequential(*(block() for _ in range(12)))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = mlp([width, hidden, hidden, 256], True) if hidden else nn.Identity()
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+def encoder_of(a, hidden=0):
+    if a.arch.startswith("vit_"):
+        return Transformer(a.arch, a.size, a.heads, hidden, "layer" in a.way.split("+"))
+    return Encoder(a.arch, a.stem, a.width)
+
+
 class Features(nn.Module):
     """What `moco bench --forward` computes: the head's features, L2-normalised."""
 
@@ -83,7 +152,7 @@ class Moco:
         self.m, self.t, self.at = a.m, a.t, 0
         self.format = torch.channels_last if "nhwc" in self.way else torch.contiguous_format
         self.dtype = torch.bfloat16 if "cast" in self.way else torch.float32
-        self.fq = Encoder(a.arch, a.stem, a.width).to(memory_format=self.format).to(self.dtype).train()
+        self.fq = encoder_of(a).to(memory_format=self.format).to(self.dtype).train()
         self.fk = copy.deepcopy(self.fq)
         self.q_parameters, self.k_parameters = list(self.fq.parameters()), list(self.fk.parameters())
         for p in self.k_parameters:
@@ -118,6 +187,45 @@ class Moco:
         self.queue[self.at : self.at + first] = k[:first]
         self.queue[: n - first] = k[first:]
         self.at = (self.at + n) % len(self.queue)
+        return loss.item()
+
+
+class MocoV3:
+    """Algorithm 1 of MoCo v3's paper: the keys of the batch from the momentum encoder, a predictor, a symmetric loss. The patches'
+    projection and the positions are not trained."""
+
+    def __init__(self, a):
+        self.a, self.way, self.m, self.t = a, set(a.way.split("+")), a.m, a.t
+        self.dtype = torch.bfloat16 if "cast" in self.way else torch.float32
+        self.fq = encoder_of(a, hidden=4096)
+        for p in (*self.fq.patch.parameters(), self.fq.position):
+            p.requires_grad_(False)
+        self.fq = self.fq.to(self.dtype).train()
+        self.fk = copy.deepcopy(self.fq)
+        self.predictor = mlp([256, 4096, 256], True).to(self.dtype).train()
+        self.k_parameters = list(self.fk.parameters())
+        for p in self.k_parameters:
+            p.requires_grad_(False)
+        self.q_parameters = [p for f in (self.fq, self.predictor) for p in f.parameters() if p.requires_grad]
+        groups = [{"params": [p for p in self.q_parameters if (p.ndim == 2) == matrix], "weight_decay": decay}
+                  for matrix, decay in ((True, a.weight_decay), (False, 0))]
+        self.adamw = torch.optim.AdamW(groups, lr=a.lr, foreach=True)
+
+    def step(self, x1, x2):
+        """One step on two views [N,3,S,S] of each image; returns the loss."""
+        x1, x2 = x1.to(self.dtype), x2.to(self.dtype)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled="autocast" in self.way):
+            q = [self.predictor(self.fq(x)) for x in (x1, x2)]
+            with torch.no_grad():
+                torch._foreach_mul_(self.k_parameters, self.m)
+                torch._foreach_add_(self.k_parameters, [p.detach() for p in self.fq.parameters()], alpha=1 - self.m)
+                k = [self.fk(x) for x in (x1, x2)]
+        q, k = ([F.normalize(f.float(), dim=1) for f in both] for both in (q, k))
+        own = torch.arange(len(x1))
+        loss = sum(2 * self.t * F.cross_entropy(a @ b.t() / self.t, own) for a, b in ((q[0], k[1]), (q[1], k[0])))
+        self.adamw.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adamw.step()
         return loss.item()
 
 
@@ -206,7 +314,7 @@ def timed(a, once):
 
 def train(a, data):
     """Steps of training on data, an iterator over pairs of views."""
-    moco, losses = Moco(a), []
+    moco, losses = (MocoV3 if a.v3 else Moco)(a), []
     times = timed(a, lambda: losses.append(moco.step(*next(data))))
     return {"parameters": sum(p.numel() for p in moco.q_parameters), "loss": losses[-1], **summary(a, times)}
 
@@ -219,7 +327,7 @@ def random_batches(a):
 
 def frozen_encoder(a):
     torch.manual_seed(0)
-    features = Features(Encoder(a.arch, a.stem, a.width)).eval()
+    features = Features(encoder_of(a)).eval()
     for p in features.parameters():
         p.requires_grad_(False)
     return features
@@ -295,7 +403,9 @@ def main():
     p.add_argument("--data", help="train: a folder or a tar of images")
     p.add_argument("--workers", type=int, default=0, help="train: processes that make views; 0 makes them between steps")
     p.add_argument("--export", help="export: where to, without suffix")
-    p.add_argument("--arch", default="resnet18")
+    p.add_argument("--arch", default="resnet18", help="resnet18, resnet50, or vit_ti16, vit_s16, vit_b16 and the like")
+    p.add_argument("--heads", type=int, default=0, help="of a transformer; 0: of 64 channels each")
+    p.add_argument("--v3", action="store_true", help="step: MoCo v3's, for a transformer")
     p.add_argument("--stem", default="cifar")
     p.add_argument("--width", type=float, default=1)
     p.add_argument("--size", type=int, default=32)

@@ -10,12 +10,16 @@ import (
 type Attention struct {
 	Softmax     func(SoftmaxArgs)
 	SoftmaxGrad func(SoftmaxGradArgs)
-	// SoftmaxGradPairs is SoftmaxGrad with results of bfloat16. Rows must be even. Pairs of rows are
-	// interleaved value by value, as Pair does it, in the place of the first row of the pair; what is
-	// left in that of the second is undefined. Gradients are also left row by row, a pitch apart.
+	// SoftmaxGradPairs is SoftmaxGrad with results of bfloat16. Rows must be even. Pairs of rows
+	// are interleaved value by value, as Pair does it, in the place of the first row of the pair;
+	// what is left in that of the second is undefined. Gradients are also left row by row, a pitch
+	// apart.
 	SoftmaxGradPairs func(a SoftmaxGradArgs, rounded []uint16, pitch int)
 	ScaleRows        func(ScaleRowsArgs)
-	DotRows          func(DotRowsArgs)
+	// PrefetchRows asks for rows, a pitch apart, of so many columns to be brought into the
+	// second-level cache. It does not wait.
+	PrefetchRows func(x Values, pitch, rows, columns int)
+	DotRows      func(DotRowsArgs)
 }
 
 // SoftmaxArgs are the operands of Softmax, one tile of keys of a softmax over rows of scores: row r
@@ -43,8 +47,8 @@ type SoftmaxGradArgs struct {
 	Inverse, Along       []float32
 }
 
-// ScaleRowsArgs are the operands of ScaleRows: dst = Factors[r]*src, or src if there are no factors,
-// for the first Columns values of each row r. Each of both is float32 or bfloat16.
+// ScaleRowsArgs are the operands of ScaleRows: dst = Factors[r]*src, or src if there are no
+// factors, for the first Columns values of each row r. Each of both is float32 or bfloat16.
 type ScaleRowsArgs struct {
 	Dst, Src           Values
 	DstPitch, SrcPitch int
@@ -63,7 +67,10 @@ type DotRowsArgs struct {
 }
 
 func portableAttention() Attention {
-	return Attention{Softmax: softmax, SoftmaxGrad: softmaxGrad, SoftmaxGradPairs: softmaxGradPairs, ScaleRows: scaleRows, DotRows: dotRows}
+	return Attention{
+		Softmax: softmax, SoftmaxGrad: softmaxGrad, SoftmaxGradPairs: softmaxGradPairs, ScaleRows: scaleRows,
+		PrefetchRows: func(Values, int, int, int) {}, DotRows: dotRows,
+	}
 }
 
 // leastExponent is the exponent below which a softmax's weight counts as 0.

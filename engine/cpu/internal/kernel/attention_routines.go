@@ -11,6 +11,7 @@ import (
 // float32 and bfloat16.
 type attentionRoutines struct {
 	softmax, softmaxGrad func(*uintptr)
+	prefetchRows         func(*uintptr)
 	scaleRows            [2][2]func(*uintptr) // by source, then by target; nil: the plain one serves
 	dotRows              [2]func(*uintptr)
 }
@@ -108,6 +109,13 @@ func (r *attentionRoutines) attention() Attention {
 			softmaxOf(r.softmax, a)
 		},
 		SoftmaxGradPairs: softmaxGradPairs,
+		PrefetchRows: func(x Values, pitch, rows, columns int) {
+			if rows == 0 {
+				return
+			}
+			b := args{p: pointers{x.p}, n: [5]int{rows, x.size() * pitch, (x.size()*columns + 63) / 64}}
+			b.call(r.prefetchRows)
+		},
 		SoftmaxGrad: func(a SoftmaxGradArgs) {
 			b := args{
 				p: pointers{ptr(a.Weights), ptr(a.Gradients), ptr(a.Inverse), ptr(a.Along)},

@@ -81,7 +81,7 @@ func testSoftmax(t *testing.T, p *Path, columns int, bf16 bool, size float32) {
 // TestSoftmaxExponential: a weight is within a rounding of float64's exponential for every size of
 // exponent that it may have, 0 for those below -87, and NaN for a NaN.
 func TestSoftmaxExponential(t *testing.T) {
-	x := []float32{0, -87, float32(math.Nextafter32(-87, -88)), -88, -104, -1e30, -math.MaxFloat32, float32(math.Inf(-1)),
+	x := []float32{0, -87, math.Nextafter32(-87, -88), -88, -104, -1e30, -math.MaxFloat32, float32(math.Inf(-1)),
 		-math.SmallestNonzeroFloat32, -1e-39, -1.1754944e-38, -0.34657, -0.34658}
 	for bits := uint32(0x2f000000); bits < 0x42c80000; bits += 4001 { // -1e-10 to -100
 		x = append(x, -math.Float32frombits(bits))
@@ -245,6 +245,7 @@ func TestAttentionDoesNotAllocate(t *testing.T) {
 			p.SoftmaxGrad(SoftmaxGradArgs{Weights: x, Gradients: y, Rows: 16, Columns: 64, Pitch: 64, Inverse: f, Along: g})
 			p.ScaleRows(ScaleRowsArgs{Dst: Float32s(y), Src: Float32s(x), DstPitch: 64, SrcPitch: 64, Rows: 16, Columns: 60,
 				Factors: f})
+			p.PrefetchRows(Float32s(x), 64, 16, 60)
 			p.DotRows(DotRowsArgs{Sum: f, A: Float32s(y), B: Float32s(x), APitch: 64, BPitch: 64, Rows: 16, Columns: 60})
 		}); n > 0 {
 			t.Errorf("%v allocations a round", n)

@@ -43,7 +43,10 @@ type Path struct {
 	// Pairs are tiles of bfloat16, of the same blocks. The list is empty where widening to float32
 	// first is faster.
 	Pairs []Tile
-	Grads []Grad // largest Block first, then most Rows
+	// Short and ShortPairs are Tiles and Pairs of half the rows, of some of their blocks: for what is
+	// left over by matrices of few rows. The lists are empty where tiles are low as they are.
+	Short, ShortPairs []Tile
+	Grads             []Grad // largest Block first, then most Rows
 	// PairGrads are Grads of bfloat16. X and DY then hold pairs of pixels in place of single ones.
 	// A path has PairGrads if it has Pairs.
 	PairGrads []Grad
@@ -78,9 +81,9 @@ type Path struct {
 	// Pair rounds two rows of weights to bfloat16 and interleaves them value by value, in the order
 	// that the tiles of Pairs read.
 	Pair func(dst []uint16, first, second []float32)
-	// Gather lays rows of bfloat16 side by side, as float32: dst[i*pitch+j] = src[offsets[i]+j] for
-	// j < width, or 0 where the offset is negative. The width must be a multiple of 16, and there
-	// must be at least one offset.
+	// Gather lays rows side by side, as float32: dst[i*pitch+j] = src[offsets[i]+j] for j < width, or
+	// 0 where the offset is negative. The width must be a multiple of 16, and there must be at least
+	// one offset.
 	Gather func(dst []float32, pitch int, src Values, offsets []int32, width int)
 	// GatherPairs lays rows of bfloat16 in pairs: the 4 bytes at dst[i*pitch+j] are
 	// src[offsets[2*i]+j] and src[offsets[2*i+1]+j], still bfloat16.

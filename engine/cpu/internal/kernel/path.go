@@ -18,7 +18,7 @@ type routines struct {
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
-	gather, gatherPairs                               func(*uintptr) // nil: the plain ones serve
+	gather, gatherHalf, gatherPairs                   func(*uintptr) // nil: the plain ones serve
 	gelu, geluGrad, layerNorm                         strips
 	layerNormGrad, layerNormGradAdd                   strips
 	adam                                              func(*uintptr)
@@ -316,6 +316,10 @@ func (p *Path) conversions(r *routines) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
 			n: [5]int{len(offsets), 4 * pitch, width / 16},
+		}
+		if src.bf16 {
+			a.call(r.gatherHalf)
+			return
 		}
 		a.call(r.gather)
 	}

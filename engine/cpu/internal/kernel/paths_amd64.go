@@ -28,7 +28,7 @@ func machinePaths() []*Path {
 }
 
 func avx512() *Path {
-	return path("avx512", routines{
+	p := path("avx512", routines{
 		sums:      strips{{sums16AVX512, sums64AVX512}, {sumsHalf16AVX512, sumsHalf64AVX512}},
 		squares:   strips{{squares16AVX512, squares64AVX512}, {squaresHalf16AVX512, squaresHalf64AVX512}},
 		normalise: strips{{normalise16AVX512, normalise64AVX512}, {normaliseHalf16AVX512, normaliseHalf64AVX512}},
@@ -51,7 +51,7 @@ func avx512() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX512),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX512, gatherPairs: gatherPairsAVX512,
+		gather: gatherAVX512, gatherHalf: gatherHalfAVX512, gatherPairs: gatherPairsAVX512,
 		gelu:      strips{{gelu16AVX512, gelu64AVX512}, {geluHalf16AVX512, geluHalf64AVX512}},
 		geluGrad:  strips{{geluGrad16AVX512, geluGrad64AVX512}, {geluGradHalf16AVX512, geluGradHalf64AVX512}},
 		layerNorm: strips{{layerNorm16AVX512, layerNorm64AVX512}, {layerNormHalf16AVX512, layerNormHalf64AVX512}},
@@ -61,8 +61,9 @@ func avx512() *Path {
 			{layerNormGradAddHalf16AVX512, layerNormGradAddHalf64AVX512}},
 		adam: adamAVX512,
 		attention: attentionRoutines{
-			softmax:     softmaxAVX512,
-			softmaxGrad: softmaxGradAVX512,
+			softmax:      softmaxAVX512,
+			softmaxGrad:  softmaxGradAVX512,
+			prefetchRows: prefetchRows,
 			scaleRows: [2][2]func(*uintptr){
 				{scaleRowsToAVX512, scaleRowsToHalfAVX512}, {scaleRowsHalfToAVX512, nil},
 			},
@@ -82,6 +83,11 @@ func avx512() *Path {
 			{16, 16, grad(grad16x16AVX512)},
 			{4, 16, grad(grad4x16AVX512)},
 		})
+	p.Short = []Tile{
+		{6, 32, tile(tile6x32AVX512)},
+		{6, 16, tile(tile6x16AVX512)},
+	}
+	return p
 }
 
 // avx512bf16 is avx512 with instructions that multiply pairs of bfloat16.
@@ -92,6 +98,10 @@ func avx512bf16() *Path {
 		{6, 64, tile(tilePairs6x64AVX512)},
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
+	}
+	p.ShortPairs = []Tile{
+		{6, 32, tile(tilePairs6x32AVX512)},
+		{6, 16, tile(tilePairs6x16AVX512)},
 	}
 	p.usePairs(softmaxPairsAVX512, softmaxGradPairsAVX512, scaleRowsHalfToHalfAVX512)
 	p.PairGrads = []Grad{
@@ -126,7 +136,7 @@ func avx2() *Path {
 			WeightsGrad: transform(winogradWeightsGradAVX2),
 		},
 		transpose8: transpose8, rowMax: rowMax, expSum: expSum, dot: dot,
-		gather: gatherAVX2, gatherPairs: gatherPairsAVX2,
+		gather: gatherAVX2, gatherHalf: gatherHalfAVX2, gatherPairs: gatherPairsAVX2,
 		gelu:             strips{{gelu16AVX2, nil}, {geluHalf16AVX2, nil}},
 		geluGrad:         strips{{geluGrad16AVX2, nil}, {geluGradHalf16AVX2, nil}},
 		layerNorm:        strips{{layerNorm16AVX2, nil}, {layerNormHalf16AVX2, nil}},
@@ -134,8 +144,9 @@ func avx2() *Path {
 		layerNormGradAdd: strips{{layerNormGradAdd16AVX2, nil}, {layerNormGradAddHalf16AVX2, nil}},
 		adam:             adamAVX2,
 		attention: attentionRoutines{
-			softmax:     softmaxAVX2,
-			softmaxGrad: softmaxGradAVX2,
+			softmax:      softmaxAVX2,
+			softmaxGrad:  softmaxGradAVX2,
+			prefetchRows: prefetchRows,
 			scaleRows: [2][2]func(*uintptr){
 				{scaleRowsToAVX2, scaleRowsToHalfAVX2}, {scaleRowsHalfToAVX2, nil},
 			},
@@ -145,6 +156,7 @@ func avx2() *Path {
 	}, []Tile{
 		{6, 16, tile(tile6x16AVX2)},
 	}, []Grad{
+		{6, 16, grad(grad6x16AVX2)},
 		{4, 16, grad(grad4x16AVX2)},
 	})
 }

@@ -216,9 +216,13 @@ func portableGrad() Grad {
 func gather(dst []float32, pitch int, src Values, offsets []int32, width int) {
 	for i, offset := range offsets {
 		row := dst[i*pitch : i*pitch+width]
-		clear(row)
-		if offset >= 0 {
-			widen(row, unsafe.Slice((*uint16)(src.From(int(offset)).p), width))
+		switch from := src.From(int(max(0, offset))); {
+		case offset < 0:
+			clear(row)
+		case src.bf16:
+			widen(row, unsafe.Slice((*uint16)(from.p), width))
+		default:
+			copy(row, unsafe.Slice((*float32)(from.p), width))
 		}
 	}
 }

@@ -34,6 +34,26 @@ func tile6x64AVX512(a *uintptr)
 //go:noescape
 func tilePairs6x64AVX512(a *uintptr)
 
+// tile6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tile6x32AVX512(a *uintptr)
+
+// tilePairs6x32AVX512 is Tile.Run for 6 rows and blocks of 32.
+//
+//go:noescape
+func tilePairs6x32AVX512(a *uintptr)
+
+// tile6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tile6x16AVX512(a *uintptr)
+
+// tilePairs6x16AVX512 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tilePairs6x16AVX512(a *uintptr)
+
 // tile6x16AVX2 is Tile.Run for 6 rows and blocks of 16.
 //
 //go:noescape
@@ -98,6 +118,11 @@ func grad4x16AVX512(a *uintptr)
 //
 //go:noescape
 func gradPairs4x16AVX512(a *uintptr)
+
+// grad6x16AVX2 is Grad.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func grad6x16AVX2(a *uintptr)
 
 // grad4x16AVX2 is Grad.Run for 4 rows and blocks of 16.
 //
@@ -477,12 +502,17 @@ func softmaxGradPairsAVX512(a *uintptr)
 //go:noescape
 func scaleRowsHalfToHalfAVX512(a *uintptr)
 
-// gatherAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX512(a *uintptr)
 
-// gatherPairsAVX512 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX512(a *uintptr)
+
+// gatherPairsAVX512 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX512(a *uintptr)
@@ -740,12 +770,17 @@ func scaleRowsToHalfAVX2(a *uintptr)
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
 
-// gatherAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherAVX2(a *uintptr)
 
-// gatherPairsAVX2 lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+// gatherHalfAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfAVX2(a *uintptr)
+
+// gatherPairsAVX2 lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
 //
 //go:noescape
 func gatherPairsAVX2(a *uintptr)
@@ -797,3 +832,8 @@ func expSum(a *uintptr)
 //
 //go:noescape
 func dot(a *uintptr)
+
+// prefetchRows brings lines of rows into the second-level cache: src; rows, pitch, lines.
+//
+//go:noescape
+func prefetchRows(a *uintptr)

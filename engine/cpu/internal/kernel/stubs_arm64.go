@@ -39,6 +39,11 @@ func gradSums16NEON(a *uintptr)
 //go:noescape
 func gradInput16NEON(a *uintptr)
 
+// layerNormGrad16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGrad16NEON(a *uintptr)
+
 // normaliseAdd16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
@@ -53,6 +58,26 @@ func gradSumsSign16NEON(a *uintptr)
 //
 //go:noescape
 func gradInputSign16NEON(a *uintptr)
+
+// layerNormGradAdd16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAdd16NEON(a *uintptr)
+
+// gelu16NEON is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func gelu16NEON(a *uintptr)
+
+// geluGrad16NEON is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGrad16NEON(a *uintptr)
+
+// layerNorm16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNorm16NEON(a *uintptr)
 
 // sumsHalf16NEON adds up a strip: x, sum; rows, stride.
 //
@@ -79,6 +104,11 @@ func gradSumsHalf16NEON(a *uintptr)
 //go:noescape
 func gradInputHalf16NEON(a *uintptr)
 
+// layerNormGradHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16NEON(a *uintptr)
+
 // normaliseAddHalf16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
 //
 //go:noescape
@@ -93,6 +123,26 @@ func gradSumsSignHalf16NEON(a *uintptr)
 //
 //go:noescape
 func gradInputSignHalf16NEON(a *uintptr)
+
+// layerNormGradAddHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16NEON(a *uintptr)
+
+// geluHalf16NEON is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16NEON(a *uintptr)
+
+// geluGradHalf16NEON is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16NEON(a *uintptr)
+
+// layerNormHalf16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16NEON(a *uintptr)
 
 // widenNEON converts bfloat16 to float32: dst, src; blocks.
 //
@@ -169,6 +219,11 @@ func expSumNEON(a *uintptr)
 //go:noescape
 func dotNEON(a *uintptr)
 
+// adamNEON is a step of AdamW: results, p, m, v, gradient, factors (see AdamArgs); blocks.
+//
+//go:noescape
+func adamNEON(a *uintptr)
+
 // peakNEON issues 24 fused multiply-adds a loop that do not wait for each other.
 //
 //go:noescape
@@ -183,6 +238,11 @@ func softmaxNEON(a *uintptr)
 //
 //go:noescape
 func softmaxGradNEON(a *uintptr)
+
+// prefetchRowsNEON brings lines of rows into the second-level cache: src; rows, pitch, lines.
+//
+//go:noescape
+func prefetchRowsNEON(a *uintptr)
 
 // dotRowsNEON is out = the sum of a*b, row by row: out, a, b; rows, pitches, groups.
 //

@@ -26,6 +26,32 @@ func newTyped(x []float32, half bool) typed {
 	return typed{Values: Float32s(inner), f32: inner, guard: check}
 }
 
+// tokens runs every routine of transformers once on rows of 64 channels, and leaves the results in
+// y, dgamma and dbeta.
+func tokens(p *Path, y, x, f, dgamma, dbeta []float32) {
+	p.GELU(GELUArgs{Y: Float32s(y), X: Float32s(x), Channels: 64, Bias: f})
+	p.GELUGrad(GELUGradArgs{DX: Float32s(y), DY: Float32s(y), X: Float32s(x), Channels: 64})
+	p.LayerNorm(LayerNormArgs{Y: Float32s(y), X: Float32s(y), Channels: 64, Width: 64, Gamma: f, Beta: f, Epsilon: 1e-6})
+	for _, other := range []Values{{}, Float32s(y)} {
+		p.LayerNormGrad(LayerNormGradArgs{
+			DX: Float32s(y), DY: Float32s(y), X: Float32s(x), Other: other, Channels: 64, Width: 64, Gamma: f,
+			DGamma: dgamma, DBeta: dbeta, Epsilon: 1e-6,
+		})
+	}
+	p.Adam(AdamArgs{y, x, x, y, x, x, y, AdamFactors{0.9, 0.1, 0.99, 0.01, 0.02, 1.5, 1e-3, 0.999}})
+}
+
+// tokenRoutines is what they give, `offset` floats after an aligned address.
+func tokenRoutines(p *Path, x, y, f []float32, offset int) []float32 {
+	out := slices.Concat(make([]float32, offset), x, y, f, f, f)[offset:]
+	x, y, f = out[:len(x)], out[len(x):len(x)+len(y)], out[len(x)+len(y):]
+	for i, v := range x { // the second moment is positive
+		x[i] = v * v
+	}
+	tokens(p, y, x, f[:64], f[64:128], f[128:])
+	return out
+}
+
 // spread scales values so that they go beyond where GELU ends.
 func spread(x []float32, by float32) []float32 {
 	for i := range x {

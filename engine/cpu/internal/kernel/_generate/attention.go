@@ -19,11 +19,11 @@ const groupFloats = 16
 var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.055503324707801255, 0.0096184373581854141,
 	0.0013398874550626771, 0.00015353362041026187}
 
-// powers holds exp2 and then a float's exponent bias, each in all lanes of a register of AVX2.
+// powers holds exp2 and then rounder, each in all lanes of a register of AVX2.
 var powers Mem
 
-// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
-// bias: the float's lowest bits are then the exponent's.
+// rounder is added to a small number to round it to a whole one, to which it adds a float's
+// exponent bias: the float's lowest bits are then the exponent's.
 const rounder = 3<<22 + 127
 
 func powerConstants() {
@@ -37,9 +37,8 @@ func powerConstants() {
 
 // exponential computes exp(scale*d) for d <= 0: 2^k * 2^f, where k is the whole number next to
 // scale*log2(e)*d and f the rest. The factor is the sum of two floats, so that f is exact to a
-// rounding. 2^k is a shift of k's bits, and the last
-// operation a product, so that a NaN stays one. Where d is less than the least, the result is 0,
-// whatever comes before.
+// rounding. 2^k is a shift of the rounded number's bits, and the last operation is a product, so
+// that a NaN stays one. Where d is less than the least, the result is 0, whatever comes before.
 type exponential struct {
 	high, low, least reg.VecPhysical // scale*log2(e), what it lacks, and the least d
 	power            []Op            // exp2: registers, or places in memory
@@ -55,7 +54,8 @@ func (s isa) loadExponential(factors reg.GPPhysical, first int) (e exponential, 
 		first++
 		return r
 	}
-	e.high, e.low, e.least = take(Mem{Base: factors}), take(Mem{Base: factors, Disp: 4}), take(Mem{Base: factors, Disp: 8})
+	e.high, e.low = take(Mem{Base: factors}), take(Mem{Base: factors, Disp: 4})
+	e.least = take(Mem{Base: factors, Disp: 8})
 	for i := range exp2 {
 		at := powers.Offset(32 * i)
 		if s.lanes == 16 {
@@ -423,6 +423,23 @@ func (s isa) dotRows(bf16 bool) {
 	finish()
 }
 
+// prefetchRows writes the routine behind Path.PrefetchRows.
+func prefetchRows() {
+	src, rows, pitch, lines, x, left := general[0], general[1], general[2], general[3], general[4], general[5]
+	routine("prefetchRows", "prefetchRows brings lines of rows into the second-level cache: src; rows, pitch, lines.",
+		[]reg.GPPhysical{src}, rows, pitch, lines)
+	nextRow := each("row", rows)
+	MOVQ(src, x)
+	MOVQ(lines, left)
+	nextLine := each("line", left)
+	PREFETCHT1(Mem{Base: x})
+	ADDQ(Imm(64), x)
+	nextLine()
+	ADDQ(pitch, src)
+	nextRow()
+	RET()
+}
+
 // toPairs rounds a register to bfloat16, into the lower half of another. It is VCVTNEPS2BF16, which
 // the Go assembler does not know. It takes a denormal for zero, which no weight is.
 func toPairs(from, to reg.VecPhysical) {
@@ -433,8 +450,8 @@ func toPairs(from, to reg.VecPhysical) {
 	raw("WORD", 0x72|uint64(0xc0|(d&7)<<3|x&7)<<8)
 }
 
-// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are for
-// processors that have such products.
+// attention writes all routines of this file. Those that leave bfloat16 for products of pairs are
+// for processors that have such products.
 func (s isa) attention() {
 	s.softmax(false)
 	s.softmaxGrad()

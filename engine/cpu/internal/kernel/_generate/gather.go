@@ -6,21 +6,26 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// gathering is a way to lay rows of bfloat16 side by side: the number of rows that make one row of
-// the result, and the step that makes 16 of its values.
+// gathering is a way to lay rows side by side: the number of rows that make one row of the result, the
+// bytes of a value of theirs, and the step that makes 16 values of the result.
 type gathering struct {
 	name string
 	rows int
+	size int
 	step func(s isa, from []reg.GPPhysical, disp int, to Mem)
 }
 
-// gatherings widens one row, or interleaves the values of two rows.
+// gatherings copies one row of float32, widens one row of bfloat16, or interleaves the values of two.
 var gatherings = []gathering{
-	{"gather", 1, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
+	{"gather", 1, 4, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
+		VMOVUPS(Mem{Base: from[0], Disp: disp}, s.vec[0])
+		VMOVUPS(s.vec[0], to.Offset(disp))
+	}},
+	{"gatherHalf", 1, 2, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
 		s.widen(Mem{Base: from[0], Disp: disp / 2}, s.vec[0])
 		VMOVUPS(s.vec[0], to.Offset(disp))
 	}},
-	{"gatherPairs", 2, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
+	{"gatherPairs", 2, 2, func(s isa, from []reg.GPPhysical, disp int, to Mem) {
 		VPMOVZXWD(Mem{Base: from[0], Disp: disp / 2}, s.vec[0])
 		s.widen(Mem{Base: from[1], Disp: disp / 2}, s.vec[1])
 		VORPS(s.vec[0], s.vec[1], s.vec[0])
@@ -35,15 +40,15 @@ func (s isa) gather(g gathering) {
 	width, to, left, zeros, none := general[5], general[6], general[7], general[8], general[9]
 	from, step := general[10:10+g.rows], general[12:12+g.rows]
 	name := g.name + s.name
-	routine(name, name+" lays rows of bfloat16 side by side: dst, src, offsets; rows of dst, pitch, steps of a row.",
+	routine(name, name+" lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.",
 		[]reg.GPPhysical{dst, src, list}, count, pitch, width)
 	LEAQ(nothing, zeros)
 	XORQ(none, none)
 	next := each("row", count)
 	for i := range g.rows {
 		MOVLQSX(Mem{Base: list, Disp: 4 * i}, left)
-		LEAQ(Mem{Base: src, Index: left, Scale: 2}, from[i])
-		MOVQ(U32(32), step[i])
+		LEAQ(Mem{Base: src, Index: left, Scale: uint8(g.size)}, from[i])
+		MOVQ(U32(uint32(16*g.size)), step[i])
 		TESTQ(left, left)
 		CMOVQLT(zeros, from[i])
 		CMOVQLT(none, step[i])
@@ -66,12 +71,12 @@ func (s isa) gather(g gathering) {
 	finish()
 }
 
-// nothing is 16 zeros of bfloat16.
+// nothing is 16 zeros.
 var nothing Mem
 
 func gatherConstants() {
 	nothing = GLOBL("nothing", RODATA|NOPTR)
-	for i := range 4 {
+	for i := range 8 {
 		DATA(8*i, U64(0))
 	}
 }

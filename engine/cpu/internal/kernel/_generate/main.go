@@ -99,7 +99,7 @@ func main() {
 	cumulative.table()
 	slope.table()
 	powerConstants()
-	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}} {
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
@@ -108,7 +108,9 @@ func main() {
 		avx512.grad(shape[0], shape[1], floats)
 		avx512.grad(shape[0], shape[1], pairs)
 	}
-	avx2.grad(4, 2, floats)
+	for _, rows := range []int{6, 4} {
+		avx2.grad(rows, 2, floats)
+	}
 	for _, s := range []isa{avx512, avx2} {
 		strips := []int{1, 4}
 		if s.lanes == 8 {
@@ -158,5 +160,6 @@ func main() {
 	rowMax()
 	expSum()
 	dot()
+	prefetchRows()
 	Generate()
 }

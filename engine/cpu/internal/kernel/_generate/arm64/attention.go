@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// These routines walk over rows that lie a pitch apart, in groups of 16 floats: see attention.go one
-// folder up.
+// These routines walk over rows that lie a pitch apart, in groups of 16 floats: see attention.go
+// one folder up.
 const (
 	groupFloats  = 16
 	groupVectors = groupFloats / lanes
@@ -15,8 +15,8 @@ const (
 var exp2 = []float64{1, 0.6931472028552299, 0.24022647913616552, 0.055503324707801255, 0.0096184373581854141,
 	0.0013398874550626771, 0.00015353362041026187}
 
-// rounder is added to a small number to round it to a whole one, to which it adds a float's exponent
-// bias: the float's lowest bits are then the exponent's.
+// rounder is added to a small number to round it to a whole one, to which it adds a float's
+// exponent bias: the float's lowest bits are then the exponent's.
 const rounder = 3<<22 + 127
 
 // powers writes the table of the exponential's constants.
@@ -111,7 +111,8 @@ func (a *assembler) softmax() {
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
 	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
-	a.routine("softmaxNEON", "softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
+	a.routine("softmaxNEON",
+		"softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]register{scores, largest, sums, mask, factors}, rows, pitch, groups)
 	e, used := a.loadExponential(factors, x, 0)
 	m, totals, d := vectors(used, 1)[0], vectors(used+1, 2), vectors(used+3, 2)
@@ -290,11 +291,29 @@ func (a *assembler) dotRows(bf16 bool) {
 	a.finish()
 }
 
+func (a *assembler) prefetchRows() {
+	src, rows, pitch, lines, x, left := general[0], general[1], general[2], general[3], general[4], general[5]
+	a.routine("prefetchRowsNEON",
+		"prefetchRowsNEON brings lines of rows into the second-level cache: src; rows, pitch, lines.",
+		[]register{src}, rows, pitch, lines)
+	nextRow := a.each("row", rows)
+	a.op("MOVD", src, x)
+	a.op("MOVD", lines, left)
+	nextLine := a.each("line", left)
+	a.op("PRFM", place{x, 0}, "PLDL2KEEP")
+	a.op("ADD", number(64), x)
+	nextLine()
+	a.op("ADD", pitch, src)
+	nextRow()
+	a.finish()
+}
+
 // attention writes all routines of this file.
 func (a *assembler) attention() {
 	a.powers()
 	a.softmax()
 	a.softmaxGrad()
+	a.prefetchRows()
 	for _, bf16 := range []bool{false, true} {
 		a.dotRows(bf16)
 	}

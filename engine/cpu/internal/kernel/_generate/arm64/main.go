@@ -32,6 +32,8 @@ func main() {
 
 // all writes every routine.
 func (a *assembler) all() {
+	a.rational(cumulative)
+	a.rational(slope)
 	a.tile(6)
 	a.grad(4, 4)
 	for _, bf16 := range []bool{false, true} {
@@ -41,7 +43,11 @@ func (a *assembler) all() {
 			a.normalise(set, bf16)
 			a.gradSums(set, bf16)
 			a.gradInput(set, bf16)
+			a.layerNormGrad(set, bf16)
 		}
+		a.gelu(bf16)
+		a.geluGrad(bf16)
+		a.layerNorm(bf16)
 	}
 	a.widen()
 	a.narrow()
@@ -58,6 +64,7 @@ func (a *assembler) all() {
 	a.rowMax()
 	a.expSum()
 	a.dot()
+	a.adam()
 	a.peak()
 	a.attention()
 	for _, f := range transforms {

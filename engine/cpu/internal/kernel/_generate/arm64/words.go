@@ -26,7 +26,10 @@ var (
 	fmax  = opcode{0x4e20f400, "FMAX"} // NaN if either is NaN
 	fmin  = opcode{0x4ea0f400, "FMIN"} // NaN if either is NaN
 	fcmgt = opcode{0x6ea0e400, "FCMGT"}
+	fdiv  = opcode{0x6e20fc00, "FDIV"}
+	faddp = opcode{0x6e20d400, "FADDP"} // sums of neighbours: of n in the lower lanes, of m in the upper
 
+	fsqrt  = opcode{0x6ea1f800, "FSQRT"}
 	frintn = opcode{0x4e218800, "FRINTN"} // to the nearest whole number, ties to even
 	fcvtns = opcode{0x4e21a800, "FCVTNS"} // the same, as an int32
 )
@@ -98,6 +101,9 @@ func (a *assembler) add(x, y, to vector)      { a.word(three(fadd, to, y, x)) }
 func (a *assembler) multiply(x, y, to vector) { a.word(three(fmul, to, y, x)) }
 func (a *assembler) max(x, y, to vector)      { a.word(three(fmax, to, y, x)) }
 func (a *assembler) min(x, y, to vector)      { a.word(three(fmin, to, y, x)) }
+
+// divide is to = y / x.
+func (a *assembler) divide(x, y, to vector) { a.word(three(fdiv, to, y, x)) }
 
 // subtract is to = y - x.
 func (a *assembler) subtract(x, y, to vector) { a.word(three(fsub, to, y, x)) }
