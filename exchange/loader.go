@@ -20,11 +20,14 @@ func Loader(r moco.Recipe, o Options, path string) []string {
 	switch {
 	case lines == nil:
 		return nil
+	case transformer && t.Epsilon != ownEpsilon:
+		lines = append([]string{"import functools"}, lines...)
 	case !transformer:
 		return append(lines, torchvisionResNet(r.Encoder)...)
-	case project == Torchvision:
+	}
+	if project == Torchvision {
 		lines = append(lines, torchvisionTransformer(r.Encoder, t)...)
-	default:
+	} else {
 		lines = append(lines, timmTransformer(r, t)...)
 	}
 	return append(lines, "m.load_state_dict(state); m.eval()")
@@ -109,12 +112,15 @@ func timmTransformer(r moco.Recipe, t nn.Transformer) []string {
 	return lines
 }
 
-// normOf is the argument for another epsilon than both projects' own.
+// ownEpsilon is what both projects' transformers have in layer norm.
+const ownEpsilon = 1e-6
+
+// normOf is the argument for another epsilon.
 func normOf(t nn.Transformer) string {
-	if t.Epsilon == 1e-6 {
+	if t.Epsilon == ownEpsilon {
 		return ""
 	}
-	return fmt.Sprintf(", norm_layer=lambda n: torch.nn.LayerNorm(n, %v)", t.Epsilon)
+	return fmt.Sprintf(", norm_layer=functools.partial(torch.nn.LayerNorm, eps=%v)", t.Epsilon)
 }
 
 // head is the head as a module of PyTorch.

@@ -129,8 +129,8 @@ func TestTransformerLoader(t *testing.T) {
 		{r(vit, 16), Torchvision, []string{"import torch, torchvision\n", "torchvision.models.VisionTransformer(image_size=16, " +
 			"patch_size=4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=64)\nm.heads.head = torch.nn.Sequential("}},
 		{r(registered, 16), Timm, []string{", init_values=1, reg_tokens=3, no_embed_class=True, dynamic_img_size=True, " +
-			"global_pool='avg', fc_norm=False, norm_layer=lambda n: torch.nn.LayerNorm(n, 1e-12))\nm.load_state_dict"}},
-		{r(both, 32), Timm, []string{"both = lambda x: torch.cat([x[:, 0], x[:, 4:].mean(1)], 1)\nm.forward_head"}},
+			"global_pool='avg', fc_norm=False, norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-12))\nm.load_state_dict"}},
+		{r(both, 32), Timm, []string{"import functools\nimport torch, timm\n", "both = lambda x: torch.cat([x[:, 0], x[:, 4:].mean(1)], 1)\nm.forward_head"}},
 	} {
 		lines := strings.Join(Loader(c.recipe, Options{Format: Torch, Names: c.names}, "a.pth"), "\n")
 		for _, want := range c.want {

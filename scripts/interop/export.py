@@ -4,8 +4,8 @@
   scripts/interop/export.py --moco ./moco --model run --images photos/
 
 It exports the encoder as a PyTorch state dict and as safetensors, and runs the lines of Python that `moco export`
-prints for each. Then it compares the features of torchvision's ResNet with the rows of `moco embed`, head and
-backbone, on the same PNG files. Rows have length one. The PNG files are made from the first images of a folder, at the
+prints for each, of a transformer under timm's names or, with --names, torchvision's. Then it compares the features of
+that project's module with the rows of `moco embed`, head and backbone, on the same PNG files. Rows have length one. The PNG files are made from the first images of a folder, at the
 size of the encoder's views, so that both sides see the same pixels.
 
 For a bottleneck ResNet of width 1 it also exports detectron2's pickle and loads it with pickle and NumPy, as detectron2
@@ -48,7 +48,8 @@ def make_pngs(folder, images, count, size):
 def embed(a, work, pngs, layer):
     """The rows of moco embed, by file name."""
     out = os.path.join(work, layer + ".npy")
-    moco(a.moco, "embed", "--model", a.model, "--data", pngs, "--features", layer, "--precision", "fp32", "--out", out)
+    moco(a.moco, "embed", "--model", a.model, "--data", pngs, "--features", layer, "--precision", "fp32", "--out", out,
+         "--batch", str(a.count), "--force")
     with open(out + ".jsonl") as manifest:
         names = [os.path.basename(json.loads(line)["path"]) for line in manifest]
     return names, np.load(out)
@@ -109,6 +110,7 @@ def main():
     p.add_argument("--moco", required=True, help="the binary")
     p.add_argument("--model", required=True, help="folder of a run, or an encoder.safetensors")
     p.add_argument("--images", required=True, help="folder of JPEG or PNG files")
+    p.add_argument("--names", choices=["timm", "torchvision"], help="whose names a transformer gets; timm, unless given")
     p.add_argument("--count", type=int, default=10, help="images to compare on")
     p.add_argument("--work", help="folder for what is written; a temporary one if not given")
     p.add_argument("--tolerance", type=float, default=1e-4)
@@ -129,12 +131,13 @@ def main():
     worst = 0
     for kind in ("pth", "safetensors"):
         file = os.path.join(work, "encoder." + kind)
-        done = moco(a.moco, "export", "--model", a.model, "--out", file, "--force")
+        done = moco(a.moco, "export", "--model", a.model, "--out", file, "--force", *(["--names", a.names] if a.names else []))
         space = {}
         exec("\n".join(done["loader"]), space)
         m, state = space["m"], space["state"]
         assert set(m.state_dict()) == set(state), set(m.state_dict()) ^ set(state)
-        assert list(m.state_dict()) == list(state), "another order than torchvision's"
+        if hasattr(m, "fc") or not a.names:
+            assert list(m.state_dict()) == list(state), "another order than the module's"
         assert not m.training and all(t.dtype == torch.int64 for name, t in state.items() if name.endswith("num_batches_tracked"))
         if kind == "pth":
             assert isinstance(state, collections.OrderedDict)
@@ -143,7 +146,7 @@ def main():
         spread = {}
         for layer in ("head", "backbone"):
             if layer == "backbone":
-                m.fc = torch.nn.Identity()
+                setattr(m, next(name for name in ("fc", "heads", "head") if hasattr(m, name)), torch.nn.Identity())
             other = rows(m, images)
             ours = embedded[layer][1]
             assert other.shape == ours.shape, (other.shape, ours.shape)

@@ -184,7 +184,8 @@ def main():
                 told = json.loads(run(options.moco, "import", path, "--out", model, "--side", side,
                                       "--size", str(options.size), "--force", "--json").splitlines()[-1])
                 for layer, want in theirs(net, x).items():
-                    run(options.moco, "embed", "--model", model, "--data", pictures, "--out", rows, "--features", layer)
+                    run(options.moco, "embed", "--model", model, "--data", pictures, "--out", rows, "--features", layer,
+                        "--batch", str(len(x)), "--force")
                     got = numpy.load(rows)
                     os.remove(rows)
                     difference = float(numpy.abs(got - want).max()) if got.shape == want.shape else float("inf")
