@@ -175,7 +175,8 @@ func (m noiseContrast) build(g *builder) {
 	// First comes each query's own image, behind it the query's own noise.
 	draws := g.draws(1 + m.Queue)
 	z := g.Variable(bankZ, float, 1)
-	e := graph.Estimate{Similarities: g.GatherDot(s.sharp, s.bank, draws), Z: z, Temperature: m.Temperature, Population: m.Images}
+	similarities := g.GatherDot(s.sharp, s.bank, draws)
+	e := graph.Estimate{Similarities: similarities, Z: z, Temperature: m.Temperature, Population: m.Images}
 	e.Z = g.mean(g.Partition(e, keepZ[m.Z]))
 	g.Assign(z, e.Z)
 	loss := g.NCE(e)

@@ -42,8 +42,9 @@ func (a *aboveChance) add(loss float64, stretch int) bool {
 func (w *watch) begin(r *run) {
 	queue, images := r.recipe.Queue, r.o.Data.Len()
 	if r.mechanism.Filling() > 0 && queue > images && !r.recipe.Grouped() {
-		w.warn(r, LongQueue, fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: most queries will meet older views "+
-			"of their own image as negatives; set queue to %d or less, or mask_same_image to true", queue, images, images))
+		w.warn(r, LongQueue, fmt.Sprintf("the queue of %d keys is longer than the data set of %d images: "+
+			"most queries will meet older views of their own image as negatives; "+
+			"set queue to %d or less, or mask_same_image to true", queue, images, images))
 	}
 }
 
@@ -70,7 +71,7 @@ func (w *watch) step(r *run, spread *float64, m moco.Metrics) {
 	// In the first epoch a dictionary still has features of its random start.
 	stretch := max(r.stepsPerEpoch, 100)
 	if r.step > max(stretch, 2*r.mechanism.Filling()) && w.above.add(over, stretch) {
-		w.farAboveChance(r)
+		w.farAboveChance(r, stretch)
 	}
 }
 
@@ -82,24 +83,25 @@ func (w *watch) nearChance(r *run, over float64) {
 		return
 	}
 	if w.atChance++; w.atChance == 100 {
-		w.warn(r, AtChance, fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): the encoder tells nothing apart; "+
-			"raise lr, lower t, or train longer", r.mechanism.Chance(r.recipe.Batch)))
+		w.warn(r, AtChance, fmt.Sprintf("for 100 steps the loss has been within 1%% of chance (%.3f): "+
+			"the encoder tells nothing apart; raise lr, lower t, or train longer", r.mechanism.Chance(r.recipe.Batch)))
 	}
 }
 
 // farAboveChance warns of a loss that is worse than guessing, and does not fall.
-func (w *watch) farAboveChance(r *run) {
+func (w *watch) farAboveChance(r *run, stretch int) {
 	chance := r.mechanism.Chance(r.recipe.Batch)
-	w.warn(r, AboveChance, fmt.Sprintf("the loss stays far above chance: its mean over the last %d steps is %.3f, no lower than before, "+
-		"where an encoder that tells nothing apart has %.3f; %s", max(r.stepsPerEpoch, 100), w.above.before*chance, chance, r.mechanism.Remedy()))
+	w.warn(r, AboveChance, fmt.Sprintf("the loss stays far above chance: its mean over the last %d steps is %.3f, "+
+		"no lower than before, where an encoder that tells nothing apart has %.3f; %s",
+		stretch, w.above.before*chance, chance, r.mechanism.Remedy()))
 }
 
 // collapse warns of features that all point one way.
 func (w *watch) collapse(r *run, spread float64) {
 	sphere := 1 / math.Sqrt(float64(r.recipe.Encoder.Dim))
 	if spread < 0.1 {
-		w.warn(r, Collapse, fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, where %.2g is what a sphere gives; "+
-			"lower lr, or raise m", spread*sphere, sphere))
+		w.warn(r, Collapse, fmt.Sprintf("the features have collapsed: their standard deviation is %.2g, "+
+			"where %.2g is what a sphere gives; lower lr, or raise m", spread*sphere, sphere))
 	}
 }
 

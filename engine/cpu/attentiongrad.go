@@ -164,16 +164,35 @@ func (a *attentionBackward) block(w *worker, r backwardRoom, t gradTile, q int) 
 	}
 	a.prefetchQueries(t, q+rows)
 	a.scores(w, headProduct{x: r.dy, b: r.valueColumns, y: r.gradients, rows: rows, keys: n})
-	dy, y := headRows{a.dy, h, 0, q, rows}, headRows{a.y, h, 0, q, rows}
-	a.path.DotRows(kernel.DotRowsArgs{
-		Sum: r.along, A: a.valuesOf(dy), B: a.valuesOf(y), APitch: dy.stride, BPitch: y.stride, Rows: rows, Columns: a.size,
-	})
+	a.sumsAlong(r, state, t, q)
 	weights := a.ofScores(r, state.sums, rows, n)
 	a.sumOverQueries(w, headProduct{x: r.scores, b: r.dyRows, y: r.dv, rows: rows, keys: n, add: q > 0})
 	a.sumOverQueries(w, headProduct{x: r.gradients, b: r.queryRows, y: r.dk, rows: rows, keys: n, add: q > 0})
 	a.weighted(w, headProduct{x: weights, b: r.keyRows, y: dq, rows: rows, keys: n, add: t.key > 0})
 	if t.key+n == a.tokens {
 		a.store(headRows{a.dx, h, queryChannels, q, rows}, dq, a.scales)
+	}
+}
+
+// sumsAlong finds the sum of weights times their gradients of each query: from the weights, or,
+// where there are several tiles of keys, from the result and its gradient, whose product has the
+// same sum. In bfloat16 the former is more exact: the result is rounded.
+func (a *attentionBackward) sumsAlong(r backwardRoom, state softmaxRows, t gradTile, q int) {
+	rows := min(a.rows, a.tokens-q)
+	if a.many {
+		dy, y := headRows{a.dy, t.head, 0, q, rows}, headRows{a.y, t.head, 0, q, rows}
+		a.path.DotRows(kernel.DotRowsArgs{
+			Sum: r.along, A: a.valuesOf(dy), B: a.valuesOf(y), APitch: dy.stride, BPitch: y.stride, Rows: rows,
+			Columns: a.size,
+		})
+		return
+	}
+	a.path.DotRows(kernel.DotRowsArgs{
+		Sum: r.along, A: kernel.Float32s(r.scores), B: kernel.Float32s(r.gradients), APitch: a.pitch, BPitch: a.pitch,
+		Rows: rows, Columns: channels(t.keys),
+	})
+	for i := range rows {
+		r.along[i] *= state.sums[i] // inverted
 	}
 }
 
@@ -198,7 +217,7 @@ func (a *attentionBackward) prefetchQueries(t gradTile, q int) {
 		}
 	}
 	rows := min(a.rows, a.tokens-q)
-	for _, b := range []*buffer{a.qkv, a.dy, a.y} {
+	for _, b := range []*buffer{a.qkv, a.dy} {
 		a.prefetch(headRows{b, h, queryChannels, q, rows}, 0, 1)
 	}
 }
@@ -234,7 +253,8 @@ func (a *attentionBackward) ofScores(r backwardRoom, inverse []float32, rows, ke
 	return r.rounded
 }
 
-// sumOverQueries is y = or += x^T*b: for each key, the sum of the queries' rows b by its column of x.
+// sumOverQueries is y = or += x^T*b: for each key, the sum of the queries' rows b by its column of
+// x.
 func (a *attentionBackward) sumOverQueries(w *worker, p headProduct) {
 	g := &w.grad
 	*g = kernel.GradArgs{X: at(p.x, 0), Pixels: &a.pixels[0], N: int64(p.rows), RowStride: int64(4 * a.stride)}

@@ -10,17 +10,18 @@ import (
 // gradients of the outputs, summed over tiles and transformed back. In its convolution, y is the
 // gradient of the outputs.
 //
-// A part is up to winogradGradIn input channels times one block of outputs, over some rows of
-// tiles. Their sums of 36 places lie in the worker's scratch memory, beside the transformed inputs
-// and gradients of as many tiles as winogradGradCache bytes hold. So all of it stays in the
-// second-level cache, and workers share nothing but what they read. Wider convolutions transform
-// their inputs once for each block and their gradients once for each range of inputs: an eighth of
-// the products' time.
+// A part is up to winogradGradIn input channels times a group of blocks of outputs, over some rows of
+// tiles. Their sums of 36 places lie in the worker's scratch memory, beside the transformed inputs, and
+// the transformed gradients of one block, of as many tiles as winogradGradCache bytes hold. So workers
+// share nothing but what they read. A block is narrow on AVX2, 16 outputs, and transforming inputs
+// for each took longer than multiplying; hence the groups. Wider convolutions still transform their
+// inputs once for each group and their gradients once for each range of inputs.
 type winogradGrad struct {
 	*winograd
 	sums           partialSums
 	wide, block    int // input channels and outputs of a part
 	ranges, blocks int
+	group          int // blocks for which inputs are transformed once
 	total          int // rows of tiles
 	each           int // rows of tiles at a time
 	splits         int // ranges of rows of tiles
@@ -47,6 +48,7 @@ func (e *Engine) newWinogradGrad(v *convolution, dw *buffer, o *op) *winogradGra
 	g.splits = min((gradItems+parts-1)/parts, (g.total+g.each-1)/g.each)
 	g.inPlace, g.outPlace = plane(g.each*g.tilesX*g.wide), plane(g.each*g.tilesX*g.block)
 	g.sumPlace = plane(g.wide * g.block)
+	g.group = g.blocksTogether(e.cache, e.Workers())
 	g.sums = newPartialSums(o, dw, g.splits)
 	g.runs = gradsFor(e.path.Grads, g.block, g.wide)
 	for i := range g.each * g.tilesX {
@@ -57,43 +59,81 @@ func (e *Engine) newWinogradGrad(v *convolution, dw *buffer, o *op) *winogradGra
 	return g
 }
 
+// blocksTogether is for how many blocks of outputs inputs are transformed once: as many as have their
+// sums in a cache of so many bytes, if that leaves three parts for each worker. No sum depends on it.
+func (g *winogradGrad) blocksTogether(cache, workers int) int {
+	return largestDivisor(g.blocks, min(cache/(4*places*g.sumPlace), g.ranges*g.blocks*g.splits/(3*workers)))
+}
+
 // scratch is the floats that a part needs.
 func (g *winogradGrad) scratch() int {
 	laid := max(g.paddedFloats(g.wide), 4*plane(4*g.tilesX*g.block))
-	return places*(g.inPlace+g.outPlace+g.sumPlace) + laid
+	return places*(g.inPlace+g.outPlace+g.group*g.sumPlace) + laid
 }
 
 // emit makes the phases: lay out and multiply, then reduce.
 func (g *winogradGrad) emit(o *op) {
-	o.then(phase{g.ranges * g.blocks * g.splits, func(w *worker, part int) {
-		s, b, first := part/(g.ranges*g.blocks), part/g.ranges%g.blocks, part%g.ranges*g.wide
-		scratch := w.floats(g.scratch())
-		inputs, scratch := scratch[:places*g.inPlace], scratch[places*g.inPlace:]
-		gradients, scratch := scratch[:places*g.outPlace], scratch[places*g.outPlace:]
-		sums, laid := scratch[:places*g.sumPlace], scratch[places*g.sumPlace:]
+	groups := g.blocks / g.group
+	o.then(phase{g.ranges * groups * g.splits, func(w *worker, part int) {
+		s, b, first := part/(g.ranges*groups), part/g.ranges%groups*g.group, part%g.ranges*g.wide
+		r := g.divide(w.floats(g.scratch()))
 		lo, hi := g.total*s/g.splits, g.total*(s+1)/g.splits
 		for r0 := lo; r0 < hi; r0 += g.each {
-			r1 := min(r0+g.each, hi)
-			for r := r0; r < r1; r++ {
-				tile := (r - r0) * g.tilesX
-				g.pad(laid, r, first, g.wide)
-				g.transformInputs(w, laid, at(inputs, tile*g.wide), g.wide, g.inPlace)
-				g.transformGradients(w, laid, r, b*g.block, at(gradients, tile*g.block))
-			}
-			a := &w.grad
-			*a = kernel.GradArgs{Pixels: &g.tiles[0], N: int64((r1 - r0) * g.tilesX), RowStride: int64(4 * g.block)}
-			if r0 > lo {
-				a.Acc = 1
-			}
-			for place := range places {
-				a.X, a.DY = at(inputs, place*g.inPlace), at(gradients, place*g.outPlace)
-				a.DW = at(sums, place*g.sumPlace)
-				runGrads(g.runs, a)
-			}
+			g.multiply(w, r, gradTiles{r0, min(r0+g.each, hi), r0 > lo}, b, first)
 		}
-		g.transformBack(w, sums, g.sums.of(s), b, first)
+		for i := range g.group {
+			g.transformBack(w, r.sums[i*places*g.sumPlace:], g.sums.of(s), b+i, first)
+		}
 	}})
 	o.then(g.sums.reduce(g.path)...)
+}
+
+// winogradGradRoom is a worker's scratch memory, divided.
+type winogradGradRoom struct{ inputs, gradients, sums, laid []float32 }
+
+func (g *winogradGrad) divide(scratch []float32) (r winogradGradRoom) {
+	for _, piece := range []struct {
+		to     *[]float32
+		floats int
+	}{
+		{&r.inputs, places * g.inPlace}, {&r.gradients, places * g.outPlace}, {&r.sums, places * g.group * g.sumPlace},
+	} {
+		*piece.to, scratch = scratch[:piece.floats], scratch[piece.floats:]
+	}
+	r.laid = scratch
+	return r
+}
+
+// gradTiles is rows lo to hi of tiles, whose products are added to sums or are the first of them.
+type gradTiles struct {
+	lo, hi int
+	add    bool
+}
+
+// multiply adds the products of some tiles to the sums of a group of blocks, from b on, and of a range
+// of input channels, from first on.
+func (g *winogradGrad) multiply(w *worker, room winogradGradRoom, rows gradTiles, b, first int) {
+	for r := rows.lo; r < rows.hi; r++ {
+		g.pad(room.laid, r, first, g.wide)
+		g.transformInputs(w, room.laid, at(room.inputs, (r-rows.lo)*g.tilesX*g.wide), g.wide, g.inPlace)
+	}
+	for i := range g.group {
+		for r := rows.lo; r < rows.hi; r++ {
+			g.transformGradients(w, room.laid, r, (b+i)*g.block, at(room.gradients, (r-rows.lo)*g.tilesX*g.block))
+		}
+		a := &w.grad
+		*a = kernel.GradArgs{
+			Pixels: &g.tiles[0], N: int64((rows.hi - rows.lo) * g.tilesX), RowStride: int64(4 * g.block),
+		}
+		if rows.add {
+			a.Acc = 1
+		}
+		for place := range places {
+			a.X, a.DY = at(room.inputs, place*g.inPlace), at(room.gradients, place*g.outPlace)
+			a.DW = at(room.sums, (i*places+place)*g.sumPlace)
+			runGrads(g.runs, a)
+		}
+	}
 }
 
 // transformBack transforms sums to the weights of output block b, input channels from first on.
