@@ -173,7 +173,7 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 		g.gradients.layOut(g.blocks * v.packing.block)
 	}
 	switch {
-	case v.narrow():
+	case g.bordered():
 		g.together = v.kernel
 		g.inputs = gradOperand{pitch: v.in, room: g.each * (v.height + 2*v.pad) * g.line()}
 	case g.inputs.laid:
@@ -201,6 +201,10 @@ func (o *gradOperand) layOut(width int) {
 	o.room = gradPixels * o.pitch
 }
 
+// bordered tells whether images are laid with a border of zeros. Taps side by side are then neighbours
+// in memory and are multiplied together; those of patches are joined already (joinPatches).
+func (g *pixelGrad) bordered() bool { return g.narrow() && !g.patches }
+
 // line is the floats of a line of a narrow image with its border.
 func (g *pixelGrad) line() int { return (g.convolution.width + 2*g.pad) * g.in }
 
@@ -213,7 +217,7 @@ func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
 			below[t] = append(below[t], -1)
 		}
 	}
-	if g.narrow() {
+	if g.bordered() {
 		below = g.borderedOffsets(images)
 	}
 	c := chunkPixels{images, places, g.newPixelLists(below, each)}
@@ -317,7 +321,7 @@ func (g *pixelGrad) emit(o *op) {
 		p.gradients = p.inputs[g.inputs.room:]
 		g.clear(p)
 		for chunk := g.chunks * p.split / g.splits; chunk < g.chunks*(p.split+1)/g.splits; chunk++ {
-			if g.narrow() {
+			if g.bordered() {
 				g.layImages(p.inputs, chunk)
 			}
 			pixels := len(g.pixels(chunk).places)
@@ -402,7 +406,7 @@ func (g *pixelGrad) layGradients(p gradPart, px pixelBlock) unsafe.Pointer {
 // layInputs makes the inputs below tap t and those multiplied with it ready, and lists their pixels.
 func (g *pixelGrad) layInputs(p gradPart, px pixelBlock, t int) (inputs unsafe.Pointer, pairs []int32) {
 	lists, block, first := &g.pixels(px.chunk).lists, px.lo/g.atOnce, px.chunk*g.inSize+p.from
-	if g.narrow() {
+	if g.bordered() {
 		_, pairs = lists.of(block, 0)
 		return at(p.inputs, t/g.kernel*g.line()), pairs
 	}
