@@ -73,7 +73,7 @@ type Encoder struct {
 }
 
 // Open opens a trained encoder: an encoder.safetensors, the folder of a run with one in it, or the
-// weights of a ResNet that PyTorch has saved and Import understands.
+// weights of a ResNet or a vision transformer that PyTorch has saved and Import understands.
 func Open(ctx context.Context, path string) (*Encoder, error) { return OpenWith(ctx, path, Options{}) }
 
 // OpenWith is Open with options.

@@ -116,6 +116,8 @@ func alias(name string) string {
 // TestTransformersRefused: what moco has not is refused with the reason, or with what helps.
 func TestTransformersRefused(t *testing.T) {
 	t.Parallel()
+	const plain = "timm_registers.safetensors"
+	two := encoder.ImportOptions{Heads: 2}
 	added := func(name string, shape ...int) func(*weights.File) {
 		return func(f *weights.File) {
 			f.Tensors = append(f.Tensors, weights.Named{Name: name, Tensor: tensor.New(tensor.Float32, shape...)})
@@ -127,46 +129,47 @@ func TestTransformersRefused(t *testing.T) {
 			reshaped(f, i, shape...)
 		}
 	}
+	without := func(end string) func(*weights.File) {
+		return func(f *weights.File) {
+			f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.HasSuffix(n.Name, end) })
+		}
+	}
 	for what, c := range map[string]struct {
 		file    string
 		change  func(*weights.File)
 		options encoder.ImportOptions
 		want    string
 	}{
-		"a norm of the mean": {"timm_registers.safetensors", added("fc_norm.weight", 16), encoder.ImportOptions{Heads: 2}, "fc_norm.weight: features"},
-		"CLIP":               {"timm_registers.safetensors", added("norm_pre.weight", 16), encoder.ImportOptions{Heads: 2}, "a norm before the first block"},
-		"BEiT": {"timm_registers.safetensors", added("blocks.1.attn.relative_position_bias_table", 9, 2),
-			encoder.ImportOptions{Heads: 2}, "relative positions"},
-		"another part": {"timm_registers.safetensors", added("blocks.1.attn.gate", 16), encoder.ImportOptions{Heads: 2}, "has no blocks.1.attn.gate"},
-		"a third block": {"timm_registers.safetensors", added("blocks.2.norm1.weight", 16), encoder.ImportOptions{Heads: 2},
+		"a norm of the mean": {plain, added("fc_norm.weight", 16), two, "fc_norm.weight: features"},
+		"CLIP":               {plain, added("norm_pre.weight", 16), two, "a norm before the first block"},
+		"BEiT": {plain, added("blocks.1.attn.relative_position_bias_table", 9, 2),
+			two, "relative positions"},
+		"another part": {plain, added("blocks.1.attn.gate", 16), two, "has no blocks.1.attn.gate"},
+		"a third block": {plain, added("blocks.2.norm1.weight", 16), two,
 			"it lacks blocks.2.norm1.bias"},
-		"a gap":          {"timm_registers.safetensors", added("blocks.7.norm1.weight", 16), encoder.ImportOptions{Heads: 2}, "it lacks blocks.2.norm1.weight"},
-		"unknown heads":  {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{}, "say how many heads"},
-		"odd heads":      {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 3}, "3 heads cannot share"},
-		"negative heads": {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: -1}, "encoder.heads"},
-		"a size":         {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Size: 30}, "a multiple of 8 pixels"},
-		"tokens":         {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Tokens: "first"}, "encoder.tokens"},
-		"an epsilon":     {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Epsilon: math.NaN()}, "encoder.norm_epsilon"},
-		"a normalisation": {"timm_registers.safetensors", added("x", 1), encoder.ImportOptions{Heads: 2, Normalise: "mine"},
+		"a gap":          {plain, added("blocks.7.norm1.weight", 16), two, "it lacks blocks.2.norm1.weight"},
+		"unknown heads":  {plain, added("x", 1), encoder.ImportOptions{}, "say how many heads"},
+		"odd heads":      {plain, added("x", 1), encoder.ImportOptions{Heads: 3}, "3 heads cannot share"},
+		"negative heads": {plain, added("x", 1), encoder.ImportOptions{Heads: -1}, "encoder.heads"},
+		"a size":         {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Size: 30}, "a multiple of 8 pixels"},
+		"tokens":         {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Tokens: "first"}, "encoder.tokens"},
+		"an epsilon":     {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Epsilon: math.NaN()}, "encoder.norm_epsilon"},
+		"a normalisation": {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Normalise: "mine"},
 			"views.normalise"},
-		"a ResNet's heads": {"old.tar", added("x", 1), encoder.ImportOptions{Heads: 2}, "encoder.heads: a resnet18 has no such key"},
-		"gray":             {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 1, 8, 8), encoder.ImportOptions{}, "a stem of one channel"},
-		"oblong patches":   {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 3, 8, 4), encoder.ImportOptions{}, "squares"},
-		"patches of none":  {"timm_registers.safetensors", put("patch_embed.proj.weight", 16, 3, 0, 0), encoder.ImportOptions{Heads: 2}, "vit_ti0"},
-		"no channels":      {"timm_registers.safetensors", put("patch_embed.proj.weight", 0, 3, 8, 8), encoder.ImportOptions{}, "pos_embed is float32"},
-		"an oblong grid":   {"timm_registers.safetensors", put("pos_embed", 1, 14, 16), encoder.ImportOptions{Heads: 2}, "square of patches"},
-		"a large image":    {"timm_registers.safetensors", put("pos_embed", 1, 1<<20, 16), encoder.ImportOptions{Heads: 2}, "at most 4096"},
-		"many registers":   {"timm_registers.safetensors", put("reg_token", 1, 5000, 16), encoder.ImportOptions{Heads: 2}, "0 to 1024"},
-		"two kinds of tokens": {"deit_distilled.pth", added("model.reg_token", 1, 1, 16), encoder.ImportOptions{Heads: 2},
+		"a ResNet's heads": {"old.tar", added("x", 1), two, "encoder.heads: a resnet18 has no such key"},
+		"gray":             {plain, put("patch_embed.proj.weight", 16, 1, 8, 8), encoder.ImportOptions{}, "a stem of one channel"},
+		"oblong patches":   {plain, put("patch_embed.proj.weight", 16, 3, 8, 4), encoder.ImportOptions{}, "squares"},
+		"patches of none":  {plain, put("patch_embed.proj.weight", 16, 3, 0, 0), two, "vit_ti0"},
+		"no channels":      {plain, put("patch_embed.proj.weight", 0, 3, 8, 8), encoder.ImportOptions{}, "pos_embed is float32"},
+		"an oblong grid":   {plain, put("pos_embed", 1, 14, 16), two, "square of patches"},
+		"a large image":    {plain, put("pos_embed", 1, 1<<20, 16), two, "at most 4096"},
+		"many registers":   {plain, put("reg_token", 1, 5000, 16), two, "0 to 1024"},
+		"two kinds of tokens": {"deit_distilled.pth", added("model.reg_token", 1, 1, 16), two,
 			"has both model.dist_token and model.reg_token"},
-		"two blocks of one number": {"dinov2.pth", added("teacher.backbone.blocks.0.1.norm1.weight", 16), encoder.ImportOptions{Heads: 2},
+		"two blocks of one number": {"dinov2.pth", added("teacher.backbone.blocks.0.1.norm1.weight", 16), two,
 			"are both blocks.1.norm1.weight"},
-		"no keys": {"transformers_vit.safetensors", func(f *weights.File) {
-			f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.HasSuffix(n.Name, "0.attention.attention.key.weight") })
-		}, encoder.ImportOptions{Heads: 2}, "no tensor for the keys"},
-		"a class token": {"dino.pth", func(f *weights.File) {
-			f.Tensors = slices.DeleteFunc(f.Tensors, func(n weights.Named) bool { return strings.HasSuffix(n.Name, "cls_token") })
-		}, encoder.ImportOptions{Heads: 2}, "it lacks cls_token"},
+		"no keys":       {"transformers_vit.safetensors", without("0.attention.attention.key.weight"), two, "no tensor for the keys"},
+		"a class token": {"dino.pth", without("cls_token"), two, "it lacks cls_token"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -178,7 +178,8 @@ func deduceTransformer(t *foreign, from origin, o ImportOptions) (deduced, error
 	}
 	k := from.known
 	channels := t.tensor["patch_embed.proj.weight"].Shape[0]
-	c.Heads, c.NormEpsilon, c.Tokens = cmp.Or(o.Heads, k.heads[channels], hugeHeads[channels]), cmp.Or(o.Epsilon, k.epsilon), o.Tokens
+	c.Heads = cmp.Or(o.Heads, k.heads[channels], hugeHeads[channels])
+	c.NormEpsilon, c.Tokens = cmp.Or(o.Epsilon, k.epsilon), o.Tokens
 	if c.Heads == 0 && channels%64 != 0 {
 		return deduced{}, fmt.Errorf("its %d channels cannot be divided into heads of 64, as other transformers' are; "+
 			"say how many heads it has", channels)
@@ -243,7 +244,7 @@ func assumed(c nn.Config, v moco.Views, origin string) string {
 	if v.Size != c.Image {
 		positions += fmt.Sprintf(", made into ones for %d by %s interpolation", v.Size, cmp.Or(c.Interpolation, "bicubic"))
 	}
-	return fmt.Sprintf("not told by the weights, and taken as %s's encoders have it: %s, features of %s tokens, "+
+	return fmt.Sprintf("not told by the weights, but known of %s's encoders or asked for: %s, features of %s tokens, "+
 		"an epsilon of %v in layer norm, GELU by erf, pixels normalised as %s, %s", origin, heads,
 		cmp.Or(c.Tokens, "class"), cmp.Or(c.NormEpsilon, 1e-6), cmp.Or(v.Normalise, "views of "+v.Policy+" are"), positions)
 }

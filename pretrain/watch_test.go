@@ -16,10 +16,10 @@ func TestWarnsFarAboveChance(t *testing.T) {
 		over func(step int) float64 // the loss over that of chance
 		want bool
 	}{
-		"stays":          {func(int) float64 { return 2 }, true},
-		"rises":          {func(step int) float64 { return 1.6 + float64(step)/100 }, true},
-		"a little above": {func(int) float64 { return 1.4 }, false},
-		"falls":          {func(step int) float64 { return 9 - float64(step)/100 }, false},
+		"stays":                    {func(int) float64 { return 2 }, true},
+		"rises":                    {func(step int) float64 { return 1.6 + float64(step)/100 }, true},
+		"a little above":           {func(int) float64 { return 1.4 }, false},
+		"falls":                    {func(step int) float64 { return 9 - float64(step)/100 }, false},
 		"high at first, and falls": {func(step int) float64 { return 2 - float64(max(step, 200)-200)/1000 }, false},
 	}
 	for mechanism, settings := range dictionarySettings {

@@ -586,6 +586,31 @@ func BenchmarkGrad(b *testing.B) {
 	}
 }
 
+// BenchmarkGradDistance: what it costs if the pixels that are summed over lie a power of two apart, and
+// share sets of the cache. Distances are in floats, of inputs and gradients alike.
+func BenchmarkGradDistance(b *testing.B) {
+	for _, p := range Paths() {
+		g := p.Grads[0]
+		for _, distance := range []int{256, 256 + 16, 1024, 1024 + 16} {
+			b.Run(fmt.Sprintf("%s/%d", p.Name, distance), func(b *testing.B) {
+				const n, channels = 128, 240
+				x, dy, dw := values(1, n*distance, 0), values(2, n*distance, 0), make([]float32, channels*g.Block)
+				var pixels []int32
+				for i := range n {
+					pixels = append(pixels, int32(4*i*distance), int32(4*i*distance))
+				}
+				a := &GradArgs{X: unsafe.Pointer(&x[0]), Pixels: &pixels[0], N: n, DY: unsafe.Pointer(&dy[0]),
+					DW: unsafe.Pointer(&dw[0]), RowStride: int64(4 * g.Block), Acc: 1, Tiles: int64(channels / g.Rows)}
+				flops := 2 * n * g.Block * (channels / g.Rows * g.Rows)
+				for b.Loop() {
+					g.Run(a)
+				}
+				b.ReportMetric(float64(flops)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
 func BenchmarkChannels(b *testing.B) {
 	for _, p := range Paths() {
 		for _, ch := range []int{16, 64, 512} {
