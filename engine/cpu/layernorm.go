@@ -82,7 +82,7 @@ var layerNormGrad = &operation{
 		} else {
 			out[layerDX] = c.result(n)
 		}
-		c.add(newStep(layerNormGrad0(), n, in, out))
+		c.add(newStep(operationOf(n.Op), n, in, out))
 	},
 	name: func(s *step) string {
 		name := "LayerNormGrad"
@@ -126,7 +126,8 @@ func (c *compiler) fuseLayerNorms() {
 		if !dx.only() {
 			return
 		}
-		if sum := dx.readers[0]; isSum(sum.node) && sum.operation == operationOf(graph.WeightedSum) && sum.in[0] != sum.in[1] {
+		sum := dx.readers[0]
+		if isSum(sum.node) && sum.operation == operationOf(graph.WeightedSum) && sum.in[0] != sum.in[1] {
 			other := sum.in[0]
 			if other == dx {
 				other = sum.in[1]
@@ -151,9 +152,6 @@ func (c *compiler) adopt(s *step, i int, other *step, result int) {
 	c.drop(other)
 	s.write(i, y)
 }
-
-// layerNormGrad0 is layerNormGrad, which cannot name itself.
-func layerNormGrad0() *operation { return operationOf(graph.LayerNormGradInput) }
 
 func emitLayerNormGrad(c *compiler, s *step, o *op) {
 	dy, x := s.in[layerGradDY].buffer, s.in[layerGradX].buffer

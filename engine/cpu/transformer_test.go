@@ -43,7 +43,8 @@ func tokenBlock(g *graph.Graph, images int, frozen bool) {
 	dy, rate := g.Input("dy", tensor.Float32, images, ch), g.Input("rate", tensor.Float32)
 	for i, d := range g.Gradients(features, dy, parameters) {
 		p := parameters[i]
-		first, second := g.Variable("m."+p.Name, tensor.Float32, p.Shape...), g.Variable("v."+p.Name, tensor.Float32, p.Shape...)
+		first := g.Variable("m."+p.Name, tensor.Float32, p.Shape...)
+		second := g.Variable("v."+p.Name, tensor.Float32, p.Shape...)
 		m := g.WeightedSum(graph.Term{Coefficient: 0.9, X: first}, graph.Term{Coefficient: 0.1, X: d})
 		v := g.SecondMoment(second, d, 0.99)
 		g.Assign(first, m)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// rows makes n values of a type, and keeps what they are as float32.
+// typed is values of a type with their memory, and a test of the guards around it.
 type typed struct {
 	Values
 	f32   []float32
@@ -72,7 +72,9 @@ func tolerance(half bool, float32s float64) float64 {
 // others stay as they were.
 func TestGELU(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
-		for _, c := range []struct{ rows, ch, from, columns int }{{1, 16, 0, 0}, {7, 64, 0, 0}, {5, 192, 64, 64}, {3, 96, 16, 32}} {
+		for _, c := range []struct{ rows, ch, from, columns int }{
+			{1, 16, 0, 0}, {7, 64, 0, 0}, {5, 192, 64, 64}, {3, 96, 16, 32},
+		} {
 			for _, half := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%dx%d,%d,half=%v", c.rows, c.ch, c.columns, half), func(t *testing.T) {
 					columns := c.columns
@@ -83,9 +85,12 @@ func TestGELU(t *testing.T) {
 					x, dy := newTyped(spread(values(1, n, 0), 8), half), newTyped(values(2, n, 0), half)
 					y, dx := newTyped(make([]float32, n), half), newTyped(make([]float32, n), half)
 					bias := values(3, columns, 1)
-					p.GELU(GELUArgs{Y: y.Values.From(c.from), X: x.Values.From(c.from), Channels: c.ch, Columns: c.columns, Bias: bias})
+					p.GELU(GELUArgs{
+						Y: y.Values.From(c.from), X: x.Values.From(c.from), Channels: c.ch, Columns: c.columns, Bias: bias,
+					})
 					p.GELUGrad(GELUGradArgs{
-						DX: dx.Values.From(c.from), DY: dy.Values.From(c.from), X: x.Values.From(c.from), Channels: c.ch, Columns: c.columns,
+						DX: dx.Values.From(c.from), DY: dy.Values.From(c.from), X: x.Values.From(c.from),
+						Channels: c.ch, Columns: c.columns,
 					})
 					gotY, gotDX, xs, dys := y.floats(), dx.floats(), x.floats(), dy.floats()
 					for i := range n {
@@ -139,7 +144,9 @@ func TestGELUEnds(t *testing.T) {
 	})
 }
 
-var tokenShapes = []struct{ rows, ch, width int }{{1, 16, 16}, {7, 48, 48}, {5, 64, 64}, {9, 384, 384}, {4, 32, 21}, {3, 64, 60}}
+var tokenShapes = []struct{ rows, ch, width int }{
+	{1, 16, 16}, {7, 48, 48}, {5, 64, 64}, {9, 384, 384}, {4, 32, 21}, {3, 64, 60},
+}
 
 // padded zeroes what lies behind the width of each row.
 func padded(x []float32, ch, width int) []float32 {
@@ -168,7 +175,9 @@ func TestLayerNorm(t *testing.T) {
 					dbeta, checkBeta := guarded(c.ch, 2)
 					dgamma[0], dbeta[0] = 5, 7 // the sums are added
 					const epsilon = 1e-6
-					p.LayerNorm(LayerNormArgs{Y: y.Values, X: x.Values, Channels: c.ch, Width: c.width, Gamma: gamma, Beta: beta, Epsilon: epsilon})
+					p.LayerNorm(LayerNormArgs{
+						Y: y.Values, X: x.Values, Channels: c.ch, Width: c.width, Gamma: gamma, Beta: beta, Epsilon: epsilon,
+					})
 					other := newTyped(padded(values(7, n, 0), c.ch, c.width), half)
 					grad := LayerNormGradArgs{
 						DX: dx.Values, DY: dy.Values, X: x.Values, Channels: c.ch, Width: c.width, Gamma: gamma,

@@ -35,7 +35,7 @@ var (
 	}
 )
 
-// table writes the constants.
+// rational writes the constants.
 func (a *assembler) rational(f rational) {
 	constants := append([]float64{f.limit, -f.limit, 0.5}, f.top...)
 	a.table(f.name, append(constants, f.bottom...))
@@ -55,7 +55,8 @@ func (p *strip) quotient(f rational, table register) quotient {
 	p.op("MOVD", "$"+f.name+"<>(SB)", table)
 	k := p.take(3 + len(f.top) + len(f.bottom))
 	p.spread(table, k...)
-	q := quotient{assembler: p.assembler, high: k[0], low: k[1], half: k[2], top: k[3 : 3+len(f.top)], bottom: k[3+len(f.top):]}
+	q := quotient{assembler: p.assembler, high: k[0], low: k[1], half: k[2]}
+	q.top, q.bottom = k[3:3+len(f.top)], k[3+len(f.top):]
 	q.c, q.square, q.sum, q.other, q.spare = p.take(2), p.take(2), p.take(2), p.take(2), p.take(2)
 	return q
 }
@@ -226,7 +227,8 @@ func (w *rowWalk) moments(x register, k, sums, t []vector, mean, inverse vector)
 
 func (a *assembler) layerNorm(bf16 bool) {
 	p := a.strip(1, bf16)
-	y, x, gamma, beta, factors, rows, stride := general[0], general[1], general[2], general[3], general[4], general[5], general[6]
+	y, x, gamma, beta := general[0], general[1], general[2], general[3]
+	factors, rows, stride := general[4], general[5], general[6]
 	name := p.name("layerNorm")
 	p.routine(name, name+" normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.",
 		[]register{y, x, gamma, beta, factors}, rows, stride)
