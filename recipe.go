@@ -98,6 +98,9 @@ type Views struct {
 	// Normalise is imagenet, cifar or half (from -1 to 1): mean and deviation of each channel. Empty
 	// is the policy's own.
 	Normalise string `yaml:"normalise,omitempty" json:"normalise,omitempty"`
+	// Resize is bicubic where the plain view of evaluation is resized so; empty or bilinear: as
+	// views in training are.
+	Resize string `yaml:"resize,omitempty" json:"resize,omitempty"`
 }
 
 // Reading is how pictures are read before views are drawn: reduced, and on a ground.
@@ -125,6 +128,10 @@ func (v Views) Drawn() (augment.Policy, error) {
 	}
 	if v.CropOnly {
 		p = p.CropAndFlip()
+	}
+	p.Bicubic = v.Resize == "bicubic"
+	if v.Resize != "" && !p.Bicubic && v.Resize != "bilinear" {
+		err = errors.Join(err, fmt.Errorf("views.resize: %q is not known; there are bilinear and bicubic", v.Resize))
 	}
 	if err != nil || v.Normalise == "" {
 		return p, err

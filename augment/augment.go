@@ -24,6 +24,7 @@ type Policy struct {
 	Size int // pixels a side
 
 	Plain              bool    // no randomness: the middle of the image, for evaluation
+	Bicubic            bool    // the plain view is resized by the bicubic filter, not the bilinear one
 	MinScale, MaxScale float64 // share of the image's area that a crop covers
 	MinLabelled        float64 // MinScale of CropAndFlip
 	MinRatio, MaxRatio float64 // width by height of a crop
@@ -257,6 +258,10 @@ func (p *Policy) middle(dst []uint8, img *data.Image, s *Scratch) {
 		side = min(img.Width, img.Height)
 	}
 	left, top := (img.Width-side)/2, (img.Height-side)/2
+	if p.Bicubic {
+		s.resize.Filter = picture.Bicubic
+		defer func() { s.resize.Filter = picture.Bilinear }()
+	}
 	p.resize(dst, img, image.Rect(left, top, left+side, top+side), s)
 }
 

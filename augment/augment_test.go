@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -267,4 +268,31 @@ func FuzzView(f *testing.F) {
 		r := rng.New(seed)
 		p.View(make([]float32, p.Size*p.Size*3), noise(width, height), &r, &Scratch{})
 	})
+}
+
+// TestBicubicView: the plain view is resized by the bicubic filter, and the next one of the same memory
+// by the bilinear one again.
+func TestBicubicView(t *testing.T) {
+	t.Parallel()
+	img := &data.Image{}
+	img.Resize(64, 64)
+	for i := range img.Pix {
+		img.Pix[i] = uint8(i * i / 7)
+	}
+	var s Scratch
+	view := func(bicubic bool) []float32 {
+		p, err := Named("v1", 28)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Bicubic = bicubic
+		p = p.ForEvaluation()
+		x := make([]float32, 3*28*28)
+		p.View(x, img, nil, &s)
+		return x
+	}
+	sharp, plain, again := view(true), view(false), view(true)
+	if slices.Equal(sharp, plain) || !slices.Equal(sharp, again) {
+		t.Error("the filters give the same view, or the bicubic one two views")
+	}
 }

@@ -37,6 +37,7 @@ type known struct {
 	epsilon       float64     // of layer norm; 0 is 1e-6
 	position      string      // kind of position embeddings; empty is learned
 	interpolation string      // of position embeddings; empty is bicubic
+	resize        string      // of pictures to views; empty is bilinear
 	note          string
 }
 
@@ -86,26 +87,28 @@ var timmOrigins = []origin{
 	// Source: hubconf.py and dinov2/models/vision_transformer.py of the authors' code. They evaluate
 	// at 224 pixels what has position embeddings for 518.
 	{name: "DINOv2", fits: holds("register_tokens"),
-		known: known{size: 224, interpolation: "bicubic_antialias", momentum: true}},
+		known: known{size: 224, interpolation: "bicubic_antialias", resize: "bicubic", momentum: true}},
 	{name: "DINOv2", fits: holds("mask_token"),
-		known: known{size: 224, interpolation: "bicubic_offset", momentum: true}},
+		known: known{size: 224, interpolation: "bicubic_offset", resize: "bicubic", momentum: true}},
 	// Source: vision_transformer.py of the authors' code.
-	{name: "DINO", fits: under("student", "teacher"), known: known{interpolation: "bicubic_offset", momentum: true}},
+	{name: "DINO", fits: under("student", "teacher"), known: known{
+		interpolation: "bicubic_offset", resize: "bicubic", momentum: true,
+	}},
 	{name: "lightly", fits: lightly, known: known{interpolation: "bicubic_antialias"}},
 	{name: "solo-learn", fits: soloLearn, known: known{interpolation: "bicubic_antialias"}},
 	// Source: timm/models/vision_transformer.py, vit_small_patch14_dinov2 and its like.
 	{name: "timm's DINOv2", fits: headless("blocks.0.ls1.gamma"),
-		known: known{size: 224, interpolation: "bicubic_antialias"}},
+		known: known{size: 224, interpolation: "bicubic_antialias", resize: "bicubic"}},
 	{name: "DINO", fits: headless("norm.weight"), known: known{
-		interpolation: "bicubic_offset",
-		note:          "as it has neither a head nor a project's prefix, it is taken for a backbone of DINO's",
+		interpolation: "bicubic_offset", resize: "bicubic",
+		note: "as it has neither a head nor a project's prefix, it is taken for a backbone of DINO's",
 	}},
 	// Source: models.py and main.py of DeiT's authors.
-	{name: "DeiT", fits: under("model")},
-	{name: "DeiT", fits: holds("dist_token")},
+	{name: "DeiT", fits: under("model"), known: known{resize: "bicubic"}},
+	{name: "DeiT", fits: holds("dist_token"), known: known{resize: "bicubic"}},
 	// Source: timm/models/vision_transformer.py, _cfg.
 	{name: "timm", fits: anywhere, known: known{
-		normalise: "half", interpolation: "bicubic_antialias",
+		normalise: "half", interpolation: "bicubic_antialias", resize: "bicubic",
 		note: "it is taken for one of timm's vit_*, which see pixels from -1 to 1 (half); " +
 			"in timm's files DeiT's encoders have the same names, and ImageNet's normalisation",
 	}},
@@ -118,7 +121,7 @@ var torchvisionOrigins = []origin{{name: "torchvision", fits: anywhere}}
 // convert_dino_to_pytorch.py, which leaves the pooler out, in transformers.
 var huggingOrigins = []origin{
 	{name: "transformers' DINO", fits: func(p place) bool { return p.prefix == "" && !p.holds("pooler.dense.weight") },
-		known: known{epsilon: 1e-12}},
+		known: known{epsilon: 1e-12, resize: "bicubic"}},
 	{name: "transformers' ViT", fits: anywhere, known: known{
 		epsilon: 1e-12, normalise: "half",
 		note: "it is taken for one of Google's, which see pixels from -1 to 1 (half); " +
@@ -129,8 +132,8 @@ var huggingOrigins = []origin{
 // Source: modeling_dinov2.py and modeling_dinov2_with_registers.py in transformers.
 var huggingDINOv2Origins = []origin{
 	{name: "transformers' DINOv2", fits: holds("embeddings.register_tokens"),
-		known: known{size: 224, interpolation: "bicubic_antialias"}},
-	{name: "transformers' DINOv2", fits: anywhere, known: known{size: 224}},
+		known: known{size: 224, interpolation: "bicubic_antialias", resize: "bicubic"}},
+	{name: "transformers' DINOv2", fits: anywhere, known: known{size: 224, resize: "bicubic"}},
 }
 
 func anywhere(place) bool { return true }

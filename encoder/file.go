@@ -133,6 +133,9 @@ func Metadata(r *moco.Recipe) map[string]string {
 	if r.Views.Normalise != "" {
 		m["normalise"] = r.Views.Normalise
 	}
+	if r.Views.Resize != "" {
+		m["resize"] = r.Views.Resize
+	}
 	if r.Start != "" {
 		m["start"] = r.Start
 	}
@@ -186,7 +189,7 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	var err error
 	r.Encoder, err = nn.FromMetadata(m)
 	errs = append(errs, err)
-	r.Views = moco.Views{Policy: m["policy"], Size: number("size"), Ground: m["ground"], Normalise: m["normalise"]}
+	r.Views = moco.Views{Policy: m["policy"], Size: number("size"), Ground: m["ground"], Normalise: m["normalise"], Resize: m["resize"]}
 	if m["from"] != "" {
 		r.Views.From = number("from")
 	}

@@ -156,6 +156,7 @@ func TestTransformersRefused(t *testing.T) {
 		"an epsilon":     {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Epsilon: math.NaN()}, "encoder.norm_epsilon"},
 		"a normalisation": {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Normalise: "mine"},
 			"views.normalise"},
+		"a filter": {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Resize: "mine"}, "views.resize"},
 		"a ResNet's heads": {"old.tar", added("x", 1), two, "encoder.heads: a resnet18 has no such key"},
 		"gray":             {plain, put("patch_embed.proj.weight", 16, 1, 8, 8), encoder.ImportOptions{}, "a stem of one channel"},
 		"oblong patches":   {plain, put("patch_embed.proj.weight", 16, 3, 8, 4), encoder.ImportOptions{}, "squares"},
@@ -186,14 +187,15 @@ func TestTransformersRefused(t *testing.T) {
 // TestTransformerChoices: what is asked for wins over what the family is known for.
 func TestTransformerChoices(t *testing.T) {
 	t.Parallel()
-	o := encoder.ImportOptions{Heads: 4, Epsilon: 1e-5, Tokens: "both", Normalise: "imagenet", Size: 64, Policy: "v2"}
+	o := encoder.ImportOptions{Heads: 4, Epsilon: 1e-5, Tokens: "both", Normalise: "imagenet", Resize: "bilinear",
+		Size: 64, Policy: "v2"}
 	_, r, err := encoder.Import(loaded(t, "timm_registers.safetensors"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprintln(r.Encoder.Heads, r.Encoder.NormEpsilon, r.Encoder.Tokens, r.Encoder.Head, r.Encoder.Dim,
-		r.Views.Policy, r.Views.Size, r.Views.Normalise)
-	if want := "4 1e-05 both none 32 v2 64 imagenet\n"; got != want {
+		r.Views.Policy, r.Views.Size, r.Views.Normalise, r.Views.Resize)
+	if want := "4 1e-05 both none 32 v2 64 imagenet bilinear\n"; got != want {
 		t.Errorf("taken for %s, want %s", got, want)
 	}
 	if told := strings.Join(r.Notes, " "); !strings.Contains(told, "its head takes the class token") ||

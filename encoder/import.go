@@ -29,6 +29,9 @@ type ImportOptions struct {
 	Size int
 	// Normalise is how pixels are normalised: imagenet, cifar or half. Empty: as the project does it.
 	Normalise string
+	// Resize is the filter by which pictures are resized to views: bilinear or bicubic. Empty: as the
+	// project does it.
+	Resize string
 
 	// Of transformers. Empty: as the project has it.
 

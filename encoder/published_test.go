@@ -357,6 +357,15 @@ var publishedFiles = []publishedFile{
 	},
 }
 
+// resizes are the projects whose code for evaluation resizes pictures by the bicubic filter: DINO's
+// eval_knn.py, DINOv2's dinov2/data/transforms.py, DeiT's datasets.py, timm's _cfg, and
+// preprocessor_config.json of transformers' files. MoCo v3's main_lincls.py, torchvision's
+// ViT_B_16_Weights.IMAGENET1K_V1 and Google's files in transformers have the bilinear one.
+var resizes = map[string]string{
+	"DINO": "bicubic", "DINOv2": "bicubic", "DeiT": "bicubic", "timm": "bicubic", "timm's DINOv2": "bicubic",
+	"transformers' DINO": "bicubic", "transformers' DINOv2": "bicubic",
+}
+
 // TestPublished: the names and shapes of published files give the encoders that their projects have.
 func TestPublished(t *testing.T) {
 	t.Parallel()
@@ -378,6 +387,9 @@ func TestPublished(t *testing.T) {
 			}
 			if r.Kind != c.kind || r.Prefix != c.prefix || r.Views.Size != c.size || r.Views.Normalise != c.normalise {
 				t.Errorf("taken for %v; views %+v", r, r.Views)
+			}
+			if want := resizes[c.kind]; r.Views.Resize != want {
+				t.Errorf("pictures are resized by %q, and %s's by %q", r.Views.Resize, c.kind, want)
 			}
 			if got, want := fmt.Sprintf("%+v", r.Encoder), fmt.Sprintf("%+v", c.encoder); got != want {
 				t.Errorf("the encoder is %s, want %s", got, want)

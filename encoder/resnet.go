@@ -71,7 +71,7 @@ func deduceResNet(first int) func(*foreign, origin, ImportOptions) (deduced, err
 		// A ResNet has none of these. The check of the configuration says so.
 		c.Heads, c.NormEpsilon, c.Tokens = o.Heads, o.Epsilon, o.Tokens
 		note, err := t.head(&c)
-		v := moco.Views{Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, 224), Normalise: o.Normalise}
+		v := moco.Views{Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, 224), Normalise: o.Normalise, Resize: o.Resize}
 		if c.Stem == "cifar" {
 			v.Policy, v.Size = cmp.Or(o.Policy, "cifar"), cmp.Or(o.Size, 32)
 		}

@@ -187,7 +187,7 @@ func deduceTransformer(t *foreign, from origin, o ImportOptions) (deduced, error
 	c.Position, c.Interpolation = k.position, k.interpolation
 	v := moco.Views{
 		Policy: cmp.Or(o.Policy, "v1"), Size: cmp.Or(o.Size, k.size, c.Image),
-		Normalise: cmp.Or(o.Normalise, k.normalise),
+		Normalise: cmp.Or(o.Normalise, k.normalise), Resize: cmp.Or(o.Resize, k.resize),
 	}
 	var notes []string
 	if cmp.Or(c.Tokens, "class") == "class" {
@@ -245,8 +245,8 @@ func assumed(c nn.Config, v moco.Views, origin string) string {
 		positions += fmt.Sprintf(", made into ones for %d by %s interpolation", v.Size, cmp.Or(c.Interpolation, "bicubic"))
 	}
 	return fmt.Sprintf("not told by the weights, but known of %s's encoders or asked for: %s, features of %s tokens, "+
-		"an epsilon of %v in layer norm, GELU by erf, pixels normalised as %s, %s", origin, heads,
-		cmp.Or(c.Tokens, "class"), cmp.Or(c.NormEpsilon, 1e-6), cmp.Or(v.Normalise, "views of "+v.Policy+" are"), positions)
+		"an epsilon of %v in layer norm, GELU by erf, pixels normalised as %s, pictures resized by a %s filter, %s", origin, heads, cmp.Or(c.Tokens, "class"),
+		cmp.Or(c.NormEpsilon, 1e-6), cmp.Or(v.Normalise, "views of "+v.Policy+" are"), cmp.Or(v.Resize, "bilinear"), positions)
 }
 
 // blocks counts the blocks.

@@ -76,6 +76,24 @@ func TestNormalise(t *testing.T) {
 	}
 }
 
+// TestResize: the key chooses the filter of the plain view alone.
+func TestResize(t *testing.T) {
+	t.Parallel()
+	for filter, bicubic := range map[string]bool{"bilinear": false, "bicubic": true} {
+		r, err := Load("moco-v1", []string{"views.resize=" + filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := r.Views.Drawn(); err != nil || p.Bicubic != bicubic {
+			t.Errorf("%s: bicubic is %v, %v", filter, p.Bicubic, err)
+		}
+	}
+	if _, err := Load("moco-v1", []string{"views.resize=lanczos"}); err == nil ||
+		!strings.Contains(err.Error(), "there are bilinear and bicubic") {
+		t.Errorf("an unknown filter gives %v", err)
+	}
+}
+
 // TestCropMin: the key changes how far training views are cropped, and stands in a recipe's file only
 // where it is set.
 func TestCropMin(t *testing.T) {

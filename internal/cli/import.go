@@ -30,9 +30,9 @@ unless there are several encoders: --strip then says which.
 
 Weights do not tell what images they have seen. A ResNet's views are v1's at 224 pixels
 (ImageNet's mean and deviation) with ImageNet's stem, and cifar's at 32 with CIFAR's. A
-transformer's size, normalisation, heads, epsilon and interpolation of positions are what its
-project is known to have, and are said. --policy, --size, --normalise, --heads, --epsilon and
---tokens take others. docs/interop.md has the table, and tells what else weights cannot say.
+transformer's size, normalisation, resizing, heads, epsilon and interpolation of positions are
+what its project is known to have, and are said. --policy, --size, --normalise, --resize, --heads,
+--epsilon and --tokens take others. docs/interop.md has the table, and tells what else weights cannot say.
 
 Commands with --model take such a file as it is, too; import is for the choices, and to look
 at what is left out.`
@@ -74,6 +74,7 @@ func (o *importOptions) bind(c *cobra.Command) {
 	choiceFlag(c, &o.Policy, "policy", policies, "", "views that the encoder was trained on")
 	f.IntVar(&o.Size, "size", 0, "pixels a side of a view")
 	choiceFlag(c, &o.Normalise, "normalise", augment.Normalisations(), "", "how pixels are normalised (half: from -1 to 1)")
+	choiceFlag(c, &o.Resize, "resize", []string{"bilinear", "bicubic"}, "", "the filter by which pictures are resized")
 	f.IntVar(&o.Heads, "heads", 0, "a transformer's heads of attention")
 	f.Float64Var(&o.Epsilon, "epsilon", 0, "what a transformer's layer norm adds to the variance")
 	choiceFlag(c, &o.Tokens, "tokens", []string{"class", "mean", "both"}, "", "which of a transformer's tokens are its features")
@@ -151,6 +152,9 @@ func viewsOf(r *encoder.ImportReport) string {
 	text := fmt.Sprintf("%s, %d pixels", r.Views.Policy, r.Views.Size)
 	if r.Views.Normalise != "" {
 		text += ", normalised as " + r.Views.Normalise
+	}
+	if r.Views.Resize != "" {
+		text += ", resized by a " + r.Views.Resize + " filter"
 	}
 	return text
 }
