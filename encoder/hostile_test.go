@@ -156,7 +156,7 @@ func TestTransformersRefused(t *testing.T) {
 		"an epsilon":     {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Epsilon: math.NaN()}, "encoder.norm_epsilon"},
 		"a normalisation": {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Normalise: "mine"},
 			"views.normalise"},
-		"a filter": {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Resize: "mine"}, "views.resize"},
+		"a filter":         {plain, added("x", 1), encoder.ImportOptions{Heads: 2, Resize: "mine"}, "views.resize"},
 		"a ResNet's heads": {"old.tar", added("x", 1), two, "encoder.heads: a resnet18 has no such key"},
 		"gray":             {plain, put("patch_embed.proj.weight", 16, 1, 8, 8), encoder.ImportOptions{}, "a stem of one channel"},
 		"oblong patches":   {plain, put("patch_embed.proj.weight", 16, 3, 8, 4), encoder.ImportOptions{}, "squares"},
