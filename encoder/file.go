@@ -189,7 +189,9 @@ func recipeOf(f *weights.File) (moco.Recipe, error) {
 	var err error
 	r.Encoder, err = nn.FromMetadata(m)
 	errs = append(errs, err)
-	r.Views = moco.Views{Policy: m["policy"], Size: number("size"), Ground: m["ground"], Normalise: m["normalise"], Resize: m["resize"]}
+	r.Views = moco.Views{
+		Policy: m["policy"], Size: number("size"), Ground: m["ground"], Normalise: m["normalise"], Resize: m["resize"],
+	}
 	if m["from"] != "" {
 		r.Views.From = number("from")
 	}
