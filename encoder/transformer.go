@@ -247,7 +247,7 @@ func assumed(c nn.Config, v moco.Views, origin string) string {
 	return fmt.Sprintf("not told by the weights, but known of %s's encoders or asked for: %s, features of %s tokens, "+
 		"an epsilon of %v in layer norm, GELU by erf, pixels normalised as %s, pictures resized by a %s filter, %s",
 		origin, heads, cmp.Or(c.Tokens, "class"), cmp.Or(c.NormEpsilon, 1e-6),
-		 cmp.Or(v.Normalise, "views of "+v.Policy+" are"), cmp.Or(v.Resize, "bilinear"), positions)
+		cmp.Or(v.Normalise, "views of "+v.Policy+" are"), cmp.Or(v.Resize, "bilinear"), positions)
 }
 
 // blocks counts the blocks.
