@@ -32,7 +32,8 @@ Weights do not tell what images they have seen. A ResNet's views are v1's at 224
 (ImageNet's mean and deviation) with ImageNet's stem, and cifar's at 32 with CIFAR's. A
 transformer's size, normalisation, resizing, heads, epsilon and interpolation of positions are
 what its project is known to have, and are said. --policy, --size, --normalise, --resize, --heads,
---epsilon and --tokens take others. docs/interop.md has the table, and tells what else weights cannot say.
+--epsilon and --tokens take others. docs/interop.md has the table, and tells what else weights
+cannot say.
 
 Commands with --model take such a file as it is, too; import is for the choices, and to look
 at what is left out.`
