@@ -15,7 +15,7 @@ import (
 // docs/design.md explains why.
 var floors = map[string]int{
 	"tensor": 0, "internal/rng": 0, "internal/lock": 0, "internal/sys": 0, "internal/picturecache": 0,
-	"internal/taps": 0, "internal/colour": 0, "internal/parquetcheck": 0, "engine/cpu/internal/kernel": 0,
+	"internal/taps": 0, "internal/cubic": 0, "internal/colour": 0, "internal/parquetcheck": 0, "engine/cpu/internal/kernel": 0,
 	"internal/jpeg": 0, "weights/internal/pickle": 0, "internal/atomicfile": 0, "internal/text": 0,
 	"internal/tfevents": 0, "internal/half": 0, "internal/browser": 0, "ranks": 0,
 	"internal/event": 1, "internal/atomicfile/volatile": 1, "graph": 1, "picture": 1, "weights": 1,

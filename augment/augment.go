@@ -258,11 +258,12 @@ func (p *Policy) middle(dst []uint8, img *data.Image, s *Scratch) {
 		side = min(img.Width, img.Height)
 	}
 	left, top := (img.Width-side)/2, (img.Height-side)/2
+	part := image.Rect(left, top, left+side, top+side)
 	if p.Bicubic {
-		s.resize.Filter = picture.Bicubic
-		defer func() { s.resize.Filter = picture.Bilinear }()
+		s.resize.Bicubic(&data.Image{Width: p.Size, Height: p.Size, Pix: dst}, img, part)
+		return
 	}
-	p.resize(dst, img, image.Rect(left, top, left+side, top+side), s)
+	p.resize(dst, img, part, s)
 }
 
 // resize makes a view's pixels of a part of img.

@@ -84,8 +84,6 @@ type family interface {
 	features() int
 	// depth is the number of blocks or stages: Parameter.Depth of the head is one more.
 	depth() int
-	// image is the pixels a side of the images that the backbone is made for.
-	image() int
 	// checkImage refuses sizes that the backbone cannot take.
 	checkImage(size int) error
 	// describe names the backbone in messages.
@@ -177,14 +175,6 @@ func (c Config) FeatureDim() int {
 func (c Config) Depth() int {
 	if f := c.family(); f != nil {
 		return f.depth()
-	}
-	return 0
-}
-
-// ImageSize is the pixels a side of the images that the encoder is made for.
-func (c Config) ImageSize() int {
-	if f := c.family(); f != nil {
-		return f.image()
 	}
 	return 0
 }

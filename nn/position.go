@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"moco/graph"
+	"moco/internal/cubic"
 )
 
 // The ways in which position embeddings of one grid are made of those of another. All are bicubic,
@@ -66,7 +67,7 @@ func resampling(from, to int, interpolation string) [][]float64 {
 		at := (float64(i)+0.5)*scale - 0.5
 		first := int(math.Floor(at)) - 1
 		for j := first; j < first+4; j++ {
-			weights[i][min(max(j, 0), from-1)] += cubic(at-float64(j), -0.75)
+			weights[i][min(max(j, 0), from-1)] += cubic.Kernel(at-float64(j), -0.75)
 		}
 	}
 	return weights
@@ -79,22 +80,10 @@ func smooth(weights []float64, scale float64, i int) {
 	at := (float64(i)+0.5)*scale - 0.5
 	var sum float64
 	for j := range weights {
-		weights[j] = cubic((at-float64(j))/wide, -0.5)
+		weights[j] = cubic.Kernel((at-float64(j))/wide, -0.5)
 		sum += weights[j]
 	}
 	for j := range weights {
 		weights[j] /= sum
 	}
-}
-
-// cubic is the convolution kernel of bicubic interpolation (Keys 1981) at a distance x. PyTorch's a is
-// -0.75, and -0.5 with antialiasing.
-func cubic(x, a float64) float64 {
-	switch x = math.Abs(x); {
-	case x < 1:
-		return ((a+2)*x-(a+3))*x*x + 1
-	case x < 2:
-		return ((a*x-5*a)*x+8*a)*x - 4*a
-	}
-	return 0
 }

@@ -57,13 +57,6 @@ func (r resnet) features() int {
 
 func (r resnet) depth() int { return len(r.shape.layers) }
 
-func (r resnet) image() int {
-	if r.Stem == "cifar" {
-		return 32
-	}
-	return 224
-}
-
 func (r resnet) checkImage(int) error { return nil }
 
 func (r resnet) describe() string {

@@ -122,8 +122,6 @@ func (t transformer) depth() int {
 	return t.shape.layers
 }
 
-func (t transformer) image() int { return t.Image }
-
 func (t transformer) checkImage(size int) error {
 	if size%t.patch != 0 {
 		near := fmt.Sprint((size/t.patch + 1) * t.patch)

@@ -3,83 +3,89 @@ package picture
 import (
 	"image"
 	"math"
+	"slices"
 
+	"moco/internal/cubic"
 	"moco/internal/taps"
 )
 
-// Filter is what a picture is weighted by where it is resized.
-type Filter uint8
-
-// The filters, as PIL has them.
-const (
-	Bilinear Filter = iota // a triangle: what most of torchvision's encoders were made with
-	Bicubic                // Keys' cubic with a = -0.5, which sharpens: what many transformers see
-)
-
-// cubicWindow is the pixels of a row that make one of another: len(weights) of them from first on, with
-// weights in units of 1/(1<<taps.Precision), some of them negative.
-type cubicWindow struct {
-	first   int
-	weights []int32
+// cubicWindows are the pixels of a row that make those of another: windows of `most` weights or
+// less, in units of 1/(1<<taps.Precision), some of them negative.
+type cubicWindows struct {
+	in, out, most int
+	first, count  []int
+	weights       []int32
 }
 
-// bicubic is Resize with the filter Bicubic. It is plain Go: only the one view of evaluation uses it.
-func (z *Resizer) bicubic(dst, src *Image, part image.Rectangle) {
-	columns, rows := cubicWindows(part.Dx(), dst.Width), cubicWindows(part.Dy(), dst.Height)
-	lines := make([]uint8, 3*dst.Width*part.Dy())
+// Bicubic is Resize by PIL's bicubic filter, which sharpens. It is plain Go, since only the view of
+// evaluation is made so: taps has no negative weights.
+func (z *Resizer) Bicubic(dst, src *Image, part image.Rectangle) {
+	columns, rows, width := &z.cubic.columns, &z.cubic.rows, 3*dst.Width
+	columns.set(part.Dx(), dst.Width)
+	rows.set(part.Dy(), dst.Height)
+	z.cubic.lines = slices.Grow(z.cubic.lines[:0], width*part.Dy())[:width*part.Dy()]
 	for y := range part.Dy() {
+		to := z.cubic.lines[y*width:][:width]
 		from := src.Pix[3*((part.Min.Y+y)*src.Width+part.Min.X):]
-		for x, w := range columns {
-			weigh(lines[3*(y*dst.Width+x):][:3], from[3*w.first:], 3, w.weights)
-		}
-	}
-	for y, w := range rows {
 		for x := range dst.Width {
-			weigh(dst.Pix[3*(y*dst.Width+x):][:3], lines[3*(w.first*dst.Width+x):], 3*dst.Width, w.weights)
+			red, green, blue := half, half, half
+			near := from[3*columns.first[x]:]
+			for i, w := range columns.of(x) {
+				red += w * int32(near[3*i])
+				green += w * int32(near[3*i+1])
+				blue += w * int32(near[3*i+2])
+			}
+			to[3*x], to[3*x+1], to[3*x+2] = eightBits(red), eightBits(green), eightBits(blue)
+		}
+	}
+	z.cubic.sums = slices.Grow(z.cubic.sums[:0], width)[:width]
+	sums := z.cubic.sums
+	for y := range dst.Height {
+		for i := range sums {
+			sums[i] = half
+		}
+		for i, w := range rows.of(y) {
+			for j, v := range z.cubic.lines[(rows.first[y]+i)*width:][:width] {
+				sums[j] += w * int32(v)
+			}
+		}
+		to := dst.row(y)
+		for i, sum := range sums {
+			to[i] = eightBits(sum)
 		}
 	}
 }
 
-// weigh makes a pixel of those that lie stride bytes apart.
-func weigh(dst, src []uint8, stride int, weights []int32) {
-	for channel := range dst {
-		sum := int32(1) << (taps.Precision - 1)
-		for i, w := range weights {
-			sum += w * int32(src[i*stride+channel])
-		}
-		dst[channel] = uint8(min(max(sum>>taps.Precision, 0), 255))
-	}
-}
+// half is what rounds a sum to the nearest.
+const half = int32(1) << (taps.Precision - 1)
 
-// cubicWindows are the windows of `out` pixels over `in`.
-func cubicWindows(in, out int) []cubicWindow {
+// eightBits is a sum as a pixel's value. Negative weights reach beyond those that there are.
+func eightBits(sum int32) uint8 { return uint8(min(max(sum>>taps.Precision, 0), 255)) }
+
+// of is the weights of pixel o.
+func (w *cubicWindows) of(o int) []int32 { return w.weights[o*w.most:][:w.count[o]] }
+
+// set computes the windows of `out` pixels over `in`, if they are not those of the last time.
+func (w *cubicWindows) set(in, out int) {
+	if w.in == in && w.out == out {
+		return
+	}
 	scale := float64(in) / float64(out)
 	wide := max(scale, 1)
-	windows := make([]cubicWindow, out)
-	for o := range windows {
+	w.in, w.out, w.most = in, out, 2*int(math.Ceil(2*wide))+1
+	w.first, w.count = slices.Grow(w.first[:0], out)[:out], slices.Grow(w.count[:0], out)[:out]
+	w.weights = slices.Grow(w.weights[:0], out*w.most)[:out*w.most]
+	for o := range out {
 		centre := (float64(o) + 0.5) * scale
 		lo, hi := max(int(centre-2*wide+0.5), 0), min(int(centre+2*wide+0.5), in)
-		shares, sum := make([]float64, hi-lo), 0.0
-		for i := range shares {
-			shares[i] = cubic((float64(lo+i) - centre + 0.5) / wide)
-			sum += shares[i]
+		w.first[o], w.count[o] = lo, hi-lo
+		share := func(i int) float64 { return cubic.Kernel((float64(lo+i)-centre+0.5)/wide, -0.5) }
+		var sum float64
+		for i := range hi - lo {
+			sum += share(i)
 		}
-		w := cubicWindow{lo, make([]int32, hi-lo)}
-		for i, share := range shares {
-			w.weights[i] = int32(math.Round(share / sum * (1 << taps.Precision)))
+		for i := range hi - lo {
+			w.weights[o*w.most+i] = int32(math.Round(share(i) / sum * (1 << taps.Precision)))
 		}
-		windows[o] = w
 	}
-	return windows
-}
-
-// cubic is the convolution kernel of bicubic interpolation (Keys 1981) with a = -0.5.
-func cubic(x float64) float64 {
-	switch x = math.Abs(x); {
-	case x < 1:
-		return (1.5*x-2.5)*x*x + 1
-	case x < 2:
-		return ((-0.5*x+2.5)*x-4)*x + 2
-	}
-	return 0
 }

@@ -8,17 +8,20 @@ import (
 	"moco/internal/taps"
 )
 
-// Resizer resizes pictures as PIL does, with antialiasing: each output is a weighted mean under the
-// filter, a triangle as wide as the scale unless it is another, first along rows, then along columns,
-// with 8-bit values in between. It keeps its memory for the next picture. The zero value is ready. It
-// is not safe for concurrent use.
+// Resizer resizes pictures as PIL does, with antialiasing, first along rows, then along columns, with
+// 8-bit values in between. It keeps its memory for the next picture. The zero value is ready. It is
+// not safe for concurrent use.
 type Resizer struct {
-	Filter Filter
-
 	columns, rows taps.Windows
 	lines         taps.Lines // rows after the first pass
 	shares        []float64
 	near          [][]uint8 // those that make a row of the result
+
+	cubic struct {
+		columns, rows cubicWindows
+		lines         []uint8
+		sums          []int32
+	}
 }
 
 // prepare computes the weights for `out` outputs over `in` inputs.
@@ -51,12 +54,8 @@ func (z *Resizer) prepare(w *taps.Windows, in, out int) {
 }
 
 // Resize resizes a part of src, which must lie within it, to dst, which must not be src. Dst has its
-// size already.
+// size already. The filter is PIL's bilinear one: a triangle as wide as the scale.
 func (z *Resizer) Resize(dst, src *Image, part image.Rectangle) {
-	if z.Filter == Bicubic {
-		z.bicubic(dst, src, part)
-		return
-	}
 	z.prepare(&z.columns, part.Dx(), dst.Width)
 	z.prepare(&z.rows, part.Dy(), dst.Height)
 	z.lines.Stride, z.lines.Rows = 3*dst.Width+1, part.Dy() // a byte more, as Pixels needs it

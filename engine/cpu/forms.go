@@ -9,9 +9,9 @@ import (
 // This file assigns layouts and types to values, and supplies steps with copies where they read
 // another form than the one that was written.
 
-// weightsOf finds the nodes that convolutions and products of rows read or make as weights, and what goes with them value by
-// value: their momenta, and the weights of the key encoder. Where a variable lies in the tile's order
-// follows from this use, not from its number of axes.
+// weightsOf finds the nodes that convolutions and products of rows read or make as weights. What goes
+// with them value by value belongs to them: their momenta, and the weights of the key encoder. Where
+// a variable lies in the tile's order follows from this use, not from its number of axes.
 func weightsOf(g *graph.Graph) map[*graph.Node]bool {
 	weights := map[*graph.Node]bool{}
 	for _, n := range g.Nodes {

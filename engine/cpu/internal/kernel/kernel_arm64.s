@@ -860,7 +860,8 @@ done:
 	FSTPQ   (F10, F11), 32(R6)
 	RET
 
-// gradInput16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInput16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 TEXT ·gradInput16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -916,7 +917,9 @@ row:
 done:
 	RET
 
-// layerNormGrad16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGrad16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 TEXT ·layerNormGrad16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -1261,7 +1264,8 @@ done:
 	FSTPQ   (F10, F11), 32(R6)
 	RET
 
-// gradInputSign16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSign16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 TEXT ·gradInputSign16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -1337,7 +1341,9 @@ row:
 done:
 	RET
 
-// layerNormGradAdd16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAdd16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 TEXT ·layerNormGradAdd16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -1886,7 +1892,8 @@ row:
 done:
 	RET
 
-// layerNorm16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNorm16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes
+// of a row.
 TEXT ·layerNorm16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2319,7 +2326,8 @@ done:
 	FSTPQ   (F10, F11), 32(R6)
 	RET
 
-// gradInputHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 TEXT ·gradInputHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2402,7 +2410,9 @@ row:
 done:
 	RET
 
-// layerNormGradHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 TEXT ·layerNormGradHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2648,7 +2658,8 @@ write:
 	CBNZ    R8, row
 	RET
 
-// normaliseAddHalf16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseAddHalf16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 TEXT ·normaliseAddHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2732,7 +2743,8 @@ row:
 done:
 	RET
 
-// gradSumsSignHalf16NEON adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+// gradSumsSignHalf16NEON adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows,
+// stride.
 TEXT ·gradSumsSignHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2825,7 +2837,8 @@ done:
 	FSTPQ   (F10, F11), 32(R6)
 	RET
 
-// gradInputSignHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSignHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 TEXT ·gradInputSignHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -2928,7 +2941,9 @@ row:
 done:
 	RET
 
-// layerNormGradAddHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAddHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 TEXT ·layerNormGradAddHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -3574,7 +3589,8 @@ row:
 done:
 	RET
 
-// layerNormHalf16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormHalf16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 TEXT ·layerNormHalf16NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -3808,7 +3824,8 @@ block:
 	CBNZ    R2, block
 	RET
 
-// pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+// pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first,
+// second; blocks.
 TEXT ·pairNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -4272,7 +4289,8 @@ block:
 	CBNZ    R1, block
 	RET
 
-// transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.
+// transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each
+// other in the target: dst, src; dst stride, src stride, n.
 TEXT ·transpose8NEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -4406,7 +4424,8 @@ DATA exponentialNEON<>+48(SB)/4, $0x3ab60b61
 DATA exponentialNEON<>+52(SB)/4, $0x39500d01
 GLOBL exponentialNEON<>(SB), RODATA|NOPTR, $56
 
-// expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.
+// expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors
+// (scale, shift); blocks.
 TEXT ·expSumNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -5163,7 +5182,8 @@ group:
 	CBNZ    R5, row
 	RET
 
-// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch,
+// groups.
 TEXT ·softmaxGradNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -5338,7 +5358,8 @@ group:
 	CBNZ    R3, row
 	RET
 
-// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 TEXT ·scaleRowsToNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -5378,7 +5399,8 @@ group:
 	CBNZ    R3, row
 	RET
 
-// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 TEXT ·scaleRowsToHalfNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -5437,7 +5459,8 @@ group:
 	CBNZ    R3, row
 	RET
 
-// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 TEXT ·scaleRowsHalfToNEON(SB), NOSPLIT, $0-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -6964,7 +6987,8 @@ DATA winogradOutputNEONConstants<>+4(SB)/4, $0x40000000
 DATA winogradOutputNEONConstants<>+8(SB)/4, $0x41000000
 GLOBL winogradOutputNEONConstants<>(SB), RODATA|NOPTR, $12
 
-// winogradOutputNEON transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+// winogradOutputNEON transforms groups of 16 channels of 6x6 products to 4x4 outputs; see
+// Transform.
 TEXT ·winogradOutputNEON(SB), 0, $400-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -8674,7 +8698,8 @@ DATA winogradOutputGradNEONConstants<>+4(SB)/4, $0x40000000
 DATA winogradOutputGradNEONConstants<>+8(SB)/4, $0x41000000
 GLOBL winogradOutputGradNEONConstants<>(SB), RODATA|NOPTR, $12
 
-// winogradOutputGradNEON transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+// winogradOutputGradNEON transforms groups of 16 channels of 4x4 gradients of outputs, the
+// transpose of winogradOutput; see Transform.
 TEXT ·winogradOutputGradNEON(SB), 0, $400-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0
@@ -9513,7 +9538,8 @@ DATA winogradWeightsGradNEONConstants<>+8(SB)/4, $0x3d2aaaab
 DATA winogradWeightsGradNEONConstants<>+12(SB)/4, $0x3daaaaab
 GLOBL winogradWeightsGradNEONConstants<>(SB), RODATA|NOPTR, $16
 
-// winogradWeightsGradNEON transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+// winogradWeightsGradNEON transforms groups of 16 channels of 6x6 products to the gradients of 3x3
+// weights, the transpose of winogradWeights; see Transform.
 TEXT ·winogradWeightsGradNEON(SB), 0, $304-8
 	MOVD    a+0(FP), R25
 	MOVD    (R25), R0

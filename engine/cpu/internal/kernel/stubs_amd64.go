@@ -149,7 +149,8 @@ func normalise16AVX512(a *uintptr)
 //go:noescape
 func gradSums16AVX512(a *uintptr)
 
-// gradInput16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInput16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInput16AVX512(a *uintptr)
@@ -164,7 +165,8 @@ func normaliseAdd16AVX512(a *uintptr)
 //go:noescape
 func gradSumsSign16AVX512(a *uintptr)
 
-// gradInputSign16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSign16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSign16AVX512(a *uintptr)
@@ -179,17 +181,22 @@ func gelu16AVX512(a *uintptr)
 //go:noescape
 func geluGrad16AVX512(a *uintptr)
 
-// layerNorm16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNorm16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNorm16AVX512(a *uintptr)
 
-// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGrad16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX512(a *uintptr)
 
-// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAdd16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAdd16AVX512(a *uintptr)
@@ -204,7 +211,8 @@ func sumsHalf16AVX512(a *uintptr)
 //go:noescape
 func squaresHalf16AVX512(a *uintptr)
 
-// normaliseHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseHalf16AVX512(a *uintptr)
@@ -214,22 +222,26 @@ func normaliseHalf16AVX512(a *uintptr)
 //go:noescape
 func gradSumsHalf16AVX512(a *uintptr)
 
-// gradInputHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputHalf16AVX512(a *uintptr)
 
-// normaliseAddHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseAddHalf16AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseAddHalf16AVX512(a *uintptr)
 
-// gradSumsSignHalf16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+// gradSumsSignHalf16AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradSumsSignHalf16AVX512(a *uintptr)
 
-// gradInputSignHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSignHalf16AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSignHalf16AVX512(a *uintptr)
@@ -244,17 +256,22 @@ func geluHalf16AVX512(a *uintptr)
 //go:noescape
 func geluGradHalf16AVX512(a *uintptr)
 
-// layerNormHalf16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormHalf16AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormHalf16AVX512(a *uintptr)
 
-// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX512(a *uintptr)
 
-// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAddHalf16AVX512 is the gradient of layer norm, the sums of dy*n and dy added to
+// dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other
+// gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAddHalf16AVX512(a *uintptr)
@@ -279,7 +296,8 @@ func normalise64AVX512(a *uintptr)
 //go:noescape
 func gradSums64AVX512(a *uintptr)
 
-// gradInput64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInput64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInput64AVX512(a *uintptr)
@@ -294,7 +312,8 @@ func normaliseAdd64AVX512(a *uintptr)
 //go:noescape
 func gradSumsSign64AVX512(a *uintptr)
 
-// gradInputSign64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSign64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSign64AVX512(a *uintptr)
@@ -309,17 +328,22 @@ func gelu64AVX512(a *uintptr)
 //go:noescape
 func geluGrad64AVX512(a *uintptr)
 
-// layerNorm64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNorm64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNorm64AVX512(a *uintptr)
 
-// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGrad64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGrad64AVX512(a *uintptr)
 
-// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAdd64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAdd64AVX512(a *uintptr)
@@ -334,7 +358,8 @@ func sumsHalf64AVX512(a *uintptr)
 //go:noescape
 func squaresHalf64AVX512(a *uintptr)
 
-// normaliseHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseHalf64AVX512(a *uintptr)
@@ -344,22 +369,26 @@ func normaliseHalf64AVX512(a *uintptr)
 //go:noescape
 func gradSumsHalf64AVX512(a *uintptr)
 
-// gradInputHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputHalf64AVX512(a *uintptr)
 
-// normaliseAddHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseAddHalf64AVX512 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseAddHalf64AVX512(a *uintptr)
 
-// gradSumsSignHalf64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+// gradSumsSignHalf64AVX512 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradSumsSignHalf64AVX512(a *uintptr)
 
-// gradInputSignHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSignHalf64AVX512 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSignHalf64AVX512(a *uintptr)
@@ -374,17 +403,22 @@ func geluHalf64AVX512(a *uintptr)
 //go:noescape
 func geluGradHalf64AVX512(a *uintptr)
 
-// layerNormHalf64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormHalf64AVX512 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormHalf64AVX512(a *uintptr)
 
-// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf64AVX512(a *uintptr)
 
-// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAddHalf64AVX512 is the gradient of layer norm, the sums of dy*n and dy added to
+// dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other
+// gradient; rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAddHalf64AVX512(a *uintptr)
@@ -399,7 +433,8 @@ func widenAVX512(a *uintptr)
 //go:noescape
 func narrowAVX512(a *uintptr)
 
-// pairAVX512 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+// pairAVX512 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first,
+// second; blocks.
 //
 //go:noescape
 func pairAVX512(a *uintptr)
@@ -429,17 +464,20 @@ func largerAVX512(a *uintptr)
 //go:noescape
 func claimAVX512(a *uintptr)
 
-// weightedSum1AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.
+// weightedSum1AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2;
+// blocks.
 //
 //go:noescape
 func weightedSum1AVX512(a *uintptr)
 
-// weightedSum2AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.
+// weightedSum2AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2;
+// blocks.
 //
 //go:noescape
 func weightedSum2AVX512(a *uintptr)
 
-// weightedSum3AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2; blocks.
+// weightedSum3AVX512 is y = a*x0 + b*x1 + c*x2, as many as there are: y, factors, x0, x1, x2;
+// blocks.
 //
 //go:noescape
 func weightedSum3AVX512(a *uintptr)
@@ -452,12 +490,14 @@ func adamAVX512(a *uintptr)
 // peakAVX512 issues 10 fused multiply-adds a loop that do not wait for each other.
 func peakAVX512(loops int)
 
-// softmaxAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+// softmaxAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch,
+// groups.
 //
 //go:noescape
 func softmaxAVX512(a *uintptr)
 
-// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+// softmaxGradAVX512 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch,
+// groups.
 //
 //go:noescape
 func softmaxGradAVX512(a *uintptr)
@@ -472,32 +512,38 @@ func dotRowsAVX512(a *uintptr)
 //go:noescape
 func dotRowsHalfAVX512(a *uintptr)
 
-// scaleRowsToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToAVX512(a *uintptr)
 
-// scaleRowsToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToHalfAVX512(a *uintptr)
 
-// scaleRowsHalfToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsHalfToAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX512(a *uintptr)
 
-// softmaxPairsAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.
+// softmaxPairsAVX512 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch,
+// groups.
 //
 //go:noescape
 func softmaxPairsAVX512(a *uintptr)
 
-// softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
+// softmaxGradPairsAVX512 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse,
+// along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
 //
 //go:noescape
 func softmaxGradPairsAVX512(a *uintptr)
 
-// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsHalfToHalfAVX512 is dst = factor*src, row by row: dst, src, factors; rows, pitches,
+// groups, factor's step.
 //
 //go:noescape
 func scaleRowsHalfToHalfAVX512(a *uintptr)
@@ -522,7 +568,8 @@ func gatherPairsAVX512(a *uintptr)
 //go:noescape
 func winogradInputAVX512(a *uintptr)
 
-// winogradOutputAVX512 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+// winogradOutputAVX512 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see
+// Transform.
 //
 //go:noescape
 func winogradOutputAVX512(a *uintptr)
@@ -532,12 +579,14 @@ func winogradOutputAVX512(a *uintptr)
 //go:noescape
 func winogradWeightsAVX512(a *uintptr)
 
-// winogradOutputGradAVX512 transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+// winogradOutputGradAVX512 transforms groups of 16 channels of 4x4 gradients of outputs, the
+// transpose of winogradOutput; see Transform.
 //
 //go:noescape
 func winogradOutputGradAVX512(a *uintptr)
 
-// winogradWeightsGradAVX512 transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+// winogradWeightsGradAVX512 transforms groups of 16 channels of 6x6 products to the gradients of
+// 3x3 weights, the transpose of winogradWeights; see Transform.
 //
 //go:noescape
 func winogradWeightsGradAVX512(a *uintptr)
@@ -562,7 +611,8 @@ func normalise16AVX2(a *uintptr)
 //go:noescape
 func gradSums16AVX2(a *uintptr)
 
-// gradInput16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInput16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInput16AVX2(a *uintptr)
@@ -577,7 +627,8 @@ func normaliseAdd16AVX2(a *uintptr)
 //go:noescape
 func gradSumsSign16AVX2(a *uintptr)
 
-// gradInputSign16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSign16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInputSign16AVX2(a *uintptr)
@@ -592,17 +643,22 @@ func gelu16AVX2(a *uintptr)
 //go:noescape
 func geluGrad16AVX2(a *uintptr)
 
-// layerNorm16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNorm16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes
+// of a row.
 //
 //go:noescape
 func layerNorm16AVX2(a *uintptr)
 
-// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGrad16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGrad16AVX2(a *uintptr)
 
-// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAdd16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGradAdd16AVX2(a *uintptr)
@@ -627,22 +683,26 @@ func normaliseHalf16AVX2(a *uintptr)
 //go:noescape
 func gradSumsHalf16AVX2(a *uintptr)
 
-// gradInputHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInputHalf16AVX2(a *uintptr)
 
-// normaliseAddHalf16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseAddHalf16AVX2 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseAddHalf16AVX2(a *uintptr)
 
-// gradSumsSignHalf16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+// gradSumsSignHalf16AVX2 adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradSumsSignHalf16AVX2(a *uintptr)
 
-// gradInputSignHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSignHalf16AVX2 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSignHalf16AVX2(a *uintptr)
@@ -657,17 +717,22 @@ func geluHalf16AVX2(a *uintptr)
 //go:noescape
 func geluGradHalf16AVX2(a *uintptr)
 
-// layerNormHalf16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormHalf16AVX2 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormHalf16AVX2(a *uintptr)
 
-// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16AVX2(a *uintptr)
 
-// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAddHalf16AVX2 is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAddHalf16AVX2(a *uintptr)
@@ -682,7 +747,8 @@ func widenAVX2(a *uintptr)
 //go:noescape
 func narrowAVX2(a *uintptr)
 
-// pairAVX2 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+// pairAVX2 rounds two rows to bfloat16 and lays them side by side, value by value: dst, first,
+// second; blocks.
 //
 //go:noescape
 func pairAVX2(a *uintptr)
@@ -740,7 +806,8 @@ func peakAVX2(loops int)
 //go:noescape
 func softmaxAVX2(a *uintptr)
 
-// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+// softmaxGradAVX2 is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch,
+// groups.
 //
 //go:noescape
 func softmaxGradAVX2(a *uintptr)
@@ -755,17 +822,20 @@ func dotRowsAVX2(a *uintptr)
 //go:noescape
 func dotRowsHalfAVX2(a *uintptr)
 
-// scaleRowsToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToAVX2(a *uintptr)
 
-// scaleRowsToHalfAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToHalfAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToHalfAVX2(a *uintptr)
 
-// scaleRowsHalfToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsHalfToAVX2 is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsHalfToAVX2(a *uintptr)
@@ -790,7 +860,8 @@ func gatherPairsAVX2(a *uintptr)
 //go:noescape
 func winogradInputAVX2(a *uintptr)
 
-// winogradOutputAVX2 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+// winogradOutputAVX2 transforms groups of 16 channels of 6x6 products to 4x4 outputs; see
+// Transform.
 //
 //go:noescape
 func winogradOutputAVX2(a *uintptr)
@@ -800,12 +871,14 @@ func winogradOutputAVX2(a *uintptr)
 //go:noescape
 func winogradWeightsAVX2(a *uintptr)
 
-// winogradOutputGradAVX2 transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+// winogradOutputGradAVX2 transforms groups of 16 channels of 4x4 gradients of outputs, the
+// transpose of winogradOutput; see Transform.
 //
 //go:noescape
 func winogradOutputGradAVX2(a *uintptr)
 
-// winogradWeightsGradAVX2 transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+// winogradWeightsGradAVX2 transforms groups of 16 channels of 6x6 products to the gradients of 3x3
+// weights, the transpose of winogradWeights; see Transform.
 //
 //go:noescape
 func winogradWeightsGradAVX2(a *uintptr)
@@ -813,7 +886,8 @@ func winogradWeightsGradAVX2(a *uintptr)
 // vendor is the processor's maker, as CPUID has it.
 func vendor() (name [12]byte)
 
-// transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.
+// transpose8 transposes n blocks of 8x8 that lie side by side in the source and below each other in
+// the target: dst, src; dst stride, src stride, n.
 //
 //go:noescape
 func transpose8(a *uintptr)
@@ -823,7 +897,8 @@ func transpose8(a *uintptr)
 //go:noescape
 func rowMax(a *uintptr)
 
-// expSum writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.
+// expSum writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale,
+// shift); blocks.
 //
 //go:noescape
 func expSum(a *uintptr)

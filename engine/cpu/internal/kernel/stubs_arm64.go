@@ -34,12 +34,15 @@ func normalise16NEON(a *uintptr)
 //go:noescape
 func gradSums16NEON(a *uintptr)
 
-// gradInput16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInput16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInput16NEON(a *uintptr)
 
-// layerNormGrad16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGrad16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGrad16NEON(a *uintptr)
@@ -54,12 +57,15 @@ func normaliseAdd16NEON(a *uintptr)
 //go:noescape
 func gradSumsSign16NEON(a *uintptr)
 
-// gradInputSign16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSign16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInputSign16NEON(a *uintptr)
 
-// layerNormGradAdd16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAdd16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and
+// dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormGradAdd16NEON(a *uintptr)
@@ -74,7 +80,8 @@ func gelu16NEON(a *uintptr)
 //go:noescape
 func geluGrad16NEON(a *uintptr)
 
-// layerNorm16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNorm16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes
+// of a row.
 //
 //go:noescape
 func layerNorm16NEON(a *uintptr)
@@ -99,32 +106,40 @@ func normaliseHalf16NEON(a *uintptr)
 //go:noescape
 func gradSumsHalf16NEON(a *uintptr)
 
-// gradInputHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradInputHalf16NEON(a *uintptr)
 
-// layerNormGradHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradHalf16NEON(a *uintptr)
 
-// normaliseAddHalf16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows, stride.
+// normaliseAddHalf16NEON normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
 //
 //go:noescape
 func normaliseAddHalf16NEON(a *uintptr)
 
-// gradSumsSignHalf16NEON adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows, stride.
+// gradSumsSignHalf16NEON adds up g and g*(x-mean): dy, x, mean, sum, dot, scale, shift; rows,
+// stride.
 //
 //go:noescape
 func gradSumsSignHalf16NEON(a *uintptr)
 
-// gradInputSignHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift; rows, stride.
+// gradInputSignHalf16NEON is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
 //
 //go:noescape
 func gradInputSignHalf16NEON(a *uintptr)
 
-// layerNormGradAddHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient; rows, bytes of a row.
+// layerNormGradAddHalf16NEON is the gradient of layer norm, the sums of dy*n and dy added to dgamma
+// and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other gradient;
+// rows, bytes of a row.
 //
 //go:noescape
 func layerNormGradAddHalf16NEON(a *uintptr)
@@ -139,7 +154,8 @@ func geluHalf16NEON(a *uintptr)
 //go:noescape
 func geluGradHalf16NEON(a *uintptr)
 
-// layerNormHalf16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows, bytes of a row.
+// layerNormHalf16NEON normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1); rows,
+// bytes of a row.
 //
 //go:noescape
 func layerNormHalf16NEON(a *uintptr)
@@ -154,7 +170,8 @@ func widenNEON(a *uintptr)
 //go:noescape
 func narrowNEON(a *uintptr)
 
-// pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first, second; blocks.
+// pairNEON rounds two rows to bfloat16 and lays them side by side, value by value: dst, first,
+// second; blocks.
 //
 //go:noescape
 func pairNEON(a *uintptr)
@@ -199,7 +216,8 @@ func weightedSum2NEON(a *uintptr)
 //go:noescape
 func weightedSum3NEON(a *uintptr)
 
-// transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each other in the target: dst, src; dst stride, src stride, n.
+// transpose8NEON transposes n blocks of 8x8 that lie side by side in the source and below each
+// other in the target: dst, src; dst stride, src stride, n.
 //
 //go:noescape
 func transpose8NEON(a *uintptr)
@@ -209,7 +227,8 @@ func transpose8NEON(a *uintptr)
 //go:noescape
 func rowMaxNEON(a *uintptr)
 
-// expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors (scale, shift); blocks.
+// expSumNEON writes exp(scale*x + shift) and leaves 8 partial sums in out: out, dst, x, factors
+// (scale, shift); blocks.
 //
 //go:noescape
 func expSumNEON(a *uintptr)
@@ -234,7 +253,8 @@ func peakNEON(loops int)
 //go:noescape
 func softmaxNEON(a *uintptr)
 
-// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch, groups.
+// softmaxGradNEON is p *= inverse, then g = p*(g - along): p, g, inverse, along; rows, pitch,
+// groups.
 //
 //go:noescape
 func softmaxGradNEON(a *uintptr)
@@ -254,17 +274,20 @@ func dotRowsNEON(a *uintptr)
 //go:noescape
 func dotRowsHalfNEON(a *uintptr)
 
-// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToNEON(a *uintptr)
 
-// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsToHalfNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsToHalfNEON(a *uintptr)
 
-// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups, factor's step.
+// scaleRowsHalfToNEON is dst = factor*src, row by row: dst, src, factors; rows, pitches, groups,
+// factor's step.
 //
 //go:noescape
 func scaleRowsHalfToNEON(a *uintptr)
@@ -274,7 +297,8 @@ func scaleRowsHalfToNEON(a *uintptr)
 //go:noescape
 func winogradInputNEON(a *uintptr)
 
-// winogradOutputNEON transforms groups of 16 channels of 6x6 products to 4x4 outputs; see Transform.
+// winogradOutputNEON transforms groups of 16 channels of 6x6 products to 4x4 outputs; see
+// Transform.
 //
 //go:noescape
 func winogradOutputNEON(a *uintptr)
@@ -284,12 +308,14 @@ func winogradOutputNEON(a *uintptr)
 //go:noescape
 func winogradWeightsNEON(a *uintptr)
 
-// winogradOutputGradNEON transforms groups of 16 channels of 4x4 gradients of outputs, the transpose of winogradOutput; see Transform.
+// winogradOutputGradNEON transforms groups of 16 channels of 4x4 gradients of outputs, the
+// transpose of winogradOutput; see Transform.
 //
 //go:noescape
 func winogradOutputGradNEON(a *uintptr)
 
-// winogradWeightsGradNEON transforms groups of 16 channels of 6x6 products to the gradients of 3x3 weights, the transpose of winogradWeights; see Transform.
+// winogradWeightsGradNEON transforms groups of 16 channels of 6x6 products to the gradients of 3x3
+// weights, the transpose of winogradWeights; see Transform.
 //
 //go:noescape
 func winogradWeightsGradNEON(a *uintptr)

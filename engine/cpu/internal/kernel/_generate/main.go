@@ -12,6 +12,8 @@ import (
 	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"moco/engine/cpu/internal/kernel/_generate/doc"
 )
 
 // isa is an instruction set as the routines see it: how many floats a register holds, and the
@@ -59,10 +61,10 @@ func align() {
 
 // routine opens a function and loads its arguments from their block (kernel's type args: nine
 // pointers, then five numbers).
-func routine(name, doc string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
+func routine(name, comment string, pointers []reg.GPPhysical, numbers ...reg.GPPhysical) {
 	TEXT(name, NOSPLIT, "func(a *uintptr)")
 	Pragma("noescape")
-	Doc(doc)
+	Doc(doc.Lines(comment)...)
 	block := general[14]
 	loadArgument(block)
 	for i, r := range pointers {

@@ -6,48 +6,21 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"moco/engine/cpu/internal/kernel/_generate/gelu"
 )
 
 // This file is what transformers need besides products: GELU, layer norm and AdamW.
 
-// rational is 1/2 + c*top(c*c)/bottom(c*c), where c is x within -limit..limit. Both functions of
-// GELU are a half and an odd function that is 1/2 and -1/2 far from zero. A quotient of polynomials
-// follows such a function with a third of the terms that a polynomial needs. At the limit its value
-// is 1/2 exactly, so that GELU ends in x and in 0.
-//
-// The coefficients are a minimax fit (Lawson's iteration) to the largest difference. They are rounded
-// to float32, so all instruction sets have the same ones.
+// rational is one of GELU's functions, with the name of its constants.
 type rational struct {
-	name        string
-	limit       float64
-	top, bottom []float64
+	name string
+	gelu.Function
 }
 
-// cumulative is the normal distribution's Phi(x), off by 1.7e-7 at most in float32; GELU is x times
-// it. slope is GELU's derivative, Phi(x) + x*phi(x), off by 2.3e-7.
 var (
-	cumulative = rational{
-		name: "cumulative", limit: 5.499800205230713,
-		top: []float64{
-			0.398942232131958, 0.033851347863674164, 0.004677163902670145, 0.0001688101328909397,
-			6.351806405291427e-06, 2.2749162553736824e-08,
-		},
-		bottom: []float64{
-			1, 0.2515186667442322, 0.02864508517086506, 0.0018843580037355423, 7.36414294806309e-05,
-			1.1974748304055538e-06,
-		},
-	}
-	slope = rational{
-		name: "slope", limit: 5.999800205230713,
-		top: []float64{
-			0.7978847622871399, -0.04151805862784386, 0.014530017971992493, -0.00014817563351243734,
-			3.3007840102072805e-05, -1.0090192148481947e-07, 2.7852693484931024e-09, -1.5358799301812276e-11,
-		},
-		bottom: []float64{
-			1, 0.2813006043434143, 0.036971479654312134, 0.0029522310942411423, 0.00015020396676845849,
-			5.556303221965209e-06,
-		},
-	}
+	cumulative = rational{"cumulative", gelu.Cumulative}
+	slope      = rational{"slope", gelu.Slope}
 )
 
 // table writes the constants, each as often as a register has lanes: an operand in memory is then
@@ -55,7 +28,7 @@ var (
 func (f *rational) table() {
 	m := GLOBL(f.name, RODATA|NOPTR)
 	offset := 0
-	for _, list := range [][]float64{{f.limit, -f.limit, 0.5}, f.top, f.bottom} {
+	for _, list := range [][]float64{{f.Limit, -f.Limit, 0.5}, f.Top, f.Bottom} {
 		for _, v := range list {
 			for range 16 {
 				DATA(offset, U32(math.Float32bits(float32(v))))
@@ -89,8 +62,8 @@ func (f *rational) of(x, low, high reg.VecPhysical, t []reg.VecPhysical) reg.Vec
 			VFMADD213PS(f.constant(first+k), square, to)
 		}
 	}
-	horner(3, len(f.top), top)
-	horner(3+len(f.top), len(f.bottom), bottom)
+	horner(3, len(f.Top), top)
+	horner(3+len(f.Top), len(f.Bottom), bottom)
 	VMULPS(c, top, top)
 	VDIVPS(bottom, top, top)
 	VADDPS(f.constant(2), top, top)

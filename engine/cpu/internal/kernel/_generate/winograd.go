@@ -6,6 +6,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"moco/engine/cpu/internal/kernel/_generate/doc"
 )
 
 // transform is one of Winograd's five: T X T'. X holds in x in vectors, the result out x out. All
@@ -149,7 +151,7 @@ func (s isa) winograd(f transform) {
 	}
 	TEXT(name, 0, "func(a *uintptr)")
 	Pragma("noescape")
-	Doc(name + " transforms groups of 16 channels " + f.doc + "; see Transform.")
+	Doc(doc.Lines(name + " transforms groups of 16 channels " + f.doc + "; see Transform.")...)
 	src, dst, srcStep, dstStep := general[0], general[1], general[2], general[3]
 	n, p, between := general[4], general[5], general[6]
 	srcRow, dstCol := general[7], general[8]

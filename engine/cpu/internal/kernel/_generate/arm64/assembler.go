@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"moco/engine/cpu/internal/kernel/_generate/doc"
 )
 
 // lanes is how many floats a vector register holds, vectorBytes its size.
@@ -103,9 +105,10 @@ const frameStart = 16
 
 // functionWithFrame opens a function that has size bytes on the stack, from frameStart on, aligned
 // to 16 bytes.
-func (a *assembler) functionWithFrame(flags string, size int, name, doc, parameter string, to register) {
-	fmt.Fprintf(&a.code, "\n// %s\nTEXT ·%s(SB), %s, $%d-8\n", doc, name, flags, size)
-	fmt.Fprintf(&a.stubs, "\n// %s\n//\n//go:noescape\nfunc %s(%s)\n", doc, name, parameter)
+func (a *assembler) functionWithFrame(flags string, size int, name, comment, parameter string, to register) {
+	lines := strings.Join(doc.Lines(comment), "\n// ")
+	fmt.Fprintf(&a.code, "\n// %s\nTEXT ·%s(SB), %s, $%d-8\n", lines, name, flags, size)
+	fmt.Fprintf(&a.stubs, "\n// %s\n//\n//go:noescape\nfunc %s(%s)\n", lines, name, parameter)
 	a.op("MOVD", strings.Fields(parameter)[0]+"+0(FP)", to)
 }
 

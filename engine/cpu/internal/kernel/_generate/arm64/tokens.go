@@ -1,44 +1,25 @@
 package main
 
+import "moco/engine/cpu/internal/kernel/_generate/gelu"
+
 // This file is what transformers need besides products: see tokens.go one folder up, which says why
 // each routine is as it is. All add in the order of AVX2's.
 
-// rational is 1/2 + c*top(c*c)/bottom(c*c), where c is x within -limit..limit.
+// rational is one of GELU's functions, with the name of its constants.
 type rational struct {
-	name        string
-	limit       float64
-	top, bottom []float64
+	name string
+	gelu.Function
 }
 
 var (
-	cumulative = rational{
-		name: "cumulativeNEON", limit: 5.499800205230713,
-		top: []float64{
-			0.398942232131958, 0.033851347863674164, 0.004677163902670145, 0.0001688101328909397,
-			6.351806405291427e-06, 2.2749162553736824e-08,
-		},
-		bottom: []float64{
-			1, 0.2515186667442322, 0.02864508517086506, 0.0018843580037355423, 7.36414294806309e-05,
-			1.1974748304055538e-06,
-		},
-	}
-	slope = rational{
-		name: "slopeNEON", limit: 5.999800205230713,
-		top: []float64{
-			0.7978847622871399, -0.04151805862784386, 0.014530017971992493, -0.00014817563351243734,
-			3.3007840102072805e-05, -1.0090192148481947e-07, 2.7852693484931024e-09, -1.5358799301812276e-11,
-		},
-		bottom: []float64{
-			1, 0.2813006043434143, 0.036971479654312134, 0.0029522310942411423, 0.00015020396676845849,
-			5.556303221965209e-06,
-		},
-	}
+	cumulative = rational{"cumulativeNEON", gelu.Cumulative}
+	slope      = rational{"slopeNEON", gelu.Slope}
 )
 
 // rational writes the constants.
 func (a *assembler) rational(f rational) {
-	constants := append([]float64{f.limit, -f.limit, 0.5}, f.top...)
-	a.table(f.name, append(constants, f.bottom...))
+	constants := append([]float64{f.Limit, -f.Limit, 0.5}, f.Top...)
+	a.table(f.name, append(constants, f.Bottom...))
 }
 
 // quotient is a rational function with its constants in registers, and room for two arguments.
@@ -53,10 +34,10 @@ type quotient struct {
 // quotient loads the constants of f. It overwrites the pointer.
 func (p *strip) quotient(f rational, table register) quotient {
 	p.op("MOVD", "$"+f.name+"<>(SB)", table)
-	k := p.take(3 + len(f.top) + len(f.bottom))
+	k := p.take(3 + len(f.Top) + len(f.Bottom))
 	p.spread(table, k...)
 	q := quotient{assembler: p.assembler, high: k[0], low: k[1], half: k[2]}
-	q.top, q.bottom = k[3:3+len(f.top)], k[3+len(f.top):]
+	q.top, q.bottom = k[3:3+len(f.Top)], k[3+len(f.Top):]
 	q.c, q.square, q.sum, q.other, q.spare = p.take(2), p.take(2), p.take(2), p.take(2), p.take(2)
 	return q
 }
