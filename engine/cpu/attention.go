@@ -120,7 +120,11 @@ func (a *attention) plan(o *op, pairs bool, queries, weightBytes int) {
 		}
 	}
 	rows := a.tiles[0].Rows
-	a.rows = min(queries, roundUp(a.tokens, rows))
+	whole := rows // tiles and, in sums over queries, whole groups of them
+	for pairs && whole%a.path.PairDepth != 0 {
+		whole += rows
+	}
+	a.rows = min(queries, roundUp(a.tokens, whole))
 	a.toScores = newTileLists(a.rows, rows, 4*a.width, 4*a.pitch)
 	a.fromScores = newTileLists(a.rows, rows, weightBytes, 4*a.stride)
 	a.toScores.count(o)

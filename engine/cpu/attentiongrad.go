@@ -227,8 +227,8 @@ func (a *attentionBackward) loadQueries(r backwardRoom, queries, dy headRows) {
 	a.load(r.queries, queries)
 	a.load(r.dy, dy)
 	if a.pairs {
-		a.path.GatherPairs(r.queryRows, a.stride, a.valuesOf(queries), a.queryPairs.of(queries.count), a.stride)
-		a.path.GatherPairs(r.dyRows, a.stride, a.valuesOf(dy), a.dyPairs.of(dy.count), a.stride)
+		a.path.GatherRight(r.queryRows, a.stride, a.valuesOf(queries), a.queryPairs.of(queries.count), a.stride)
+		a.path.GatherRight(r.dyRows, a.stride, a.valuesOf(dy), a.dyPairs.of(dy.count), a.stride)
 	}
 }
 
@@ -243,11 +243,10 @@ func (a *attentionBackward) ofScores(r backwardRoom, inverse []float32, rows, ke
 		a.path.SoftmaxGrad(args)
 		return r.gradients
 	}
-	if rows%2 == 1 { // the last row's partner
-		clear(r.scores[rows*a.pitch:][:args.Columns])
-		clear(r.gradients[rows*a.pitch:][:args.Columns])
-		inverse[rows], r.along[rows] = 0, 0
-		args.Rows++
+	for ; args.Rows%a.path.PairDepth != 0; args.Rows++ { // the last row's partners
+		clear(r.scores[args.Rows*a.pitch:][:args.Columns])
+		clear(r.gradients[args.Rows*a.pitch:][:args.Columns])
+		inverse[args.Rows], r.along[args.Rows] = 0, 0
 	}
 	a.path.SoftmaxGradPairs(args, halves(r.rounded), a.pitch)
 	return r.rounded
@@ -258,8 +257,9 @@ func (a *attentionBackward) ofScores(r backwardRoom, inverse []float32, rows, ke
 func (a *attentionBackward) sumOverQueries(w *worker, p headProduct) {
 	g := &w.grad
 	*g = kernel.GradArgs{X: at(p.x, 0), Pixels: &a.pixels[0], N: int64(p.rows), RowStride: int64(4 * a.stride)}
+	beside := 1 // pairs of queries of b
 	if a.pairs {
-		g.N = int64((p.rows + 1) / 2)
+		g.N, beside = int64(roundUp(p.rows, a.path.PairDepth)/2), a.path.PairDepth/2
 	}
 	if p.add {
 		g.Acc = 1
@@ -267,7 +267,7 @@ func (a *attentionBackward) sumOverQueries(w *worker, p headProduct) {
 	for c := 0; c < a.stride; {
 		tile := a.gradOf(a.stride - c)
 		g.Tiles = int64((p.keys + tile.Rows - 1) / tile.Rows)
-		g.DY, g.DW = at(p.b, c), at(p.y, c)
+		g.DY, g.DW = at(p.b, beside*c), at(p.y, c)
 		tile.Run(g)
 		c += tile.Block
 	}

@@ -8,7 +8,7 @@ import (
 
 // This file is about a head's rows: where they lie, and how they get into scratch memory and back.
 
-// pairLists are the tokens of a block of them as kernel.Path.GatherPairs reads them: where their
+// pairLists are the tokens of a block of them as kernel.Path.GatherRight reads them: where their
 // rows start, in values, and -1 up to a multiple of 8.
 type pairLists struct {
 	n          int // tokens of a block, but for the last one
@@ -113,9 +113,9 @@ func (a *attention) rescale(x, factors []float32, rows int) {
 // packColumns lays a head's rows transposed, [size][rows], as the right operand of a product. tmp
 // is scratch memory for the rows.
 func (a *attention) packColumns(dst, tmp []float32, r headRows) {
-	columns, src, stride := channels(r.count), tmp, a.stride
+	columns, src, stride, transpose := channels(r.count), tmp, a.stride, a.path.Transpose
 	if a.pairs {
-		stride = r.stride / 2
+		stride, transpose = r.stride/2, a.path.TransposeRight
 		src = unsafe.Slice((*float32)(r.at(a.from(r))), (r.count-1)*stride+a.inner)
 	} else {
 		a.load(tmp, r)
@@ -126,7 +126,7 @@ func (a *attention) packColumns(dst, tmp []float32, r headRows) {
 		if rows < block {
 			clear(panel)
 		}
-		a.path.Transpose(panel, block, src[c*stride:], stride, rows, a.inner)
+		transpose(panel, block, src[c*stride:], stride, rows, a.inner)
 		c += block
 	}
 }
@@ -141,7 +141,7 @@ func (a *attention) packRows(dst []float32, r headRows) {
 		block := a.tileOf(a.stride - c).Block
 		panel := dst[c*inner:][:inner*block]
 		if a.pairs {
-			a.path.GatherPairs(panel, block, src.From(c), a.keyPairs.of(r.count), block)
+			a.path.GatherRight(panel, block, src.From(c), a.keyPairs.of(r.count), block)
 		} else {
 			a.path.ScaleRows(kernel.ScaleRowsArgs{
 				Dst: kernel.Float32s(panel), Src: src.From(c), DstPitch: block, SrcPitch: r.stride,

@@ -292,10 +292,8 @@ func (e *Engine) pairWeights(v *convolution, o *op, block int) *buffer {
 	b := o.work(bfloat16s, v.out*v.packing.taps/block, v.in*block)
 	w := v.w
 	o.then(phase{v.out / block * v.packing.taps, func(_ *worker, part int) {
-		lo := part * v.in * block
-		for c := 0; c < v.in*block; c += 2 * block {
-			e.path.Pair(b.bf16[lo+c:lo+c+2*block], w.f32[lo+c:lo+c+block], w.f32[lo+c+block:lo+c+2*block])
-		}
+		lo, hi := part*v.in*block, (part+1)*v.in*block
+		e.path.Pair(b.bf16[lo:hi], w.f32[lo:hi], block)
 	}})
 	return b
 }

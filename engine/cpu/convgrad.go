@@ -91,12 +91,16 @@ type pixelGrad struct {
 	sums partialSums
 
 	inputs, gradients gradOperand
-	lay               func(dst []float32, pitch int, src kernel.Values, offsets []int32, width int)
-	atOnce            int // pixels at a time: gradPixels, or as many pairs
-	together          int // taps multiplied together
+	layX, layDY       laying // how they are laid
+	atOnce            int    // pixels at a time: gradPixels, or as many pairs
+	beside            int    // entries of the list of pixels whose gradients lie side by side
+	together          int    // taps multiplied together
 	runs              []gradRun
 	whole, last       chunkPixels // where the pixels of a chunk lie, and of the last one
 }
+
+// laying is kernel.Path's Gather, GatherPairs or GatherRight.
+type laying func(dst []float32, pitch int, src kernel.Values, offsets []int32, width int)
 
 // chunkPixels is where the pixels of a chunk of images lie.
 type chunkPixels struct {
@@ -163,9 +167,10 @@ func (e *Engine) newPixelGrad(v *convolution, dw *buffer, o *op) *pixelGrad {
 	g := &pixelGrad{convolution: v, path: e.path, gradCut: v.cutGrad(e.cache), together: 1}
 	g.sums = newPartialSums(o, dw, g.splits)
 	grads, each := g.path.Grads, 1
-	g.lay = g.path.Gather
+	g.layX, g.layDY, g.beside = g.path.Gather, g.path.Gather, 1
 	if v.x.element == bfloat16s && v.y.element == bfloat16s && g.path.PairGrads != nil {
-		g.lay, grads, each = g.path.GatherPairs, g.path.PairGrads, 2
+		grads, each = g.path.PairGrads, 2
+		g.layX, g.layDY, g.beside = g.path.GatherPairs, g.path.GatherRight, g.path.PairDepth/2
 	}
 	g.atOnce = each * gradPixels
 	g.inputs, g.gradients = newGradOperand(v.x, v.stride), newGradOperand(v.y, 1)
@@ -211,7 +216,7 @@ func (g *pixelGrad) line() int { return (g.convolution.width + 2*g.pad) * g.in }
 // newChunkPixels lists the pixels of a chunk of so many images, which are read each or in pairs.
 func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
 	below, places := g.gradOffsets(images)
-	for len(places)%each != 0 {
+	for len(places)%(each*g.beside) != 0 {
 		places = append(places, -1)
 		for t := range below {
 			below[t] = append(below[t], -1)
@@ -386,7 +391,7 @@ func (g *pixelGrad) multiply(w *worker, p gradPart, px pixelBlock) {
 		}
 		a.X, a.Pixels, a.N = inputs, &pairs[0], int64(len(pairs)/2)
 		for b := range g.blocks {
-			a.DY, a.DW = unsafe.Add(gradients, 4*b*block), at(p.sums, g.place(p, b, t))
+			a.DY, a.DW = unsafe.Add(gradients, 4*g.beside*b*block), at(p.sums, g.place(p, b, t))
 			runGrads(g.runs, a)
 		}
 	}
@@ -399,7 +404,7 @@ func (g *pixelGrad) layGradients(p gradPart, px pixelBlock) unsafe.Pointer {
 		return at(g.y.f32, first+px.lo*g.y.stride)
 	}
 	from := g.y.values(first, min((px.chunk+1)*g.outSize, g.y.count))
-	g.lay(p.gradients, g.gradients.pitch, from, g.pixels(px.chunk).places[px.lo:px.hi], g.blocks*g.packing.block)
+	g.layDY(p.gradients, g.gradients.pitch, from, g.pixels(px.chunk).places[px.lo:px.hi], g.blocks*g.packing.block)
 	return at(p.gradients, 0)
 }
 
@@ -417,7 +422,7 @@ func (g *pixelGrad) layInputs(p gradPart, px pixelBlock, t int) (inputs unsafe.P
 	from := g.x.values(first, min((px.chunk+1)*g.inSize, g.x.count))
 	for i := range g.together {
 		if offsets, _ := lists.of(block, t+i); len(offsets) > 0 {
-			g.lay(p.inputs[i*g.width:], g.inputs.pitch, from, offsets, g.width)
+			g.layX(p.inputs[i*g.width:], g.inputs.pitch, from, offsets, g.width)
 		}
 	}
 	return at(p.inputs, 0), pairs

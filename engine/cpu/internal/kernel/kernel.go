@@ -47,9 +47,13 @@ type Path struct {
 	// left over by matrices of few rows. The lists are empty where tiles are low as they are.
 	Short, ShortPairs []Tile
 	Grads             []Grad // largest Block first, then most Rows
-	// PairGrads are Grads of bfloat16. X and DY then hold pairs of pixels in place of single ones.
-	// A path has PairGrads if it has Pairs.
+	// PairGrads are Grads of bfloat16. X and DY then hold several pixels in place of single ones. A
+	// path has PairGrads if it has Pairs.
 	PairGrads []Grad
+	// PairDepth is how many values of a column lie side by side in the right operands of Pairs and
+	// PairGrads (B and DY): 2, or 4 where the processor multiplies matrices. Sums go over a multiple
+	// of so many values.
+	PairDepth int
 	Winograd
 	Attention
 
@@ -78,9 +82,10 @@ type Path struct {
 	Widen func(dst []float32, src []uint16)
 	// Narrow rounds to the nearest bfloat16, ties to even.
 	Narrow func(dst []uint16, src []float32)
-	// Pair rounds two rows of weights to bfloat16 and interleaves them value by value, in the order
-	// that the tiles of Pairs read.
-	Pair func(dst []uint16, first, second []float32)
+	// Pair rounds rows of weights, of `block` values each, to bfloat16, and lays them as a right
+	// operand of Pairs: it interleaves each PairDepth rows value by value. Their number must be a
+	// multiple of that.
+	Pair func(dst []uint16, rows []float32, block int)
 	// Gather lays rows side by side, as float32: dst[i*pitch+j] = src[offsets[i]+j] for j < width, or
 	// 0 where the offset is negative. The width must be a multiple of 16, and there must be at least
 	// one offset.
@@ -88,6 +93,14 @@ type Path struct {
 	// GatherPairs lays rows of bfloat16 in pairs: the 4 bytes at dst[i*pitch+j] are
 	// src[offsets[2*i]+j] and src[offsets[2*i+1]+j], still bfloat16.
 	GatherPairs func(dst []float32, pitch int, src Values, offsets []int32, width int)
+	// GatherRight lays rows of bfloat16 as a right operand of Pairs and PairGrads. It is GatherPairs
+	// if PairDepth is 2. If it is 4, the 8 bytes at dst[2*i*pitch+2*j] are the values j of the four
+	// rows from offsets[4*i] on.
+	GatherRight func(dst []float32, pitch int, src Values, offsets []int32, width int)
+	// TransposeRight is Transpose of rows of pairs, each 4 bytes, to a right operand of Pairs. It is
+	// Transpose if PairDepth is 2. If it is 4, two neighbouring pairs stay neighbours: pair c of row r
+	// goes to dst[(c-c%2)*dstStride+2*r+c%2].
+	TransposeRight func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int)
 	// Larger is y = max(y, x), or NaN if either is NaN.
 	Larger func(y, x []float32)
 	// Claim gives each gradient to the first x that reaches the maximum best: where x >= best or
@@ -205,10 +218,11 @@ type Tile struct {
 //	Y[Out[i*Rows+r] + 4j] = s, or s + the old value if Acc is not 0
 //
 // with all offsets in bytes. In tiles of Pairs, X and B hold bfloat16, and each 4 bytes of them are
-// a pair: the tile adds the product of the first values and the product of the second values. If
-// BF16 is not 0, Y is bfloat16, and its offsets count in bytes of bfloat16. Assembly adds each
-// product by one fused multiply-add. To fill up a tile, a row may be named several times. All rows
-// are read before any is written, so Acc adds to such a row once.
+// a pair: the tile adds the product of the first values and the product of the second values. Pairs
+// of B lie so if Path.PairDepth is 2; if it is 4, those of rows k and k+1, for even k, take turns (see
+// Path.GatherRight). If BF16 is not 0, Y is bfloat16, and its offsets count in bytes of bfloat16.
+// Assembly adds each product of float32 by one fused multiply-add. To fill up a tile, a row may be
+// named several times. All rows are read before any is written, so Acc adds to such a row once.
 type TileArgs struct {
 	X        unsafe.Pointer
 	In, Out  *int32
@@ -231,6 +245,9 @@ type Grad struct {
 //
 //	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
 //	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
+//
+// In PairGrads, an entry of Pixels is a pair of pixels. If Path.PairDepth is 4, N is even, and DY has
+// two entries side by side, where the first one says: 8 bytes for each output.
 type GradArgs struct {
 	X         unsafe.Pointer
 	Pixels    *int32
@@ -265,7 +282,9 @@ type Transform struct {
 
 // AllPaths names all paths, on any machine. Tests go through this list, so that they report a path
 // that they could not try.
-func AllPaths() []string { return []string{"avx512bf16", "avx512", "avx2", "neon", "portable"} }
+func AllPaths() []string {
+	return []string{"avx512bf16", "avx512", "avx2", "neonbf16", "neon", "portable"}
+}
 
 // Paths returns the paths that this machine runs, fastest first. The last one is always the
 // portable one.

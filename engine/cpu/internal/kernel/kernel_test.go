@@ -317,6 +317,54 @@ func TestExponential(t *testing.T) {
 	})
 }
 
+// TestTransposeRight compares with the definition, for rows and columns that do not fill blocks.
+func TestTransposeRight(t *testing.T) {
+	eachPath(t, func(t *testing.T, p *Path) {
+		beside := p.PairDepth / 2
+		for _, rows := range []int{1, 7, 8, 16, 19} {
+			for _, cols := range []int{4, 8, 20, 32} {
+				const stride = 24
+				src := values(1, rows*(cols+3), 1)
+				dst, check := guarded(cols*stride, 2)
+				p.TransposeRight(dst, stride, src, cols+3, rows, cols)
+				for r := range rows {
+					for c := range cols {
+						got, want := dst[c/beside*beside*stride+beside*r+c%beside], src[r*(cols+3)+c]
+						if got != want {
+							t.Fatalf("%dx%d: row %d, column %d is %v, want %v", rows, cols, r, c, got, want)
+						}
+					}
+				}
+				check(t)
+			}
+		}
+	})
+}
+
+// TestPair compares with the definition, bit by bit.
+func TestPair(t *testing.T) {
+	eachPath(t, func(t *testing.T, p *Path) {
+		for _, block := range []int{16, 32, 48, 64} {
+			const n = 8
+			rows := values(1, n*block, 1)
+			got := make([]uint16, n*block+1)
+			got[n*block] = 7
+			p.Pair(got[:n*block], rows, block)
+			for i := range rows {
+				var want [1]uint16
+				narrow(want[:], rows[i:i+1])
+				k, j := i/block, i%block
+				if at := k/p.PairDepth*p.PairDepth*block + p.PairDepth*j + k%p.PairDepth; got[at] != want[0] {
+					t.Fatalf("blocks of %d: value %d of row %d is %04x, want %04x", block, j, k, got[at], want[0])
+				}
+			}
+			if got[n*block] != 7 {
+				t.Fatalf("blocks of %d: wrote beyond them", block)
+			}
+		}
+	})
+}
+
 func TestTranspose(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		for _, rows := range []int{1, 4, 7, 8, 16, 19, 64} {
@@ -681,11 +729,16 @@ func TestWinograd(t *testing.T) {
 }
 
 // TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to
-// even.
+// even. Denormals count. A NaN whose lower half is zero, as in those that arithmetic makes, keeps its
+// upper half.
 func TestBFloat16Conversions(t *testing.T) {
 	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0,
 		float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
-	for _, bits := range []uint32{0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000} { // ties and their neighbours
+	for _, bits := range []uint32{
+		0x7fc00000, 0xffc00000, 0x7fc10000, // NaNs
+		0x00008000, 0x00008001, 0x00018000, 0x807fffff, 0x007f8000, 0x0080ffff, // denormals and their neighbours
+		0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000, // ties and their neighbours
+	} {
 		inputs = append(inputs, math.Float32frombits(bits))
 	}
 	want := make([]uint16, len(inputs))
@@ -796,9 +849,9 @@ func TestPairs(t *testing.T) {
 					x, b := make([]uint16, pixels*inner), make([]uint16, taps*inner*tile.Block)
 					narrow(x, values(1, len(x), 0))
 					rows := values(2, taps*inner*tile.Block, 0)
-					for k := 0; k < taps*inner; k += 2 {
-						p.Pair(b[k*tile.Block:], rows[k*tile.Block:(k+1)*tile.Block], rows[(k+1)*tile.Block:(k+2)*tile.Block])
-					}
+					rounded := make([]uint16, len(rows))
+					narrow(rounded, rows)
+					p.Pair(b, rows, tile.Block)
 					y, yh := make([]float32, pixels*tile.Block), make([]uint16, pixels*tile.Block)
 					for i := range y {
 						y[i], yh[i] = 1, 0x3f80
@@ -825,7 +878,7 @@ func TestPairs(t *testing.T) {
 							want := float64(acc)
 							for n := range taps {
 								for k := range inner {
-									w := float32(math.Float32frombits(uint32(b[((n*inner+k)/2*tile.Block+j)*2+k%2]) << 16))
+									w := math.Float32frombits(uint32(rounded[(n*inner+k)*tile.Block+j]) << 16)
 									want += float64(w) * float64(math.Float32frombits(uint32(x[int(in[r])/2+n*inner+k])<<16))
 								}
 							}
@@ -864,7 +917,7 @@ func TestPairGrads(t *testing.T) {
 			in[3], in[pixels-1], out[pixels-1] = -1, -1, -1
 			inputs, gradients := make([]float32, pixels/2*ch), make([]float32, pixels/2*g.Block)
 			p.GatherPairs(inputs, ch, BFloat16s(x), in, ch)
-			p.GatherPairs(gradients, g.Block, BFloat16s(dy), out, g.Block)
+			p.GatherRight(gradients, g.Block, BFloat16s(dy), out, g.Block)
 			for i := range pixels / 2 {
 				list = append(list, int32(4*i*ch), int32(4*i*g.Block))
 			}
@@ -900,7 +953,7 @@ func TestGather(t *testing.T) {
 	plain := portable()
 	eachPath(t, func(t *testing.T, p *Path) {
 		for _, width := range []int{16, 48, 64, 256} {
-			for _, rows := range []int{2, 6, 20} {
+			for _, rows := range []int{4, 8, 20} {
 				wide := values(1, 21*(width+3), 0)
 				half := make([]uint16, len(wide))
 				narrow(half, wide)
@@ -918,6 +971,7 @@ func TestGather(t *testing.T) {
 					{"Gather", p.Gather, plain.Gather, Float32s(wide)},
 					{"Gather of bfloat16", p.Gather, plain.Gather, BFloat16s(half)},
 					{"GatherPairs", p.GatherPairs, plain.GatherPairs, BFloat16s(half)},
+					{"GatherRight", p.GatherRight, gatherGroups(p.PairDepth), BFloat16s(half)},
 				} {
 					dst, check := guarded((rows-1)*pitch+width, 3)
 					want := make([]float32, len(dst))
@@ -1014,7 +1068,7 @@ func BenchmarkBFloat16(b *testing.B) {
 		wide, bf16 := values(1, 1<<13, 0), make([]uint16, 1<<13)
 		for name, run := range map[string]func(){
 			"Widen": func() { p.Widen(wide, bf16) }, "Narrow": func() { p.Narrow(bf16, wide) },
-			"Pair": func() { p.Pair(bf16, wide[:1<<12], wide[1<<12:]) },
+			"Pair": func() { p.Pair(bf16, wide, p.Tiles[0].Block) },
 		} {
 			b.Run(p.Name+"/"+name, func(b *testing.B) {
 				b.SetBytes(6 << 13)

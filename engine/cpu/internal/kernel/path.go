@@ -18,7 +18,7 @@ type routines struct {
 	weightedSum                                       [3]func(*uintptr) // by number of terms
 	winograd                                          Winograd
 	transpose8, rowMax, expSum, dot                   func(*uintptr)
-	gather, gatherHalf, gatherPairs                   func(*uintptr) // nil: the plain ones serve
+	gather, gatherHalf, gatherPairs                   func(*uintptr)
 	gelu, geluGrad, layerNorm                         strips
 	layerNormGrad, layerNormGradAdd                   strips
 	adam                                              func(*uintptr)
@@ -301,17 +301,23 @@ func (p *Path) conversions(r *routines) {
 		n := a.blocks(r.narrow, len(dst))
 		narrow(dst[n:], src[n:])
 	}
-	p.Pair = func(dst []uint16, first, second []float32) {
-		a := args{p: pointers{ptr16(dst), ptr(first), ptr(second)}}
-		n := a.blocks(r.pair, len(first))
-		pair(dst[2*n:], first[n:], second[n:])
+	p.Pair = func(dst []uint16, rows []float32, block int) {
+		n := block &^ 31
+		for ; len(rows) > 0; dst, rows = dst[2*block:], rows[2*block:] {
+			first, second := rows[:block], rows[block:2*block]
+			a := args{p: pointers{ptr16(dst), ptr(first), ptr(second)}}
+			a.blocks(r.pair, block)
+			for i := n; i < block; i++ {
+				narrow(dst[2*i:2*i+1], first[i:i+1])
+				narrow(dst[2*i+1:2*i+2], second[i:i+1])
+			}
+		}
 	}
 	p.Transpose = func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
-		transposeBlocks(r.transpose8, dst, dstStride, src, srcStride, rows, cols)
+		t := transposition{r.transpose8, transpose, 1}
+		t.blocks(dst, dstStride, src, srcStride, rows, cols)
 	}
-	if r.gather == nil {
-		return
-	}
+	p.TransposeRight = p.Transpose
 	p.Gather = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
 		a := args{
 			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
@@ -329,6 +335,32 @@ func (p *Path) conversions(r *routines) {
 			n: [5]int{len(offsets) / 2, 4 * pitch, width / 16},
 		}
 		a.call(r.gatherPairs)
+	}
+	p.GatherRight = p.GatherPairs
+}
+
+// useQuads sets the routines of right operands of a PairDepth of 4. The first one takes blocks of 16.
+func (p *Path) useQuads(quads, gatherQuads, transpose8 func(*uintptr)) {
+	p.PairDepth = 4
+	plain := pairs(p.PairDepth)
+	p.Pair = func(dst []uint16, rows []float32, block int) {
+		if block != 16 {
+			plain(dst, rows, block)
+			return
+		}
+		a := args{p: pointers{ptr16(dst), ptr(rows)}, n: [5]int{len(rows) / (4 * block)}}
+		a.call(quads)
+	}
+	p.GatherRight = func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+		a := args{
+			p: pointers{ptr(dst), src.p, unsafe.Pointer(unsafe.SliceData(offsets))},
+			n: [5]int{len(offsets) / 4, 8 * pitch, width / 16},
+		}
+		a.call(gatherQuads)
+	}
+	p.TransposeRight = func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
+		t := transposition{transpose8, transposeQuads, 2}
+		t.blocks(dst, dstStride, src, srcStride, rows, cols)
 	}
 }
 
@@ -366,21 +398,28 @@ func total(parts *[8]float32) float32 {
 	return ((parts[0] + parts[4]) + (parts[1] + parts[5])) + ((parts[2] + parts[6]) + (parts[3] + parts[7]))
 }
 
-// transposeBlocks does 8x8 blocks in assembly and the edges in Go.
-func transposeBlocks(transpose8 func(*uintptr), dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
+// transposition transposes single words, or words that stay beside each other.
+type transposition struct {
+	block  func(*uintptr) // 8x8 words
+	plain  func(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int)
+	beside int // words that stay so
+}
+
+// blocks does 8x8 blocks in assembly and the edges in Go.
+func (t *transposition) blocks(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
 	r8, c8 := rows&^7, cols&^7
 	if c8 > 0 {
 		var a args
 		a.n = [5]int{4 * dstStride, 4 * srcStride, c8 / 8}
 		for r := 0; r < r8; r += 8 {
-			a.p[0], a.p[1] = unsafe.Pointer(&dst[r]), unsafe.Pointer(&src[r*srcStride])
-			a.call(transpose8)
+			a.p[0], a.p[1] = unsafe.Pointer(&dst[t.beside*r]), unsafe.Pointer(&src[r*srcStride])
+			a.call(t.block)
 		}
 	}
 	if r8 < rows {
-		transpose(dst[r8:], dstStride, src[r8*srcStride:], srcStride, rows-r8, cols)
+		t.plain(dst[t.beside*r8:], dstStride, src[r8*srcStride:], srcStride, rows-r8, cols)
 	}
 	if c8 < cols && r8 > 0 {
-		transpose(dst[c8*dstStride:], dstStride, src[c8:], srcStride, r8, cols-c8)
+		t.plain(dst[c8*dstStride:], dstStride, src[c8:], srcStride, r8, cols-c8)
 	}
 }

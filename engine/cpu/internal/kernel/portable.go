@@ -40,20 +40,23 @@ func portable() *Path {
 			reluGrad(out, dy.floats(), y.floats())
 			dx.set(out)
 		},
-		Larger:      larger,
-		Claim:       claim,
-		Widen:       widen,
-		Narrow:      narrow,
-		Pair:        pair,
-		Gather:      gather,
-		GatherPairs: gatherPairs,
-		WeightedSum: weightedSum,
-		Scale:       func(y, x []float32, s float32) { weightedSum(y, s, x, 0, nil, 0, nil) },
-		Transpose:   transpose,
-		RowMax:      rowMaximum,
-		ExpSum:      expSumInto,
-		Dot:         dotProduct,
-		PeakFLOPs:   peak,
+		Larger:         larger,
+		Claim:          claim,
+		Widen:          widen,
+		Narrow:         narrow,
+		PairDepth:      2,
+		Pair:           pairs(2),
+		Gather:         gather,
+		GatherPairs:    gatherGroups(2),
+		GatherRight:    gatherGroups(2),
+		TransposeRight: transpose,
+		WeightedSum:    weightedSum,
+		Scale:          func(y, x []float32, s float32) { weightedSum(y, s, x, 0, nil, 0, nil) },
+		Transpose:      transpose,
+		RowMax:         rowMaximum,
+		ExpSum:         expSumInto,
+		Dot:            dotProduct,
+		PeakFLOPs:      peak,
 	}
 }
 
@@ -180,10 +183,14 @@ func portableTile() Tile {
 	}}
 }
 
-func pair(dst []uint16, first, second []float32) {
-	for i, v := range first {
-		narrow(dst[2*i:2*i+1], []float32{v})
-		narrow(dst[2*i+1:2*i+2], second[i:i+1])
+// pairs is Path.Pair for a PairDepth.
+func pairs(depth int) func(dst []uint16, rows []float32, block int) {
+	return func(dst []uint16, rows []float32, block int) {
+		for i := range rows {
+			k, j := i/block, i%block
+			at := (k-k%depth)*block + depth*j + k%depth
+			narrow(dst[at:at+1], rows[i:i+1])
+		}
 	}
 }
 
@@ -227,14 +234,17 @@ func gather(dst []float32, pitch int, src Values, offsets []int32, width int) {
 	}
 }
 
-func gatherPairs(dst []float32, pitch int, src Values, offsets []int32, width int) {
-	pairs := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), 2*len(dst))
-	for i, offset := range offsets {
-		for j := range width {
-			at := &pairs[2*(i/2*pitch+j)+i%2]
-			*at = 0
-			if offset >= 0 {
-				*at = *(*uint16)(src.From(int(offset) + j).p)
+// gatherGroups is Path.GatherPairs for a depth of 2, and Path.GatherRight for a PairDepth.
+func gatherGroups(depth int) func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+	return func(dst []float32, pitch int, src Values, offsets []int32, width int) {
+		values := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), 2*len(dst))
+		for i, offset := range offsets {
+			for j := range width {
+				at := &values[(i-i%depth)*pitch+depth*j+i%depth]
+				*at = 0
+				if offset >= 0 {
+					*at = *(*uint16)(src.From(int(offset) + j).p)
+				}
 			}
 		}
 	}
@@ -369,6 +379,15 @@ func transpose(dst []float32, dstStride int, src []float32, srcStride int, rows,
 	for r := range rows {
 		for c, v := range src[r*srcStride : r*srcStride+cols] {
 			dst[c*dstStride+r] = v
+		}
+	}
+}
+
+// transposeQuads is Path.TransposeRight for a PairDepth of 4.
+func transposeQuads(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
+	for r := range rows {
+		for c, v := range src[r*srcStride : r*srcStride+cols] {
+			dst[(c-c%2)*dstStride+2*r+c%2] = v
 		}
 	}
 }

@@ -9,6 +9,11 @@ package kernel
 //go:noescape
 func tile6x16NEON(a *uintptr)
 
+// grad6x16NEON is Grad.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func grad6x16NEON(a *uintptr)
+
 // grad4x16NEON is Grad.Run for 4 rows and blocks of 16.
 //
 //go:noescape
@@ -292,6 +297,32 @@ func scaleRowsToHalfNEON(a *uintptr)
 //go:noescape
 func scaleRowsHalfToNEON(a *uintptr)
 
+// gatherNEON lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherNEON(a *uintptr)
+
+// gatherHalfNEON lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherHalfNEON(a *uintptr)
+
+// gatherPairsNEON lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherPairsNEON(a *uintptr)
+
+// gatherQuadsNEON lays rows side by side: dst, src, offsets; rows of dst, pitch, steps of a row.
+//
+//go:noescape
+func gatherQuadsNEON(a *uintptr)
+
+// transposePairs8NEON is transpose8NEON of pairs of words: a pair of neighbours in the source stays
+// one, and takes the room of two rows of the target.
+//
+//go:noescape
+func transposePairs8NEON(a *uintptr)
+
 // winogradInputNEON transforms groups of 16 channels of 6x6 inputs; see Transform.
 //
 //go:noescape
@@ -319,3 +350,107 @@ func winogradOutputGradNEON(a *uintptr)
 //
 //go:noescape
 func winogradWeightsGradNEON(a *uintptr)
+
+// tilePairs6x16NEONBF16 is Tile.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func tilePairs6x16NEONBF16(a *uintptr)
+
+// gradPairs6x16NEONBF16 is Grad.Run for 6 rows and blocks of 16.
+//
+//go:noescape
+func gradPairs6x16NEONBF16(a *uintptr)
+
+// gradPairs4x16NEONBF16 is Grad.Run for 4 rows and blocks of 16.
+//
+//go:noescape
+func gradPairs4x16NEONBF16(a *uintptr)
+
+// normaliseHalf16NEONBF16 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
+//
+//go:noescape
+func normaliseHalf16NEONBF16(a *uintptr)
+
+// gradInputHalf16NEONBF16 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale, shift;
+// rows, stride.
+//
+//go:noescape
+func gradInputHalf16NEONBF16(a *uintptr)
+
+// layerNormGradHalf16NEONBF16 is the gradient of layer norm, the sums of dy*n and dy added to
+// dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other
+// gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradHalf16NEONBF16(a *uintptr)
+
+// normaliseAddHalf16NEONBF16 normalises a strip: y, x, mean, scale, shift, floor, residual; rows,
+// stride.
+//
+//go:noescape
+func normaliseAddHalf16NEONBF16(a *uintptr)
+
+// gradInputSignHalf16NEONBF16 is dx = a*g + (b*(x-mean) + c): dx, dy, x, mean, a, b, c, scale,
+// shift; rows, stride.
+//
+//go:noescape
+func gradInputSignHalf16NEONBF16(a *uintptr)
+
+// layerNormGradAddHalf16NEONBF16 is the gradient of layer norm, the sums of dy*n and dy added to
+// dgamma and dbeta: dx, dy, x, gamma, dgamma, dbeta, factors (1/channels, epsilon, 1), other
+// gradient; rows, bytes of a row.
+//
+//go:noescape
+func layerNormGradAddHalf16NEONBF16(a *uintptr)
+
+// geluHalf16NEONBF16 is y = GELU(x + bias) of a strip: y, x, bias; rows, stride.
+//
+//go:noescape
+func geluHalf16NEONBF16(a *uintptr)
+
+// geluGradHalf16NEONBF16 is dx = dy * GELU'(x) of a strip: dx, dy, x; rows, stride.
+//
+//go:noescape
+func geluGradHalf16NEONBF16(a *uintptr)
+
+// layerNormHalf16NEONBF16 normalises rows: y, x, gamma, beta, factors (1/channels, epsilon, 1);
+// rows, bytes of a row.
+//
+//go:noescape
+func layerNormHalf16NEONBF16(a *uintptr)
+
+// narrowNEONBF16 rounds float32 to bfloat16: dst, src; blocks.
+//
+//go:noescape
+func narrowNEONBF16(a *uintptr)
+
+// quadsNEONBF16 rounds rows of 16 to bfloat16 and interleaves four each, value by value: dst, rows;
+// fours.
+//
+//go:noescape
+func quadsNEONBF16(a *uintptr)
+
+// softmaxNEONBF16 makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch,
+// groups.
+//
+//go:noescape
+func softmaxNEONBF16(a *uintptr)
+
+// softmaxGradPairsNEONBF16 is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse,
+// along, rounded rows; pairs, pitch, groups, pitch of rounded rows.
+//
+//go:noescape
+func softmaxGradPairsNEONBF16(a *uintptr)
+
+// scaleRowsToHalfNEONBF16 is dst = factor*src, row by row: dst, src, factors; rows, pitches,
+// groups, factor's step.
+//
+//go:noescape
+func scaleRowsToHalfNEONBF16(a *uintptr)
+
+// scaleRowsHalfToHalfNEONBF16 is dst = factor*src, row by row: dst, src, factors; rows, pitches,
+// groups, factor's step.
+//
+//go:noescape
+func scaleRowsHalfToHalfNEONBF16(a *uintptr)

@@ -107,12 +107,13 @@ func size(bf16 bool) int {
 	return 4
 }
 
+// softmax writes the routine behind Path.Softmax. With BF16, weights are left as bfloat16.
 func (a *assembler) softmax() {
 	scores, largest, sums, mask, factors := general[0], general[1], general[2], general[3], general[4]
 	rows, pitch, groups := general[5], general[6], general[7]
 	x, y, left, to, count := general[8], general[9], general[10], general[11], general[12]
-	a.routine("softmaxNEON",
-		"softmaxNEON makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
+	name := a.name("softmax")
+	a.routine(name, name+" makes rows of scores weights: scores, max, sums, mask, factors; rows, pitch, groups.",
 		[]register{scores, largest, sums, mask, factors}, rows, pitch, groups)
 	e, used := a.loadExponential(factors, x, 0)
 	m, totals, d := vectors(used, 1)[0], vectors(used+1, 2), vectors(used+3, 2)
@@ -154,6 +155,7 @@ func (a *assembler) softmax() {
 	nextRow := a.each("row", rows)
 	a.broadcast(largest, m)
 	a.op("MOVD", scores, x)
+	a.op("MOVD", scores, y)
 	a.op("MOVD", groups, left)
 	a.zero(totals...)
 	nextGroup := a.each("group", left)
@@ -166,9 +168,16 @@ func (a *assembler) softmax() {
 		for i, v := range weights {
 			a.add(v, totals[i], totals[i])
 		}
-		a.store(place{x, first * vectorBytes}, weights...)
+		if a.hasBF16 {
+			a.storeBFloat16(place{y, first * vectorBytes / 2}, 0, 0, weights...)
+		} else {
+			a.store(place{x, first * vectorBytes}, weights...)
+		}
 	}
 	a.op("ADD", number(groupBytes), x)
+	if a.hasBF16 {
+		a.op("ADD", number(groupBytes/2), y)
+	}
 	nextGroup()
 	a.add(totals[1], totals[0], totals[0])
 	a.across(totals[0], tmp, a.add)
@@ -214,6 +223,67 @@ func (a *assembler) softmaxGrad() {
 	a.finish()
 }
 
+// softmaxGradPairs writes the routine behind Path.SoftmaxGradPairs: two rows at a time.
+func (a *assembler) softmaxGradPairs() {
+	weights, gradients, inverse, along, rounded := general[0], general[1], general[2], general[3], general[4]
+	rows, pitch, groups, roundedPitch := general[5], general[6], general[7], general[8]
+	at, to, left := general[9:13], general[13:15], general[15]
+	name := a.name("softmaxGradPairs")
+	a.routine(name, name+" is softmaxGrad of pairs of rows, which it leaves rounded: p, g, inverse, along, rounded rows; "+
+		"pairs, pitch, groups, pitch of rounded rows.",
+		[]register{weights, gradients, inverse, along, rounded}, rows, pitch, groups, roundedPitch)
+	factor, minus, free := vectors(0, 2), vectors(2, 2), vectors(20, 4)
+	values := [][]vector{vectors(4, groupVectors), vectors(8, groupVectors), vectors(12, groupVectors), vectors(16, groupVectors)}
+	nextRow := a.each("row", rows)
+	a.spread(inverse, factor...)
+	a.spread(along, minus...)
+	for i, base := range []register{weights, gradients} {
+		a.op("MOVD", base, at[2*i])
+		a.op("ADD", pitch, base, at[2*i+1])
+	}
+	a.op("MOVD", rounded, to[0])
+	a.op("ADD", roundedPitch, rounded, to[1])
+	a.op("MOVD", groups, left)
+	nextGroup := a.each("group", left)
+	for i, v := range values {
+		a.load(place{at[i], 0}, v...)
+	}
+	for row := range 2 {
+		p, g := values[row], values[2+row]
+		for i := range p {
+			a.multiply(factor[row], p[i], p[i])
+			a.subtract(minus[row], g[i], g[i])
+			a.multiply(p[i], g[i], g[i])
+		}
+	}
+	for _, v := range values {
+		a.toBFloat16(0, 0, v[0], v[1])
+		a.toBFloat16(0, 0, v[2], v[3])
+	}
+	for row := range 2 {
+		a.store(place{to[row], 0}, values[2+row][0], values[2+row][2])
+	}
+	for i := range 2 { // weights, then gradients, in the place of the first row
+		first, second := values[2*i], values[2*i+1]
+		a.interleaveTwo(first[0], second[0], free)
+		a.interleaveTwo(first[2], second[2], free[2:])
+		a.store(place{at[2*i], 0}, free...)
+	}
+	for _, p := range at {
+		a.op("ADD", number(groupBytes), p)
+	}
+	for _, p := range to {
+		a.op("ADD", number(groupBytes/2), p)
+	}
+	nextGroup()
+	for _, p := range []register{weights, gradients} {
+		a.op("ADD", fmt.Sprintf("%v<<1", pitch), p)
+	}
+	a.op("ADD", fmt.Sprintf("%v<<1", roundedPitch), rounded)
+	nextRow()
+	a.finish()
+}
+
 // loadGroup loads a group of floats or bfloat16 as floats.
 func (a *assembler) loadGroup(bf16 bool, from register, to []vector) {
 	if bf16 {
@@ -224,7 +294,7 @@ func (a *assembler) loadGroup(bf16 bool, from register, to []vector) {
 }
 
 func (a *assembler) scaleRows(from, to bool) {
-	name := "scaleRows" + half(from) + "To" + half(to) + "NEON"
+	name := a.name("scaleRows" + half(from) + "To" + half(to))
 	dst, src, factors := general[0], general[1], general[2]
 	rows, dstPitch, srcPitch, groups, step := general[3], general[4], general[5], general[6], general[7]
 	x, y, left := general[8], general[9], general[10]
@@ -232,7 +302,7 @@ func (a *assembler) scaleRows(from, to bool) {
 		[]register{dst, src, factors}, rows, dstPitch, srcPitch, groups, step)
 	f, ones, tmp, v := vectors(0, 1)[0], vectors(1, 1)[0], vectors(2, 1)[0], vectors(4, groupVectors)
 	if to {
-		a.word(moviOnes(ones))
+		a.roundingBias(ones)
 	}
 	nextRow := a.each("row", rows)
 	a.broadcast(factors, f)
@@ -308,7 +378,7 @@ func (a *assembler) prefetchRows() {
 	a.finish()
 }
 
-// attention writes all routines of this file.
+// attention writes the routines of this file that need no BF16.
 func (a *assembler) attention() {
 	a.powers()
 	a.softmax()

@@ -1,7 +1,10 @@
 package main
 
 // bfloat16 is the upper half of a float32. Widening is a shift. Narrowing rounds the bits as an
-// integer, to nearest, ties to even, with the same result as on amd64.
+// integer, to nearest, ties to even, with the same result as on amd64. Processors with BF16 round so by
+// one instruction, with the same result for every number. Of a NaN the instruction keeps the upper half
+// as it is, and so the NaN; adding to the bits changes it where the lower half is not zero, as it is in
+// every NaN that arithmetic makes.
 
 // loadBFloat16 loads bfloat16 as float32, into an even number of consecutive registers.
 func (a *assembler) loadBFloat16(from place, to ...vector) {
@@ -21,13 +24,30 @@ func (a *assembler) round(bias, tmp, v vector) {
 	a.op("VADD", tmp, v, v)
 }
 
+// toBFloat16 rounds two registers to bfloat16, into the first one. Both and tmp are overwritten.
+func (a *assembler) toBFloat16(bias, tmp, first, second vector) {
+	if a.hasBF16 {
+		a.word(bfcvtn(first, first))
+		a.word(bfcvtn2(first, second))
+		return
+	}
+	a.round(bias, tmp, first)
+	a.round(bias, tmp, second)
+	a.op("VUZP2", second.halves(), first.halves(), first.halves())
+}
+
 // storeBFloat16 stores an even number of registers as bfloat16, and overwrites them.
 func (a *assembler) storeBFloat16(to place, bias, tmp vector, from ...vector) {
 	for i := 0; i < len(from); i += 2 {
-		a.round(bias, tmp, from[i])
-		a.round(bias, tmp, from[i+1])
-		a.op("VUZP2", from[i+1].halves(), from[i].halves(), from[i].halves())
+		a.toBFloat16(bias, tmp, from[i], from[i+1])
 		a.store(place{to.base, to.offset + i*vectorBytes/2}, from[i])
+	}
+}
+
+// roundingBias sets up what rounding needs.
+func (a *assembler) roundingBias(bias vector) {
+	if !a.hasBF16 {
+		a.word(moviOnes(bias))
 	}
 }
 
@@ -46,9 +66,10 @@ func (a *assembler) widen() {
 
 func (a *assembler) narrow() {
 	dst, src, n := general[0], general[1], general[2]
-	a.routine("narrowNEON", "narrowNEON rounds float32 to bfloat16: dst, src; blocks.", []register{dst, src}, n)
+	name := a.name("narrow")
+	a.routine(name, name+" rounds float32 to bfloat16: dst, src; blocks.", []register{dst, src}, n)
 	v, bias, tmp := vectors(0, vectorsEach), vectors(8, 1)[0], vectors(9, 1)[0]
-	a.word(moviOnes(bias))
+	a.roundingBias(bias)
 	next := a.each("block", n)
 	a.load(place{src, 0}, v...)
 	a.storeBFloat16(place{dst, 0}, bias, tmp, v...)
@@ -58,7 +79,7 @@ func (a *assembler) narrow() {
 	a.finish()
 }
 
-// pair writes the routine that lays weights for tiles of bfloat16.
+// pair writes the routine that lays weights in pairs.
 func (a *assembler) pair() {
 	dst, first, second, n := general[0], general[1], general[2], general[3]
 	a.routine("pairNEON",
@@ -77,6 +98,45 @@ func (a *assembler) pair() {
 		a.store(place{dst, 0}, w...)
 	})
 	a.finish()
+}
+
+// quads writes the routine that lays weights for tiles that multiply matrices: four rows of a block of
+// weights are interleaved, value by value.
+func (a *assembler) quads() {
+	dst, rows, n := general[0], general[1], general[2]
+	name := a.name("quads")
+	a.routine(name, name+" rounds rows of 16 to bfloat16 and interleaves four each, value by value: dst, rows; fours.",
+		[]register{dst, rows}, n)
+	v, free := vectors(0, 4*wide), vectors(4*wide, 8)
+	next := a.each("four", n)
+	a.load(place{rows, 0}, v...)
+	for i := 0; i < len(v); i += 2 {
+		a.toBFloat16(0, 0, v[i], v[i+1])
+	}
+	for half := range wide / 2 {
+		four := []vector{v[2*half], v[wide+2*half], v[2*wide+2*half], v[3*wide+2*half]}
+		a.store(place{dst, half * 4 * vectorBytes}, a.interleaveFour(four, free)...)
+	}
+	a.op("ADD", number(2*4*vectorBytes), dst)
+	a.op("ADD", number(4*wide*vectorBytes), rows)
+	next()
+	a.finish()
+}
+
+// interleaveTwo interleaves the halfwords of two registers, and returns the result in two of to.
+func (a *assembler) interleaveTwo(x, y vector, to []vector) []vector {
+	a.op("VZIP1", y.halves(), x.halves(), to[0].halves())
+	a.op("VZIP2", y.halves(), x.halves(), to[1].halves())
+	return to[:2]
+}
+
+// interleaveFour interleaves the halfwords of four registers. It uses eight others, and returns the
+// result in four of these.
+func (a *assembler) interleaveFour(v, free []vector) []vector {
+	even, odd := a.interleaveTwo(v[0], v[2], free), a.interleaveTwo(v[1], v[3], free[2:])
+	a.interleaveTwo(even[0], odd[0], free[4:])
+	a.interleaveTwo(even[1], odd[1], free[6:])
+	return free[4:8]
 }
 
 // reluGradBF16 keeps dy where y is positive as a signed integer: its sign bit is the float's.

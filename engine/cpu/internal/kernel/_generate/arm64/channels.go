@@ -24,10 +24,7 @@ func (a *assembler) strip(rows int, bf16 bool) *strip {
 
 // name is the routine's name, with its width of 16 channels.
 func (p *strip) name(what string) string {
-	if p.bf16 {
-		what += "Half"
-	}
-	return fmt.Sprintf("%s%dNEON", what, wide*lanes)
+	return p.assembler.name(fmt.Sprintf("%s%s%d", what, half(p.bf16), wide*lanes))
 }
 
 // get loads two registers of a row, starting with register `first` of the row.
@@ -52,7 +49,7 @@ func (p *strip) put(row register, first int, tmp vector, from []vector) {
 func (p *strip) puts() {
 	if p.bf16 {
 		p.bias = p.take(1)[0]
-		p.word(moviOnes(p.bias))
+		p.roundingBias(p.bias)
 	}
 }
 

@@ -34,8 +34,10 @@ func main() {
 func (a *assembler) all() {
 	a.rational(cumulative)
 	a.rational(slope)
-	a.tile(6)
-	a.grad(4, 4)
+	a.table("nothing", make([]float64, groupFloats))
+	a.tile(6, floats)
+	a.grad(6, floats)
+	a.grad(4, floats)
 	for _, bf16 := range []bool{false, true} {
 		a.sums(bf16)
 		a.squares(bf16)
@@ -67,7 +69,35 @@ func (a *assembler) all() {
 	a.adam()
 	a.peak()
 	a.attention()
+	for _, g := range gatherings {
+		a.gather(g)
+	}
+	a.transposePairs()
 	for _, f := range transforms {
 		a.winograd(f)
 	}
+	a.hasBF16 = true
+	a.withBF16()
+}
+
+// withBF16 writes what is faster with the instructions of FEAT_BF16: products of bfloat16, and
+// whatever rounds to it.
+func (a *assembler) withBF16() {
+	a.tile(6, matrices)
+	a.grad(6, matrices)
+	a.grad(4, matrices)
+	for _, set := range []bool{false, true} {
+		a.normalise(set, true)
+		a.gradInput(set, true)
+		a.layerNormGrad(set, true)
+	}
+	a.gelu(true)
+	a.geluGrad(true)
+	a.layerNorm(true)
+	a.narrow()
+	a.quads()
+	a.softmax()
+	a.softmaxGradPairs()
+	a.scaleRows(false, true)
+	a.scaleRows(true, true)
 }

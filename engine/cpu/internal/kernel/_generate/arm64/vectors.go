@@ -158,6 +158,34 @@ func (a *assembler) transpose() {
 	a.finish()
 }
 
+// transposePairs writes 8x8 blocks of words as 4x8 pairs of words, which stay pairs.
+func (a *assembler) transposePairs() {
+	dst, ds, src, ss, n, p := general[0], general[1], general[2], general[3], general[4], general[5]
+	a.routine("transposePairs8NEON",
+		"transposePairs8NEON is transpose8NEON of pairs of words: a pair of neighbours in the source stays one, and takes the "+
+			"room of two rows of the target.",
+		[]register{dst, src}, ds, ss, n)
+	row := func(r int) []vector { return vectors(2*r, 2) }
+	out := vectors(16, 4)
+	next := a.each("block", n)
+	a.op("MOVD", src, p)
+	for r := range 8 {
+		a.load(place{p, 0}, row(r)...)
+		a.op("ADD", ss, p)
+	}
+	for column := range 4 {
+		zip := []string{"VZIP1", "VZIP2"}[column%2]
+		for i, to := range out {
+			a.op(zip, row(2*i + 1)[column/2].doubles(), row(2 * i)[column/2].doubles(), to.doubles())
+		}
+		a.store(place{dst, 0}, out...)
+		a.op("ADD", fmt.Sprintf("%v<<1", ds), dst)
+	}
+	a.op("ADD", number(32), src)
+	next()
+	a.finish()
+}
+
 // rowMax keeps NaNs, as Go's max does: FMAX keeps them too.
 func (a *assembler) rowMax() {
 	out, x, n := general[0], general[1], general[2]

@@ -83,6 +83,26 @@ func moviOnes(d vector) instruction {
 	return instruction{0x4f03c7e0 | uint32(d), fmt.Sprintf("MOVI %s, #0x7f, MSL #8", d.arm())}
 }
 
+// bfmmla is d += n*m' of matrices of bfloat16, two rows of four each: lane 2i+j of d gains the sum of
+// the products of row i of n and row j of m. It adds two products, and the sum of these, to d, and then
+// likewise the other two. Each of these additions is rounded to odd: what does not fit sets the lowest
+// bit. Denormals count as zero.
+func bfmmla(d, n, m vector) instruction {
+	return instruction{0x6e40ec00 | uint32(m)<<16 | uint32(n)<<5 | uint32(d),
+		fmt.Sprintf("BFMMLA %s, V%d.8H, V%d.8H", d.arm(), int(n), int(m))}
+}
+
+// bfcvtn rounds the four floats of n to bfloat16, into the lower half of d, with zeros above. bfcvtn2
+// rounds them into the upper half, and the lower one stays. Both round to nearest, ties to even, and
+// keep denormals.
+func bfcvtn(d, n vector) instruction {
+	return instruction{0x0ea16800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("BFCVTN V%d.4H, %s", int(d), n.arm())}
+}
+
+func bfcvtn2(d, n vector) instruction {
+	return instruction{0x4ea16800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("BFCVTN2 V%d.8H, %s", int(d), n.arm())}
+}
+
 // indexed is a load or store of d at base+index.
 func indexed(op opcode, d vector, base, index register) instruction {
 	return instruction{op.bits | uint32(index)<<16 | uint32(base)<<5 | uint32(d),
@@ -121,6 +141,9 @@ func (a *assembler) without(x, y, to vector) { a.word(bic(to, y, x)) }
 func (a *assembler) multiplyElement(x vector, i int, y, sum vector) {
 	a.word(fmlaElement(sum, y, x, i))
 }
+
+// multiplyMatrices is sum += x*y', two rows of four bfloat16 each.
+func (a *assembler) multiplyMatrices(x, y, sum vector) { a.word(bfmmla(sum, x, y)) }
 
 func (a *assembler) loadIndexed(base, index register, to vector) {
 	a.word(indexed(ldr, to, base, index))
