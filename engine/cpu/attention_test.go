@@ -63,7 +63,7 @@ func TestAttentionMemory(t *testing.T) {
 // TestAttentionBits: results do not depend on the number of workers.
 func TestAttentionBits(t *testing.T) {
 	eachAttention(t, func(t *testing.T, path string, precision graph.Precision) {
-		for _, s := range []attentionShape{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}} {
+		for _, s := range []attentionShape{{1, 130, 2, 16}, {3, 33, 3, 8}, {1, 301, 1, 16}, {2, 5, 2, 16}} {
 			var want [2][]byte
 			for workers := 1; workers <= 3; workers++ {
 				e, err := newEngine(Options{Path: path, Workers: workers})

@@ -27,8 +27,7 @@ import (
 
 // Options choose how an engine runs.
 type Options struct {
-	// Path is the kernel path: "avx512", "avx2", "neon" or "portable". Empty takes the fastest that
-	// this machine has.
+	// Path is the kernel path, one of AllPaths. Empty takes the fastest that this machine has.
 	Path string
 	// Workers is the number of goroutines that compute; 0 takes one for each processor that Go may
 	// use.

@@ -75,8 +75,8 @@ func (m *machine) bind(c *cobra.Command) {
 	c.Flags().IntVar(&m.threads, "threads", 0, "processors to compute on; 0 takes all. The result is the same for any number")
 }
 
-// engine makes the engine. The environment variable MOCO_CPU picks a kernel path: avx512, avx2,
-// neon or portable.
+// engine makes the engine. The environment variable MOCO_CPU picks a kernel path, one of
+// cpu.AllPaths.
 func (m *machine) engine(a *app) (*cpu.Engine, error) { return m.engineOn(a.getenv("MOCO_CPU")) }
 
 // engineOn makes the engine on a kernel path; "" is the fastest.

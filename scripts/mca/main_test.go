@@ -36,7 +36,7 @@ func TestFind(t *testing.T) {
 		"fmla v0.4s, v4.4s, v5.s[0]", "fmla v1.4s, v4.4s, v5.s[1]", "fmla v2.4s, v4.4s, v5.s[2]", "fmla v3.4s, v4.4s, v5.s[3]",
 		"subs x1, x1, #0x1", "b.ne 0x1004 <moco/engine/cpu/internal/kernel.tile2x4NEON.abi0+0x4>",
 	}
-	if l := loops[0]; l.kernel != "tile2x4" || !slices.Equal(l.body, want) || len(l.multiplyAdds()) != 4 {
+	if l := loops[0]; l.kernel != "tile2x4" || !slices.Equal(l.body, want) || len(l.multiplies()) != 4 {
 		t.Errorf("the loop of %s is %q, want %q", l.kernel, l.body, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -220,7 +221,7 @@ func TestAttentionNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0xaf127e28976c3fb4
 	tested := false
 	for _, p := range Paths() {
-		if p.Name != "avx2" && p.Name != "neon" {
+		if !slices.Contains(likeAVX2, p.Name) {
 			continue
 		}
 		tested = true

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"os"
 	"slices"
 	"testing"
 	"unsafe"
@@ -60,8 +61,12 @@ func eachPath(t *testing.T, f func(t *testing.T, p *Path)) {
 	}
 }
 
-// TestAllPaths: every path that this machine runs is in the list that the tests go through.
+// TestAllPaths: every path that this machine runs is in the list that the tests go through. Under
+// emulation, MOCO_TEST_FASTEST names the path that the emulated processor must have first.
 func TestAllPaths(t *testing.T) {
+	if want, got := os.Getenv("MOCO_TEST_FASTEST"), Paths()[0].Name; want != "" && got != want {
+		t.Errorf("the fastest path is %s, want %s", got, want)
+	}
 	for _, p := range Paths() {
 		if !slices.Contains(AllPaths(), p.Name) {
 			t.Errorf("path %s is not in AllPaths", p.Name)
@@ -540,14 +545,17 @@ func TestAddressDoesNotMatter(t *testing.T) {
 	})
 }
 
-// TestNEONRoundsLikeAVX2: the two add in the same order, so they give the same bits. No machine
-// runs both, so each is compared with the same checksum. Whoever changes the order of both on
+// likeAVX2 are the paths that give the same bits as avx2, but for products of pairs.
+var likeAVX2 = []string{"avx2", "neon", "neonbf16"}
+
+// TestNEONRoundsLikeAVX2: they add in the same order, so they give the same bits. No machine runs both
+// AVX2 and NEON, so each is compared with the same checksum. Whoever changes the order of both on
 // purpose puts the new checksum here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0x9940d87987ecc4e3
 	tested := false
 	for _, p := range Paths() {
-		if p.Name != "avx2" && p.Name != "neon" {
+		if !slices.Contains(likeAVX2, p.Name) {
 			continue
 		}
 		tested = true
@@ -892,6 +900,58 @@ func TestPairs(t *testing.T) {
 							}
 						}
 					}
+				}
+			}
+		}
+	})
+}
+
+// roundToOdd rounds a float64 to float32: what does not fit sets the lowest bit.
+func roundToOdd(x float64) float32 {
+	y := float32(x)
+	if float64(y) == x {
+		return y
+	}
+	if math.Abs(float64(y)) > math.Abs(x) { // rounded away from zero
+		y = math.Float32frombits(math.Float32bits(y) - 1)
+	}
+	return math.Float32frombits(math.Float32bits(y) | 1)
+}
+
+// TestPairsRoundToOdd: the arithmetic of ARM's BFMMLA is the same on all processors, and an emulator's
+// is too: a pair's products are exact, and each addition is rounded to odd. The values are such that
+// float64 holds every sum.
+func TestPairsRoundToOdd(t *testing.T) {
+	eachPath(t, func(t *testing.T, p *Path) {
+		if p.Name != "neonbf16" {
+			t.Skip("another arithmetic")
+		}
+		const inner = 24
+		tile := p.Pairs[0]
+		x, b := make([]uint16, tile.Rows*inner), make([]uint16, inner*tile.Block)
+		weights := values(2, inner*tile.Block, 0)
+		narrow(x, values(1, len(x), 0))
+		p.Pair(b, weights, tile.Block)
+		y := make([]float32, tile.Rows*tile.Block)
+		in, out := make([]int32, tile.Rows), make([]int32, tile.Rows)
+		for r := range in {
+			in[r], out[r] = int32(2*inner*r), int32(4*tile.Block*r)
+		}
+		tile.Run(&TileArgs{X: unsafe.Pointer(&x[0]), In: &in[0], Out: &out[0], Tiles: 1, Taps: &[]int64{0, 0}[0], NTaps: 1,
+			K: inner / 8, B: unsafe.Pointer(&b[0]), Y: unsafe.Pointer(&y[0])})
+		rounded := make([]uint16, len(weights))
+		narrow(rounded, weights)
+		value := func(bits uint16) float64 { return float64(math.Float32frombits(uint32(bits) << 16)) }
+		for r := range tile.Rows {
+			for j := range tile.Block {
+				var want float32
+				for k := 0; k < inner; k += 2 {
+					first := value(x[r*inner+k]) * value(rounded[k*tile.Block+j])
+					second := value(x[r*inner+k+1]) * value(rounded[(k+1)*tile.Block+j])
+					want = roundToOdd(float64(want) + float64(roundToOdd(first+second)))
+				}
+				if got := y[r*tile.Block+j]; got != want {
+					t.Fatalf("row %d, output %d is %v, want %v", r, j, got, want)
 				}
 			}
 		}
