@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"moco/engine/cpu/internal/kernel"
+	"moco/internal/sys"
 	"moco/tensor"
 )
 
@@ -12,7 +13,9 @@ import (
 // A tile that reads four channels of a three-channel pixel reads beyond the last one. The weights
 // for that are zero, but the memory must exist and must not hold a NaN.
 func allocate(n int) []byte {
-	return tensor.Aligned(n + slack)[:n]
+	b := tensor.Aligned(n + slack)[:n]
+	sys.HugePages(b) // rows of images and channels lie on many small pages at once
+	return b
 }
 
 const slack = 4 * tensor.Alignment

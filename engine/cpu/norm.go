@@ -113,40 +113,59 @@ var mergeStatistics = &operation{
 				*b = s.out[i].buffer
 			}
 		}
-		o.then(serial(func(*worker) {
-			for k := range cut.splits {
-				for j := range partial.stride / 2 {
-					m, v := cut.merge(partial, k, j)
-					at := k*partial.stride/2 + j
-					if mean != nil {
-						mean.f32[at] = float32(m)
-					}
-					if low != nil {
-						low.f32[at] = float32(m - float64(float32(m)))
-					}
-					if variance != nil {
-						variance.f32[at] = float32(v)
-					}
+		o.then(cut.merging(partial.stride/2, func(k, lo, n int) {
+			var m, v [mergedTogether]float64
+			cut.merge(partial, k, lo, m[:n], v[:n])
+			for j := range n {
+				at := k*partial.stride/2 + lo + j
+				if mean != nil {
+					mean.f32[at] = float32(m[j])
+				}
+				if low != nil {
+					low.f32[at] = float32(m[j] - float64(float32(m[j])))
+				}
+				if variance != nil {
+					variance.f32[at] = float32(v[j])
 				}
 			}
 		}))
 	},
 }
 
-// merge is the mean and the variance of channel j of split k, from the sums of its parts.
-func (s split) merge(partial *buffer, k, j int) (mean, variance float64) {
-	var count, m2 float64
-	ch := partial.stride / 2
+// mergedTogether is the number of channels whose sums are merged side by side: a cache line of them.
+// One channel after the other would read a line for each sum, and wait for each division.
+const mergedTogether = 16
+
+// merging makes a phase that merges the parts of each split, for some channels from lo on.
+func (s split) merging(channels int, f func(k, lo, n int)) phase {
+	blocks := (channels + mergedTogether - 1) / mergedTogether
+	return phase{s.splits * blocks, func(_ *worker, part int) {
+		lo := part % blocks * mergedTogether
+		f(part/blocks, lo, min(mergedTogether, channels-lo))
+	}}
+}
+
+// merge finds the mean and the variance of channels lo to lo+len(mean) of split k, from the sums of
+// its parts.
+func (s split) merge(partial *buffer, k, lo int, mean, variance []float64) {
+	clear(mean)
+	clear(variance)
+	count, ch := 0.0, partial.stride/2
 	for part := k * s.parts; part < (k+1)*s.parts; part++ {
-		at := part*partial.stride + j
+		at := part*partial.stride + lo
+		sums, squares := partial.f32[at:][:len(mean)], partial.f32[at+ch:][:len(mean)]
 		rows := float64(s.rows(part))
-		delta := float64(partial.f32[at])/rows - mean
 		total := count + rows
-		mean += delta * rows / total
-		m2 += float64(partial.f32[at+ch]) + delta*delta*count*rows/total
+		for j, m := range mean {
+			delta := float64(sums[j])/rows - m
+			mean[j] = m + delta*rows/total
+			variance[j] += float64(squares[j]) + delta*delta*count*rows/total
+		}
 		count = total
 	}
-	return mean, max(m2, 0) / count
+	for j, v := range variance {
+		variance[j] = max(v, 0) / count
+	}
 }
 
 // A scale step makes the affine function that a Normalise comes down to: [splits][3][C].
@@ -358,23 +377,29 @@ var mergeGradSums = &operation{
 			sum = v.buffer
 		}
 		cut, ch, epsilon := s.sums.cut, partial.stride/2, s.node.Attr.(graph.NormAttr).Epsilon
-		o.then(serial(func(*worker) {
-			for k := range cut.splits {
-				for j := range ch {
-					var a, b float64
-					for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
-						a += float64(partial.f32[part*partial.stride+j])
-						b += float64(partial.f32[part*partial.stride+j+ch])
-					}
-					at := k*ch + j
-					if sum != nil {
-						sum.f32[at] = float32(a)
-					}
-					dot.f32[at] = float32(b / math.Sqrt(float64(variance.f32[at])+epsilon))
+		o.then(cut.merging(ch, func(k, lo, n int) {
+			var a, b [mergedTogether]float64
+			for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
+				at := part*partial.stride + lo
+				addTo(a[:n], partial.f32[at:])
+				addTo(b[:n], partial.f32[at+ch:])
+			}
+			for j := range n {
+				at := k*ch + lo + j
+				if sum != nil {
+					sum.f32[at] = float32(a[j])
 				}
+				dot.f32[at] = float32(b[j] / math.Sqrt(float64(variance.f32[at])+epsilon))
 			}
 		}))
 	},
+}
+
+// addTo adds the first values of x to sums, one to each.
+func addTo(sums []float64, x []float32) {
+	for j, v := range x[:len(sums)] {
+		sums[j] += float64(v)
+	}
 }
 
 // emitChannelSum is the sum alone, as the gradient of a bias wants it.
@@ -387,15 +412,13 @@ func emitChannelSum(c *compiler, s *step, o *op) {
 		clear(partial.row(part))
 		c.engine.path.Sums(x.values(lo*ch, hi*ch), ch, partial.row(part))
 	}))
-	o.then(serial(func(*worker) {
-		for k := range cut.splits {
-			for j := range ch {
-				var a float64
-				for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
-					a += float64(partial.f32[part*ch+j])
-				}
-				sum.f32[k*ch+j] = float32(a)
-			}
+	o.then(cut.merging(ch, func(k, lo, n int) {
+		var a [mergedTogether]float64
+		for part := k * cut.parts; part < (k+1)*cut.parts; part++ {
+			addTo(a[:n], partial.f32[part*ch+lo:])
+		}
+		for j := range n {
+			sum.f32[k*ch+lo+j] = float32(a[j])
 		}
 	}))
 }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package sys
+
+// HugePages does nothing: only Linux takes such advice.
+func HugePages([]byte) {}
