@@ -2,18 +2,18 @@
 // measured them on. LLVM's machine code analyser (llvm-mca) simulates each loop on its models of
 // these processors. It prints two tables.
 //
-// The first is of the tiles, with two figures for each processor: how long the multiplying instructions
-// of a loop take alone, over the time of the whole loop in the simulation, and the products in a cycle.
-// At 100% nothing but multiplying takes time.
+// The first is of the tiles, with two figures for each processor: how long the multiplying
+// instructions of a loop take alone, over the time of the whole loop in the simulation, and the
+// products in a cycle. At 100% nothing but multiplying takes time.
 //
-// The second is of the other loops: how long the loop's busiest unit has to work, over the time of the
-// simulation. At 100% nothing waits, be it for a result, for a place in a queue, or to begin.
+// The second is of the other loops: how long the loop's busiest unit has to work, over the time of
+// the simulation. At 100% nothing waits, be it for a result, for a place in a queue, or to begin.
 //
 //	go run ./scripts/mca -llvm=-19            # needs llvm-mca and llvm-objdump of LLVM 16 or later
 //
-// A model knows the pipelines and not the caches: it is an estimate of the loop, not of a convolution.
-// LLVM has one model for all of Apple's cores, that of 2013, which takes the instructions of bfloat16
-// for ordinary ones.
+// A model knows the pipelines and not the caches: it is an estimate of the loop, not of a
+// convolution. LLVM has one model for all of Apple's cores, that of 2013, which takes the
+// instructions of bfloat16 for ordinary ones.
 package main
 
 import (
@@ -76,8 +76,8 @@ func run(out io.Writer, suffix string) error {
 	return printTable(out, suffix, "loop", others, busy)
 }
 
-// printTable prints a row for each loop. cell makes a figure of what models say of the whole loop and of
-// its multiplying instructions alone.
+// printTable prints a row for each loop. cell makes a figure of what models say of the whole loop
+// and of its multiplying instructions alone.
 func printTable(out io.Writer, suffix, what string, loops []loop, cell func(l loop, whole, alone simulated) string) error {
 	heading := []string{what, "instructions", "that multiply"}
 	for _, m := range models {

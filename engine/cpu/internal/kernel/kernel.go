@@ -219,10 +219,11 @@ type Tile struct {
 //
 // with all offsets in bytes. In tiles of Pairs, X and B hold bfloat16, and each 4 bytes of them are
 // a pair: the tile adds the product of the first values and the product of the second values. Pairs
-// of B lie so if Path.PairDepth is 2; if it is 4, those of rows k and k+1, for even k, take turns (see
-// Path.GatherRight). If BF16 is not 0, Y is bfloat16, and its offsets count in bytes of bfloat16.
-// Assembly adds each product of float32 by one fused multiply-add. To fill up a tile, a row may be
-// named several times. All rows are read before any is written, so Acc adds to such a row once.
+// of B lie so if Path.PairDepth is 2; if it is 4, those of rows k and k+1, for even k, take turns
+// (see Path.GatherRight). If BF16 is not 0, Y is bfloat16, and its offsets count in bytes of
+// bfloat16. Assembly adds each product of float32 by one fused multiply-add. To fill up a tile, a
+// row may be named several times. All rows are read before any is written, so Acc adds to such a
+// row once.
 type TileArgs struct {
 	X        unsafe.Pointer
 	In, Out  *int32
@@ -246,8 +247,8 @@ type Grad struct {
 //	s = sum over n < N of X[Pixels[2n] + 4*(i*Rows+r)] * DY[Pixels[2n+1] + 4j]
 //	DW[(i*Rows+r)*RowStride + 4j] = s, or s + the old value if Acc is not 0
 //
-// In PairGrads, an entry of Pixels is a pair of pixels. If Path.PairDepth is 4, N is even, and DY has
-// two entries side by side, where the first one says: 8 bytes for each output.
+// In PairGrads, an entry of Pixels is a pair of pixels. If Path.PairDepth is 4, N is even, and DY
+// has two entries side by side, where the first one says: 8 bytes for each output.
 type GradArgs struct {
 	X         unsafe.Pointer
 	Pixels    *int32

@@ -548,9 +548,9 @@ func TestAddressDoesNotMatter(t *testing.T) {
 // likeAVX2 are the paths that give the same bits as avx2, but for products of pairs.
 var likeAVX2 = []string{"avx2", "neon", "neonbf16"}
 
-// TestNEONRoundsLikeAVX2: they add in the same order, so they give the same bits. No machine runs both
-// AVX2 and NEON, so each is compared with the same checksum. Whoever changes the order of both on
-// purpose puts the new checksum here.
+// TestNEONRoundsLikeAVX2: they add in the same order, so they give the same bits. No machine runs
+// both AVX2 and NEON, so each is compared with the same checksum. Whoever changes the order of both
+// on purpose puts the new checksum here.
 func TestNEONRoundsLikeAVX2(t *testing.T) {
 	const want = 0x9940d87987ecc4e3
 	tested := false
@@ -737,8 +737,8 @@ func TestWinograd(t *testing.T) {
 }
 
 // TestBFloat16Conversions: every path converts to the same bits, and rounds to nearest, ties to
-// even. Denormals count. A NaN whose lower half is zero, as in those that arithmetic makes, keeps its
-// upper half.
+// even. Denormals count. A NaN whose lower half is zero, as in those that arithmetic makes, keeps
+// its upper half.
 func TestBFloat16Conversions(t *testing.T) {
 	inputs := append(values(9, 200, 0), float32(math.Inf(1)), float32(math.Inf(-1)), 0,
 		float32(math.Copysign(0, -1)), 1e-45, math.MaxFloat32, float32(math.NaN()))
@@ -918,9 +918,9 @@ func roundToOdd(x float64) float32 {
 	return math.Float32frombits(math.Float32bits(y) | 1)
 }
 
-// TestPairsRoundToOdd: the arithmetic of ARM's BFMMLA is the same on all processors, and an emulator's
-// is too: a pair's products are exact, and each addition is rounded to odd. The values are such that
-// float64 holds every sum.
+// TestPairsRoundToOdd: the arithmetic of ARM's BFMMLA is the same on all processors, and an
+// emulator's is too: a pair's products are exact, and each addition is rounded to odd. The values
+// are such that float64 holds every sum.
 func TestPairsRoundToOdd(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		if p.Name != "neonbf16" {

@@ -16,9 +16,10 @@ func neonGrads() []Grad { return []Grad{{6, 16, grad(grad6x16NEON)}, {4, 16, gra
 
 // neonBF16 is neon with the instructions of FEAT_BF16 for products and for rounding. Products are
 // BFMMLA: twice those of BFDOT and four times those of FMLA in a cycle, on models of all processors
-// that there are models of (scripts/mca). Each addition rounds to odd, not to nearest, and a denormal
-// counts as zero, so results differ from those of AVX-512 in the last bits of float32. All arm64
-// processors give the same bits, since nobody sets the mode that would change them (FPCR.EBF).
+// that there are models of (scripts/mca). Each addition rounds to odd, not to nearest, and a
+// denormal counts as zero, so results differ from those of AVX-512 in the last bits of float32. All
+// arm64 processors give the same bits, since nobody sets the mode that would change them
+// (FPCR.EBF).
 func neonBF16() *Path {
 	r := neon()
 	r.normalise[1] = [2]func(*uintptr){normaliseHalf16NEONBF16}

@@ -383,15 +383,6 @@ func transpose(dst []float32, dstStride int, src []float32, srcStride int, rows,
 	}
 }
 
-// transposeQuads is Path.TransposeRight for a PairDepth of 4.
-func transposeQuads(dst []float32, dstStride int, src []float32, srcStride int, rows, cols int) {
-	for r := range rows {
-		for c, v := range src[r*srcStride : r*srcStride+cols] {
-			dst[(c-c%2)*dstStride+2*r+c%2] = v
-		}
-	}
-}
-
 func rowMaximum(x []float32) float32 {
 	largest := x[0]
 	for _, v := range x {

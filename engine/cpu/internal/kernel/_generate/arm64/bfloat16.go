@@ -1,10 +1,10 @@
 package main
 
 // bfloat16 is the upper half of a float32. Widening is a shift. Narrowing rounds the bits as an
-// integer, to nearest, ties to even, with the same result as on amd64. Processors with BF16 round so by
-// one instruction, with the same result for every number. Of a NaN the instruction keeps the upper half
-// as it is, and so the NaN; adding to the bits changes it where the lower half is not zero, as it is in
-// every NaN that arithmetic makes.
+// integer, to nearest, ties to even, with the same result as on amd64. Processors with BF16 round
+// so by one instruction, with the same result for every number. Of a NaN the instruction keeps the
+// upper half as it is, and so the NaN; adding to the bits changes it where the lower half is not
+// zero, as it is in every NaN that arithmetic makes.
 
 // loadBFloat16 loads bfloat16 as float32, into an even number of consecutive registers.
 func (a *assembler) loadBFloat16(from place, to ...vector) {
@@ -100,8 +100,8 @@ func (a *assembler) pair() {
 	a.finish()
 }
 
-// quads writes the routine that lays weights for tiles that multiply matrices: four rows of a block of
-// weights are interleaved, value by value.
+// quads writes the routine that lays weights for tiles that multiply matrices: four rows of a block
+// of weights are interleaved, value by value.
 func (a *assembler) quads() {
 	dst, rows, n := general[0], general[1], general[2]
 	name := a.name("quads")

@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// gathering is a way to lay rows side by side: see gather.go one folder up. step makes 16 values of the
-// result.
+// gathering is a way to lay rows side by side: see gather.go one folder up. step makes 16 values of
+// the result.
 type gathering struct {
 	name string
 	rows int
@@ -45,8 +45,8 @@ var gatherings = []gathering{
 	}},
 }
 
-// gather walks down a list of offsets. A negative offset stands for a row of zeros. Its pointer is set,
-// without a branch, to a place with zeros, and its step to 0.
+// gather walks down a list of offsets. A negative offset stands for a row of zeros. Its pointer is
+// set, without a branch, to a place with zeros, and its step to 0.
 func (a *assembler) gather(g gathering) {
 	dst, src, list, count, pitch, width := general[0], general[1], general[2], general[3], general[4], general[5]
 	to, left, zeros, all := general[6], general[7], general[8], general[9]

@@ -4,13 +4,14 @@ import "fmt"
 
 // products is how a tile multiplies.
 //
-// With floats, four registers hold a row of sums. A register has four neighbouring values of the left
-// operand, and an instruction multiplies by one of them at a time, so nothing is broadcast.
+// With floats, four registers hold a row of sums. A register has four neighbouring values of the
+// left operand, and an instruction multiplies by one of them at a time, so nothing is broadcast.
 //
 // With matrices of bfloat16, an instruction multiplies two rows by two columns, over four values of
 // each. A register then holds two sums of one row and, above them, two of the next one. Columns lie
-// ready in the right operand (Path.PairDepth is 4). Rows lie anywhere, so each two are brought together
-// first: an instruction for every eight that multiply. The sums are brought in order at the end.
+// ready in the right operand (Path.PairDepth is 4). Rows lie anywhere, so each two are brought
+// together first: an instruction for every eight that multiply. The sums are brought in order at
+// the end.
 type products struct {
 	name     string
 	matrices bool
@@ -135,8 +136,8 @@ func (a *assembler) innerMatrices(row []register, index, b register, free, sums 
 	}
 }
 
-// multiplyColumns adds the products of pairs of rows by 16 columns, which lie at a place, to sums. It
-// loads two registers of columns at a time.
+// multiplyColumns adds the products of pairs of rows by 16 columns, which lie at a place, to sums.
+// It loads two registers of columns at a time.
 func (a *assembler) multiplyColumns(rows []vector, from place, column, sums []vector) {
 	const columns = 2 * wide // registers of them
 	for c := 0; c < columns; c += 2 {
@@ -149,8 +150,8 @@ func (a *assembler) multiplyColumns(rows []vector, from place, column, sums []ve
 	}
 }
 
-// rowsOf brings sums in the order of rows, and returns the registers of each row and those that hold
-// no sums.
+// rowsOf brings sums in the order of rows, and returns the registers of each row and those that
+// hold no sums.
 func (a *assembler) rowsOf(sums, free []vector, p products) (rows [][]vector, left []vector) {
 	if !p.matrices {
 		for r := 0; r < len(sums); r += wide {
@@ -181,9 +182,10 @@ func (a *assembler) addFrom(from place, sums, free []vector) {
 }
 
 // grad writes the weight-gradient tile: four or six rows of input channels times four registers of
-// output channels, summed over a list of pixels. It is the same outer product as tile, with pixels as
-// the inner dimension. The rows of one pixel lie side by side: they are the left operand's columns.
-// With 24 sums nothing waits for a result, be there four multiplying units with a latency of five.
+// output channels, summed over a list of pixels. It is the same outer product as tile, with pixels
+// as the inner dimension. The rows of one pixel lie side by side: they are the left operand's
+// columns. With 24 sums nothing waits for a result, be there four multiplying units with a latency
+// of five.
 func (a *assembler) grad(rows int, p products) {
 	name := a.name(fmt.Sprintf("grad%s%dx%d", p.name, rows, wide*lanes))
 	arguments := general[:8]
@@ -256,7 +258,8 @@ func (a *assembler) pixel(rows int, from, to register, free, sums []vector) {
 	}
 }
 
-// fourPixels adds the products of four pixels to sums. Inputs lie in pairs of pixels, at two places.
+// fourPixels adds the products of four pixels to sums. Inputs lie in pairs of pixels, at two
+// places.
 func (a *assembler) fourPixels(rows int, from []register, to register, free, sums []vector) {
 	first, second, upper := free[0:2], free[2:4], free[4]
 	a.loadRows(rows, from[0], first)

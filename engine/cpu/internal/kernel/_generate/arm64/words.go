@@ -83,18 +83,18 @@ func moviOnes(d vector) instruction {
 	return instruction{0x4f03c7e0 | uint32(d), fmt.Sprintf("MOVI %s, #0x7f, MSL #8", d.arm())}
 }
 
-// bfmmla is d += n*m' of matrices of bfloat16, two rows of four each: lane 2i+j of d gains the sum of
-// the products of row i of n and row j of m. It adds two products, and the sum of these, to d, and then
-// likewise the other two. Each of these additions is rounded to odd: what does not fit sets the lowest
-// bit. Denormals count as zero.
+// bfmmla is d += n*m' of matrices of bfloat16, two rows of four each: lane 2i+j of d gains the sum
+// of the products of row i of n and row j of m. It adds two products, and the sum of these, to d,
+// and then likewise the other two. Each of these additions is rounded to odd: what does not fit
+// sets the lowest bit. Denormals count as zero.
 func bfmmla(d, n, m vector) instruction {
 	return instruction{0x6e40ec00 | uint32(m)<<16 | uint32(n)<<5 | uint32(d),
 		fmt.Sprintf("BFMMLA %s, V%d.8H, V%d.8H", d.arm(), int(n), int(m))}
 }
 
-// bfcvtn rounds the four floats of n to bfloat16, into the lower half of d, with zeros above. bfcvtn2
-// rounds them into the upper half, and the lower one stays. Both round to nearest, ties to even, and
-// keep denormals.
+// bfcvtn rounds the four floats of n to bfloat16, into the lower half of d, with zeros above.
+// bfcvtn2 rounds them into the upper half, and the lower one stays. Both round to nearest, ties to
+// even, and keep denormals.
 func bfcvtn(d, n vector) instruction {
 	return instruction{0x0ea16800 | uint32(n)<<5 | uint32(d), fmt.Sprintf("BFCVTN V%d.4H, %s", int(d), n.arm())}
 }
