@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"moco/augment"
@@ -87,6 +88,10 @@ type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, v3, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side
 	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
+	// Progressive is the sizes of views in the first of equal stretches of training, rising to Size in
+	// the last one (progressive resizing): small views cost less, and the first steps learn as much
+	// from them.
+	Progressive []int `yaml:"progressive,omitempty" json:"progressive,omitempty"`
 	// CropMin is the least share of the image's area that a view covers. 0 is the policy's own.
 	CropMin float64 `yaml:"crop_min,omitempty" json:"crop_min,omitempty"`
 	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
@@ -117,6 +122,15 @@ func (v Views) Reading() (data.Reading, error) {
 		return r, fmt.Errorf("views.ground: %w", err)
 	}
 	return r, nil
+}
+
+// Sizes are the sizes of views in equal stretches of training.
+func (v Views) Sizes() []int { return append(slices.Clone(v.Progressive), v.Size) }
+
+// SizeAt is the size of views when a share of the training is done, 0 to 1.
+func (v Views) SizeAt(progress float64) int {
+	sizes := v.Sizes()
+	return sizes[min(int(progress*float64(len(sizes))), len(sizes)-1)]
 }
 
 // Drawn is the policy by which views are drawn: the named one at the size, or only its crop and
@@ -175,6 +189,13 @@ func (r *Recipe) BatchUnit() int { return max(r.parts(), r.Accumulate) }
 // schedule is the recipe's learning-rate schedule.
 func (r *Recipe) schedule() optim.Schedule {
 	return optim.Schedule{Kind: r.Schedule, Epochs: float64(r.Epochs), Warmup: r.Warmup, Milestones: r.Milestones}
+}
+
+// ForSize is the recipe in a stretch of training whose views have a size.
+func (r *Recipe) ForSize(size int) *Recipe {
+	of := *r
+	of.Views.Size, of.Views.Progressive = size, nil
+	return &of
 }
 
 // Rate is the learning rate at a time counted in epochs.
@@ -269,6 +290,13 @@ func (r *Recipe) Check() error {
 			p.MaxScale, r.Views.CropMin)
 		wrong(r.Views.CropMin != 0 && r.Views.CropOnly,
 			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
+	}
+	wrong(!slices.IsSorted(r.Views.Sizes()) || r.Views.Sizes()[0] < 1,
+		"views.progressive: sizes must rise to views.size, %d pixels, are %v", r.Views.Size, r.Views.Progressive)
+	for _, size := range r.Views.Progressive {
+		if err := r.Encoder.CheckImage(size); err != nil {
+			errs = append(errs, fmt.Errorf("views.progressive: %w", err))
+		}
 	}
 	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,
 		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", r.Views.Size, r.Views.From)

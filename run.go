@@ -127,6 +127,7 @@ func (g *builder) bothViews() *graph.Node {
 // are replicas (Step.Share), in the step's own memory. A slice that the mechanism does not take is
 // nil.
 type Batch struct {
+	Size   int       // S, pixels a side of the views
 	X1, X2 []float32 // [N,S,S,3], two views
 	// K1 and K2 are the views of the images at the share's places in Shuffle. They are there with
 	// replicas, so that no picture has to go from one to another.
@@ -187,12 +188,12 @@ func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p), drops: dropsOf(p)}, nil
+	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p, r.Views.Size), drops: dropsOf(p)}, nil
 }
 
 // batchOf collects the inputs of a program that a Batch has.
-func batchOf(p engine.Program) Batch {
-	b := Batch{X1: floats(p, inFirst), X2: floats(p, inSecond), K1: floats(p, inKeys1), K2: floats(p, inKeys2),
+func batchOf(p engine.Program, size int) Batch {
+	b := Batch{Size: size, X1: floats(p, inFirst), X2: floats(p, inSecond), K1: floats(p, inKeys1), K2: floats(p, inKeys2),
 		IDs: ints(p, inIDs), Labels: ints(p, inLabels), Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
 	if x := floats(p, inViews); x != nil && b.Labels != nil {
 		b.X1 = x

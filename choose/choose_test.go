@@ -143,3 +143,24 @@ func TestDrawnOfMixedSizes(t *testing.T) {
 		t.Errorf("views are drawn from %v pixels, want %v", got, want)
 	}
 }
+
+func TestCostOfGrowingViews(t *testing.T) {
+	t.Parallel()
+	e, err := cpu.New(cpu.Options{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cost := func(size int, progressive ...int) engine.Cost {
+		r := Base()
+		r.Batch, r.Views.Size, r.Views.Progressive = 32, size, progressive
+		c, err := costOf(e, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	small, large, both := cost(32), cost(64), cost(64, 32)
+	if want := (small.FLOPs + large.FLOPs) / 2; both.FLOPs != want || both.WorkBytes != large.WorkBytes {
+		t.Errorf("views of 32, then 64 pixels: %d operations and %d bytes, want %d and %d", both.FLOPs, both.WorkBytes, want, large.WorkBytes)
+	}
+}

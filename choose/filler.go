@@ -41,6 +41,7 @@ func (f *filler) fill(ctx context.Context) error {
 		for from := 0; from < f.n; from += f.size {
 			from := min(from, f.n-f.size)
 			part := moco.Batch{
+				Size: f.batch.Size,
 				X1: f.part(f.batch.X1, from), X2: f.part(f.batch.X2, from),
 				K1: f.part(f.batch.K1, from), K2: f.part(f.batch.K2, from),
 			}

@@ -54,9 +54,18 @@ func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
 			return Pace{}, err
 		}
 	}
-	p, again, err := m.steps(ctx, r, reading)
-	if err != nil {
-		return p, err
+	// Where views grow, what counts is the mean of their sizes.
+	var p Pace
+	var again float64
+	sizes := r.Views.Sizes()
+	for _, size := range sizes {
+		of, drawing, err := m.steps(ctx, r.ForSize(size), reading)
+		if err != nil {
+			return p, err
+		}
+		p.Start, p.Save = p.Start+of.Start, of.Save
+		p.Step += of.Step / float64(len(sizes))
+		again += drawing / float64(len(sizes))
 	}
 	n, read := float64(m.set.Len()), m.read[reading]
 	first := again + read.seconds/float64(read.images)

@@ -53,14 +53,22 @@ type machine interface {
 	pace(ctx context.Context, r *moco.Recipe) (Pace, error)
 }
 
-// costOf compiles a step, which takes little time and memory.
-func costOf(e engine.Engine, r *moco.Recipe) (engine.Cost, error) {
-	s, err := moco.Compile(r, r.Batch, e, e.NewState())
-	if err != nil {
-		return engine.Cost{}, err
+// costOf compiles a step, which takes little time and memory. Where views grow it is the mean work of
+// their sizes and the memory of the last.
+func costOf(e engine.Engine, r *moco.Recipe) (cost engine.Cost, err error) {
+	var flops int64
+	sizes := r.Views.Sizes()
+	for _, size := range sizes {
+		s, err := moco.Compile(r.ForSize(size), r.Batch, e, e.NewState())
+		if err != nil {
+			return cost, err
+		}
+		cost = s.Cost()
+		flops += cost.FLOPs
+		s.Close()
 	}
-	defer s.Close()
-	return s.Cost(), nil
+	cost.FLOPs = flops / int64(len(sizes))
+	return cost, nil
 }
 
 // nominal is an ordinary machine: nothing of it is measured, so that a choice can be made again.

@@ -2,6 +2,7 @@ package choose
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"moco"
@@ -141,7 +142,7 @@ func (p *planner) measuredEnough() bool {
 }
 
 func sameCost(a, b *moco.Recipe) bool {
-	return a.Encoder.SameBackbone(b.Encoder) == nil && a.Views == b.Views
+	return a.Encoder.SameBackbone(b.Encoder) == nil && reflect.DeepEqual(a.Views, b.Views)
 }
 
 // worth tells whether a rung is worth its cost with a number of views.

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func TestNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report.Kind != "moco" || len(report.LeftOut) > 0 || !sameConfig(report.Encoder, c.config) || report.Views != e.Recipe.Views {
+		if report.Kind != "moco" || len(report.LeftOut) > 0 || !sameConfig(report.Encoder, c.config) || !reflect.DeepEqual(report.Views, e.Recipe.Views) {
 			t.Errorf("%q: it comes back as %v, %+v", c.names, report, report.Encoder)
 		}
 		for _, n := range e.Weights.Tensors {

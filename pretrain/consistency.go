@@ -21,7 +21,7 @@ func (r *run) consistency(ctx context.Context) (Consistency, error) {
 		measured.Age, measured.Cosine = []int{0}, []float64{1}
 		return measured, nil
 	}
-	encoders := keyMaker{run: r, keys: map[int]*moco.Keys{}}
+	encoders := keyMaker{run: r, keys: map[stepKind]*moco.Keys{}}
 	defer encoders.close()
 	at := moco.Earlier{}
 	for age, next := 0, 0; age < r.step; age++ {
@@ -33,7 +33,7 @@ func (r *run) consistency(ctx context.Context) (Consistency, error) {
 		}
 		if age == next {
 			next = age + max(1, age/2)
-			now, ids, err := encoders.make(ctx, step, n)
+			now, ids, err := encoders.make(ctx, step)
 			if err != nil {
 				return measured, fmt.Errorf("consistency: %w", err)
 			}
@@ -67,17 +67,18 @@ func compare(stored moco.Stored, at moco.Earlier, now []float32, ids []int32) (s
 // keyMaker makes the keys of earlier steps again, with the encoder as it is now.
 type keyMaker struct {
 	run  *run
-	keys map[int]*moco.Keys // by size of batch
+	keys map[stepKind]*moco.Keys
 }
 
-func (m *keyMaker) make(ctx context.Context, step, n int) (keys []float32, ids []int32, err error) {
+func (m *keyMaker) make(ctx context.Context, step int) (keys []float32, ids []int32, err error) {
 	r := m.run
-	k := m.keys[n]
+	kind := r.kind(step)
+	k := m.keys[kind]
 	if k == nil {
-		if k, err = moco.CompileKeys(r.recipe, n, r.o.Engine, r.state); err != nil {
+		if k, err = moco.CompileKeys(r.recipe.ForSize(kind.pixels), kind.images, r.o.Engine, r.state); err != nil {
 			return nil, nil, err
 		}
-		m.keys[n] = k
+		m.keys[kind] = k
 	}
 	err = r.together(func() error {
 		return r.loader.Fill(ctx, step/r.stepsPerEpoch, step%r.stepsPerEpoch, k.Batch())

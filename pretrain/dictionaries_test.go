@@ -27,6 +27,7 @@ var dictionarySettings = map[string][]string{
 	"transformer":    transformerSettings,
 	"supervised":     {"objective=supervised"},
 	"no shuffled BN": {"shuffle_bn=false"},
+	"growing views":  {"views.progressive=[4, 6]"},
 }
 
 // transformerSettings are those of MoCo v3 with a transformer that drops branches.
@@ -105,6 +106,7 @@ func TestConsistency(t *testing.T) {
 	for name, settings := range map[string][]string{
 		"queue":     {"m=0.5", "lr=0.5"},
 		"one way":   {"m=0.5", "lr=0.5", "symmetric=false"},
+		"growing":   {"m=0.5", "lr=0.5", "symmetric=false", "views.progressive=[4]"},
 		"bank":      {"lr=0.5", "dictionary=bank", "mix=0.1", "symmetric=false", "mask_same_image=false"},
 		"the batch": {"dictionary=batch", "symmetric=false"},
 	} {
@@ -126,7 +128,7 @@ func TestConsistency(t *testing.T) {
 				t.Fatalf("%+v", e)
 			}
 			switch name {
-			case "queue", "one way":
+			case "queue", "one way", "growing":
 				if e.Cosine[0] < 0.99999 || e.Cosine[0] > 1.00001 {
 					t.Errorf("the newest keys have a cosine of %v with themselves", e.Cosine[0])
 				}

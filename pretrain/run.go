@@ -65,13 +65,17 @@ type Options struct {
 	Log         *slog.Logger      // names skipped images; may be nil
 }
 
+// stepKind is what differs between the compiled steps of a run: the size of the batch, and the side
+// of its views.
+type stepKind struct{ images, pixels int }
+
 // run is a run in progress.
 type run struct {
 	o           Options
 	recipe      *moco.Recipe
 	mechanism   moco.Mechanism
 	state       engine.State
-	steps       map[int]*moco.Step // by size of batch
+	steps       map[stepKind]*moco.Step
 	loader      *loader.Loader
 	folder      folder
 	checkpoints *checkpoints
@@ -117,7 +121,7 @@ func newRunOn(o Options, system files) *run {
 		o.Events = nil
 	}
 	r := &run{
-		o: o, recipe: &o.Recipe, steps: map[int]*moco.Step{}, folder: folder(o.Out),
+		o: o, recipe: &o.Recipe, steps: map[stepKind]*moco.Step{}, folder: folder(o.Out),
 		files: system, hold: lock.Folder, release: func() {},
 	}
 	r.checkpoints = &checkpoints{dir: r.folder.checkpoints(), files: system}
@@ -237,21 +241,30 @@ func (r *run) prepareRecipe() error {
 	return nil
 }
 
-// compile makes the steps for each size of batch that there will be.
+// kind is the kind of a step of the run, by the number of steps before it.
+func (r *run) kind(step int) stepKind {
+	progress := float64(step) / float64(r.stepsPerEpoch) / float64(r.recipe.Epochs)
+	return stepKind{r.loader.BatchSize(step % r.stepsPerEpoch), r.recipe.Views.SizeAt(progress)}
+}
+
+// compile makes the steps of each kind that there will be.
 func (r *run) compile() error {
 	for _, size := range []int{r.recipe.Batch, r.loader.BatchSize(r.stepsPerEpoch - 1)} {
 		if parts := r.recipe.BatchUnit(); size%parts != 0 {
 			return fmt.Errorf("drop_last: the last batch of an epoch has %d images, which cannot be cut into %d equal parts "+
 				"(bn_splits, replicas, accumulate); set drop_last to true", size, parts)
 		}
-		if r.steps[size] != nil {
-			continue
+		for _, pixels := range r.recipe.Views.Sizes() {
+			kind := stepKind{size, pixels}
+			if r.steps[kind] != nil {
+				continue
+			}
+			step, err := moco.Compile(r.recipe.ForSize(pixels), size, r.o.Engine, r.state)
+			if err != nil {
+				return err
+			}
+			r.steps[kind] = step
 		}
-		step, err := moco.Compile(r.recipe, size, r.o.Engine, r.state)
-		if err != nil {
-			return err
-		}
-		r.steps[size] = step
 	}
 	return nil
 }
@@ -335,7 +348,7 @@ func (r *run) begin(ctx context.Context) error {
 		parameters += p.Shape.Elements()
 	}
 	batch := r.recipe.Batch
-	cost := r.steps[batch].Cost()
+	cost := r.steps[stepKind{batch, r.recipe.Views.Size}].Cost()
 	r.events.tell(Start{
 		Out: o.Out, Engine: o.Engine.Name(), Images: o.Data.Len(), Arch: r.recipe.Encoder.Arch, Parameters: parameters, Batch: batch,
 		Mechanism: r.mechanism.String(), Keys: r.mechanism.Negatives(batch), Filling: r.mechanism.Filling(), Labels: r.mechanism.Classifier(),

@@ -17,14 +17,23 @@ import (
 type rate struct {
 	warm   bool
 	images int
+	flops  int64
 	spent  time.Duration
 }
 
-func (r *rate) add(images int, d time.Duration) {
+func (r *rate) add(images int, flops int64, d time.Duration) {
 	if r.warm {
-		r.images, r.spent = r.images+images, r.spent+d
+		r.images, r.flops, r.spent = r.images+images, r.flops+flops, r.spent+d
 	}
 	r.warm = true
+}
+
+// seconds is how long so many operations take, 0 before there is a figure.
+func (r *rate) seconds(flops int64) float64 {
+	if r.flops == 0 {
+		return 0
+	}
+	return r.spent.Seconds() * float64(flops) / float64(r.flops)
 }
 
 // perSecond is the number of images a second so far, 0 before there is a figure.
@@ -107,8 +116,8 @@ func (r *run) measure(ctx context.Context, epoch int) error {
 func (r *run) one(ctx context.Context) error {
 	start := time.Now()
 	epoch, inEpoch := r.step/r.stepsPerEpoch, r.step%r.stepsPerEpoch
-	n := r.loader.BatchSize(inEpoch)
-	s := r.steps[n]
+	kind := r.kind(r.step)
+	s := r.steps[kind]
 	err := r.together(func() error {
 		if ctx.Err() != nil { // the step before was finished
 			return ctx.Err()
@@ -126,18 +135,27 @@ func (r *run) one(ctx context.Context) error {
 		return r.alike(r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1)))
 	}
 	r.step++
-	r.rate.add(n, time.Since(start))
+	r.rate.add(kind.images, s.Cost().FLOPs, time.Since(start))
 	r.metrics = m
 	r.epochMean.add(m)
-	left := 0.0
-	if rate := r.rate.perSecond(); rate > 0 {
-		left = float64((r.last-r.step)*r.recipe.Batch) / rate
-	}
 	spread := r.spread(s)
 	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
-		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: left})
+		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: r.secondsLeft()})
 	r.watch.step(r, spread, m)
 	return nil
+}
+
+// secondsLeft is how long the steps that are left take, if they take their time as those before did.
+func (r *run) secondsLeft() float64 {
+	var work int64
+	sizes := r.recipe.Views.Sizes()
+	for i, size := range sizes {
+		whole := r.recipe.Epochs.Steps(r.stepsPerEpoch)
+		begin, end := i*whole/len(sizes), (i+1)*whole/len(sizes)
+		steps := max(0, min(end, r.last)-max(begin, r.step))
+		work += int64(steps) * r.steps[stepKind{r.recipe.Batch, size}].Cost().FLOPs
+	}
+	return r.rate.seconds(work)
 }
 
 // after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestReading(t *testing.T) {
 		if !strings.Contains(written, c.written) {
 			t.Errorf("%v: the file lacks %s:\n%s", c.settings, c.written, written)
 		}
-		if back, err := Parse(written); err != nil || back.Views != r.Views {
+		if back, err := Parse(written); err != nil || !reflect.DeepEqual(back.Views, r.Views) {
 			t.Errorf("%v: comes back as %+v, %v", c.settings, back.Views, err)
 		}
 	}

@@ -128,6 +128,25 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestPoolingKeepsBFloat16: a max pool reads and writes bfloat16 as it is stored; the one copy in
+// float32 is for the caller.
+func TestPoolingKeepsBFloat16(t *testing.T) {
+	t.Parallel()
+	g := graph.New()
+	g.Precision = graph.BFloat16
+	weights := func(name string, in int) *graph.Node { return g.Variable(name, tensor.Float32, 16, in, 1, 1) }
+	x := g.Conv(g.Input("x", tensor.Float32, 2, 8, 8, 3), weights("w1", 3), 1, 0)
+	g.Output("y", g.Conv(g.MaxPool(x, 3, 2, 1), weights("w2", 16), 1, 0))
+	stages, err := verified(t, Options{Path: "portable", Workers: 1}).Explain(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := stages[len(stages)-1].Text
+	if strings.Count(last, "Widen") != 1 || strings.Contains(last, "Narrow") {
+		t.Errorf("there are other copies than the caller's:\n%s", last)
+	}
+}
+
 // TestPassesHaveReasons: the table says why each pass is there, and no name is used twice.
 func TestPassesHaveReasons(t *testing.T) {
 	seen := map[string]bool{}

@@ -3,10 +3,16 @@ package cpu
 import "moco/graph"
 
 var poolOperations = operations{
-	graph.MaxPool:         {emit: emitMaxPool},
-	graph.MaxPoolGrad:     {emit: emitMaxPoolGrad},
+	graph.MaxPool:         {operands: storedOperand, element: activation, emit: emitMaxPool},
+	graph.MaxPoolGrad:     {operands: poolGradOperands, emit: emitMaxPoolGrad},
 	graph.AveragePool:     {operands: storedOperand, emit: emitAveragePool},
 	graph.AveragePoolGrad: {element: activation, emit: emitAveragePoolGrad},
+}
+
+// poolGradOperands: the gradient is read a pixel at a time, the images line by line.
+func poolGradOperands(c *compiler, s *step) {
+	c.want(s, 0, inRows, float32s)
+	c.stored(s, 1)
 }
 
 // window is the pooling windows over images of a shape.
@@ -17,42 +23,53 @@ type window struct {
 
 func windowOf(n *graph.Node, in []int) window { return window{n.Attr.(graph.PoolAttr).Window, in} }
 
-// place is a pixel of the output of a pooling.
-type place struct{ image, y, x int }
+// span is the rows, or columns, of an image of a size that the window of an output place covers.
+func (p window) span(at, size int) (from, to int) {
+	at = at*p.Stride - p.Pad
+	return max(at, 0), min(at+p.Kernel, size)
+}
 
-// eachPixel calls f with the pixels of a window that lie inside of the image, row by row, counted
-// over the batch.
-func (p window) eachPixel(at place, f func(pixel int)) {
-	y, x := at.y*p.Stride-p.Pad, at.x*p.Stride-p.Pad
-	for iy := max(y, 0); iy < min(y+p.Kernel, p.in[1]); iy++ {
-		for ix := max(x, 0); ix < min(x+p.Kernel, p.in[2]); ix++ {
-			f((at.image*p.in[1]+iy)*p.in[2] + ix)
-		}
+// line is the values of a row of pixels of an image, widened to scratch if they are bfloat16.
+func (p window) line(c *compiler, x *buffer, image, y int, scratch []float32) []float32 {
+	size := p.in[2] * x.stride
+	lo := (image*p.in[1] + y) * size
+	if x.element == bfloat16s {
+		c.engine.path.Widen(scratch[:size], x.bf16[lo:lo+size])
+		return scratch[:size]
 	}
+	return x.f32[lo : lo+size]
 }
 
-// largest leaves the largest values of a window in dst.
-func (c *compiler) largest(dst []float32, x *buffer, p window, at place) {
-	first := true
-	p.eachPixel(at, func(pixel int) {
-		src := x.row(pixel)
-		if first {
-			copy(dst, src)
-			first = false
-			return
-		}
-		c.engine.path.Larger(dst, src)
-	})
-}
-
+// emitMaxPool takes the largest of a window's rows first, whole lines at a time, and then of its
+// columns: a kernel is called for a line where it would be called for each pixel of each window.
 func emitMaxPool(c *compiler, s *step, o *op) {
 	x, y := s.in[0].buffer, s.out[0].buffer
 	out, p := s.node.Shape, windowOf(s.node, s.node.In[0].Shape)
-	h, w := out[1], out[2]
-	o.then(cut(out[0]*h, max(1, 64/w), func(_ *worker, lo, hi int) {
+	h, w, ch := out[1], out[2], x.stride
+	line := p.in[2] * ch
+	o.needs(2*line + w*ch)
+	o.then(cut(out[0]*h, max(1, 64/w), func(worker *worker, lo, hi int) {
+		scratch := worker.floats(2*line + w*ch)
+		tall, wide, row := scratch[:line], scratch[line:2*line], scratch[2*line:]
 		for i := lo; i < hi; i++ {
+			from, to := p.span(i%h, p.in[1])
+			copy(tall, p.line(c, x, i/h, from, wide))
+			for iy := from + 1; iy < to; iy++ {
+				c.engine.path.Larger(tall, p.line(c, x, i/h, iy, wide))
+			}
+			if y.element != bfloat16s {
+				row = y.f32[i*w*ch : (i+1)*w*ch]
+			}
 			for ox := range w {
-				c.largest(y.row(i*w+ox), x, p, place{i / h, i % h, ox})
+				from, to := p.span(ox, p.in[2])
+				dst := row[ox*ch : (ox+1)*ch]
+				copy(dst, tall[from*ch:])
+				for ix := from + 1; ix < to; ix++ {
+					c.engine.path.Larger(dst, tall[ix*ch:(ix+1)*ch])
+				}
+			}
+			if y.element == bfloat16s {
+				c.engine.path.Narrow(y.bf16[i*w*ch:(i+1)*w*ch], row)
 			}
 		}
 	}))
@@ -63,20 +80,40 @@ func emitMaxPool(c *compiler, s *step, o *op) {
 func emitMaxPoolGrad(c *compiler, s *step, o *op) {
 	dy, x, dx := s.in[0].buffer, s.in[1].buffer, s.out[0].buffer
 	out, in, p := s.node.In[0].Shape, s.node.Shape, windowOf(s.node, s.node.Shape)
-	size := in[1] * in[2] * dx.stride
-	o.needs(2 * dx.stride)
+	ch := dx.stride
+	line := in[2] * ch
+	o.needs((p.Kernel+1)*line + 2*ch)
 	o.then(cut(in[0], 1, func(w *worker, image, _ int) {
-		clear(dx.f32[image*size : (image+1)*size])
-		scratch := w.floats(2 * dx.stride)
-		best, g := scratch[:dx.stride], scratch[dx.stride:]
+		clear(dx.f32[image*in[1]*line : (image+1)*in[1]*line])
+		scratch := w.floats((p.Kernel+1)*line + 2*ch)
+		tall, wide, rest := scratch[:line], scratch[line:(p.Kernel+1)*line], scratch[(p.Kernel+1)*line:]
+		best, g := rest[:ch], rest[ch:2*ch]
 		for oy := range out[1] {
+			top, bottom := p.span(oy, in[1])
+			for iy := top; iy < bottom; iy++ {
+				src := p.line(c, x, image, iy, wide[(iy-top)*line:])
+				if iy == top {
+					copy(tall, src)
+				} else {
+					c.engine.path.Larger(tall, src)
+				}
+			}
 			for ox := range out[2] {
-				at := place{image, oy, ox}
-				c.largest(best, x, p, at)
+				left, right := p.span(ox, in[2])
+				copy(best, tall[left*ch:])
+				for ix := left + 1; ix < right; ix++ {
+					c.engine.path.Larger(best, tall[ix*ch:(ix+1)*ch])
+				}
 				copy(g, dy.row((image*out[1]+oy)*out[2]+ox))
-				p.eachPixel(at, func(pixel int) {
-					c.engine.path.Claim(dx.row(pixel), g, x.row(pixel), best)
-				})
+				for iy := top; iy < bottom; iy++ {
+					src := wide[(iy-top)*line:]
+					if x.element != bfloat16s {
+						src = x.f32[(image*in[1]+iy)*line:]
+					}
+					for ix := left; ix < right; ix++ {
+						c.engine.path.Claim(dx.row((image*in[1]+iy)*in[2]+ix), g, src[ix*ch:(ix+1)*ch], best)
+					}
+				}
 			}
 		}
 	}))

@@ -51,6 +51,7 @@ type Loader struct {
 
 	order   []int
 	epoch   int // of order; -1 before the first
+	size    int // of the batch's views; 0: the policy's
 	workers []worker
 	keys    []int32 // the order of keys, where a batch does not hold it
 
@@ -128,11 +129,13 @@ func (l *Loader) Learn(unreadable map[int]string) error {
 }
 
 // Fill makes this process's share of batch number step of an epoch. Each slice of b has the share's
-// images' worth; all but X1 may be nil. An image that cannot be read is named in the log, once, and
+// images' worth; all but X1 may be nil. Views have b.Size pixels a side, or the policy's own if that is
+// 0. An image that cannot be read is named in the log, once, and
 // its place is given to the next readable image of the set; when more than MaxBad of the set are
 // unreadable, that is an error.
 func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
 	l.arrange(epoch)
+	l.size = b.Size
 	n := l.BatchSize(step)
 	images := l.order[step*l.o.Batch : step*l.o.Batch+n]
 	l.shuffle(epoch, step, n, &b)
@@ -246,7 +249,11 @@ func (l *Loader) views(w *worker, epoch, wanted int, to [4][]float32) (image, id
 		}
 		view := i % 2
 		r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
-		l.policies[view].View(x, []*data.Image{first, second}[view], &r, &w.scratch)
+		policy := l.policies[view]
+		if l.size != 0 {
+			policy.Size = l.size
+		}
+		policy.View(x, []*data.Image{first, second}[view], &r, &w.scratch)
 	}
 	return image, id, nil
 }

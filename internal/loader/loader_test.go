@@ -140,6 +140,27 @@ func TestBatchesFollowFromSeedEpochAndStepAlone(t *testing.T) {
 	}
 }
 
+// TestSize: a batch of another size has the views that a policy of that size draws.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	set := folder(t, 8, 0)
+	draw := func(size, of int) []float32 {
+		policy, err := augment.Named("cifar", size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := moco.Batch{Size: of, X1: make([]float32, 4*6*6*3)}
+		if err := New(set, policy, Options{Batch: 4, Seed: 7}).Fill(context.Background(), 1, 1, b); err != nil {
+			t.Fatal(err)
+		}
+		return b.X1
+	}
+	want := draw(6, 0)
+	if got := draw(8, 6); !slices.Equal(got, want) {
+		t.Errorf("views of 6 pixels by a policy of 8 differ from those by a policy of 6: %v, want %v", got[:6], want[:6])
+	}
+}
+
 func TestStepsPerEpoch(t *testing.T) {
 	set := folder(t, 11, 0)
 	if n := New(set, policy(t), Options{Batch: 4}).StepsPerEpoch(); n != 3 {
