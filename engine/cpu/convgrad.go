@@ -151,6 +151,9 @@ func (v *convolution) cutGrad(cache int) gradCut {
 	c.inSize = c.each * v.height * v.width * v.x.stride
 	c.outSize = c.each * v.outH * v.outW * v.y.stride
 	c.width = largestDivisor(v.in, gradRows)
+	if v.in%lanes == 0 { // rows are laid side by side in groups of lanes
+		c.width = lanes * largestDivisor(v.in/lanes, gradRows/lanes)
+	}
 	c.ranges = v.in / c.width
 	blocksFor := func(cache int) int {
 		return largestDivisor(v.out/block, cache/2/(4*v.packing.taps*c.width*block))

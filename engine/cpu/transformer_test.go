@@ -75,43 +75,54 @@ func TestNoFallback(t *testing.T) {
 }
 
 // TestManyTokens: products of any number of rows take every row once, where the last part, chunk and
-// pair of rows are not whole. All factors are one, so each sum is the number of rows.
+// pair of rows are not whole.
 func TestManyTokens(t *testing.T) {
-	const in, out = 48, 80
+	for _, tokens := range []int{1, 7, 131, 1031, 2501} {
+		testLinear(t, tokens, 48, 80)
+	}
+}
+
+// TestOddWidths: products take every channel once, where no range of channels is a power of two:
+// 272 is 17 times 16, and 1136 (71 times 16) is laid side by side in float32 too.
+func TestOddWidths(t *testing.T) {
+	for _, width := range []int{176, 272, 304, 1136} {
+		testLinear(t, 3, width, width)
+	}
+}
+
+// testLinear runs the products of a linear layer, forward and backward, on every path. All factors
+// are one, so each sum is the number of its terms.
+func testLinear(t *testing.T, tokens, in, out int) {
+	t.Helper()
 	for _, path := range Paths() {
 		for _, precision := range []graph.Precision{graph.Float32, graph.BFloat16} {
-			for _, tokens := range []int{1, 7, 131, 1031, 2501} {
-				g := graph.New()
-				g.Precision = precision
-				ones := g.Input("ones", tensor.Float32, 1, tokens, 1)
-				x := g.MatMul(ones, g.Input("x", tensor.Float32, in, 1), false, true)
-				dy := g.MatMul(ones, g.Input("dy", tensor.Float32, out, 1), false, true)
-				w := g.Input("w", tensor.Float32, out, in)
-				sums := map[string]float32{"x w'": in, "dy w": out, "dy' x": float32(tokens)}
-				g.Output("x w'", g.SumBatch(g.Reshape(g.MatMul(x, w, false, true), tokens, out)))
-				g.Output("dy w", g.SumBatch(g.Reshape(g.MatMul(dy, w, false, false), tokens, in)))
-				g.Output("dy' x", g.MatMulSum(dy, x, true, false))
-				e := verified(t, Options{Path: path, Workers: 1})
-				p, err := e.Compile(g, e.NewState())
-				if err != nil {
-					t.Fatal(err)
+			g := graph.New()
+			g.Precision = precision
+			ones := g.Input("ones", tensor.Float32, 1, tokens, 1)
+			x := g.MatMul(ones, g.Input("x", tensor.Float32, in, 1), false, true)
+			dy := g.MatMul(ones, g.Input("dy", tensor.Float32, out, 1), false, true)
+			w := g.Input("w", tensor.Float32, out, in)
+			g.Output("x w'", g.SumBatch(g.Reshape(g.MatMul(x, w, false, true), tokens, out)))
+			g.Output("dy w", g.SumBatch(g.Reshape(g.MatMul(dy, w, false, false), tokens, in)))
+			g.Output("dy' x", g.MatMulSum(dy, x, true, false))
+			e := verified(t, Options{Path: path, Workers: 1})
+			p, err := e.Compile(g, e.NewState())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"ones", "x", "dy", "w"} {
+				for i := range p.Input(name).Float32s() {
+					p.Input(name).Float32s()[i] = 1
 				}
-				for _, name := range []string{"ones", "x", "dy", "w"} {
-					for i := range p.Input(name).Float32s() {
-						p.Input(name).Float32s()[i] = 1
-					}
-				}
-				if err := p.Run(); err != nil {
-					t.Fatal(err)
-				}
-				for name, want := range sums {
-					if name != "dy' x" {
-						want *= float32(tokens)
-					}
-					for i, got := range p.Output(name).Float32s() {
-						if got != want {
-							t.Fatalf("%s, %v, %d tokens: %s has %v at %d, want %v", path, precision, tokens, name, got, i, want)
-						}
+			}
+			if err := p.Run(); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]int{"x w'": tokens * in, "dy w": tokens * out, "dy' x": tokens} {
+				for i, got := range p.Output(name).Float32s() {
+					if got != float32(want) {
+						t.Fatalf("%s, %v, %d tokens, %d to %d: %s has %v at %d, want %v", path, precision, tokens, in, out, name,
+							got, i, want)
 					}
 				}
 			}

@@ -577,6 +577,7 @@ func TestNoAllocation(t *testing.T) {
 	eachPath(t, func(t *testing.T, p *Path) {
 		x, y, f := values(1, 1024, 0), values(2, 1024, 0), values(3, 64, 0)
 		g, b := values(4, 64, 0), values(5, 64, 0)
+		offsets := []int32{0, 16, -1, 48}
 		if n := testing.AllocsPerRun(10, func() {
 			p.Sums(Float32s(x), 64, f)
 			p.Normalise(NormaliseArgs{Y: Float32s(y), X: Float32s(x), Residual: Float32s(x), Channels: 64,
@@ -587,6 +588,10 @@ func TestNoAllocation(t *testing.T) {
 			p.Dot(x, y)
 			p.RowMax(x)
 			p.Transpose(y, 32, x, 32, 32, 32)
+			p.TransposeRight(y, 32, x, 32, 32, 32)
+			p.Pair(halves(y), x, 64)
+			p.GatherPairs(y, 16, BFloat16s(halves(x)), offsets, 16)
+			p.GatherRight(y, 16, BFloat16s(halves(x)), offsets, 16)
 			tokens(p, y, x, f, g, b)
 		}); n > 0 {
 			t.Errorf("%v allocations a round", n)
