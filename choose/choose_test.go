@@ -151,7 +151,7 @@ func TestCostOfGrowingViews(t *testing.T) {
 		t.Fatal(err)
 	}
 	cost := func(size int, progressive ...int) engine.Cost {
-		r := Base()
+		r := base(t)
 		r.Batch, r.Views.Size, r.Views.Progressive = 32, size, progressive
 		c, err := costOf(e, &r)
 		if err != nil {
@@ -163,4 +163,14 @@ func TestCostOfGrowingViews(t *testing.T) {
 	if want := (small.FLOPs + large.FLOPs) / 2; both.FLOPs != want || both.WorkBytes != large.WorkBytes {
 		t.Errorf("views of 32, then 64 pixels: %d operations and %d bytes, want %d and %d", both.FLOPs, both.WorkBytes, want, large.WorkBytes)
 	}
+}
+
+// base is the recipe that choices begin with.
+func base(t *testing.T) moco.Recipe {
+	t.Helper()
+	r, err := Base(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

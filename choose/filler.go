@@ -42,7 +42,7 @@ func (f *filler) fill(ctx context.Context) error {
 			from := min(from, f.n-f.size)
 			part := moco.Batch{
 				Size: f.batch.Size,
-				X1: f.part(f.batch.X1, from), X2: f.part(f.batch.X2, from),
+				X1:   f.part(f.batch.X1, from), X2: f.part(f.batch.X2, from),
 				K1: f.part(f.batch.K1, from), K2: f.part(f.batch.K2, from),
 			}
 			if f.batch.IDs != nil {

@@ -17,7 +17,7 @@ import (
 func TestFiller(t *testing.T) {
 	t.Parallel()
 	set := open(t, "builtin:train?n=40&size=20")
-	r := Base()
+	r := base(t)
 	r.Views.Size = 8
 	reading, err := r.Views.Reading()
 	if err != nil {
@@ -89,7 +89,7 @@ func TestPaceCountsDrawing(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMeasured(set, facts, Options{Engine: engineOf(t), Workers: 2, Budget: time.Minute})
-	r := Base()
+	r := base(t)
 	r.Encoder.Width, r.Encoder.Dim, r.Views.Size, r.Batch, r.Queue = 0.125, 8, 8, 8, 16
 	reading, err := r.Views.Reading()
 	if err != nil {

@@ -60,7 +60,7 @@ func (p *planner) choose(ctx context.Context) (*Choice, error) {
 		return nil, ErrOnePicture
 	}
 	if given := p.options.Recipe; given != nil {
-		r, err := p.changed(*given)
+		r, err := p.fixed(*given)
 		if err != nil {
 			return nil, err
 		}
@@ -93,12 +93,34 @@ func (p *planner) choose(ctx context.Context) (*Choice, error) {
 	return p.done(c)
 }
 
-// changed is a recipe with what the user has fixed.
-func (p *planner) changed(r moco.Recipe) (moco.Recipe, error) {
+// fixed is a recipe with what the user has fixed.
+func (p *planner) fixed(r moco.Recipe) (moco.Recipe, error) {
 	if p.options.Change == nil {
 		return r, nil
 	}
 	return p.options.Change(r)
+}
+
+// changed is a chosen recipe with what the user has fixed. Views grow to the size that comes of it,
+// unless how they grow is fixed, too.
+func (p *planner) changed(r moco.Recipe) (moco.Recipe, error) {
+	r.Views.Progressive = nil
+	r, err := p.fixed(r)
+	if err != nil || r.Views.Progressive != nil {
+		return r, err
+	}
+	return growing(r), nil
+}
+
+// begin is a rung's recipe with what the user has fixed. A queue's length, a momentum, or anything
+// that a batch as dictionary refuses belongs to another dictionary.
+func (p *planner) begin(of rung) (moco.Recipe, error) {
+	batch := of.recipe(p.facts)
+	r, err := p.changed(batch)
+	if err == nil && r.Queue == batch.Queue && r.Momentum == batch.Momentum {
+		return r, nil
+	}
+	return p.changed(of.withQueue(p.facts))
 }
 
 // climb goes up the rungs as far as the time carries.
@@ -179,7 +201,9 @@ func (p *planner) first(ctx context.Context, lowest rung) (*candidate, error) {
 // fitting is a rung's recipe with the largest batch for which there is memory, and whether there
 // is.
 func (p *planner) fitting(rung rung, precision string) (r moco.Recipe, fits bool, err error) {
-	r = rung.recipe(p.facts)
+	if r, err = p.begin(rung); err != nil {
+		return r, false, err
+	}
 	r.Precision = precision
 	for {
 		asked := r.Batch

@@ -133,9 +133,9 @@ func TestChoices(t *testing.T) {
 		{"sixty pictures without a budget", clipArt(60), twoCores(), 0,
 			"64 px, imagenet, width 0.25, 16 of 16, fp32, few"},
 		{"two pictures", clipArt(2), twoCores(), 0,
-			"64 px, imagenet, width 0.25, 1 of 1, fp32, few"},
+			"64 px, imagenet, width 0.25, 2 of 1, fp32, few"},
 		{"three pictures", clipArt(3), twoCores(), time.Minute,
-			"96 px, imagenet, width 0.5, 1 of 1, bf16, few"},
+			"96 px, imagenet, width 0.5, 2 of 1, bf16, few"},
 		{"two million pictures", clipArt(2_000_000), twoCores(), 10 * time.Minute,
 			"64 px, imagenet, width 0.25, 128 of 4096, bf16"},
 		{"two million photos, read slowly", photos(2_000_000), twoCores().reading(0.15), 10 * time.Minute,
@@ -178,8 +178,11 @@ func TestChoices(t *testing.T) {
 func sound(t *testing.T, choice *Choice, f Facts) {
 	t.Helper()
 	r := choice.Recipe
-	if r.Queue >= f.Images || r.Batch > f.Images || r.BNSplits != 1 || !r.MaskSameImage {
+	if r.Queue >= f.Images || r.Batch > f.Images || r.BNSplits != 1 {
 		t.Errorf("a queue of %d, batches of %d, bn_splits %d for %d pictures", r.Queue, r.Batch, r.BNSplits, f.Images)
+	}
+	if r.Dictionary != "batch" || r.Loss != "nt_xent" || len(r.Views.Progressive) != 2 && r.Views.Size > 20 {
+		t.Errorf("%s with %s, views of %v", r.Loss, r.Dictionary, r.Views.Sizes())
 	}
 	if r.Momentum < 0.9 || r.Momentum > 0.999 || float64(r.Warmup) > float64(r.Epochs)/10 {
 		t.Errorf("m %v, %v epochs of warm-up in %v", r.Momentum, r.Warmup, r.Epochs)
@@ -224,11 +227,15 @@ func TestFixed(t *testing.T) {
 		"batch=512":             func(r moco.Recipe) bool { return r.Batch == 512 && r.Epochs > 5 },
 		"encoder.width=1":       func(r moco.Recipe) bool { return r.Encoder.Width == 1 && r.Epochs < 5 },
 		"precision=fp32":        func(r moco.Recipe) bool { return r.Precision == "fp32" },
-		"queue=64":              func(r moco.Recipe) bool { return r.Queue == 64 },
-		"m=0.5":                 func(r moco.Recipe) bool { return r.Momentum == 0.5 },
+		"queue=64":              func(r moco.Recipe) bool { return r.Queue == 64 && r.Dictionary == "queue" },
+		"m=0.5":                 func(r moco.Recipe) bool { return r.Momentum == 0.5 && r.Dictionary == "queue" },
 		"epochs=3":              func(r moco.Recipe) bool { return r.Epochs == 3 && r.Momentum < 0.995 && r.Queue <= 1024 },
 		"views.size=24":         func(r moco.Recipe) bool { return r.Views.Size == 24 && r.Epochs > 15 },
 		"dictionary=bank":       func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
+		"dictionary=queue":      func(r moco.Recipe) bool { return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage },
+		"symmetric=true":        func(r moco.Recipe) bool { return r.Dictionary == "queue" && r.Symmetric },
+		"views.progressive=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8, 32}) },
+		"views.progressive=[]":  func(r moco.Recipe) bool { return len(r.Views.Progressive) == 0 },
 		"objective=supervised":  func(r moco.Recipe) bool { return r.Objective == "supervised" },
 		"mask_same_image=false": func(r moco.Recipe) bool { return !r.MaskSameImage },
 		"dictionary=batch":      func(r moco.Recipe) bool { return r.Dictionary == "batch" },

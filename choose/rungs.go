@@ -1,6 +1,10 @@
 package choose
 
-import "moco"
+import (
+	"slices"
+
+	"moco"
+)
 
 // rung is a size of views with an encoder that goes with it: more of either learns more, given more
 // time.
@@ -41,9 +45,20 @@ func rungs(f Facts) []rung {
 // by heart before.
 func (r rung) enough(images int) float64 { return min(r.views, 1000*float64(images)) }
 
-// recipe is what a rung begins with. Everything that follows from the number of pictures and steps
-// is filled in by derive.
+// recipe is what a rung begins with: the batch as dictionary, with the loss that takes both views of
+// an image as query and as key. In runs of minutes and hours it learns more than a queue at equal cost
+// (docs/results.md). Everything that follows from the number of pictures and steps is filled in by
+// derive.
 func (r rung) recipe(f Facts) moco.Recipe {
+	c := r.withQueue(f)
+	c.Dictionary, c.Loss, c.ShuffleBN = "batch", "nt_xent", false
+	c.Batch = max(2, c.Batch) // the other images of a batch are the negatives
+	return c
+}
+
+// withQueue is what a rung begins with where the user has fixed what only a queue, or another
+// dictionary than the batch, has.
+func (r rung) withQueue(f Facts) moco.Recipe {
 	c := moco.Default()
 	c.Encoder.Arch, c.Encoder.Stem, c.Encoder.Width = "resnet18", r.stem, r.width
 	c.Views.Policy, c.Views.Size = "v2", r.size
@@ -56,8 +71,21 @@ func (r rung) recipe(f Facts) moco.Recipe {
 	return c
 }
 
-// Base is the recipe that all choices begin with.
-func Base() moco.Recipe {
+// Base is the recipe that all choices begin with, with what the user has fixed.
+func Base(change func(moco.Recipe) (moco.Recipe, error)) (moco.Recipe, error) {
 	f := Facts{Images: 1 << 20, Edge: 224}
-	return rungs(f)[0].recipe(f)
+	p := planner{facts: f, options: Options{Change: change}}
+	return p.begin(rungs(f)[0])
+}
+
+// growing gives views the sizes that they grow from, a half and three quarters of the last one, if
+// the encoder takes these.
+func growing(r moco.Recipe) moco.Recipe {
+	const least = 8 // smaller views hold nothing
+	small := []int{r.Views.Size / 2 &^ 3, r.Views.Size * 3 / 4 &^ 3}
+	fits := func(size int) bool { return size >= least && r.Encoder.CheckImage(size) == nil }
+	if fits(small[0]) && fits(small[1]) && slices.IsSorted(append(small, r.Views.Size)) {
+		r.Views.Progressive = small
+	}
+	return r
 }

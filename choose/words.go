@@ -31,8 +31,17 @@ func (p *planner) viewsLine(r *moco.Recipe) string {
 	if f.Gray {
 		colour = ", without colour"
 	}
-	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %d px (%s), %s, %s",
-		thousands(f.Images), size, colour, r.Views.Size, r.Views.Policy, r.Encoder.Describe(), r.Precision)
+	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %s px (%s), %s, %s",
+		thousands(f.Images), size, colour, sizes(r.Views), r.Views.Policy, r.Encoder.Describe(), r.Precision)
+}
+
+// sizes are the sizes of views in words: "16, then 24, then 32".
+func sizes(v moco.Views) string {
+	var all []string
+	for _, size := range v.Sizes() {
+		all = append(all, strconv.Itoa(size))
+	}
+	return strings.Join(all, ", then ")
 }
 
 func (p *planner) batchLine(r *moco.Recipe) string {
@@ -41,6 +50,8 @@ func (p *planner) batchLine(r *moco.Recipe) string {
 	if queues(r) {
 		line += fmt.Sprintf("; a queue of %s (fewer keys than pictures) and m %v, so that its keys are of encoders much alike",
 			thousands(r.Queue), r.Momentum)
+	} else if m, err := r.Mechanism(); err == nil && m.Negatives(2*r.Batch) > m.Negatives(r.Batch) {
+		line += fmt.Sprintf("; no queue: a view's negatives are the %s others of its batch", thousands(m.Negatives(r.Batch)))
 	}
 	if r.BNSplits == 1 {
 		line += "; bn_splits 1, for one machine"

@@ -40,7 +40,7 @@ func (c *choosing) recipe(name string) (moco.Recipe, error) {
 	if c.given = name != ""; c.given {
 		return recipe.Load(name, c.changes)
 	}
-	return recipe.Change(choose.Base(), c.changes)
+	return choose.Base(func(r moco.Recipe) (moco.Recipe, error) { return recipe.Change(r, c.changes) })
 }
 
 // needed tells whether anything is left to choose.
