@@ -1,7 +1,7 @@
 // Package choose makes a recipe for images and a machine, for whoever has no recipe: the views by
 // the pictures' size, the encoder and the length of training by the time there is, the batch by the
-// number of pictures and steps, and, for a queue, its length and momentum. What it returns is a plain recipe, which repeats
-// the run without looking at anything again.
+// number of pictures and steps, and, for a queue, its length and momentum. What it returns is a plain
+// recipe, which repeats the run without looking at anything again.
 package choose
 
 import (

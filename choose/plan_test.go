@@ -223,16 +223,18 @@ func inTime(t *testing.T, choice *Choice, on *computer, f Facts, budget time.Dur
 func TestFixed(t *testing.T) {
 	t.Parallel()
 	for setting, holds := range map[string]func(r moco.Recipe) bool{
-		"batch=256":             func(r moco.Recipe) bool { return r.Batch == 256 && r.Queue%256 == 0 && r.LR > 0.06 },
-		"batch=512":             func(r moco.Recipe) bool { return r.Batch == 512 && r.Epochs > 5 },
-		"encoder.width=1":       func(r moco.Recipe) bool { return r.Encoder.Width == 1 && r.Epochs < 5 },
-		"precision=fp32":        func(r moco.Recipe) bool { return r.Precision == "fp32" },
-		"queue=64":              func(r moco.Recipe) bool { return r.Queue == 64 && r.Dictionary == "queue" },
-		"m=0.5":                 func(r moco.Recipe) bool { return r.Momentum == 0.5 && r.Dictionary == "queue" },
-		"epochs=3":              func(r moco.Recipe) bool { return r.Epochs == 3 && r.Momentum < 0.995 && r.Queue <= 1024 },
-		"views.size=24":         func(r moco.Recipe) bool { return r.Views.Size == 24 && r.Epochs > 15 },
-		"dictionary=bank":       func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
-		"dictionary=queue":      func(r moco.Recipe) bool { return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage },
+		"batch=256":       func(r moco.Recipe) bool { return r.Batch == 256 && r.Queue%256 == 0 && r.LR > 0.06 },
+		"batch=512":       func(r moco.Recipe) bool { return r.Batch == 512 && r.Epochs > 5 },
+		"encoder.width=1": func(r moco.Recipe) bool { return r.Encoder.Width == 1 && r.Epochs < 5 },
+		"precision=fp32":  func(r moco.Recipe) bool { return r.Precision == "fp32" },
+		"queue=64":        func(r moco.Recipe) bool { return r.Queue == 64 && r.Dictionary == "queue" },
+		"m=0.5":           func(r moco.Recipe) bool { return r.Momentum == 0.5 && r.Dictionary == "queue" },
+		"epochs=3":        func(r moco.Recipe) bool { return r.Epochs == 3 && r.Momentum < 0.995 && r.Queue <= 1024 },
+		"views.size=24":   func(r moco.Recipe) bool { return r.Views.Size == 24 && r.Epochs > 15 },
+		"dictionary=bank": func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
+		"dictionary=queue": func(r moco.Recipe) bool {
+			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.Progressive == nil
+		},
 		"symmetric=true":        func(r moco.Recipe) bool { return r.Dictionary == "queue" && r.Symmetric },
 		"views.progressive=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8, 32}) },
 		"views.progressive=[]":  func(r moco.Recipe) bool { return len(r.Views.Progressive) == 0 },

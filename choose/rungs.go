@@ -79,8 +79,11 @@ func Base(change func(moco.Recipe) (moco.Recipe, error)) (moco.Recipe, error) {
 }
 
 // growing gives views the sizes that they grow from, a half and three quarters of the last one, if
-// the encoder takes these.
+// the encoder takes these. With a queue they stay as they are: it would hold keys of smaller views.
 func growing(r moco.Recipe) moco.Recipe {
+	if queues(&r) {
+		return r
+	}
 	const least = 8 // smaller views hold nothing
 	small := []int{r.Views.Size / 2 &^ 3, r.Views.Size * 3 / 4 &^ 3}
 	fits := func(size int) bool { return size >= least && r.Encoder.CheckImage(size) == nil }
