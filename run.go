@@ -149,6 +149,9 @@ type Progress struct {
 // epochs is the time that schedules count in.
 func (p Progress) epochs() float64 { return float64(p.Step) / float64(p.StepsPerEpoch) }
 
+// Of is the share of a training of so many epochs that is done, 0 to 1.
+func (p Progress) Of(whole Epochs) float64 { return p.epochs() / float64(whole) }
+
 // Metrics is what a step reports.
 type Metrics struct {
 	Loss float64
@@ -232,7 +235,7 @@ func (s *Step) Run(at Progress) (Metrics, error) {
 	}
 	s.drawDrops(at.Step)
 	epochs, r := at.epochs(), s.recipe
-	share := epochs / float64(r.Epochs)
+	share := at.Of(r.Epochs)
 	lr, m := r.Rate(epochs), r.MomentumAt(share)
 	s.set(inRate, lr)
 	s.set(inMomentum, m)

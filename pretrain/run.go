@@ -243,8 +243,8 @@ func (r *run) prepareRecipe() error {
 
 // kind is the kind of a step of the run, by the number of steps before it.
 func (r *run) kind(step int) stepKind {
-	progress := float64(step) / float64(r.stepsPerEpoch) / float64(r.recipe.Epochs)
-	return stepKind{r.loader.BatchSize(step % r.stepsPerEpoch), r.recipe.Views.SizeAt(progress)}
+	done := moco.Progress{Step: step, StepsPerEpoch: r.stepsPerEpoch}.Of(r.recipe.Epochs)
+	return stepKind{r.loader.BatchSize(step % r.stepsPerEpoch), r.recipe.Views.SizeAt(done)}
 }
 
 // compile makes the steps of each kind that there will be.

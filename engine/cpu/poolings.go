@@ -29,15 +29,40 @@ func (p window) span(at, size int) (from, to int) {
 	return max(at, 0), min(at+p.Kernel, size)
 }
 
-// line is the values of a row of pixels of an image, widened to scratch if they are bfloat16.
-func (p window) line(c *compiler, x *buffer, image, y int, scratch []float32) []float32 {
+// line is the values of a row of pixels of an image. Those of bfloat16 are what tall has left in
+// wide, the first line of the window first.
+func (p window) line(x *buffer, image, y, top int, wide []float32) []float32 {
 	size := p.in[2] * x.stride
-	lo := (image*p.in[1] + y) * size
 	if x.element == bfloat16s {
-		c.engine.path.Widen(scratch[:size], x.bf16[lo:lo+size])
-		return scratch[:size]
+		return wide[(y-top)*size:][:size]
 	}
-	return x.f32[lo : lo+size]
+	return x.f32[(image*p.in[1]+y)*size:][:size]
+}
+
+// tall leaves in dst the largest of the lines from top to bottom of an image, and in wide these lines
+// where they are bfloat16.
+func (c *compiler) tall(dst []float32, p window, x *buffer, image, top, bottom int, wide []float32) {
+	size := p.in[2] * x.stride
+	for y := top; y < bottom; y++ {
+		src := p.line(x, image, y, top, wide)
+		if x.element == bfloat16s {
+			c.engine.path.Widen(src, x.bf16[(image*p.in[1]+y)*size:][:size])
+		}
+		if y == top {
+			copy(dst, src)
+		} else {
+			c.engine.path.Larger(dst, src)
+		}
+	}
+}
+
+// largest leaves in dst the largest of the pixels from left to right of a line.
+func (c *compiler) largest(dst, line []float32, left, right int) {
+	ch := len(dst)
+	copy(dst, line[left*ch:])
+	for x := left + 1; x < right; x++ {
+		c.engine.path.Larger(dst, line[x*ch:(x+1)*ch])
+	}
 }
 
 // emitMaxPool takes the largest of a window's rows first, whole lines at a time, and then of its
@@ -47,26 +72,19 @@ func emitMaxPool(c *compiler, s *step, o *op) {
 	out, p := s.node.Shape, windowOf(s.node, s.node.In[0].Shape)
 	h, w, ch := out[1], out[2], x.stride
 	line := p.in[2] * ch
-	o.needs(2*line + w*ch)
+	o.needs((p.Kernel+1)*line + w*ch)
 	o.then(cut(out[0]*h, max(1, 64/w), func(worker *worker, lo, hi int) {
-		scratch := worker.floats(2*line + w*ch)
-		tall, wide, row := scratch[:line], scratch[line:2*line], scratch[2*line:]
+		scratch := worker.floats((p.Kernel+1)*line + w*ch)
+		tall, wide, row := scratch[:line], scratch[line:(p.Kernel+1)*line], scratch[(p.Kernel+1)*line:]
 		for i := lo; i < hi; i++ {
-			from, to := p.span(i%h, p.in[1])
-			copy(tall, p.line(c, x, i/h, from, wide))
-			for iy := from + 1; iy < to; iy++ {
-				c.engine.path.Larger(tall, p.line(c, x, i/h, iy, wide))
-			}
+			top, bottom := p.span(i%h, p.in[1])
+			c.tall(tall, p, x, i/h, top, bottom, wide)
 			if y.element != bfloat16s {
 				row = y.f32[i*w*ch : (i+1)*w*ch]
 			}
 			for ox := range w {
-				from, to := p.span(ox, p.in[2])
-				dst := row[ox*ch : (ox+1)*ch]
-				copy(dst, tall[from*ch:])
-				for ix := from + 1; ix < to; ix++ {
-					c.engine.path.Larger(dst, tall[ix*ch:(ix+1)*ch])
-				}
+				left, right := p.span(ox, p.in[2])
+				c.largest(row[ox*ch:(ox+1)*ch], tall, left, right)
 			}
 			if y.element == bfloat16s {
 				c.engine.path.Narrow(y.bf16[i*w*ch:(i+1)*w*ch], row)
@@ -90,26 +108,13 @@ func emitMaxPoolGrad(c *compiler, s *step, o *op) {
 		best, g := rest[:ch], rest[ch:2*ch]
 		for oy := range out[1] {
 			top, bottom := p.span(oy, in[1])
-			for iy := top; iy < bottom; iy++ {
-				src := p.line(c, x, image, iy, wide[(iy-top)*line:])
-				if iy == top {
-					copy(tall, src)
-				} else {
-					c.engine.path.Larger(tall, src)
-				}
-			}
+			c.tall(tall, p, x, image, top, bottom, wide)
 			for ox := range out[2] {
 				left, right := p.span(ox, in[2])
-				copy(best, tall[left*ch:])
-				for ix := left + 1; ix < right; ix++ {
-					c.engine.path.Larger(best, tall[ix*ch:(ix+1)*ch])
-				}
+				c.largest(best, tall, left, right)
 				copy(g, dy.row((image*out[1]+oy)*out[2]+ox))
 				for iy := top; iy < bottom; iy++ {
-					src := wide[(iy-top)*line:]
-					if x.element != bfloat16s {
-						src = x.f32[(image*in[1]+iy)*line:]
-					}
+					src := p.line(x, image, iy, top, wide)
 					for ix := left; ix < right; ix++ {
 						c.engine.path.Claim(dx.row((image*in[1]+iy)*in[2]+ix), g, src[ix*ch:(ix+1)*ch], best)
 					}
