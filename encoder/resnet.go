@@ -93,7 +93,7 @@ func deduceStem(t map[string]*tensor.Tensor, first int) (nn.Config, []string, er
 	case stem[2] == 3 && stem[3] == 3:
 		c.Stem = "cifar"
 		notes = append(notes, "a 3x3 stem is taken for stride 1, padding 1 and no pooling after it, "+
-			"which the weights cannot tell (solo-learn's for CIFAR pads by 2 and will differ)")
+			"which the weights cannot tell (solo-learn's for CIFAR pads by 2 and will differ, and so will moco's strided stem)")
 	default:
 		return c, nil, fmt.Errorf("its stem of shape %v, with the first stage in place %d, "+
 			"is neither ImageNet's (7x7 and max pooling) nor CIFAR's (3x3)", stem, first)

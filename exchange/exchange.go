@@ -97,6 +97,7 @@ func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) 
 func checkDetectron2(c nn.Config) error {
 	const hint = "write safetensors, torch or onnx instead"
 	_, transformer := c.Transformer()
+	blocks, _ := nn.Blocks(c.Arch)
 	switch {
 	case transformer:
 		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets, and this is a %s; %s", c.Arch, hint)
@@ -106,6 +107,8 @@ func checkDetectron2(c nn.Config) error {
 	case c.Stem != "imagenet":
 		return fmt.Errorf("detectron2: its stem is a 7x7 convolution of stride 2 with pooling behind it, "+
 			"and this encoder has the %s stem; %s", c.Stem, hint)
+	case c.Layers != nil && !slices.Equal(c.Layers, blocks):
+		return fmt.Errorf("detectron2: its %s has stages of %v blocks, and this encoder has %v blocks; %s", c.Arch, blocks, c.Layers, hint)
 	case c.Width != 1:
 		return fmt.Errorf("detectron2: its ResNets have 64 channels behind the stem, "+
 			"and this encoder has width %v; %s", c.Width, hint)

@@ -106,6 +106,7 @@ func TestDetectron2(t *testing.T) {
 		"this is a resnet18": func(c *nn.Config) { c.Arch = "resnet18" },
 		"the cifar stem":     func(c *nn.Config) { c.Stem = "cifar" },
 		"width 0.5":          func(c *nn.Config) { c.Width = 0.5 },
+		"[1 1 1 1] blocks":   func(c *nn.Config) { c.Layers = []int{1, 1, 1, 1} },
 	} {
 		changed := wide
 		c(&changed)
@@ -127,6 +128,12 @@ func TestLoader(t *testing.T) {
 			"torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 8)", "num_classes"},
 		{func(c *nn.Config) { c.Head = "none" }, "m.fc = torch.nn.Identity()", "num_classes"},
 		{func(c *nn.Config) { c.Stem = "cifar" }, "torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()", "m.fc"},
+		{func(c *nn.Config) { c.Stem = "strided" }, "torch.nn.Conv2d(3, 64, 3, 2, 1, bias=False), torch.nn.Identity()", "m.fc"},
+		{func(c *nn.Config) { c.Layers = []int{1, 1, 1, 1} },
+			"models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=8)", "resnet18"},
+		{func(c *nn.Config) { c.Arch, c.Layers, c.Head = "resnet50", []int{1, 2, 1, 2}, "none" },
+			"models.ResNet(torchvision.models.resnet.Bottleneck, [1, 2, 1, 2])\nm.fc = torch.nn.Identity()", "resnet50"},
+		{func(c *nn.Config) { c.Layers = []int{2, 2, 2, 2} }, "resnet18(num_classes=8)", "BasicBlock"},
 		{func(c *nn.Config) { c.Width = 0.25 }, "t.data = state[name]", "load_state_dict"},
 	} {
 		config := nn.Config{Arch: "resnet18", Stem: "imagenet", Width: 1, Dim: 8, Head: "linear"}

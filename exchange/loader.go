@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"moco"
@@ -53,14 +54,23 @@ func state(f Format, project, path string) []string {
 
 // torchvisionResNet is the lines that make torchvision's ResNet and load it.
 func torchvisionResNet(c nn.Config) []string {
+	call, first := "torchvision.models."+c.Arch, ""
+	if blocks, bottleneck := nn.Blocks(c.Arch); c.Layers != nil && !slices.Equal(c.Layers, blocks) {
+		kind := "BasicBlock"
+		if bottleneck {
+			kind = "Bottleneck"
+		}
+		call = "torchvision.models.ResNet"
+		first = fmt.Sprintf("torchvision.models.resnet.%s, [%d, %d, %d, %d]", kind, c.Layers[0], c.Layers[1], c.Layers[2], c.Layers[3])
+	}
 	var lines []string
 	if c.Head == "linear" {
-		lines = append(lines, fmt.Sprintf("m = torchvision.models.%s(num_classes=%d)", c.Arch, c.Dim))
+		lines = append(lines, fmt.Sprintf("m = %s(%s)", call, strings.TrimPrefix(fmt.Sprintf("%s, num_classes=%d", first, c.Dim), ", ")))
 	} else {
-		lines = append(lines, fmt.Sprintf("m = torchvision.models.%s()", c.Arch), "m.fc = "+head(c))
+		lines = append(lines, fmt.Sprintf("m = %s(%s)", call, first), "m.fc = "+head(c))
 	}
-	if c.Stem == "cifar" {
-		lines = append(lines, "m.conv1, m.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()")
+	if stride, ok := map[string]int{"cifar": 1, "strided": 2}[c.Stem]; ok {
+		lines = append(lines, fmt.Sprintf("m.conv1, m.maxpool = torch.nn.Conv2d(3, 64, 3, %d, 1, bias=False), torch.nn.Identity()", stride))
 	}
 	if c.Width == 1 {
 		return append(lines, "m.load_state_dict(state); m.eval()")

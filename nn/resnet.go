@@ -24,6 +24,19 @@ var resnets = map[string]resnetShape{
 
 var resnetNames = []string{"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
 
+// stem is the first convolution, and whether max pooling of 3x3 with stride 2 stands behind it.
+type stem struct {
+	kernel, stride int
+	pools          bool
+}
+
+// stems begin with one pixel of 16, of 4, and with all: for large, small and tiny pictures.
+var stems = map[string]stem{
+	"imagenet": {kernel: 7, stride: 2, pools: true},
+	"strided":  {kernel: 3, stride: 2},
+	"cifar":    {kernel: 3, stride: 1},
+}
+
 // Blocks is the number of blocks in each of a ResNet's four stages, and whether they are
 // bottlenecks. It is nil for an architecture that is none.
 func Blocks(arch string) (layers []int, bottleneck bool) {
@@ -40,7 +53,8 @@ type resnet struct {
 func (r resnet) check(wrong func(bool, string, ...any)) {
 	wrong(r.Layers != nil && (len(r.Layers) != len(r.shape.layers) || slices.Min(r.Layers) < 1 || slices.Max(r.Layers) > 1000),
 		"layers: must be four numbers of 1 to 1000, is %v", r.Layers)
-	wrong(r.Stem != "imagenet" && r.Stem != "cifar", "stem: %q is not known; there are imagenet and cifar", r.Stem)
+	_, known := stems[r.Stem]
+	wrong(!known, "stem: %q is not known; there are imagenet, strided and cifar", r.Stem)
 }
 
 func (resnet) lacks() []string {
@@ -74,15 +88,11 @@ func (r resnet) backbone(b *builder, x *graph.Node) *graph.Node {
 		layers = r.Layers
 	}
 	channels := r.planes(64)
-	if r.Stem == "cifar" {
-		x = b.conv(x, "conv1", convolution{in: 3, out: channels, kernel: 3, stride: 1, pad: 1})
-		x = b.relu(b.norm(x, "bn1", channels))
-	} else {
-		x = b.conv(x, "conv1", convolution{in: 3, out: channels, kernel: 7, stride: 2, pad: 3})
-		x = b.relu(b.norm(x, "bn1", channels))
-		if b.g != nil {
-			x = b.g.MaxPool(x, 3, 2, 1)
-		}
+	stem := stems[r.Stem]
+	x = b.conv(x, "conv1", convolution{in: 3, out: channels, kernel: stem.kernel, stride: stem.stride, pad: stem.kernel / 2})
+	x = b.relu(b.norm(x, "bn1", channels))
+	if stem.pools && b.g != nil {
+		x = b.g.MaxPool(x, 3, 2, 1)
 	}
 	for stage, blocks := range layers {
 		b.depth = stage + 1

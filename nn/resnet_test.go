@@ -44,6 +44,7 @@ func TestShapes(t *testing.T) {
 		{Config{Arch: "resnet50", Stem: "imagenet", Width: 2, Dim: 128, Head: "linear"}, "fc.weight", tensor.Shape{128, 4096}},
 		{Config{Arch: "resnet18", Stem: "cifar", Width: 0.25, Dim: 128, Head: "linear"}, "conv1.weight", tensor.Shape{16, 3, 3, 3}},
 		{Config{Arch: "resnet18", Stem: "imagenet", Width: 0.5, Dim: 64, Head: "mlp"}, "conv1.weight", tensor.Shape{32, 3, 7, 7}},
+		{Config{Arch: "resnet18", Stem: "strided", Width: 0.5, Dim: 64, Head: "mlp"}, "conv1.weight", tensor.Shape{32, 3, 3, 3}},
 		{Config{Arch: "resnet18", Stem: "imagenet", Width: 0.5, Dim: 64, Head: "mlp"}, "fc.0.weight", tensor.Shape{256, 256}},
 	} {
 		p := c.config.Parameters()
