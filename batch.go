@@ -52,7 +52,8 @@ func (m endToEnd) build(g *builder) {
 }
 
 // simCLR is NT-Xent (Chen et al. 2020, Eq. 1): each of a batch's 2N views finds its partner among the
-// 2N-1 others.
+// 2N-1 others. With the loss dcl the partner is left out of the denominator (Yeh et al. 2022): as it
+// comes nearer, the gradient does not fade, which small batches gain from.
 type simCLR struct{ endToEnd }
 
 func newSimCLR(r *Recipe) Mechanism { return simCLR{endToEnd{contrastive{r}}} }
@@ -62,7 +63,7 @@ func (m simCLR) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
 
 func (m simCLR) check(wrong func(bool, string, ...any)) {
 	m.endToEnd.check(wrong)
-	wrong(m.Symmetric, "symmetric: nt_xent compares both views with all others already; set symmetric to false")
+	wrong(m.Symmetric, "symmetric: %s compares both views with all others already; set symmetric to false", m.Loss)
 }
 
 func (m simCLR) build(g *builder) {
@@ -75,7 +76,7 @@ func (m simCLR) build(g *builder) {
 	for _, half := range []*graph.Node{z1, z2} {
 		// The ids exclude the view itself and its partner from the negatives.
 		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), every, false, true),
-			QueryIDs: ids, KeyIDs: everyID, Temperature: m.Temperature}
+			QueryIDs: ids, KeyIDs: everyID, Temperature: m.Temperature, Decoupled: m.Loss == "dcl"}
 		if loss == nil {
 			g.report(c, z1, z2)
 		}

@@ -18,6 +18,8 @@ var losses = map[string]loss{
 	"info_nce": {chance: logOneOf}, // He et al. 2020, Eq. 1
 	"nt_xent": {only: "batch", why: "its negatives are the other views of the same batch (Chen et al. 2020)",
 		chance: logOneOf},
+	"dcl": {only: "batch", why: "it is nt_xent with the positive left out of the denominator (Yeh et al. 2022)",
+		chance: math.Log},
 	"nce": {only: "bank", why: "its noise is drawn uniformly from a stored feature of every image (Wu et al. 2018)",
 		chance: func(k float64) float64 { return logOneOf(k) + k*math.Log((k+1)/k) }},
 	"softmax": {only: "bank", why: "it is a softmax over a stored feature of every image (Wu et al. 2018)",

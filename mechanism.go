@@ -79,7 +79,7 @@ type Earlier struct {
 // mechanisms holds the contrastive mechanisms, by dictionary and loss.
 var mechanisms = map[string]map[string]func(r *Recipe) Mechanism{
 	"queue": {"info_nce": newMomentumContrast},                                             // Fig. 2c: MoCo
-	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR},                               // Fig. 2a
+	"batch": {"info_nce": newEndToEnd, "nt_xent": newSimCLR, "dcl": newSimCLR},             // Fig. 2a
 	"bank":  {"info_nce": newMemoryBank, "softmax": newWholeBank, "nce": newNoiseContrast}, // Fig. 2b
 	// MoCo v3: the batch, and a momentum encoder.
 	"momentum_batch": {"info_nce": newMomentumBatch},

@@ -20,7 +20,7 @@ type Recipe struct {
 	Objective  string    `yaml:"objective"`           // contrastive, or supervised: cross-entropy with labels
 	Encoder    nn.Config `yaml:"encoder"`             // f_q and f_k
 	Dictionary string    `yaml:"dictionary"`          // queue (MoCo), batch (end-to-end), bank (memory bank) or momentum_batch (MoCo v3)
-	Loss       string    `yaml:"loss"`                // info_nce; nt_xent with a batch; nce or softmax with a bank
+	Loss       string    `yaml:"loss"`                // info_nce; nt_xent or dcl with a batch; nce or softmax with a bank
 	Predictor  Predictor `yaml:"predictor,omitempty"` // of a momentum batch's queries
 
 	Queue          int     `yaml:"queue"`           // K, the number of keys: of the queue, or drawn from the bank (0: all)

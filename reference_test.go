@@ -29,6 +29,7 @@ type reference struct {
 		Bank, Noise int // of a memory bank
 		Mix         float64
 		Z           string // of NCE: ema, or frozen where the file does not say
+		Loss        string // of a batch: dcl, or nt_xent where the file does not say
 		Block       string
 		Layers      []int
 		Stem        string
@@ -113,7 +114,7 @@ func (r *reference) recipe() *Recipe {
 	recipe.LR, recipe.WeightDecay = c.LR, c.WD
 	switch {
 	case r.ZRow0 != nil:
-		recipe.Dictionary, recipe.Loss = "batch", "nt_xent"
+		recipe.Dictionary, recipe.Loss = "batch", cmp.Or(c.Loss, "nt_xent")
 	case c.Bank > 0:
 		recipe.Dictionary, recipe.Loss, recipe.Images, recipe.Queue, recipe.Mix = "bank", "nce", c.Bank, c.Noise, c.Mix
 		recipe.Z = cmp.Or(c.Z, "frozen")
@@ -609,7 +610,7 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	}
 	x1, x2 := r.imagesNHWC(2*step), r.imagesNHWC(2*step+1)
 	switch {
-	case recipe.Loss == "nt_xent":
+	case r.ZRow0 != nil:
 		return map[string][]float64{inViews: append(x1, x2...), inIDs: ids}
 	case recipe.Dictionary == "batch", recipe.Dictionary == "momentum_batch":
 		return map[string][]float64{inFirst: x1, inSecond: x2, inIDs: ids}

@@ -227,6 +227,9 @@ func TestSenselessCombinations(t *testing.T) {
 		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "nce" }, "drawn uniformly from a stored feature"},
 		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "softmax" }, "a stored feature of every image"},
 		{func(r *Recipe) { r.Loss = "nce" }, "needs dictionary: bank, not queue"},
+		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "dcl" }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Symmetric = "batch", "dcl", true }, "symmetric: dcl compares both views"},
+		{func(r *Recipe) { r.Loss = "dcl" }, "needs dictionary: batch, not queue"},
 		{func(r *Recipe) { r.Loss = "nt_xent" }, "needs dictionary: batch, not queue"},
 		{func(r *Recipe) { r.Dictionary, r.Loss = "bank", "nt_xent" }, "the other views of the same batch"},
 		{func(r *Recipe) { r.Dictionary, r.Batch, r.BNSplits = "batch", 1, 1 }, "has no negatives"},
@@ -325,7 +328,7 @@ func TestStepsOfCombinations(t *testing.T) {
 // Loss, velocities and statistics must be the same.
 func TestAccumulate(t *testing.T) {
 	t.Parallel()
-	for _, loss := range []string{"info_nce", "nt_xent"} {
+	for _, loss := range []string{"info_nce", "nt_xent", "dcl"} {
 		var whole map[string][]float32
 		for _, parts := range []int{1, 2, 4} {
 			if parts == 2 {

@@ -12,6 +12,7 @@ const (
 // ContrastAttr belongs to InfoNCE, InfoNCEGrad and ContrastAccuracy.
 type ContrastAttr struct {
 	Temperature float64 // t
+	Decoupled   bool    // the loss's denominator is over the negatives alone
 }
 
 // Contrast is what a query is matched against. The ids are optional, both or neither: a negative
@@ -22,6 +23,7 @@ type Contrast struct {
 	QueryIDs    *Node   // [N] int32, or nil
 	KeyIDs      *Node   // [K] int32, or nil
 	Temperature float64 // t
+	Decoupled   bool    // InfoNCE's denominator is over the negatives alone
 }
 
 // contrast adds a node that reads c, and `before` in front of it.
@@ -30,12 +32,15 @@ func (g *Graph) contrast(op Op, c Contrast, before ...*Node) *Node {
 	if c.QueryIDs != nil || c.KeyIDs != nil {
 		in = append(in, c.QueryIDs, c.KeyIDs)
 	}
-	return g.add(op, ContrastAttr{c.Temperature}, in...)
+	return g.add(op, ContrastAttr{c.Temperature, c.Decoupled}, in...)
 }
 
 // InfoNCE is a scalar (He et al. 2020, Eq. 1): the mean over the batch of
 //
 //	-log( exp(p/t) / (exp(p/t) + sum_i exp(n_i/t)) )
+//
+// Decoupled, the positive is left out of the denominator (DCL, Yeh et al. 2022). A query without a
+// negative then adds 0.
 func (g *Graph) InfoNCE(c Contrast) *Node { return g.contrast(InfoNCE, c) }
 
 // InfoNCEGrad is the gradient of InfoNCE with regard to the negatives, times the scalar dy: dy *
@@ -72,7 +77,7 @@ func init() {
 }
 
 func gradInfoNCE(g *Graph, n, dy *Node, a ContrastAttr) []*Node {
-	c := Contrast{Positive: n.In[0], Negatives: n.In[1], Temperature: a.Temperature}
+	c := Contrast{Positive: n.In[0], Negatives: n.In[1], Temperature: a.Temperature, Decoupled: a.Decoupled}
 	if len(n.In) == 4 {
 		c.QueryIDs, c.KeyIDs = n.In[2], n.In[3]
 	}

@@ -21,14 +21,15 @@ type contrast struct {
 	queryIDs, keyIDs    *buffer // nil: nothing is masked
 	rows, keys          int
 	scale               float32 // 1/t
+	decoupled           bool    // the denominator is over the negatives alone
 }
 
 // contrastOf takes the operands from in on.
 func contrastOf(c *compiler, s *step, in []*value) contrast {
-	shape := in[1].node.Shape
+	shape, attr := in[1].node.Shape, s.node.Attr.(graph.ContrastAttr)
 	k := contrast{
 		path: c.engine.path, positive: in[0].buffer, negatives: in[1].buffer,
-		rows: shape[0], keys: shape[1], scale: float32(1 / s.node.Attr.(graph.ContrastAttr).Temperature),
+		rows: shape[0], keys: shape[1], scale: float32(1 / attr.Temperature), decoupled: attr.Decoupled,
 	}
 	if len(in) == 4 {
 		k.queryIDs, k.keyIDs = in[2].buffer, in[3].buffer
@@ -51,15 +52,21 @@ func (k contrast) logits(dst []float32, r int) {
 	}
 }
 
-// softmax turns dst, a copy of the logits of row r, into exp((n_j - largest)/t), where largest is
-// over the negatives and the positive p: subtracting it keeps the exponentials finite whatever t
-// is. It returns the sum over all and the largest.
+// softmax turns dst, a copy of the logits of row r, into exp((n_j - largest)/t), where largest is the
+// largest in the denominator, of the negatives and the positive p: subtracting it keeps the
+// exponentials finite whatever t is. It returns the sum, which is the denominator, and the largest.
 func (k contrast) softmax(dst []float32, r int) (sum float64, largest float32) {
 	p := k.positive.f32[r]
-	largest = max(p, k.path.RowMax(dst))
-	negatives := k.path.ExpSum(dst, dst, k.scale, -largest*k.scale)
-	positive := math.Exp(float64(p-largest) * float64(k.scale))
-	return positive + float64(negatives), largest
+	largest = k.path.RowMax(dst)
+	if k.decoupled && math.IsInf(float64(largest), -1) { // no negative is left: a loss of 0, without a gradient
+		clear(dst)
+		return 1, p
+	}
+	if !k.decoupled {
+		largest = max(p, largest)
+		sum = math.Exp(float64(p-largest) * float64(k.scale))
+	}
+	return sum + float64(k.path.ExpSum(dst, dst, k.scale, -largest*k.scale)), largest
 }
 
 // meanOfQueries averages one value for each query.

@@ -16,6 +16,11 @@ var contrasts = family{
 				c.QueryIDs, c.KeyIDs = g.Input("iq", i32, 3), g.Input("ik", i32, 7)
 				return g.InfoNCE(c)
 			},
+			func(g *graph.Graph) *graph.Node {
+				c := contrastOf(g, 3, 7, 0.3)
+				c.Decoupled = true
+				return g.InfoNCE(c)
+			},
 		},
 	},
 }
@@ -29,12 +34,15 @@ func contrastCases() (cases []Case) {
 		n, k        int
 		masked      bool
 		temperature float64
-	}{{1, 1, false, 1}, {3, 20, false, 0.07}, {8, 33, true, 0.2}, {5, 128, true, 0.01}, {16, 300, false, 0.1}} {
+		decoupled   bool
+	}{{1, 1, false, 1, false}, {3, 20, false, 0.07, false}, {8, 33, true, 0.2, false}, {5, 128, true, 0.01, false},
+		{16, 300, false, 0.1, false}, {3, 20, false, 0.07, true}, {8, 33, true, 0.2, true}} {
 		c := Case{
-			Name: fmt.Sprintf("InfoNCE %dx%d, masked %v, t %v", s.n, s.k, s.masked, s.temperature),
+			Name: fmt.Sprintf("InfoNCE %dx%d, masked %v, t %v, decoupled %v", s.n, s.k, s.masked, s.temperature, s.decoupled),
 			Set:  setting{"ids": func(i int) float64 { return float64(i % 3) }},
 			Build: func(g *graph.Graph) {
 				k := contrastOf(g, s.n, s.k, s.temperature)
+				k.Decoupled = s.decoupled
 				if s.masked {
 					k.QueryIDs, k.KeyIDs = g.Input("own", i32, s.n), g.Input("ids", i32, s.k)
 				}

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"math"
+	"slices"
 
 	"moco/graph"
 )
@@ -16,7 +17,9 @@ func infoNCE(a graph.ContrastAttr, in []*Value, y *Value) {
 	rows := in[1].shape[0]
 	for r := range rows {
 		p, negatives := logits(a, in, r)
-		y.x[0] += (logSum(p, negatives) - p) / float64(rows)
+		if all := denominator(a, p, negatives); !math.IsInf(all, -1) {
+			y.x[0] += (all - p) / float64(rows)
+		}
 	}
 }
 
@@ -24,7 +27,10 @@ func infoNCEGrad(a graph.ContrastAttr, in []*Value, y *Value) {
 	rows, keys := y.shape[0], y.shape[1]
 	for r := range rows {
 		p, negatives := logits(a, in[1:], r)
-		all := logSum(p, negatives)
+		all := denominator(a, p, negatives)
+		if math.IsInf(all, -1) {
+			continue
+		}
 		for j, l := range negatives {
 			y.x[r*keys+j] = in[0].x[0] * math.Exp(l-all) / (a.Temperature * float64(rows))
 		}
@@ -56,6 +62,18 @@ func logits(a graph.ContrastAttr, in []*Value, r int) (positive float64, negativ
 		negatives = append(negatives, x/a.Temperature)
 	}
 	return in[0].x[r] / a.Temperature, negatives
+}
+
+// denominator is the logarithm of the loss's denominator: minus infinity where decoupled has left
+// nothing in it.
+func denominator(a graph.ContrastAttr, p float64, negatives []float64) float64 {
+	if !a.Decoupled {
+		return logSum(p, negatives)
+	}
+	if least := math.Inf(-1); slices.Max(negatives) > least {
+		return logSum(least, negatives)
+	}
+	return math.Inf(-1)
 }
 
 // logSum is log(exp(p) + sum exp(l)), without overflow.
