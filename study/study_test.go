@@ -45,7 +45,7 @@ series:
 `
 
 func TestEmbeddedStudies(t *testing.T) {
-	want := map[string]int{"losses": 7, "mechanisms": 9, "momentum": 5, "shuffle_bn": 0, "temperature": 0}
+	want := map[string]int{"losses": 7, "mechanisms": 14, "momentum": 5, "shuffle_bn": 0, "temperature": 0}
 	for _, name := range Names() {
 		s, err := Load(name)
 		if err != nil {
@@ -58,7 +58,7 @@ func TestEmbeddedStudies(t *testing.T) {
 			continue
 		}
 		points, known := want[name]
-		if !known || points > 0 && len(runs) != 2*points || len(runs) > 20 {
+		if !known || points > 0 && len(runs) != 2*points || len(runs) > 28 {
 			t.Errorf("%s has %d runs, want twice %d points", name, len(runs), points)
 		}
 		names := map[string]bool{}
