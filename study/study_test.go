@@ -411,7 +411,15 @@ end to end at 3 failed, seed 0: the disk is full.
 // TestManyPoints: if there are many points, each series shows only its best one, or the one with
 // the oldest keys.
 func TestManyPoints(t *testing.T) {
-	s, err := Load("mechanisms")
+	s, err := Load(write(t, `
+title: Many points
+recipe: cifar
+x: {label: K, axis: log}
+series:
+  - {name: queue, vary: queue, values: [256, 1024, 4096]}
+  - {name: bank, set: [dictionary=bank], vary: queue, values: [256, 1024, 4096]}
+  - {name: batch, set: [dictionary=batch], points: [{x: 63}, {x: 127}, {x: 255}]}
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
