@@ -45,7 +45,7 @@ series:
 `
 
 func TestEmbeddedStudies(t *testing.T) {
-	want := map[string]int{"losses": 7, "mechanisms": 9, "momentum": 5, "shuffle_bn": 0, "temperature": 0}
+	want := map[string]int{"losses": 7, "mechanisms": 14, "momentum": 5, "shuffle_bn": 0, "temperature": 0}
 	for _, name := range Names() {
 		s, err := Load(name)
 		if err != nil {
@@ -58,7 +58,7 @@ func TestEmbeddedStudies(t *testing.T) {
 			continue
 		}
 		points, known := want[name]
-		if !known || points > 0 && len(runs) != 2*points || len(runs) > 20 {
+		if !known || points > 0 && len(runs) != 2*points || len(runs) > 28 {
 			t.Errorf("%s has %d runs, want twice %d points", name, len(runs), points)
 		}
 		names := map[string]bool{}
@@ -411,7 +411,15 @@ end to end at 3 failed, seed 0: the disk is full.
 // TestManyPoints: if there are many points, each series shows only its best one, or the one with
 // the oldest keys.
 func TestManyPoints(t *testing.T) {
-	s, err := Load("mechanisms")
+	s, err := Load(write(t, `
+title: Many points
+recipe: cifar
+x: {label: K, axis: log}
+series:
+  - {name: queue, vary: queue, values: [256, 1024, 4096]}
+  - {name: bank, set: [dictionary=bank], vary: queue, values: [256, 1024, 4096]}
+  - {name: batch, set: [dictionary=batch], points: [{x: 63}, {x: 127}, {x: 255}]}
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
