@@ -181,7 +181,7 @@ func sound(t *testing.T, choice *Choice, f Facts) {
 	if r.Queue >= f.Images || r.Batch > f.Images || r.BNSplits != 1 {
 		t.Errorf("a queue of %d, batches of %d, bn_splits %d for %d pictures", r.Queue, r.Batch, r.BNSplits, f.Images)
 	}
-	if r.Dictionary != "batch" || r.Loss != "nt_xent" || len(r.Views.Progressive) != 2 && r.Views.Size > 20 {
+	if r.Dictionary != "batch" || r.Loss != "dcl" || len(r.Views.Progressive) != 2 && r.Views.Size > 20 {
 		t.Errorf("%s with %s, views of %v", r.Loss, r.Dictionary, r.Views.Sizes())
 	}
 	if r.Momentum < 0.9 || r.Momentum > 0.999 || float64(r.Warmup) > float64(r.Epochs)/10 {

@@ -51,7 +51,7 @@ func (r rung) enough(images int) float64 { return min(r.views, 1000*float64(imag
 // derive.
 func (r rung) recipe(f Facts) moco.Recipe {
 	c := r.withQueue(f)
-	c.Dictionary, c.Loss, c.ShuffleBN = "batch", "nt_xent", false
+	c.Dictionary, c.Loss, c.ShuffleBN, c.WeightDecay = "batch", "dcl", false, 1e-3
 	c.Batch = max(2, c.Batch) // the other images of a batch are the negatives
 	return c
 }

@@ -111,14 +111,14 @@ func archOf(t map[string]*tensor.Tensor) (string, error) {
 	}
 	bottleneck := t["layer1.0.conv3.weight"] != nil
 	arch := ""
-	for _, a := range []string{"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"} {
+	for _, a := range nn.ResNets() {
 		if l, b := nn.Blocks(a); b == bottleneck && slices.Equal(l, blocks) {
 			arch = a
 		}
 	}
 	if arch == "" {
-		return "", fmt.Errorf("stages of %v blocks (bottlenecks: %v) are those of no ResNet that moco has: "+
-			"resnet18, 34, 50, 101, 152", blocks, bottleneck)
+		return "", fmt.Errorf("stages of %v blocks (bottlenecks: %v) are those of no ResNet that moco has: %s",
+			blocks, bottleneck, strings.Join(nn.ResNets(), ", "))
 	}
 	stem, first, second := t["conv1.weight"].Shape, t["layer1.0.conv1.weight"].Shape, t["layer1.0.conv2.weight"]
 	if bottleneck && second != nil && len(first) == 4 && len(second.Shape) == 4 {

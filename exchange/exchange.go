@@ -97,11 +97,11 @@ func Write(w io.Writer, t *encoder.Encoder, o Options) (tensors int, err error) 
 func checkDetectron2(c nn.Config) error {
 	const hint = "write safetensors, torch or onnx instead"
 	_, transformer := c.Transformer()
-	blocks, _ := nn.Blocks(c.Arch)
+	blocks, bottleneck := nn.Blocks(c.Arch)
 	switch {
 	case transformer:
 		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets, and this is a %s; %s", c.Arch, hint)
-	case c.Arch == "resnet18" || c.Arch == "resnet34":
+	case !bottleneck:
 		return fmt.Errorf("detectron2: its C4 and FPN detectors start from ResNets of bottlenecks "+
 			"(resnet50, resnet101, resnet152), and this is a %s; %s", c.Arch, hint)
 	case c.Stem != "imagenet":

@@ -131,6 +131,8 @@ func TestLoader(t *testing.T) {
 		{func(c *nn.Config) { c.Stem = "strided" }, "torch.nn.Conv2d(3, 64, 3, 2, 1, bias=False), torch.nn.Identity()", "m.fc"},
 		{func(c *nn.Config) { c.Layers = []int{1, 1, 1, 1} },
 			"models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=8)", "resnet18"},
+		{func(c *nn.Config) { c.Arch = "resnet10" },
+			"models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=8)", "resnet10"},
 		{func(c *nn.Config) { c.Arch, c.Layers, c.Head = "resnet50", []int{1, 2, 1, 2}, "none" },
 			"models.ResNet(torchvision.models.resnet.Bottleneck, [1, 2, 1, 2])\nm.fc = torch.nn.Identity()", "resnet50"},
 		{func(c *nn.Config) { c.Layers = []int{2, 2, 2, 2} }, "resnet18(num_classes=8)", "BasicBlock"},

@@ -54,14 +54,18 @@ func state(f Format, project, path string) []string {
 
 // torchvisionResNet is the lines that make torchvision's ResNet and load it.
 func torchvisionResNet(c nn.Config) []string {
+	blocks, bottleneck := nn.Blocks(c.Arch)
 	call, first := "torchvision.models."+c.Arch, ""
-	if blocks, bottleneck := nn.Blocks(c.Arch); c.Layers != nil && !slices.Equal(c.Layers, blocks) {
+	if c.Arch == "resnet10" || c.Layers != nil && !slices.Equal(c.Layers, blocks) { // torchvision has no function for it
 		kind := "BasicBlock"
 		if bottleneck {
 			kind = "Bottleneck"
 		}
+		if c.Layers != nil {
+			blocks = c.Layers
+		}
 		call = "torchvision.models.ResNet"
-		first = fmt.Sprintf("torchvision.models.resnet.%s, [%d, %d, %d, %d]", kind, c.Layers[0], c.Layers[1], c.Layers[2], c.Layers[3])
+		first = fmt.Sprintf("torchvision.models.resnet.%s, [%d, %d, %d, %d]", kind, blocks[0], blocks[1], blocks[2], blocks[3])
 	}
 	var lines []string
 	if c.Head == "linear" {

@@ -15,6 +15,7 @@ type resnetShape struct {
 }
 
 var resnets = map[string]resnetShape{
+	"resnet10":  {false, []int{1, 1, 1, 1}}, // not in the paper: half of resnet18's blocks, for small pictures and budgets
 	"resnet18":  {false, []int{2, 2, 2, 2}},
 	"resnet34":  {false, []int{3, 4, 6, 3}},
 	"resnet50":  {true, []int{3, 4, 6, 3}},
@@ -22,7 +23,7 @@ var resnets = map[string]resnetShape{
 	"resnet152": {true, []int{3, 8, 36, 3}},
 }
 
-var resnetNames = []string{"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
+var resnetNames = []string{"resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
 
 // stem is the first convolution, and whether max pooling of 3x3 with stride 2 stands behind it.
 type stem struct {
@@ -36,6 +37,9 @@ var stems = map[string]stem{
 	"strided":  {kernel: 3, stride: 2},
 	"cifar":    {kernel: 3, stride: 1},
 }
+
+// ResNets are the architectures that are ResNets, the smallest first.
+func ResNets() []string { return slices.Clone(resnetNames) }
 
 // Blocks is the number of blocks in each of a ResNet's four stages, and whether they are
 // bottlenecks. It is nil for an architecture that is none.
