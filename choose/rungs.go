@@ -10,11 +10,12 @@ import (
 // time.
 type rung struct {
 	size  int
+	arch  string
 	stem  string
 	width float64
 	// views is how many an encoder of this cost should see at least before the one below it would
-	// have learned as much in the same time. The figures are rules of thumb: ResNet-18 at width
-	// 0.25 gains little on CIFAR-10 after three million.
+	// have learned as much in the same time. The figures are rules of thumb (docs/results.md, "The
+	// most accuracy an hour").
 	views float64
 }
 
@@ -22,17 +23,19 @@ type rung struct {
 // pixel, where the ImageNet stem would begin by leaving fifteen of sixteen.
 const thumbnail = 56
 
-// rungs are the steps of cost for pictures of a size, the cheapest first.
+// rungs are the steps of cost for pictures of a size, the cheapest first. Up to 64 pixels the encoder
+// has few blocks, which are wider for it or see more pixels: at equal cost it learns at least what
+// ResNet-18 does, and much more at 64 pixels, which the ImageNet stem would reduce to 16.
 func rungs(f Facts) []rung {
 	if f.Edge < thumbnail {
 		size := min(32, max(16, (f.Edge+3)/4*4))
 		if f.Edge > 40 {
 			size = 48
 		}
-		return []rung{{size, "cifar", 0.25, 0}, {size, "cifar", 0.5, 2e6}, {size, "cifar", 1, 6e6}}
+		return []rung{{size, "resnet10", "cifar", 0.25, 0}, {size, "resnet10", "cifar", 0.5, 3e5}, {size, "resnet10", "cifar", 1, 4e6}}
 	}
-	all := []rung{{64, "imagenet", 0.25, 0}, {64, "imagenet", 0.5, 4e5}, {96, "imagenet", 0.5, 2e6},
-		{96, "imagenet", 1, 6e6}, {128, "imagenet", 1, 12e6}}
+	all := []rung{{64, "resnet10", "strided", 0.25, 0}, {64, "resnet10", "strided", 0.5, 4e5},
+		{96, "resnet18", "imagenet", 0.5, 2e6}, {96, "resnet18", "imagenet", 1, 6e6}, {128, "resnet18", "imagenet", 1, 12e6}}
 	for i, r := range all {
 		if r.size*4 > f.Edge*5 { // it would enlarge whole pictures
 			return all[:i]
@@ -51,7 +54,7 @@ func (r rung) enough(images int) float64 { return min(r.views, 1000*float64(imag
 // derive.
 func (r rung) recipe(f Facts) moco.Recipe {
 	c := r.withQueue(f)
-	c.Dictionary, c.Loss, c.ShuffleBN, c.WeightDecay = "batch", "dcl", false, 1e-3
+	c.Dictionary, c.Loss, c.ShuffleBN = "batch", "dcl", false
 	c.Batch = max(2, c.Batch) // the other images of a batch are the negatives
 	return c
 }
@@ -60,7 +63,7 @@ func (r rung) recipe(f Facts) moco.Recipe {
 // dictionary than the batch, has.
 func (r rung) withQueue(f Facts) moco.Recipe {
 	c := moco.Default()
-	c.Encoder.Arch, c.Encoder.Stem, c.Encoder.Width = "resnet18", r.stem, r.width
+	c.Encoder.Arch, c.Encoder.Stem, c.Encoder.Width = r.arch, r.stem, r.width
 	c.Views.Policy, c.Views.Size = "v2", r.size
 	if f.Edge < thumbnail { // a blur made for 224 pixels would leave nothing of them
 		c.Views.Policy = "cifar"
