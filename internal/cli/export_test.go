@@ -24,7 +24,7 @@ func TestExport(t *testing.T) {
 		name, want string
 		args       []string
 	}{
-		{"a.pth", "torchvision.models.resnet18(num_classes=8)", nil},
+		{"a.pth", "torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=8)", nil},
 		{"b.safetensors", "It takes RGB from 0 to 1, less (0.4914, 0.4822, 0.4465), divided by (0.2023, 0.1994, 0.201)", nil},
 		{"c.onnx", `Input "images": uint8 [N,3,8,8], RGB from 0 to 255. Output "features" (backbone)`, nil},
 		{"d", `Input "images": float [N,3,8,8], RGB from 0 to 1, less (0.4914, 0.4822, 0.4465)`, []string{"--format", "onnx", "--input", "float", "--output", "head"}},
@@ -54,7 +54,7 @@ func TestExport(t *testing.T) {
 		exported
 	}
 	code, stdout, stderr := command("export", "--model", run, "--out", filepath.Join(dir, "a.pth"), "--force", "--json")
-	if err := json.Unmarshal([]byte(stdout), &done); code != 0 || err != nil || done.Event != "done" || done.Format != "torch" || done.Tensors != 122 || len(done.Loader) == 0 || done.Encoder == "" {
+	if err := json.Unmarshal([]byte(stdout), &done); code != 0 || err != nil || done.Event != "done" || done.Format != "torch" || done.Tensors != 74 || len(done.Loader) == 0 || done.Encoder == "" {
 		t.Errorf("exit code %d, %+v, %v, %s", code, done, err, stderr)
 	}
 
@@ -72,7 +72,7 @@ func TestExport(t *testing.T) {
 		"probe and output": {[]string{"--out", filepath.Join(dir, "x.onnx"), "--output", "head", "--probe", "p"}, 2, "--probe makes logits"},
 		"no probe":         {[]string{"--out", filepath.Join(dir, "x.onnx"), "--probe", filepath.Join(dir, "absent")}, 1, "absent"},
 		"not a probe":      {[]string{"--out", filepath.Join(dir, "x.onnx"), "--probe", filepath.Join(dir, "b.safetensors")}, 1, "eval linear --save"},
-		"detectron2":       {[]string{"--out", filepath.Join(dir, "x.pkl")}, 1, "this is a resnet18"},
+		"detectron2":       {[]string{"--out", filepath.Join(dir, "x.pkl")}, 1, "this is a resnet10"},
 		"a missing model":  {[]string{"--out", filepath.Join(dir, "x.pth"), "--model", "nowhere"}, 1, "nowhere"},
 		"a missing folder": {[]string{"--out", filepath.Join(dir, "y", "x.pth")}, 1, "x.pth"},
 	} {
