@@ -54,24 +54,26 @@ func state(f Format, project, path string) []string {
 
 // torchvisionResNet is the lines that make torchvision's ResNet and load it.
 func torchvisionResNet(c nn.Config) []string {
-	blocks, bottleneck := nn.Blocks(c.Arch)
-	call, first := "torchvision.models."+c.Arch, ""
-	if c.Arch == "resnet10" || c.Layers != nil && !slices.Equal(c.Layers, blocks) { // torchvision has no function for it
+	call, arguments := "torchvision.models."+c.Arch, []string(nil)
+	standard, bottleneck := nn.Blocks(c.Arch)
+	blocks := standard
+	if c.Layers != nil {
+		blocks = c.Layers
+	}
+	if c.Arch == "resnet10" || !slices.Equal(blocks, standard) { // torchvision has no function for it
 		kind := "BasicBlock"
 		if bottleneck {
 			kind = "Bottleneck"
 		}
-		if c.Layers != nil {
-			blocks = c.Layers
-		}
 		call = "torchvision.models.ResNet"
-		first = fmt.Sprintf("torchvision.models.resnet.%s, [%d, %d, %d, %d]", kind, blocks[0], blocks[1], blocks[2], blocks[3])
+		arguments = append(arguments, "torchvision.models.resnet."+kind, strings.ReplaceAll(fmt.Sprint(blocks), " ", ", "))
 	}
-	var lines []string
 	if c.Head == "linear" {
-		lines = append(lines, fmt.Sprintf("m = %s(%s)", call, strings.TrimPrefix(fmt.Sprintf("%s, num_classes=%d", first, c.Dim), ", ")))
-	} else {
-		lines = append(lines, fmt.Sprintf("m = %s(%s)", call, first), "m.fc = "+head(c))
+		arguments = append(arguments, fmt.Sprintf("num_classes=%d", c.Dim))
+	}
+	lines := []string{fmt.Sprintf("m = %s(%s)", call, strings.Join(arguments, ", "))}
+	if c.Head != "linear" {
+		lines = append(lines, "m.fc = "+head(c))
 	}
 	if stride, ok := map[string]int{"cifar": 1, "strided": 2}[c.Stem]; ok {
 		lines = append(lines, fmt.Sprintf("m.conv1, m.maxpool = torch.nn.Conv2d(3, 64, 3, %d, 1, bias=False), torch.nn.Identity()", stride))

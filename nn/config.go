@@ -22,8 +22,8 @@ import (
 // (Dosovitskiy et al. 2021), and the head that projects its features. Keys that a family does not
 // have are left at their zero values.
 type Config struct {
-	// Arch is resnet10, 18, 34, 50, 101 or 152; or vit_ti, vit_s, vit_b or vit_l with the side of a patch
-	// in pixels behind it (2, 4, 8, 14, 16 or 32), such as vit_s16.
+	// Arch is resnet10, 18, 34, 50, 101 or 152; or vit_ti, vit_s, vit_b or vit_l with the side of a
+	// patch in pixels behind it (2, 4, 8, 14, 16 or 32), such as vit_s16.
 	Arch string `yaml:"arch" json:"arch"`
 	// Stem of a ResNet is imagenet (7x7 with stride 2, then max pooling), strided (3x3 with stride 2)
 	// or cifar (3x3 with stride 1). A transformer has none.
