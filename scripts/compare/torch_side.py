@@ -49,15 +49,16 @@ class Encoder(ResNet):
 
     def __init__(self, arch, stem, width, dim=128):
         nn.Module.__init__(self)
-        block, layers = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}[arch]
+        block, layers = {"resnet10": (BasicBlock, (1, 1, 1, 1)), "resnet18": (BasicBlock, (2, 2, 2, 2)),
+                         "resnet50": (Bottleneck, (3, 4, 6, 3))}[arch]
         planes = [max(1, round(64 * 2**i * width)) for i in range(4)]
         self._norm_layer, self.dilation, self.groups, self.base_width = nn.BatchNorm2d, 1, 1, 64
         self.inplanes = planes[0]
-        size, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+        size, stride, padding = {"cifar": (3, 1, 1), "strided": (3, 2, 1), "imagenet": (7, 2, 3)}[stem]
         self.conv1 = nn.Conv2d(3, planes[0], size, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if stem == "cifar" else nn.MaxPool2d(3, 2, 1)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
         for i in range(4):
             setattr(self, f"layer{i + 1}", self._make_layer(block, planes[i], layers[i], stride=1 if i == 0 else 2))
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
@@ -403,10 +404,10 @@ def main():
     p.add_argument("--data", help="train: a folder or a tar of images")
     p.add_argument("--workers", type=int, default=0, help="train: processes that make views; 0 makes them between steps")
     p.add_argument("--export", help="export: where to, without suffix")
-    p.add_argument("--arch", default="resnet18", help="resnet18, resnet50, or vit_ti16, vit_s16, vit_b16 and the like")
+    p.add_argument("--arch", default="resnet18", help="resnet10, resnet18, resnet50, or vit_ti16, vit_s16, vit_b16 and the like")
     p.add_argument("--heads", type=int, default=0, help="of a transformer; 0: of 64 channels each")
     p.add_argument("--v3", action="store_true", help="step: MoCo v3's, for a transformer")
-    p.add_argument("--stem", default="cifar")
+    p.add_argument("--stem", default="cifar", help="imagenet, strided or cifar")
     p.add_argument("--width", type=float, default=1)
     p.add_argument("--size", type=int, default=32)
     p.add_argument("--batch", type=int, default=256)
