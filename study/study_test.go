@@ -45,7 +45,7 @@ series:
 `
 
 func TestEmbeddedStudies(t *testing.T) {
-	want := map[string]int{"losses": 9, "mechanisms": 14, "momentum": 5, "shuffle_bn": 5, "temperature": 5}
+	want := map[string]int{"losses": 9, "mechanisms": 12, "momentum": 5, "shuffle_bn": 5, "temperature": 5}
 	for _, name := range Names() {
 		s, err := Load(name)
 		if err != nil {
