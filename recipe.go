@@ -86,12 +86,13 @@ func (e Epochs) Steps(perEpoch int) int { return max(1, int(math.Round(float64(e
 // Views says how the two views of an image are made.
 type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, v3, cifar, shapes or flip
-	Size     int    `yaml:"size" json:"size"`                               // pixels a side
+	Size     int    `yaml:"size" json:"size"`                               // pixels a side of pictures that are encoded
 	CropOnly bool   `yaml:"crop_only,omitempty" json:"crop_only,omitempty"` // only the policy's crop and flip, to learn from labels
-	// Progressive is the sizes of views in the first of equal stretches of training, rising to Size in
-	// the last one (progressive resizing): small views cost less, and the first steps learn as much
-	// from them.
-	Progressive []int `yaml:"progressive,omitempty" json:"progressive,omitempty"`
+	// TrainSizes are the sizes of views in equal stretches of training, rising to at most Size; empty is
+	// Size throughout. Small views cost less, and the first steps learn as much from them (progressive
+	// resizing). The last ones may be smaller than Size, too: a random crop, enlarged, shows things
+	// larger than the whole picture does, which the encoder later sees (Touvron et al. 2019, FixRes).
+	TrainSizes []int `yaml:"train_sizes,omitempty" json:"train_sizes,omitempty"`
 	// CropMin is the least share of the image's area that a view covers. 0 is the policy's own.
 	CropMin float64 `yaml:"crop_min,omitempty" json:"crop_min,omitempty"`
 	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
@@ -125,7 +126,12 @@ func (v Views) Reading() (data.Reading, error) {
 }
 
 // Sizes are the sizes of views in equal stretches of training.
-func (v Views) Sizes() []int { return append(slices.Clone(v.Progressive), v.Size) }
+func (v Views) Sizes() []int {
+	if len(v.TrainSizes) > 0 {
+		return v.TrainSizes
+	}
+	return []int{v.Size}
+}
 
 // SizeAt is the size of views when a share of the training is done, 0 to 1.
 func (v Views) SizeAt(progress float64) int {
@@ -194,7 +200,7 @@ func (r *Recipe) schedule() optim.Schedule {
 // ForSize is the recipe in a stretch of training whose views have a size.
 func (r *Recipe) ForSize(size int) *Recipe {
 	of := *r
-	of.Views.Size, of.Views.Progressive = size, nil
+	of.Views.Size, of.Views.TrainSizes = size, nil
 	return &of
 }
 
@@ -291,11 +297,12 @@ func (r *Recipe) Check() error {
 		wrong(r.Views.CropMin != 0 && r.Views.CropOnly,
 			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
 	}
-	wrong(!slices.IsSorted(r.Views.Sizes()) || r.Views.Sizes()[0] < 1,
-		"views.progressive: sizes must rise to views.size, %d pixels, are %v", r.Views.Size, r.Views.Progressive)
-	for _, size := range r.Views.Progressive {
+	sizes := r.Views.Sizes()
+	wrong(!slices.IsSorted(sizes) || sizes[0] < 1 || sizes[len(sizes)-1] > r.Views.Size,
+		"views.train_sizes: sizes must rise to at most views.size, %d pixels, are %v", r.Views.Size, r.Views.TrainSizes)
+	for _, size := range r.Views.TrainSizes {
 		if err := r.Encoder.CheckImage(size); err != nil {
-			errs = append(errs, fmt.Errorf("views.progressive: %w", err))
+			errs = append(errs, fmt.Errorf("views.train_sizes: %w", err))
 		}
 	}
 	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,

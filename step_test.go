@@ -391,17 +391,18 @@ func TestRamps(t *testing.T) {
 func TestViewsGrow(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		progressive []int
-		want        []int // at 0, 1/4, 1/2, 3/4 and all of the training
+		sizes []int
+		want  []int // at 0, 1/4, 1/2, 3/4 and all of the training
 	}{
 		{nil, []int{32, 32, 32, 32, 32}},
-		{[]int{16}, []int{16, 16, 32, 32, 32}},
-		{[]int{16, 24}, []int{16, 16, 24, 32, 32}},
+		{[]int{24}, []int{24, 24, 24, 24, 24}},
+		{[]int{16, 32}, []int{16, 16, 32, 32, 32}},
+		{[]int{16, 20, 24}, []int{16, 16, 20, 24, 24}},
 	} {
-		v := Views{Size: 32, Progressive: c.progressive}
+		v := Views{Size: 32, TrainSizes: c.sizes}
 		for i, want := range c.want {
 			if got := v.SizeAt(float64(i) / 4); got != want {
-				t.Errorf("%v: views of %d pixels when %d quarters are done, want %d", c.progressive, got, i, want)
+				t.Errorf("%v: views of %d pixels when %d quarters are done, want %d", c.sizes, got, i, want)
 			}
 		}
 	}

@@ -150,16 +150,16 @@ func TestCostOfGrowingViews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cost := func(size int, progressive ...int) engine.Cost {
+	cost := func(size int, training ...int) engine.Cost {
 		r := base(t)
-		r.Batch, r.Views.Size, r.Views.Progressive = 32, size, progressive
+		r.Batch, r.Views.Size, r.Views.TrainSizes = 32, size, training
 		c, err := costOf(e, &r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	small, large, both := cost(32), cost(64), cost(64, 32)
+	small, large, both := cost(32), cost(64), cost(64, 32, 64)
 	if want := (small.FLOPs + large.FLOPs) / 2; both.FLOPs != want || both.WorkBytes != large.WorkBytes {
 		t.Errorf("views of 32, then 64 pixels: %d operations and %d bytes, want %d and %d", both.FLOPs, both.WorkBytes, want, large.WorkBytes)
 	}

@@ -104,9 +104,9 @@ func (p *planner) fixed(r moco.Recipe) (moco.Recipe, error) {
 // changed is a chosen recipe with what the user has fixed. Views grow to the size that comes of it,
 // unless how they grow is fixed, too.
 func (p *planner) changed(r moco.Recipe) (moco.Recipe, error) {
-	r.Views.Progressive = nil
+	r.Views.TrainSizes = nil
 	r, err := p.fixed(r)
-	if err != nil || r.Views.Progressive != nil {
+	if err != nil || r.Views.TrainSizes != nil {
 		return r, err
 	}
 	return growing(r), nil

@@ -181,7 +181,7 @@ func sound(t *testing.T, choice *Choice, f Facts) {
 	if r.Queue >= f.Images || r.Batch > f.Images || r.BNSplits != 1 {
 		t.Errorf("a queue of %d, batches of %d, bn_splits %d for %d pictures", r.Queue, r.Batch, r.BNSplits, f.Images)
 	}
-	if r.Dictionary != "batch" || r.Loss != "dcl" || len(r.Views.Progressive) != 2 && r.Views.Size > 20 {
+	if r.Dictionary != "batch" || r.Loss != "dcl" || len(r.Views.TrainSizes) != 3 && r.Views.Size > 20 {
 		t.Errorf("%s with %s, views of %v", r.Loss, r.Dictionary, r.Views.Sizes())
 	}
 	if r.Momentum < 0.9 || r.Momentum > 0.999 || float64(r.Warmup) > float64(r.Epochs)/10 {
@@ -233,11 +233,11 @@ func TestFixed(t *testing.T) {
 		"views.size=24":   func(r moco.Recipe) bool { return r.Views.Size == 24 && r.Epochs > 15 },
 		"dictionary=bank": func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
 		"dictionary=queue": func(r moco.Recipe) bool {
-			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.Progressive == nil
+			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.TrainSizes == nil
 		},
 		"symmetric=true":        func(r moco.Recipe) bool { return r.Dictionary == "queue" && r.Symmetric },
-		"views.progressive=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8, 32}) },
-		"views.progressive=[]":  func(r moco.Recipe) bool { return len(r.Views.Progressive) == 0 },
+		"views.train_sizes=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8}) },
+		"views.train_sizes=[]":  func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{32}) },
 		"objective=supervised":  func(r moco.Recipe) bool { return r.Objective == "supervised" },
 		"mask_same_image=false": func(r moco.Recipe) bool { return !r.MaskSameImage },
 		"dictionary=batch":      func(r moco.Recipe) bool { return r.Dictionary == "batch" },

@@ -1,10 +1,6 @@
 package choose
 
-import (
-	"slices"
-
-	"moco"
-)
+import "moco"
 
 // rung is a size of views with an encoder that goes with it: more of either learns more, given more
 // time.
@@ -81,17 +77,20 @@ func Base(change func(moco.Recipe) (moco.Recipe, error)) (moco.Recipe, error) {
 	return p.begin(rungs(f)[0])
 }
 
-// growing gives views the sizes that they grow from, a half and three quarters of the last one, if
-// the encoder takes these. With a queue they stay as they are: it would hold keys of smaller views.
+// growing has views grow in training from a half to three quarters of the size that pictures are
+// encoded at, if the encoder takes these (docs/results.md, "The most accuracy an hour"). With a queue
+// they stay as they are: it would hold keys of smaller views.
 func growing(r moco.Recipe) moco.Recipe {
 	if queues(&r) {
 		return r
 	}
 	const least = 8 // smaller views hold nothing
-	small := []int{r.Views.Size / 2 &^ 3, r.Views.Size * 3 / 4 &^ 3}
-	fits := func(size int) bool { return size >= least && r.Encoder.CheckImage(size) == nil }
-	if fits(small[0]) && fits(small[1]) && slices.IsSorted(append(small, r.Views.Size)) {
-		r.Views.Progressive = small
+	sizes := []int{r.Views.Size / 2 &^ 3, r.Views.Size * 5 / 8 &^ 3, r.Views.Size * 3 / 4 &^ 3}
+	for _, size := range sizes {
+		if size < least || r.Encoder.CheckImage(size) != nil {
+			return r
+		}
 	}
+	r.Views.TrainSizes = sizes
 	return r
 }

@@ -27,7 +27,7 @@ var dictionarySettings = map[string][]string{
 	"transformer":    transformerSettings,
 	"supervised":     {"objective=supervised"},
 	"no shuffled BN": {"shuffle_bn=false"},
-	"growing views":  {"views.progressive=[4, 6]"},
+	"growing views":  {"views.train_sizes=[4, 6, 7]"},
 }
 
 // transformerSettings are those of MoCo v3 with a transformer that drops branches.
@@ -106,7 +106,7 @@ func TestConsistency(t *testing.T) {
 	for name, settings := range map[string][]string{
 		"queue":     {"m=0.5", "lr=0.5"},
 		"one way":   {"m=0.5", "lr=0.5", "symmetric=false"},
-		"growing":   {"m=0.5", "lr=0.5", "symmetric=false", "views.progressive=[4]"},
+		"growing":   {"m=0.5", "lr=0.5", "symmetric=false", "views.train_sizes=[4, 6]"},
 		"bank":      {"lr=0.5", "dictionary=bank", "mix=0.1", "symmetric=false", "mask_same_image=false"},
 		"the batch": {"dictionary=batch", "symmetric=false"},
 	} {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"moco"
@@ -348,7 +349,7 @@ func (r *run) begin(ctx context.Context) error {
 		parameters += p.Shape.Elements()
 	}
 	batch := r.recipe.Batch
-	cost := r.steps[stepKind{batch, r.recipe.Views.Size}].Cost()
+	cost := r.steps[stepKind{batch, slices.Max(r.recipe.Views.Sizes())}].Cost()
 	r.events.tell(Start{
 		Out: o.Out, Engine: o.Engine.Name(), Images: o.Data.Len(), Arch: r.recipe.Encoder.Arch, Parameters: parameters, Batch: batch,
 		Mechanism: r.mechanism.String(), Keys: r.mechanism.Negatives(batch), Filling: r.mechanism.Filling(), Labels: r.mechanism.Classifier(),
