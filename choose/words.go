@@ -2,6 +2,7 @@ package choose
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,17 +32,21 @@ func (p *planner) viewsLine(r *moco.Recipe) string {
 	if f.Gray {
 		colour = ", without colour"
 	}
-	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %s px (%s), %s, %s",
+	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %s (%s), %s, %s",
 		thousands(f.Images), size, colour, sizes(r.Views), r.Views.Policy, r.Encoder.Describe(), r.Precision)
 }
 
-// sizes are the sizes of views in words: "16, then 24, then 32".
+// sizes are the sizes of views in words: "16, then 20, then 24 px, encoded at 32".
 func sizes(v moco.Views) string {
 	var all []string
 	for _, size := range v.Sizes() {
 		all = append(all, strconv.Itoa(size))
 	}
-	return strings.Join(all, ", then ")
+	line := strings.Join(all, ", then ") + " px"
+	if slices.Max(v.Sizes()) < v.Size {
+		line += fmt.Sprintf(", encoded at %d", v.Size)
+	}
+	return line
 }
 
 func (p *planner) batchLine(r *moco.Recipe) string {
