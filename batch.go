@@ -54,12 +54,20 @@ func (m endToEnd) build(g *builder) {
 // simCLR is NT-Xent (Chen et al. 2020, Eq. 1): each of a batch's 2N views finds its partner among the
 // 2N-1 others. With the loss dcl the partner is left out of the denominator (Yeh et al. 2022): as it
 // comes nearer, the gradient does not fade, which small batches gain from.
+//
+// With dcl an image may have more than two views. The loss is then the mean over all pairs of an
+// image's views, each against the views of the other images. Since the positive stands outside of the
+// denominator, that is the loss of one positive, the mean of the image's other views.
 type simCLR struct{ endToEnd }
 
 func newSimCLR(r *Recipe) Mechanism { return simCLR{endToEnd{contrastive{r}}} }
 
-func (m simCLR) Negatives(n int) int  { return 2*n - 2 }
+func (m simCLR) Negatives(n int) int  { return m.Views.Count() * (n - 1) }
 func (m simCLR) Chance(n int) float64 { return m.chance(m.Negatives(n)) }
+
+// ManyViews holds for dcl: the losses of pairs add up to that of their mean where they are linear in the
+// positive.
+func (m simCLR) ManyViews() bool { return m.Loss == "dcl" }
 
 func (m simCLR) check(wrong func(bool, string, ...any)) {
 	m.endToEnd.check(wrong)
@@ -67,21 +75,43 @@ func (m simCLR) check(wrong func(bool, string, ...any)) {
 }
 
 func (m simCLR) build(g *builder) {
-	f, ids := newEncoder(g, query), g.ids()
-	z := f.encode(g.bothViews())
-	z1, z2 := g.Slice(z.features, 0, 0, g.n), g.Slice(z.features, 0, g.n, g.n)
-	positive, everyID := g.RowDot(g.sharpen(z1), z2), g.GatherReplicas(g.Concat(0, ids, ids))
-	every := g.GatherReplicas(z.features)
+	f, ids, count := newEncoder(g, query), g.ids(), m.Views.Count()
+	z := f.encode(g.allViews())
+	views, keyIDs := make([]*graph.Node, count), make([]*graph.Node, count)
+	for i := range views {
+		views[i], keyIDs[i] = g.Slice(z.features, 0, i*g.n, g.n), ids
+	}
+	every, everyID := g.GatherReplicas(z.features), g.GatherReplicas(g.Concat(0, keyIDs...))
+	positives := g.positives(views)
 	var loss *graph.Node
-	for _, half := range []*graph.Node{z1, z2} {
-		// The ids exclude the view itself and its partner from the negatives.
-		c := graph.Contrast{Positive: positive, Negatives: g.MatMul(g.sharpen(half), every, false, true),
+	for i, view := range views {
+		// The ids exclude the image's own views from the negatives.
+		c := graph.Contrast{Positive: positives[i], Negatives: g.MatMul(g.sharpen(view), every, false, true),
 			QueryIDs: ids, KeyIDs: everyID, Temperature: m.Temperature, Decoupled: m.Loss == "dcl"}
 		if loss == nil {
-			g.report(c, z1, z2)
+			g.report(c, views[0], views[1])
 		}
 		loss = g.sum(loss, g.InfoNCE(c))
 	}
-	loss = g.WeightedSum(graph.Term{Coefficient: 0.5, X: loss}) // the mean over all views
+	loss = g.WeightedSum(graph.Term{Coefficient: 1 / float64(count), X: loss}) // the mean over all views
 	f.update(loss, z)
+}
+
+// positives are the positive logits [N] of each view: its similarity to the mean of the image's others.
+func (g *builder) positives(views []*graph.Node) []*graph.Node {
+	if len(views) == 2 { // the same both ways round
+		p := g.RowDot(g.sharpen(views[0]), views[1])
+		return []*graph.Node{p, p}
+	}
+	var total *graph.Node
+	for _, z := range views {
+		total = g.sum(total, z)
+	}
+	share := 1 / float64(len(views)-1)
+	all := make([]*graph.Node, len(views))
+	for i, z := range views {
+		others := g.WeightedSum(graph.Term{Coefficient: share, X: total}, graph.Term{Coefficient: -share, X: z})
+		all[i] = g.RowDot(g.sharpen(z), others)
+	}
+	return all
 }

@@ -33,7 +33,7 @@ func BenchmarkStep(b *testing.B) {
 				b.Fatal(err)
 			}
 			batch := p.Batch()
-			for _, x := range [][]float32{batch.X1, batch.X2} {
+			for _, x := range batch.Views {
 				for i, v := range pseudo(1, len(x)) {
 					x[i] = float32(v)
 				}

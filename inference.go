@@ -84,12 +84,7 @@ func CompileKeys(r *Recipe, n int, e engine.Engine, s engine.State) (*Keys, erro
 	if err != nil {
 		return nil, err
 	}
-	batch := batchOf(p, r.Views.Size)
-	// Whoever fills a batch may count on the first views.
-	if batch.X1 == nil {
-		batch.X1 = make([]float32, max(len(batch.X2), len(batch.K2)))
-	}
-	return &Keys{program: p, batch: batch}, nil
+	return &Keys{program: p, batch: batchOf(p, r.Views)}, nil
 }
 
 // Batch is where the images of the next Run go.

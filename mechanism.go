@@ -28,6 +28,8 @@ type Mechanism interface {
 	KeyEncoder() bool
 	// Classifier tells whether the head's outputs are classes, learned from labels.
 	Classifier() bool
+	// ManyViews tells whether an image may have more than two views (Views.PerImage).
+	ManyViews() bool
 	// Filling is the number of steps until no key of the random start is left in the dictionary.
 	Filling() int
 	// Remedy says what to change in the recipe where the loss stays far above chance.
@@ -130,6 +132,7 @@ func (contrastive) Filling() int                 { return 0 }
 func (contrastive) Remedy() string               { return remedy }
 func (contrastive) Fit(DataSize) error           { return nil }
 func (contrastive) predicts() bool               { return false }
+func (contrastive) ManyViews() bool              { return false }
 func (contrastive) ready() error                 { return nil }
 func (contrastive) draw(_, _ []int32, _ drawing) {}
 

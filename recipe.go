@@ -83,7 +83,7 @@ func (e Epochs) MarshalYAML() ([]byte, error) { return []byte(e.String()), nil }
 // Steps is the number of steps that e takes, at least one.
 func (e Epochs) Steps(perEpoch int) int { return max(1, int(math.Round(float64(e)*float64(perEpoch)))) }
 
-// Views says how the two views of an image are made.
+// Views says how the views of an image are made.
 type Views struct {
 	Policy   string `yaml:"policy" json:"policy"`                           // v1, v2, v3, cifar, shapes or flip
 	Size     int    `yaml:"size" json:"size"`                               // pixels a side of pictures that are encoded
@@ -93,6 +93,9 @@ type Views struct {
 	// resizing). The last ones may be smaller than Size, too: a random crop, enlarged, shows things
 	// larger than the whole picture does, which the encoder later sees (Touvron et al. 2019, FixRes).
 	TrainSizes []int `yaml:"train_sizes,omitempty" json:"train_sizes,omitempty"`
+	// PerImage is the number of views that are drawn of each image; 0 is two. With the loss dcl there
+	// may be more: each view's positive is then the mean of the image's others.
+	PerImage int `yaml:"per_image,omitempty" json:"per_image,omitempty"`
 	// CropMin is the least share of the image's area that a view covers. 0 is the policy's own.
 	CropMin float64 `yaml:"crop_min,omitempty" json:"crop_min,omitempty"`
 	// From is the shorter side, in pixels, that larger pictures are reduced to before views are drawn.
@@ -132,6 +135,12 @@ func (v Views) Sizes() []int {
 	}
 	return []int{v.Size}
 }
+
+// maxPerImage bounds the views of an image: a step's graph grows with them.
+const maxPerImage = 16
+
+// Count is the number of views that are drawn of each image.
+func (v Views) Count() int { return max(2, v.PerImage) }
 
 // SizeAt is the size of views when a share of the training is done, 0 to 1.
 func (v Views) SizeAt(progress float64) int {
@@ -254,6 +263,8 @@ func (r *Recipe) Check() error {
 	} else {
 		m.check(wrong)
 		wrong(r.Predictor != (Predictor{}) && !m.predicts(), "predictor: %v has none; leave the key out", m)
+		wrong(r.Views.Count() > 2 && !m.ManyViews(),
+			"views.per_image: %v takes two views of an image, not %d; the loss dcl takes more", m, r.Views.PerImage)
 	}
 	if err := r.Encoder.Check(); err != nil {
 		errs = append(errs, err)
@@ -287,6 +298,8 @@ func (r *Recipe) Check() error {
 	wrong(r.MaxGap < 0, "max_gap: must be at least 1 frame, or 0 for anywhere in the video, is %d", r.MaxGap)
 	wrong(r.MaxGap > 0 && r.Positives != "frames",
 		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
+	wrong(r.Views.PerImage != 0 && (r.Views.PerImage < 2 || r.Views.PerImage > maxPerImage),
+		"views.per_image: must be 2 to %d, or 0 for 2, is %d", maxPerImage, r.Views.PerImage)
 	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
 	if p, err := r.Views.Drawn(); err != nil {
 		errs = append(errs, err)

@@ -38,6 +38,7 @@ type reference struct {
 		BNSplits    int `json:"bn_splits"`
 		MLP         bool
 		Symmetric   bool
+		Views       int // of each image, of a batch; 2 where the file does not say
 		Queue       int
 		M, T        float64
 		LR, WD      float64
@@ -114,7 +115,7 @@ func (r *reference) recipe() *Recipe {
 	recipe.LR, recipe.WeightDecay = c.LR, c.WD
 	switch {
 	case r.ZRow0 != nil:
-		recipe.Dictionary, recipe.Loss = "batch", cmp.Or(c.Loss, "nt_xent")
+		recipe.Dictionary, recipe.Loss, recipe.Views.PerImage = "batch", cmp.Or(c.Loss, "nt_xent"), c.Views
 	case c.Bank > 0:
 		recipe.Dictionary, recipe.Loss, recipe.Images, recipe.Queue, recipe.Mix = "bank", "nce", c.Bank, c.Noise, c.Mix
 		recipe.Z = cmp.Or(c.Z, "frozen")
@@ -608,12 +609,16 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 	for i := range ids {
 		ids[i] = float64(i)
 	}
+	const first, second, firstKeys, secondKeys = "x1", "x2", "k1", "k2"
 	x1, x2 := r.imagesNHWC(2*step), r.imagesNHWC(2*step+1)
 	switch {
 	case r.ZRow0 != nil:
+		for i := 2; i < recipe.Views.Count(); i++ {
+			x2 = append(x2, r.imagesNHWC(i)...)
+		}
 		return map[string][]float64{inViews: append(x1, x2...), inIDs: ids}
 	case recipe.Dictionary == "batch", recipe.Dictionary == "momentum_batch":
-		return map[string][]float64{inFirst: x1, inSecond: x2, inIDs: ids}
+		return map[string][]float64{first: x1, second: x2, inIDs: ids}
 	case recipe.Dictionary == "bank":
 		var draws []float64
 		noise := pseudo(8200+step, n*recipe.Queue)
@@ -624,18 +629,18 @@ func (r *reference) inputs(recipe *Recipe, step int) map[string][]float64 {
 				draws = append(draws, min(math.Floor((u+1)/2*float64(recipe.Images)), float64(recipe.Images-1)))
 			}
 		}
-		return map[string][]float64{inFirst: r.imagesNHWC(step), inIDs: ids, inDraws: draws}
+		return map[string][]float64{first: r.imagesNHWC(step), inIDs: ids, inDraws: draws}
 	}
 	shuffle, unshuffle := make([]float64, n), make([]float64, n)
 	for i, from := range r.Shuffle {
 		shuffle[i], unshuffle[from] = float64(from), float64(i)
 	}
 	if recipe.Replicas == 1 {
-		return map[string][]float64{inFirst: x1, inSecond: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
+		return map[string][]float64{first: x1, second: x2, inShuffle: shuffle, inUnshuffle: unshuffle}
 	}
-	in := map[string][]float64{inFirst: x1, inKeys2: permuted(x2, r.Shuffle), inUnshuffle: unshuffle}
+	in := map[string][]float64{first: x1, secondKeys: permuted(x2, r.Shuffle), inUnshuffle: unshuffle}
 	if recipe.Symmetric {
-		in[inSecond], in[inKeys1] = x2, permuted(x1, r.Shuffle)
+		in[second], in[firstKeys] = x2, permuted(x1, r.Shuffle)
 	}
 	return in
 }

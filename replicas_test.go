@@ -17,6 +17,7 @@ var everyMechanism = map[string]func(r *Recipe){
 	"batch, both":    func(r *Recipe) { r.Dictionary, r.Symmetric = "batch", true },
 	"batch, nt_xent": func(r *Recipe) { r.Dictionary, r.Loss = "batch", "nt_xent" },
 	"batch, dcl":     func(r *Recipe) { r.Dictionary, r.Loss = "batch", "dcl" },
+	"batch, 4 views": func(r *Recipe) { r.Dictionary, r.Loss, r.Views.PerImage = "batch", "dcl", 4 },
 	"bank":           func(r *Recipe) { r.Dictionary, r.Images = "bank", 50000 },
 	"bank, softmax":  func(r *Recipe) { r.Dictionary, r.Loss, r.Images = "bank", "softmax", 50000 },
 	"bank, nce":      func(r *Recipe) { r.Dictionary, r.Loss, r.Images, r.Queue = "bank", "nce", 50000, 512 },

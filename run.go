@@ -12,16 +12,14 @@ import (
 // The names of a step's inputs and outputs on its graph. No other file writes them: a mechanism
 // asks the builder, and whoever trains fills a Batch and reads Metrics.
 const (
-	inFirst  = "x1" // [N,S,S,3] the first views
-	inSecond = "x2" // [N,S,S,3] the second views
-	// The first views above the second [2N,S,S,3], or the only views [N,S,S,3].
+	inView    = "x%d" // x1, x2, ...: [N,S,S,3] the first views, the second ones, ...
+	inKeyView = "k%d" // k1, k2: the same in the order of keys; see shuffle.go
+	// All V views of an image, the first ones above the second [VN,S,S,3], or the only views [N,S,S,3].
 	inViews     = "x"
 	inIDs       = "ids"       // int32 [N], each image's number
 	inLabels    = "labels"    // int32 [N], each image's class
 	inShuffle   = "shuffle"   // int32 [N], the order in which keys are encoded
 	inUnshuffle = "unshuffle" // int32 [N], its inverse
-	inKeys1     = "k1"        // [N,S,S,3] the first views in the order of keys; see shuffle.go
-	inKeys2     = "k2"        // [N,S,S,3] the second ones
 	inDraws     = "draws"     // int32, the bank's keys to compare with
 	inDrops     = "drops"     // [N,branches] of one pass, with its number behind: see nn.Encoder.Drop
 	inRate      = "lr"        // the learning rate
@@ -35,14 +33,11 @@ const (
 	outKeys     = "k" // [N,C]
 )
 
-// The views of an image.
+// The views of an image that most mechanisms take.
 const (
-	firstViews  = inFirst
-	secondViews = inSecond
+	firstViews = iota
+	secondViews
 )
-
-// inKeyOrder names the inputs that hold a share of the views in the order of keys.
-var inKeyOrder = map[string]string{firstViews: inKeys1, secondViews: inKeys2}
 
 // builder is the graph of one step while it is built, with the recipe and the size of the batch. The
 // graph is that of one replica, which has a share of the batch; with replicas: 1, all of it.
@@ -97,13 +92,13 @@ func (g *builder) images(name string, n int) *graph.Node {
 	return g.shared(name, float, n, g.recipe.Views.Size, g.recipe.Views.Size, 3)
 }
 
-func (g *builder) view(name string) *graph.Node { return g.images(name, g.n) }
+func (g *builder) view(i int) *graph.Node { return g.images(fmt.Sprintf(inView, i+1), g.n) }
 
-func (g *builder) keyView(name string) *graph.Node {
+func (g *builder) keyView(i int) *graph.Node {
 	if g.Replicas > 1 && g.recipe.ShuffleBN {
-		name = inKeyOrder[name]
+		return g.images(fmt.Sprintf(inKeyView, i+1), g.n)
 	}
-	return g.view(name)
+	return g.view(i)
 }
 
 func (g *builder) onlyView() *graph.Node          { return g.images(inViews, g.n) }
@@ -114,29 +109,34 @@ func (g *builder) sample(n int) *graph.Node       { return g.input(inDraws, int3
 func (g *builder) draws(each int) *graph.Node     { return g.shared(inDraws, int32s, g.n*each) }
 func (g *builder) scalar(name string) *graph.Node { return g.input(name, float) }
 
-// bothViews is the first views above the second. In a step of replicas the two are inputs of their
-// own, since an input lies replica by replica.
-func (g *builder) bothViews() *graph.Node {
-	if g.Replicas > 1 {
-		return g.Concat(0, g.view(firstViews), g.view(secondViews))
+// allViews is the first views above the second, and so on. In a step of replicas they are inputs of
+// their own, since an input lies replica by replica.
+func (g *builder) allViews() *graph.Node {
+	n := g.recipe.Views.Count()
+	if g.Replicas <= 1 {
+		return g.images(inViews, n*g.n)
 	}
-	return g.images(inViews, 2*g.n)
+	all := make([]*graph.Node, n)
+	for i := range all {
+		all[i] = g.view(i)
+	}
+	return g.Concat(0, all...)
 }
 
 // Batch is what a step learns from: n images, or the share of them that this process has where there
 // are replicas (Step.Share), in the step's own memory. A slice that the mechanism does not take is
 // nil.
 type Batch struct {
-	Size   int       // S, pixels a side of the views
-	X1, X2 []float32 // [N,S,S,3], two views
-	// K1 and K2 are the views of the images at the share's places in Shuffle. They are there with
+	Size  int         // S, pixels a side of the views
+	Views [][]float32 // [N,S,S,3] each: the first views, the second ones, ...
+	// KeyViews are the views of the images at the share's places in Shuffle. They are there with
 	// replicas, so that no picture has to go from one to another.
-	K1, K2 []float32
+	KeyViews [][]float32
 	// IDs holds for each image its index in the set, or its group's index where a positive pair is
 	// made of two images.
 	IDs    []int32
 	Labels []int32 // class of each image
-	// A permutation of the whole batch, and its inverse. Shuffle is nil where K2 is there.
+	// A permutation of the whole batch, and its inverse. Shuffle is nil where KeyViews are there.
 	Shuffle, Unshuffle []int32
 }
 
@@ -191,19 +191,36 @@ func Compile(r *Recipe, n int, e engine.Engine, s engine.State) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p, r.Views.Size), drops: dropsOf(p)}, nil
+	return &Step{recipe: r, mechanism: m, program: p, share: share, batch: batchOf(p, r.Views), drops: dropsOf(p)}, nil
 }
 
 // batchOf collects the inputs of a program that a Batch has.
-func batchOf(p engine.Program, size int) Batch {
-	b := Batch{Size: size, X1: floats(p, inFirst), X2: floats(p, inSecond), K1: floats(p, inKeys1), K2: floats(p, inKeys2),
-		IDs: ints(p, inIDs), Labels: ints(p, inLabels), Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
-	if x := floats(p, inViews); x != nil && b.Labels != nil {
-		b.X1 = x
-	} else if x != nil { // both views in one
-		b.X1, b.X2 = x[:len(x)/2], x[len(x)/2:]
+func batchOf(p engine.Program, v Views) Batch {
+	b := Batch{Size: v.Size, IDs: ints(p, inIDs), Labels: ints(p, inLabels), Shuffle: ints(p, inShuffle), Unshuffle: ints(p, inUnshuffle)}
+	if x := floats(p, inViews); x != nil {
+		n := v.Count()
+		if b.Labels != nil { // a classifier's only views
+			n = 1
+		}
+		for i, each := 0, len(x)/n; i < n; i++ {
+			b.Views = append(b.Views, x[i*each:(i+1)*each])
+		}
+		return b
 	}
+	b.Views, b.KeyViews = views(p, inView, v.Count()), views(p, inKeyView, v.Count())
 	return b
+}
+
+// views are the inputs of that name, nil of views that the program does not take. It is nil where it
+// takes none.
+func views(p engine.Program, name string, n int) (all [][]float32) {
+	for i := range n {
+		if x := floats(p, fmt.Sprintf(name, i+1)); x != nil {
+			all = append(all, make([][]float32, i+1-len(all))...)
+			all[i] = x
+		}
+	}
+	return all
 }
 
 func floats(p engine.Program, input string) []float32 {

@@ -19,7 +19,7 @@ func newShuffle(g *builder) shuffle {
 	return shuffle{g: g, order: g.order(inShuffle), place: g.order(inUnshuffle)}
 }
 
-// do is the views x in the order of keys. Those of a replica come in this order already (Batch.K2): a
+// do is the views x in the order of keys. Those of a replica come in this order already (Batch.KeyViews): a
 // view can be made anywhere, so none has to be sent.
 func (s shuffle) do(x *graph.Node) *graph.Node {
 	if s.order == nil {

@@ -31,7 +31,7 @@ func small(t *testing.T, batch int, change func(r *Recipe)) (*Recipe, *Step, eng
 	if err := Initialise(&r, s, nil); err != nil {
 		t.Fatal(err)
 	}
-	for v, name := range []string{inFirst, inSecond, inViews} {
+	for v, name := range []string{"x1", "x2", inViews} {
 		if in := p.program.Input(name); in != nil {
 			round(in, pseudo(20+v, in.Shape.Elements()))
 		}
@@ -229,6 +229,11 @@ func TestSenselessCombinations(t *testing.T) {
 		{func(r *Recipe) { r.Loss = "nce" }, "needs dictionary: bank, not queue"},
 		{func(r *Recipe) { r.Dictionary, r.Loss = "batch", "dcl" }, ""},
 		{func(r *Recipe) { r.Dictionary, r.Loss, r.Symmetric = "batch", "dcl", true }, "symmetric: dcl compares both views"},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Views.PerImage = "batch", "dcl", 4 }, ""},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Views.PerImage = "batch", "dcl", 1 }, "views.per_image: must be 2 to 16"},
+		{func(r *Recipe) { r.Dictionary, r.Loss, r.Views.PerImage = "batch", "nt_xent", 4 }, "takes two views of an image, not 4"},
+		{func(r *Recipe) { r.Views.PerImage = 3 }, "takes two views of an image, not 3"},
+		{func(r *Recipe) { r.Objective, r.Views.PerImage = "supervised", 3 }, "takes two views of an image, not 3"},
 		{func(r *Recipe) { r.Loss = "dcl" }, "needs dictionary: batch, not queue"},
 		{func(r *Recipe) { r.Loss = "nt_xent" }, "needs dictionary: batch, not queue"},
 		{func(r *Recipe) { r.Dictionary, r.Loss = "bank", "nt_xent" }, "the other views of the same batch"},
@@ -328,7 +333,10 @@ func TestStepsOfCombinations(t *testing.T) {
 // Loss, velocities and statistics must be the same.
 func TestAccumulate(t *testing.T) {
 	t.Parallel()
-	for _, loss := range []string{"info_nce", "nt_xent", "dcl"} {
+	for _, c := range []struct {
+		loss  string
+		views int
+	}{{"info_nce", 2}, {"nt_xent", 2}, {"dcl", 2}, {"dcl", 4}} {
 		var whole map[string][]float32
 		for _, parts := range []int{1, 2, 4} {
 			if parts == 2 {
@@ -336,7 +344,8 @@ func TestAccumulate(t *testing.T) {
 			}
 			for _, accumulate := range []int{1, parts} {
 				_, p, s := small(t, 8, func(r *Recipe) {
-					r.Dictionary, r.Loss, r.BNSplits, r.Accumulate, r.LR = "batch", loss, parts, accumulate, 0.1
+					r.Dictionary, r.Loss, r.BNSplits, r.Accumulate, r.LR = "batch", c.loss, parts, accumulate, 0.1
+					r.Views.PerImage = c.views
 				})
 				copy(p.batch.IDs, []int32{0, 1, 2, 3, 4, 5, 6, 7})
 				got := map[string][]float32{"loss": {float32(run(t, p).Loss)}}
@@ -352,7 +361,7 @@ func TestAccumulate(t *testing.T) {
 				for name, want := range whole {
 					for i := range want {
 						if math.Abs(float64(got[name][i]-want[i])) > 1e-4*(1+math.Abs(float64(want[i]))) {
-							t.Errorf("%s in %d parts: value %d of %s is %v, want %v", loss, parts, i, name, got[name][i], want[i])
+							t.Errorf("%s, %d views, in %d parts: value %d of %s is %v, want %v", c.loss, c.views, parts, i, name, got[name][i], want[i])
 							break
 						}
 					}

@@ -14,7 +14,7 @@ var ErrNoLabels = errors.New("objective: supervised training needs labels, and t
 // Supervised is the recipe with labels in place of a dictionary: the same encoder below a linear
 // classifier. Fit gives the classifier an output for each class.
 func (r Recipe) Supervised() Recipe {
-	r.Objective, r.Encoder, r.Predictor = "supervised", r.Encoder.WithLinearHead(), Predictor{}
+	r.Objective, r.Encoder, r.Predictor, r.Views.PerImage = "supervised", r.Encoder.WithLinearHead(), Predictor{}, 0
 	return r
 }
 
@@ -29,6 +29,7 @@ func (supervised) KeyEncoder() bool             { return false }
 func (supervised) Classifier() bool             { return true }
 func (supervised) Filling() int                 { return 0 }
 func (supervised) predicts() bool               { return false }
+func (supervised) ManyViews() bool              { return false }
 func (supervised) Remedy() string               { return remedy }
 func (supervised) ready() error                 { return nil }
 func (supervised) draw(_, _ []int32, _ drawing) {}

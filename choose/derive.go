@@ -14,7 +14,7 @@ const (
 	largeBatch = 128
 	smallBatch = 32
 	fewSteps   = 1500 // below it a smaller batch, which makes more of them, learns more
-	knownRate  = 0.06 // the learning rate for largeBatch
+	knownRate  = 0.06 // the learning rate for two views of largeBatch images
 )
 
 // batch is the number of images a step: an eighth of the set, so that an epoch has steps to make,
@@ -27,9 +27,9 @@ func batch(images int) int {
 // where most negatives would be older views of images that are in the batch.
 func queueAtMost(images int) int { return max(1, min(mostKeys, powerOfTwo(images/2))) }
 
-// smallerBatch is the batch for a number of views in all.
-func smallerBatch(batch int, views float64) int {
-	for batch > smallBatch && views/float64(batch) < fewSteps {
+// smallerBatch is the batch, at least the smallest, for a number of images drawn in all.
+func smallerBatch(batch, smallest int, images float64) int {
+	for batch > smallest && images/float64(batch) < fewSteps {
 		batch /= 2
 	}
 	return batch
@@ -49,7 +49,7 @@ func derive(r *moco.Recipe, images int) {
 	// With few pictures a queue holds older views of a batch's own. Other dictionaries have rules
 	// of their own.
 	r.MaskSameImage = queues(r)
-	r.LR = significant(knownRate*math.Sqrt(float64(r.Batch)/largeBatch), 2)
+	r.LR = significant(knownRate*math.Sqrt(float64(r.Batch*r.Views.Count())/(2*largeBatch)), 2)
 	r.Warmup = significant(min(1, float64(r.Epochs)/20), 2)
 }
 

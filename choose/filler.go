@@ -41,9 +41,9 @@ func (f *filler) fill(ctx context.Context) error {
 		for from := 0; from < f.n; from += f.size {
 			from := min(from, f.n-f.size)
 			part := moco.Batch{
-				Size: f.batch.Size,
-				X1:   f.part(f.batch.X1, from), X2: f.part(f.batch.X2, from),
-				K1: f.part(f.batch.K1, from), K2: f.part(f.batch.K2, from),
+				Size:     f.batch.Size,
+				Views:    f.part(f.batch.Views, from),
+				KeyViews: f.part(f.batch.KeyViews, from),
 			}
 			if f.batch.IDs != nil {
 				part.IDs = f.batch.IDs[from : from+f.size]
@@ -65,10 +65,13 @@ func (f *filler) fill(ctx context.Context) error {
 
 // part is the views of the loader's batch that begins with an image; nil of views that a step does
 // not take.
-func (f *filler) part(views []float32, from int) []float32 {
-	if views == nil {
-		return nil
+func (f *filler) part(views [][]float32, from int) [][]float32 {
+	of := make([][]float32, len(views))
+	for i, x := range views {
+		if x != nil {
+			each := len(x) / f.n
+			of[i] = x[from*each : (from+f.size)*each]
+		}
 	}
-	each := len(views) / f.n
-	return views[from*each : (from+f.size)*each]
+	return of
 }

@@ -30,9 +30,9 @@ func TestFiller(t *testing.T) {
 		m := newMeasured(set, nil, Options{Workers: 2})
 		m.read[reading] = &firstReadings{images: c.read}
 		r.Batch = c.batch
-		b := moco.Batch{X1: make([]float32, c.batch*each), X2: make([]float32, c.batch*each), IDs: make([]int32, c.batch)}
-		for i := range b.X1 {
-			b.X1[i], b.X2[i] = float32(math.NaN()), float32(math.NaN())
+		b := moco.Batch{Views: [][]float32{make([]float32, c.batch*each), make([]float32, c.batch*each)}, IDs: make([]int32, c.batch)}
+		for i := range b.Views[0] {
+			b.Views[0][i], b.Views[1][i] = float32(math.NaN()), float32(math.NaN())
 		}
 		f, err := m.filler(&r, reading, b)
 		if err != nil {
@@ -44,7 +44,7 @@ func TestFiller(t *testing.T) {
 		if err := f.fill(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		want := moco.Batch{X1: make([]float32, c.size*each), X2: make([]float32, c.size*each), IDs: make([]int32, c.size)}
+		want := moco.Batch{Views: [][]float32{make([]float32, c.size*each), make([]float32, c.size*each)}, IDs: make([]int32, c.size)}
 		if err := training(t, &r, set, c.size).Fill(context.Background(), 0, 0, want); err != nil {
 			t.Fatal(err)
 		}
@@ -52,11 +52,11 @@ func TestFiller(t *testing.T) {
 		if c.batch > c.size {
 			alone = min(c.size, c.batch-c.size)
 		}
-		if !slices.Equal(b.X1[:alone*each], want.X1[:alone*each]) || !slices.Equal(b.X2[:alone*each], want.X2[:alone*each]) ||
+		if !slices.Equal(b.Views[0][:alone*each], want.Views[0][:alone*each]) || !slices.Equal(b.Views[1][:alone*each], want.Views[1][:alone*each]) ||
 			!slices.Equal(b.IDs[:alone], want.IDs[:alone]) {
 			t.Errorf("%+v: the views are not those that training draws", c)
 		}
-		if slices.ContainsFunc(slices.Concat(b.X1, b.X2), func(v float32) bool { return v != v }) {
+		if slices.ContainsFunc(slices.Concat(b.Views[0], b.Views[1]), func(v float32) bool { return v != v }) {
 			t.Errorf("%+v: some images have no views", c)
 		}
 		if drawn := (c.batch + c.size - 1) / c.size * c.size; f.images != drawn || f.seconds <= 0 {

@@ -101,7 +101,10 @@ func (m *measured) readFirst(ctx context.Context, r *moco.Recipe, reading data.R
 		limit = slice(m.o.Budget, anotherShare, mostAnother)
 	}
 	read, views := new(firstReadings), chunk*r.Views.Size*r.Views.Size*3
-	b := moco.Batch{X1: make([]float32, views), X2: make([]float32, views)}
+	var b moco.Batch
+	for range r.Views.Count() {
+		b.Views = append(b.Views, make([]float32, views))
+	}
 	began := time.Now()
 	for read.images == 0 || read.images/chunk < l.StepsPerEpoch() && time.Since(began) < limit {
 		at := read.images / chunk

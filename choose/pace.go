@@ -100,7 +100,7 @@ func (n *nominal) pace(_ context.Context, r *moco.Recipe) (Pace, error) {
 		return Pace{}, err
 	}
 	workers, pixels := float64(n.workers), n.facts.drawn(reading)
-	draw := pixels * nominalDraw / workers
+	draw := pixels * nominalDraw / workers * float64(r.Views.Count()) / 2
 	first := draw + n.facts.Pixels*nominalDecode/workers
 	kept := min(1, cachedBytes/(3*pixels*float64(n.facts.Images)))
 	return Pace{Step: float64(cost.FLOPs) / nominalFLOPs / workers, First: first, Again: kept*draw + (1-kept)*first,

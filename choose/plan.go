@@ -35,7 +35,7 @@ type planner struct {
 type candidate struct {
 	recipe moco.Recipe
 	pace   Pace
-	views  float64 // images drawn in all
+	views  float64 // drawn in all
 }
 
 // left is the time for training, in seconds.
@@ -101,15 +101,14 @@ func (p *planner) fixed(r moco.Recipe) (moco.Recipe, error) {
 	return p.options.Change(r)
 }
 
-// changed is a chosen recipe with what the user has fixed. Views grow to the size that comes of it,
-// unless how they grow is fixed, too.
+// changed is a chosen recipe with what the user has fixed, and views that go with it.
 func (p *planner) changed(r moco.Recipe) (moco.Recipe, error) {
-	r.Views.TrainSizes = nil
+	r.Views.TrainSizes, r.Views.PerImage = nil, 0
 	r, err := p.fixed(r)
-	if err != nil || r.Views.TrainSizes != nil {
+	if err != nil {
 		return r, err
 	}
-	return growing(r), nil
+	return withViews(r), nil
 }
 
 // begin is a rung's recipe with what the user has fixed. A queue's length, a momentum, or anything
@@ -118,7 +117,10 @@ func (p *planner) begin(of rung) (moco.Recipe, error) {
 	batch := of.recipe(p.facts)
 	r, err := p.changed(batch)
 	if err == nil && r.Queue == batch.Queue && r.Momentum == batch.Momentum {
-		return r, nil
+		if r.Batch == batch.Batch { // more views of fewer images cost the same
+			r.Batch = max(2, 2*r.Batch/r.Views.Count())
+		}
+		return p.changed(r)
 	}
 	return p.changed(of.withQueue(p.facts))
 }
@@ -169,7 +171,7 @@ func sameCost(a, b *moco.Recipe) bool {
 
 // worth tells whether a rung is worth its cost with a number of views.
 func (p *planner) worth(r rung, views float64, lowest *candidate) bool {
-	most := p.mostEpochs() * float64(p.facts.Images)
+	most := p.mostEpochs() * float64(p.facts.Images*lowest.recipe.Views.Count())
 	return min(views, most) >= r.enough(p.facts.Images) || views >= cheap*lowest.views
 }
 
@@ -250,13 +252,14 @@ func (p *planner) paced(ctx context.Context, r moco.Recipe) (*candidate, error) 
 
 func (p *planner) views(r moco.Recipe, pace Pace) float64 {
 	n, b := p.facts.Images, r.Batch
-	return pace.epochs(p.left(), n, b, saveEvery(n, b)) * float64(n)
+	return pace.epochs(p.left(), n, b, saveEvery(n, b)) * float64(n*r.Views.Count())
 }
 
 // moreSteps makes the batch smaller where the run would have few steps.
 func (p *planner) moreSteps(ctx context.Context, c *candidate) (*candidate, error) {
 	r := c.recipe
-	if r.Batch = smallerBatch(r.Batch, c.views); r.Batch == c.recipe.Batch {
+	views := r.Views.Count()
+	if r.Batch = smallerBatch(r.Batch, 2*smallBatch/views, c.views/float64(views)); r.Batch == c.recipe.Batch {
 		return c, nil
 	}
 	r, err := p.changed(r)

@@ -28,10 +28,10 @@ func rungs(f Facts) []rung {
 		if f.Edge > 40 {
 			size = 48
 		}
-		return []rung{{size, "resnet10", "cifar", 0.25, 0}, {size, "resnet10", "cifar", 0.5, 3e5}, {size, "resnet10", "cifar", 1, 4e6}}
+		return []rung{{size, "resnet10", "cifar", 0.25, 0}, {size, "resnet10", "cifar", 0.5, 6e5}, {size, "resnet10", "cifar", 1, 8e6}}
 	}
-	all := []rung{{64, "resnet10", "strided", 0.25, 0}, {64, "resnet10", "strided", 0.5, 4e5},
-		{96, "resnet18", "imagenet", 0.5, 2e6}, {96, "resnet18", "imagenet", 1, 6e6}, {128, "resnet18", "imagenet", 1, 12e6}}
+	all := []rung{{64, "resnet10", "strided", 0.25, 0}, {64, "resnet10", "strided", 0.5, 8e5},
+		{96, "resnet18", "imagenet", 0.5, 4e6}, {96, "resnet18", "imagenet", 1, 12e6}, {128, "resnet18", "imagenet", 1, 24e6}}
 	for i, r := range all {
 		if r.size*4 > f.Edge*5 { // it would enlarge whole pictures
 			return all[:i]
@@ -42,15 +42,15 @@ func rungs(f Facts) []rung {
 
 // enough is the number of views at which a rung is worth its cost on a set: few pictures are known
 // by heart before.
-func (r rung) enough(images int) float64 { return min(r.views, 1000*float64(images)) }
+func (r rung) enough(images int) float64 { return min(r.views, 2000*float64(images)) }
 
-// recipe is what a rung begins with: the batch as dictionary, with the loss that takes both views of
-// an image as query and as key. In runs of minutes and hours it learns more than a queue at equal cost
+// recipe is what a rung begins with: the batch as dictionary, with a loss that takes all views of an
+// image as queries and as keys. In runs of minutes and hours it learns more than a queue at equal cost
 // (docs/results.md). Everything that follows from the number of pictures and steps is filled in by
 // derive.
 func (r rung) recipe(f Facts) moco.Recipe {
 	c := r.withQueue(f)
-	c.Dictionary, c.Loss, c.ShuffleBN = "batch", "dcl", false
+	c.Dictionary, c.Loss, c.ShuffleBN, c.WeightDecay = "batch", "dcl", false, 1e-3
 	c.Batch = max(2, c.Batch) // the other images of a batch are the negatives
 	return c
 }
@@ -77,11 +77,17 @@ func Base(change func(moco.Recipe) (moco.Recipe, error)) (moco.Recipe, error) {
 	return p.begin(rungs(f)[0])
 }
 
-// growing has views grow in training from a half to three quarters of the size that pictures are
-// encoded at, if the encoder takes these (docs/results.md, "The most accuracy an hour"). With a queue
-// they stay as they are: it would hold keys of smaller views.
-func growing(r moco.Recipe) moco.Recipe {
-	if queues(&r) {
+// withViews fills in what the user has not fixed of the views.
+//
+// In training they grow from a half to three quarters of the size that pictures are encoded at, if the
+// encoder takes these. Four are drawn of each image, if the mechanism takes as many. Both teach more at
+// equal cost (docs/results.md, "The most accuracy an hour"). With a queue the sizes stay as they are: it
+// would hold keys of smaller views.
+func withViews(r moco.Recipe) moco.Recipe {
+	if m, err := r.Mechanism(); err == nil && m.ManyViews() && r.Views.PerImage == 0 {
+		r.Views.PerImage = 4
+	}
+	if queues(&r) || r.Views.TrainSizes != nil {
 		return r
 	}
 	const least = 8 // smaller views hold nothing

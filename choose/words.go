@@ -32,17 +32,17 @@ func (p *planner) viewsLine(r *moco.Recipe) string {
 	if f.Gray {
 		colour = ", without colour"
 	}
-	return fmt.Sprintf("%s pictures (shorter side %s%s): views of %s (%s), %s, %s",
-		thousands(f.Images), size, colour, sizes(r.Views), r.Views.Policy, r.Encoder.Describe(), r.Precision)
+	return fmt.Sprintf("%s pictures (shorter side %s%s): %s (%s), %s, %s",
+		thousands(f.Images), size, colour, views(r.Views), r.Views.Policy, r.Encoder.Describe(), r.Precision)
 }
 
-// sizes are the sizes of views in words: "16, then 20, then 24 px, encoded at 32".
-func sizes(v moco.Views) string {
-	var all []string
+// views are the number and sizes of views in words: "4 views of 16, then 20, then 24 px, encoded at 32".
+func views(v moco.Views) string {
+	var sizes []string
 	for _, size := range v.Sizes() {
-		all = append(all, strconv.Itoa(size))
+		sizes = append(sizes, strconv.Itoa(size))
 	}
-	line := strings.Join(all, ", then ") + " px"
+	line := fmt.Sprintf("%d views of %s px", v.Count(), strings.Join(sizes, ", then "))
 	if slices.Max(v.Sizes()) < v.Size {
 		line += fmt.Sprintf(", encoded at %d", v.Size)
 	}

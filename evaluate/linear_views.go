@@ -109,7 +109,7 @@ func (v *viewed) epoch(ctx context.Context, epoch int, views *loader.Loader, t *
 	for step := range steps {
 		n := views.BatchSize(step)
 		x, rows, ids := v.x[:n*3*size*size], v.rows[:n*v.dim], v.ids[:n]
-		if err := views.Fill(ctx, epoch, step, moco.Batch{X1: x, IDs: ids}); err != nil {
+		if err := views.Fill(ctx, epoch, step, moco.Batch{Views: [][]float32{x}, IDs: ids}); err != nil {
 			return err
 		}
 		if err := v.encoder.EncodeViews(x, n, []encoder.Layer{v.layer}, [][]float32{rows}); err != nil {

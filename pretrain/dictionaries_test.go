@@ -27,6 +27,7 @@ var dictionarySettings = map[string][]string{
 	"transformer":    transformerSettings,
 	"supervised":     {"objective=supervised"},
 	"no shuffled BN": {"shuffle_bn=false"},
+	"four views":     {"dictionary=batch", "loss=dcl", "symmetric=false", "views.per_image=4", "accumulate=2"},
 	"growing views":  {"views.train_sizes=[4, 6, 7]"},
 }
 

@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"slices"
+
 	"moco"
 	"moco/engine"
 	"moco/graph"
@@ -93,14 +95,14 @@ func (b *bencher) compileForward(inputs int64) (program, func() error, error) {
 		p.Close()
 		return nil, nil, err
 	}
-	b.randomBatch(moco.Batch{X1: p.Views})
+	b.randomBatch(moco.Batch{Views: [][]float32{p.Views}})
 	return p, p.Run, nil
 }
 
 // randomBatch makes random pixels, images in order, and any class.
 func (b *bencher) randomBatch(batch moco.Batch) {
 	random := rng.New(b.Recipe.Seed)
-	for _, x := range [][]float32{batch.X1, batch.X2, batch.K1, batch.K2} {
+	for _, x := range slices.Concat(batch.Views, batch.KeyViews) {
 		for i := range x {
 			x[i] = float32(random.Uniform(-2, 2))
 		}

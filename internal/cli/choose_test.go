@@ -29,7 +29,7 @@ func TestChosenRecipe(t *testing.T) {
 			}
 			config := filepath.Join(first, "config.yaml")
 			before := read(t, config)
-			for _, line := range []string{"queue: 16\n", "batch: 16\n", "bn_splits: 1\n", "  stem: cifar\n", "  size: 8\n"} {
+			for _, line := range []string{"queue: 16\n", "batch: 8\n", "bn_splits: 1\n", "  stem: cifar\n", "  size: 8\n"} {
 				if !strings.Contains(before, line) {
 					t.Errorf("config.yaml has no %q:\n%s", line, before)
 				}
@@ -63,7 +63,7 @@ func TestChosenRecipeJSON(t *testing.T) {
 	t.Parallel()
 	code, out, errs := command(chosen(filepath.Join(t.TempDir(), "run"), "--json", "--steps", "1")...)
 	first, _, _ := strings.Cut(out, "\n")
-	if code != 0 || !strings.HasPrefix(first, `{"event":"choice",`) || !strings.Contains(first, `"batch":16,`) ||
+	if code != 0 || !strings.HasPrefix(first, `{"event":"choice",`) || !strings.Contains(first, `"batch":8,`) ||
 		!strings.Contains(first, `"images":60,`) {
 		t.Errorf("exit %d, first line %s\n%s", code, first, errs)
 	}

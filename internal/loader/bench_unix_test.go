@@ -37,7 +37,7 @@ func BenchmarkFill(b *testing.B) {
 			n := min(40, set.Len())
 			reading := data.Reading{Side: (9*size + 2) / 4, Ground: picture.White}
 			l := New(set, p, Options{Batch: n, DropLast: true, Seed: 1, Workers: 2, Reading: reading})
-			into := moco.Batch{X1: make([]float32, 3*n*size*size), X2: make([]float32, 3*n*size*size)}
+			into := moco.Batch{Views: [][]float32{make([]float32, 3*n*size*size), make([]float32, 3*n*size*size)}}
 			step := 0
 			next := func() {
 				epoch, at := step/l.StepsPerEpoch(), step%l.StepsPerEpoch()

@@ -129,8 +129,8 @@ func (l *Loader) Learn(unreadable map[int]string) error {
 }
 
 // Fill makes this process's share of batch number step of an epoch. Each slice of b has the share's
-// images' worth; all but X1 may be nil. Views have b.Size pixels a side, or the policy's own if that is
-// 0. An image that cannot be read is named in the log, once, and
+// images' worth, and may be nil. Views have b.Size pixels a side, or the policy's own if that is 0. An
+// image that cannot be read is named in the log, once, and
 // its place is given to the next readable image of the set; when more than MaxBad of the set are
 // unreadable, that is an error.
 func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
@@ -143,7 +143,7 @@ func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error 
 	tasks := tasksOf(&b, lo, hi, l.keys)
 	return l.parallel(ctx, len(tasks), func(w *worker, i int) error {
 		t := tasks[i]
-		image, id, err := l.views(w, epoch, images[t.image], t.views)
+		image, id, err := l.views(w, epoch, images[t.image], t.views, t.keyViews)
 		if err != nil || t.row < 0 {
 			return err
 		}
@@ -190,9 +190,9 @@ func (l *Loader) shuffle(epoch, step, n int, b *moco.Batch) {
 
 // task is the views of one image of a batch, where they go.
 type task struct {
-	image int          // its place in the batch
-	row   int          // its row in the share; -1 if it has none
-	views [4][]float32 // first and second view, and again in the order of keys; nil: not wanted
+	image           int         // its place in the batch
+	row             int         // its row in the share; -1 if it has none
+	views, keyViews [][]float32 // its views, and again in the order of keys; nil: not wanted
 }
 
 // tasksOf lists the images of which a share has views: those of its rows, lo to hi of the batch, and
@@ -200,17 +200,20 @@ type task struct {
 func tasksOf(b *moco.Batch, lo, hi int, keys []int32) []task {
 	n := hi - lo
 	tasks := make([]task, n)
-	row := func(x []float32, i int) []float32 {
-		if x == nil {
-			return nil
+	rows := func(views [][]float32, i int) [][]float32 {
+		of := make([][]float32, len(views))
+		for v, x := range views {
+			if x != nil {
+				each := len(x) / n
+				of[v] = x[i*each : (i+1)*each]
+			}
 		}
-		each := len(x) / n
-		return x[i*each : (i+1)*each]
+		return of
 	}
 	for i := range tasks {
-		tasks[i] = task{image: lo + i, row: i, views: [4][]float32{row(b.X1, i), row(b.X2, i)}}
+		tasks[i] = task{image: lo + i, row: i, views: rows(b.Views, i)}
 	}
-	if b.K1 == nil && b.K2 == nil {
+	if b.KeyViews == nil {
 		return tasks
 	}
 	for i, image := range keys[lo:hi] {
@@ -219,7 +222,7 @@ func tasksOf(b *moco.Batch, lo, hi int, keys []int32) []task {
 		if at := int(image) - lo; at >= 0 && at < n { // read once for both
 			own = &tasks[at]
 		}
-		own.views[2], own.views[3] = row(b.K1, i), row(b.K2, i)
+		own.keyViews = rows(b.KeyViews, i)
 		if own == &t {
 			tasks = append(tasks, t)
 		}
@@ -227,9 +230,9 @@ func tasksOf(b *moco.Batch, lo, hi int, keys []int32) []task {
 	return tasks
 }
 
-// views reads an image, or the next that can be, and draws views of it. It returns which image that
-// is, and the id that a step knows it by.
-func (l *Loader) views(w *worker, epoch, wanted int, to [4][]float32) (image, id int, err error) {
+// views reads an image, or the next that can be, and draws views of it to each of the lists. It returns
+// which image that is, and the id that a step knows it by.
+func (l *Loader) views(w *worker, epoch, wanted int, lists ...[][]float32) (image, id int, err error) {
 	image, first, err := l.read(wanted, &w.image)
 	if err != nil {
 		return 0, 0, err
@@ -243,17 +246,18 @@ func (l *Loader) views(w *worker, epoch, wanted int, to [4][]float32) (image, id
 		}
 		second = cmp.Or(partner, first)
 	}
-	for i, x := range to {
-		if x == nil {
-			continue
+	for _, list := range lists {
+		for view, x := range list {
+			if x == nil {
+				continue
+			}
+			r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
+			policy := l.policies[view%2] // third views are drawn as first ones are
+			if l.size != 0 {
+				policy.Size = l.size
+			}
+			policy.View(x, []*data.Image{first, second}[view%2], &r, &w.scratch)
 		}
-		view := i % 2
-		r := rng.New(l.o.Seed, viewStream, uint64(epoch), uint64(image), uint64(view))
-		policy := l.policies[view]
-		if l.size != 0 {
-			policy.Size = l.size
-		}
-		policy.View(x, []*data.Image{first, second}[view], &r, &w.scratch)
 	}
 	return image, id, nil
 }

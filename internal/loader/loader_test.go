@@ -63,9 +63,18 @@ func policy(t *testing.T) augment.Policy {
 	return p
 }
 
+// rooms is the room for views of so many numbers.
+func rooms(views, n int) [][]float32 {
+	all := make([][]float32, views)
+	for i := range all {
+		all[i] = make([]float32, n)
+	}
+	return all
+}
+
 func batch(n int) moco.Batch {
 	ints := func() []int32 { return make([]int32, n) }
-	return moco.Batch{X1: make([]float32, n*192), X2: make([]float32, n*192), IDs: ints(), Shuffle: ints(), Unshuffle: ints()}
+	return moco.Batch{Views: rooms(2, n*192), IDs: ints(), Shuffle: ints(), Unshuffle: ints()}
 }
 
 func fill(t *testing.T, l *Loader, epoch, step int) moco.Batch {
@@ -91,16 +100,16 @@ func TestReading(t *testing.T) {
 		a, b := New(set, policy(t), o), New(plain, policy(t), o)
 		first := fill(t, a, 0, 0)
 		for _, again := range []moco.Batch{fill(t, a, 0, 0), fill(t, b, 0, 0)} {
-			if !slices.Equal(first.X1, again.X1) || !slices.Equal(first.X2, again.X2) {
+			if !slices.EqualFunc(first.Views, again.Views, slices.Equal) {
 				t.Errorf("reduced to %d pixels, views depend on what is cached", side)
 			}
 		}
 		for other, x := range seen {
-			if slices.Equal(x, first.X1) {
+			if slices.Equal(x, first.Views[0]) {
 				t.Errorf("reduced to %d and to %d pixels, views are the same", side, other)
 			}
 		}
-		seen[side] = first.X1
+		seen[side] = first.Views[0]
 	}
 }
 
@@ -115,10 +124,10 @@ func TestBatchesFollowFromSeedEpochAndStepAlone(t *testing.T) {
 			a := fill(t, one, epoch, step)
 			fill(t, many, 1-epoch, 0) // something else in between
 			b := fill(t, many, epoch, step)
-			if !slices.Equal(a.X1, b.X1) || !slices.Equal(a.X2, b.X2) || !slices.Equal(a.IDs, b.IDs) || !slices.Equal(a.Shuffle, b.Shuffle) {
+			if !slices.EqualFunc(a.Views, b.Views, slices.Equal) || !slices.Equal(a.IDs, b.IDs) || !slices.Equal(a.Shuffle, b.Shuffle) {
 				t.Fatalf("epoch %d, step %d differs between 1 and 5 workers", epoch, step)
 			}
-			if slices.Equal(a.X1, a.X2) {
+			if slices.Equal(a.Views[0], a.Views[1]) {
 				t.Error("both views are the same")
 			}
 			for i, from := range a.Shuffle {
@@ -135,7 +144,7 @@ func TestBatchesFollowFromSeedEpochAndStepAlone(t *testing.T) {
 			}
 		}
 	}
-	if a, b := fill(t, one, 0, 0), fill(t, one, 1, 0); slices.Equal(a.X1, b.X1) {
+	if a, b := fill(t, one, 0, 0), fill(t, one, 1, 0); slices.Equal(a.Views[0], b.Views[0]) {
 		t.Error("two epochs have the same first batch")
 	}
 }
@@ -149,11 +158,11 @@ func TestSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := moco.Batch{Size: of, X1: make([]float32, 4*6*6*3)}
+		b := moco.Batch{Size: of, Views: rooms(1, 4*6*6*3)}
 		if err := New(set, policy, Options{Batch: 4, Seed: 7}).Fill(context.Background(), 1, 1, b); err != nil {
 			t.Fatal(err)
 		}
-		return b.X1
+		return b.Views[0]
 	}
 	want := draw(6, 0)
 	if got := draw(8, 6); !slices.Equal(got, want) {
@@ -264,8 +273,8 @@ func TestPartnersAreOtherFramesOfTheVideo(t *testing.T) {
 				for step := range l.StepsPerEpoch() {
 					b := fill(t, l, epoch, step)
 					for i, id := range b.IDs {
-						v1, f1 := seen(b.X1[i*192:])
-						v2, f2 := seen(b.X2[i*192:])
+						v1, f1 := seen(b.Views[0][i*192:])
+						v2, f2 := seen(b.Views[1][i*192:])
 						if v1 != v2 || int(id) != v1 {
 							t.Fatalf("frames of videos %d and %d are positive, with id %d", v1, v2, id)
 						}
@@ -299,7 +308,7 @@ func TestPartnersFollowFromSeedEpochAndStepAlone(t *testing.T) {
 		for step := range one.StepsPerEpoch() {
 			o.Workers = 4
 			a, b := fill(t, one, epoch, step), fill(t, New(set, policy(t), o), epoch, step)
-			if !slices.Equal(a.X1, b.X1) || !slices.Equal(a.X2, b.X2) || !slices.Equal(a.IDs, b.IDs) {
+			if !slices.EqualFunc(a.Views, b.Views, slices.Equal) || !slices.Equal(a.IDs, b.IDs) {
 				t.Fatalf("epoch %d, step %d differs from that of a loader that has seen nothing before", epoch, step)
 			}
 		}
@@ -343,6 +352,27 @@ func TestGroupsAreSpread(t *testing.T) {
 	}
 }
 
+// TestManyViews: the views of an image differ, and the first ones are the same however many follow.
+func TestManyViews(t *testing.T) {
+	set := folder(t, 4, 0)
+	l := New(set, policy(t), Options{Batch: 4, Seed: 3, Workers: 2})
+	two, four := fill(t, l, 0, 0), batch(4)
+	four.Views = rooms(4, 4*192)
+	if err := l.Fill(context.Background(), 0, 0, four); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(two.Views, four.Views[:2], slices.Equal) {
+		t.Error("the first two views depend on how many follow")
+	}
+	for i, x := range four.Views {
+		for j, y := range four.Views[:i] {
+			if slices.Equal(x, y) {
+				t.Errorf("views %d and %d are the same", i, j)
+			}
+		}
+	}
+}
+
 // TestShares: what processes have of a batch is the batch of one, cut into pieces; and the views that
 // are encoded in another order are those of the images there.
 func TestShares(t *testing.T) {
@@ -355,7 +385,7 @@ func TestShares(t *testing.T) {
 		for first := 0; first < 4; first += count {
 			o.Share = ranks.Share{First: first, Count: count, Of: 4}
 			rows := 2 * count
-			b := moco.Batch{X1: make([]float32, rows*each), K1: make([]float32, rows*each), K2: make([]float32, rows*each),
+			b := moco.Batch{Views: rooms(1, rows*each), KeyViews: rooms(2, rows*each),
 				IDs: make([]int32, rows), Unshuffle: make([]int32, 8)}
 			if err := New(set, policy(t), o).Fill(context.Background(), 1, 0, b); err != nil {
 				t.Fatal(err)
@@ -367,10 +397,10 @@ func TestShares(t *testing.T) {
 				at := 2*first + i
 				key := int(whole.Shuffle[at])
 				row := func(x []float32, i int) []float32 { return x[i*each : (i+1)*each] }
-				if b.IDs[i] != whole.IDs[at] || !slices.Equal(row(b.X1, i), row(whole.X1, at)) {
+				if b.IDs[i] != whole.IDs[at] || !slices.Equal(row(b.Views[0], i), row(whole.Views[0], at)) {
 					t.Errorf("share %+v: image %d is not that of the whole batch", o.Share, i)
 				}
-				if !slices.Equal(row(b.K1, i), row(whole.X1, key)) || !slices.Equal(row(b.K2, i), row(whole.X2, key)) {
+				if !slices.Equal(row(b.KeyViews[0], i), row(whole.Views[0], key)) || !slices.Equal(row(b.KeyViews[1], i), row(whole.Views[1], key)) {
 					t.Errorf("share %+v: the views of key %d are not those of image %d", o.Share, i, key)
 				}
 			}
