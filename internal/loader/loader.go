@@ -130,9 +130,8 @@ func (l *Loader) Learn(unreadable map[int]string) error {
 
 // Fill makes this process's share of batch number step of an epoch. Each slice of b has the share's
 // images' worth, and may be nil. Views have b.Size pixels a side, or the policy's own if that is 0. An
-// image that cannot be read is named in the log, once, and
-// its place is given to the next readable image of the set; when more than MaxBad of the set are
-// unreadable, that is an error.
+// image that cannot be read is named in the log, once, and its place is given to the next readable image
+// of the set; when more than MaxBad of the set are unreadable, that is an error.
 func (l *Loader) Fill(ctx context.Context, epoch, step int, b moco.Batch) error {
 	l.arrange(epoch)
 	l.size = b.Size
