@@ -298,31 +298,7 @@ func (r *Recipe) Check() error {
 	wrong(r.MaxGap < 0, "max_gap: must be at least 1 frame, or 0 for anywhere in the video, is %d", r.MaxGap)
 	wrong(r.MaxGap > 0 && r.Positives != "frames",
 		"max_gap: counts frames of a video, so it goes with positives: frames, not with %s", r.Positives)
-	wrong(r.Views.PerImage != 0 && (r.Views.PerImage < 2 || r.Views.PerImage > maxPerImage),
-		"views.per_image: must be 2 to %d, or 0 for 2, is %d", maxPerImage, r.Views.PerImage)
-	wrong(r.Views.Size < 1 || r.Views.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", r.Views.Size)
-	if p, err := r.Views.Drawn(); err != nil {
-		errs = append(errs, err)
-	} else {
-		wrong(!(r.Views.CropMin >= 0 && p.MinScale <= p.MaxScale),
-			"views.crop_min: is a share of the image's area, above 0 and at most %v, or 0 for the policy's own; is %v",
-			p.MaxScale, r.Views.CropMin)
-		wrong(r.Views.CropMin != 0 && r.Views.CropOnly,
-			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
-	}
-	sizes := r.Views.Sizes()
-	wrong(!slices.IsSorted(sizes) || sizes[0] < 1 || sizes[len(sizes)-1] > r.Views.Size,
-		"views.train_sizes: sizes must rise to at most views.size, %d pixels, are %v", r.Views.Size, r.Views.TrainSizes)
-	for _, size := range r.Views.TrainSizes {
-		if err := r.Encoder.CheckImage(size); err != nil {
-			errs = append(errs, fmt.Errorf("views.train_sizes: %w", err))
-		}
-	}
-	wrong(r.Views.From != 0 && r.Views.From < r.Views.Size,
-		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", r.Views.Size, r.Views.From)
-	if _, err := r.Views.Reading(); err != nil {
-		errs = append(errs, err)
-	}
+	r.checkViews(wrong)
 	wrong(!(r.Epochs > 0 && r.Epochs <= math.MaxInt32), "epochs: must be above 0 and at most %d, is %v", math.MaxInt32, r.Epochs)
 	wrong(!(r.LR >= 0), "lr: must not be negative, is %v", r.LR)
 	if err := r.schedule().Check(); err != nil {
@@ -344,4 +320,32 @@ func (r *Recipe) Check() error {
 	wrong(r.CheckpointEvery < 1, "checkpoint_every: must be at least 1 step, is %d", r.CheckpointEvery)
 	wrong(!(r.MaxBad >= 0 && r.MaxBad <= 1), "max_bad: is a share, 0 to 1, is %v", r.MaxBad)
 	return errors.Join(errs...)
+}
+
+// checkViews checks the keys of views, and whether the encoder takes their sizes.
+func (r *Recipe) checkViews(wrong func(bad bool, format string, a ...any)) {
+	v := r.Views
+	wrong(v.PerImage != 0 && (v.PerImage < 2 || v.PerImage > maxPerImage),
+		"views.per_image: must be 2 to %d, or 0 for 2, is %d", maxPerImage, v.PerImage)
+	wrong(v.Size < 1 || v.Size > 4096, "views.size: must be 1 to 4096 pixels, is %d", v.Size)
+	p, err := v.Drawn()
+	wrong(err != nil, "%w", err)
+	if err == nil {
+		wrong(!(v.CropMin >= 0 && p.MinScale <= p.MaxScale),
+			"views.crop_min: is a share of the image's area, above 0 and at most %v, or 0 for the policy's own; is %v",
+			p.MaxScale, v.CropMin)
+		wrong(v.CropMin != 0 && v.CropOnly,
+			"views.crop_min: crop_only crops as the policy does for training with labels; leave crop_min out")
+	}
+	sizes := v.Sizes()
+	wrong(!slices.IsSorted(sizes) || sizes[0] < 1 || sizes[len(sizes)-1] > v.Size,
+		"views.train_sizes: sizes must rise to at most views.size, %d pixels, are %v", v.Size, v.TrainSizes)
+	for _, size := range v.TrainSizes {
+		err := r.Encoder.CheckImage(size)
+		wrong(err != nil, "views.train_sizes: %w", err)
+	}
+	wrong(v.From != 0 && v.From < v.Size,
+		"views.from: must be at least the size of the views, %d pixels, or 0 for 2.25 times that, is %d", v.Size, v.From)
+	_, err = v.Reading()
+	wrong(err != nil, "%w", err)
 }
