@@ -264,6 +264,26 @@ func TestFixed(t *testing.T) {
 	}
 }
 
+// TestLengthWithoutBudget: a length that the user has fixed is told with its time, not with the hour
+// that is chosen for.
+func TestLengthWithoutBudget(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]string{
+		"epochs=2.5": "2.5 epochs, 1,953 steps: about 11m on an ordinary machine with 2 processors (nothing was measured)",
+		"epochs=50":  "50 epochs, 39,050 steps: about 3h33m on an ordinary machine with 2 processors (nothing was measured)",
+		"batch=64":   "14 epochs, 10,934 steps: about 1h on an ordinary machine with 2 processors (nothing was measured)",
+	} {
+		p := plannerFor(squares(50000, 32), twoCores(), 0, setting)
+		choice, err := p.choose(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := choice.Reasons[2]; got != want {
+			t.Errorf("with %s: %s\nwant %s", setting, got, want)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	if _, err := plannerFor(squares(1, 32), twoCores(), 0).choose(context.Background()); !errors.Is(err, ErrOnePicture) {

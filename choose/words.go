@@ -68,8 +68,10 @@ func (p *planner) lengthLine(c *candidate) string {
 	steps := c.recipe.Epochs.Steps(stepsPerEpoch(p.facts.Images, c.recipe.Batch))
 	line := fmt.Sprintf("%v epochs, %s steps", c.recipe.Epochs, thousands(steps))
 	if p.options.Budget == 0 {
-		return line + fmt.Sprintf(": up to about an hour on an ordinary machine with %s (nothing was measured)",
-			count(p.options.Workers, "processor"))
+		n := p.facts.Images
+		took := c.pace.seconds(float64(c.recipe.Epochs), n, c.recipe.Batch, saveEvery(n, c.recipe.Batch))
+		return line + fmt.Sprintf(": about %s on an ordinary machine with %s (nothing was measured)",
+			roughly(took), count(p.options.Workers, "processor"))
 	}
 	b := float64(c.recipe.Batch)
 	rate := b / (c.pace.Step + b*c.pace.Again)
@@ -109,6 +111,18 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return thousands(n) + " " + noun + "s"
+}
+
+// roughly is a number of seconds, guessed: "42s", "10m", "1h30m".
+func roughly(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	if d >= 10*time.Minute {
+		return plain(d.Round(time.Minute))
+	}
+	if d >= time.Minute {
+		return plain(d.Round(10 * time.Second))
+	}
+	return plain(d.Round(time.Second))
 }
 
 // plain is a duration for people: "10m", "1h30m", "42s".

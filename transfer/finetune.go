@@ -51,11 +51,11 @@ type TuningWatch = job.Watch[Part, Tuned]
 // Tuned is the outcome of one seed. It lies in the seed's folder. A seed that has one is not
 // repeated.
 type Tuned struct {
-	Seed   int    `json:"seed"`
-	Labels string `json:"labels"` // the share
-	Images int    `json:"images"` // training images
-	Epochs int    `json:"epochs"`
-	Steps  int    `json:"steps"`
+	Seed   int         `json:"seed"`
+	Labels string      `json:"labels"` // the share
+	Images int         `json:"images"` // training images
+	Epochs moco.Epochs `json:"epochs"`
+	Steps  int         `json:"steps"`
 	evaluate.Score
 	TestImages      int     `json:"test_images"`
 	Bad             int     `json:"bad_images"`
@@ -213,7 +213,7 @@ func (t *Tuning) job(p Part) (j job.Job[Tuned], err error) {
 	if err != nil {
 		return j, err
 	}
-	blank := Tuned{Seed: p.Seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: int(math.Ceil(float64(r.Epochs))),
+	blank := Tuned{Seed: p.Seed, Labels: t.Labels.String(), Images: set.Len(), Epochs: r.Epochs,
 		Recipe: recipe.Write(r), Data: set.Fingerprint(), Test: t.Test.Fingerprint()}
 	folder := filepath.Join(t.Out, fmt.Sprint("seed-", p.Seed))
 	return job.Job[Tuned]{

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +31,7 @@ func (c *choosing) parse(cmd *cobra.Command, changes []string, resume bool) erro
 	switch time := cmd.Flags().Changed("time"); {
 	case time && c.budget <= 0:
 		return usagef("--time %v: must be above 0, such as 30m or 2h", c.budget)
-	case time && cmd.Flags().Changed("epochs"):
+	case time && slices.ContainsFunc(changes, func(s string) bool { return strings.HasPrefix(s, "epochs=") }):
 		return usagef("--time and --epochs exclude each other: the time decides how many epochs there are")
 	}
 	return nil

@@ -84,6 +84,7 @@ func TestTimeRefused(t *testing.T) {
 		{chosen(used+"/run", "--time", "0s"), exitUsage, "must be above 0"},
 		{chosen(used+"/run", "--time", "soon"), exitUsage, "soon"},
 		{chosen(used+"/run", "--time", "1h", "--epochs", "3"), exitUsage, "exclude each other"},
+		{chosen(used+"/run", "--time", "1h", "--set", "epochs=3"), exitUsage, "exclude each other"},
 		{chosen(used, "--time", "1h"), exitFailed, "not empty"},
 		{chosen(used+"/run", "--time", "1ms"), exitFailed, "is too short"},
 		{chosen(used+"/run", "--batch", "100", "--time", "1h"), exitUsage, "use --batch 60 or less"},

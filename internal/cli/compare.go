@@ -53,7 +53,8 @@ type compareOptions struct {
 	name, data, out           string
 	monitorTrain, monitorTest string
 	set                       []string
-	seeds, epochs             int
+	epochs                    float64
+	seeds                     int
 	limit, every              int
 
 	study *study.Study
@@ -80,7 +81,7 @@ func (o *compareOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.out, "out", "", "folder of the study (required)")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of every recipe: key=value (may be given several times)")
 	f.IntVar(&o.seeds, "seeds", 0, "runs of each point; the study's own number if not given")
-	f.IntVar(&o.epochs, "epochs", 0, "length of every run; the study's own if not given")
+	f.Float64Var(&o.epochs, "epochs", 0, "length of every run; the study's own if not given")
 	f.IntVar(&o.limit, "limit", 0, "use only so many of the images that are learned from and of the bank, every class equally; 0 is all")
 	f.IntVar(&o.every, "monitor-every", 1, "epochs from one kNN accuracy to the next; the last epoch always has one")
 	o.machine.bind(c)

@@ -53,7 +53,8 @@ type finetuneOptions struct {
 	machine
 	model, recipe, train, test, labels, out string
 	set                                     []string
-	seeds, epochs, batch                    int
+	epochs                                  float64
+	seeds, batch                            int
 	rate, decay                             float64
 
 	share data.Share
@@ -87,7 +88,7 @@ func (o *finetuneOptions) bind(c *cobra.Command) {
 	f.IntVar(&o.seeds, "seeds", 1, "runs, each with another share of the labels and other random numbers")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of the recipe: key=value (may be given several times)")
 	f.StringVar(&o.out, "out", "", "folder that keeps the runs, to go on with and to use")
-	f.IntVar(&o.epochs, "epochs", 0, "passes over the labelled images; by their number if not given")
+	f.Float64Var(&o.epochs, "epochs", 0, "passes over the labelled images; by their number if not given")
 	f.IntVar(&o.batch, "batch", 0, "images a step; 64 if not given")
 	f.Float64Var(&o.rate, "lr", 0, "learning rate at the start of the cosine")
 	f.Float64Var(&o.decay, "weight-decay", 0, "weight decay")
@@ -195,7 +196,7 @@ func (a *app) finetune(ctx context.Context, t transfer.Tuning) ([]transfer.Tuned
 			if r.Top5 > 0 {
 				top5 = fmt.Sprintf(" (top 5: %.2f%%)", r.Top5)
 			}
-			a.say("seed %d: fine-tuned accuracy %.2f%%%s on %d images, from %d labelled ones (%s), %d epochs, %d steps, %.0f s%s",
+			a.say("seed %d: fine-tuned accuracy %.2f%%%s on %d images, from %d labelled ones (%s), %v epochs, %d steps, %.0f s%s",
 				r.Seed, r.Top1, top5, r.TestImages, r.Images, r.Labels, r.Epochs, r.Steps, r.Seconds, badImages(r.Bad))
 		})
 	}

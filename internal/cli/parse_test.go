@@ -119,14 +119,14 @@ func TestParseTrain(t *testing.T) {
 func TestParseComparisons(t *testing.T) {
 	t.Parallel()
 	c := &compareOptions{}
-	err := parsed(c, "--study momentum --data d --monitor-train a --monitor-test b --out o --seeds 4 --epochs 2 --set t=0.3")
-	if err != nil || c.study.Seeds != 4 || strings.Join(c.set, " ") != "t=0.3 epochs=2" {
+	err := parsed(c, "--study momentum --data d --monitor-train a --monitor-test b --out o --seeds 4 --epochs 2.5 --set t=0.3")
+	if err != nil || c.study.Seeds != 4 || strings.Join(c.set, " ") != "t=0.3 epochs=2.5" {
 		t.Errorf("compare: %+v, %v", c, err)
 	}
 	o := &transferOptions{}
-	err = parsed(o, "--pretrain p --train a --test b --out o --arms scratch,moco --labels 1%,all --seeds 2 --epochs 3 --finetune-epochs 4 --finetune-set lr=1")
+	err = parsed(o, "--pretrain p --train a --test b --out o --arms scratch,moco --labels 1%,all --seeds 2 --epochs 3.5 --finetune-epochs 4 --finetune-set lr=1")
 	x := o.comparison
-	if err != nil || strings.Join(x.Arms, " ") != "scratch moco" || len(x.Labels) != 2 || x.Labels[1] != data.All || x.Seeds != 2 || x.Recipe.Epochs != 3 ||
+	if err != nil || strings.Join(x.Arms, " ") != "scratch moco" || len(x.Labels) != 2 || x.Labels[1] != data.All || x.Seeds != 2 || x.Recipe.Epochs != 3.5 ||
 		strings.Join(x.TuningSettings, " ") != "lr=1 epochs=4" {
 		t.Errorf("transfer: %+v, %v", o, err)
 	}

@@ -73,7 +73,8 @@ type trainOptions struct {
 	machine
 	data, recipe, out         string
 	set                       []string
-	epochs, steps, batch      int
+	epochs                    float64
+	steps, batch              int
 	precision                 string
 	seed                      uint64
 	monitorTrain, monitorTest string
@@ -126,7 +127,7 @@ func (o *trainOptions) bind(c *cobra.Command) {
 		"start from the weights of this encoder ("+modelHelp+") instead of random ones; the key encoder starts as its copy",
 	)
 	f.Float64Var(&o.fps, "fps", data.DefaultFPS, "for positives=frames: frames a second to take from video files")
-	f.IntVar(&o.epochs, "epochs", 0, "length of training; the schedule is stretched to it")
+	f.Float64Var(&o.epochs, "epochs", 0, "length of training, such as 7.5; the schedule is stretched to it")
 	f.IntVar(&o.steps, "steps", 0, "stop after so many steps; the schedule stays")
 	f.IntVar(&o.batch, "batch", 0, "images a step")
 	choiceFlag(c, &o.precision, "precision", precisions, "", "of activations; weights, statistics and losses stay float32")

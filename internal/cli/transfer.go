@@ -44,7 +44,7 @@ type transferOptions struct {
 	machine
 	recipe, model, test  string
 	set, labels          []string
-	epochs, tuningEpochs int
+	epochs, tuningEpochs float64
 
 	comparison transfer.Comparison // as far as the command line says it
 }
@@ -69,14 +69,14 @@ func (o *transferOptions) bind(c *cobra.Command) {
 	f.StringVar(&t.Out, "out", "", "folder of the comparison (required)")
 	f.StringVar(&o.recipe, "recipe", "cifar", "of MoCo's pretraining: name of a recipe, or a YAML file")
 	f.StringArrayVar(&o.set, "set", nil, "change a key of it: key=value (may be given several times)")
-	f.IntVar(&o.epochs, "epochs", 0, "length of pretraining, MoCo's and the supervised one; the recipe's if not given")
+	f.Float64Var(&o.epochs, "epochs", 0, "length of pretraining, MoCo's and the supervised one; the recipe's if not given")
 	modelFlag(c, &o.model, ", that stands for MoCo's pretraining")
 	choicesFlag(c, &t.Arms, "arms", transfer.Arms(), transfer.Arms(), "what is compared")
 	f.StringSliceVar(&o.labels, "labels", []string{"all"}, "shares of the labels to fine-tune with: all, 1%, or a number of each class")
 	f.IntVar(&t.Seeds, "seeds", 1, "how often everything is done, with other random numbers")
 	f.StringArrayVar(&t.SupervisedSettings, "supervised-set", nil, "change a key of supervised pretraining: key=value")
 	f.StringArrayVar(&t.TuningSettings, "finetune-set", nil, "change a key of fine-tuning: key=value")
-	f.IntVar(&o.tuningEpochs, "finetune-epochs", 0, "length of fine-tuning; by the number of images if not given")
+	f.Float64Var(&o.tuningEpochs, "finetune-epochs", 0, "length of fine-tuning; by the number of images if not given")
 	f.IntVar(&t.Linear.Epochs, "linear-epochs", t.Linear.Epochs, "length of the linear classifiers' training")
 	o.machine.bind(c)
 	required(c, "pretrain", "train", "test", "out")
