@@ -2,6 +2,7 @@ package choose
 
 import (
 	"context"
+	"math"
 	"reflect"
 	"time"
 
@@ -255,14 +256,29 @@ func (p *planner) views(r moco.Recipe, pace Pace) float64 {
 	return pace.epochs(p.left(), n, b, saveEvery(n, b)) * float64(n*r.Views.Count())
 }
 
+// drawn is the number of images that a run draws in all, by what the user has fixed of its length.
+func (p *planner) drawn(c *candidate) (float64, error) {
+	const free = math.SmallestNonzeroFloat64
+	r := c.recipe
+	r.Epochs = free
+	r, err := p.changed(r)
+	if err != nil || r.Epochs != free {
+		return float64(r.Epochs) * float64(p.facts.Images), err
+	}
+	return c.views / float64(r.Views.Count()), nil
+}
+
 // moreSteps makes the batch smaller where the run would have few steps.
 func (p *planner) moreSteps(ctx context.Context, c *candidate) (*candidate, error) {
 	r := c.recipe
-	views := r.Views.Count()
-	if r.Batch = smallerBatch(r.Batch, 2*smallBatch/views, c.views/float64(views)); r.Batch == c.recipe.Batch {
+	images, err := p.drawn(c)
+	if err != nil {
+		return nil, err
+	}
+	if r.Batch = smallerBatch(r.Batch, 2*smallBatch/r.Views.Count(), images); r.Batch == c.recipe.Batch {
 		return c, nil
 	}
-	r, err := p.changed(r)
+	r, err = p.changed(r)
 	if err != nil || r.Batch == c.recipe.Batch { // the user has fixed it
 		return c, err
 	}

@@ -284,6 +284,30 @@ func TestLengthWithoutBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetsRecipe: the command of docs/results.md's table of budgets is the same run on any machine.
+func TestBudgetsRecipe(t *testing.T) {
+	t.Parallel()
+	fixed := []string{"epochs=46", "encoder.width=0.5", "precision=bf16"}
+	var first string
+	for _, speed := range []float64{0.1, 1, 10, 100} {
+		choice, err := plannerFor(squares(50000, 32), twoCores().times(speed), 0, fixed...).choose(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := choice.Recipe
+		if r.Encoder.Arch != "resnet10" || r.Batch != 64 || r.LR != 0.06 || r.WeightDecay != 1e-3 || r.Warmup != 1 ||
+			r.Temperature != 0.1 || !slices.Equal(r.Views.Sizes(), []int{16, 20, 24}) || r.Views.Count() != 4 {
+			t.Errorf("on a machine %v times as fast it is another recipe:\n%s", speed, recipe.Write(r))
+		}
+		if first == "" {
+			first = recipe.Write(r)
+		}
+		if got := recipe.Write(r); got != first {
+			t.Errorf("on a machine %v times as fast\n%s\nis not\n%s", speed, got, first)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	if _, err := plannerFor(squares(1, 32), twoCores(), 0).choose(context.Background()); !errors.Is(err, ErrOnePicture) {
