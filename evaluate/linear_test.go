@@ -70,6 +70,11 @@ func TestLinear(t *testing.T) {
 	if r.Top1 < best-6 || r.Top1 > best+6 || r.Top5 < r.Top1 || r.Top5 > 100 {
 		t.Errorf("accuracy %.1f (top 5 %.1f), the nearest centre has %.1f", r.Top1, r.Top5, best)
 	}
+	for _, accuracy := range []float64{r.Top1, r.Top5, r.Rates[1].Test} {
+		if images := math.Round(accuracy * 3); accuracy != 100*images/300 {
+			t.Errorf("an accuracy of %v%% is not the share that %v of 300 images are", accuracy, images)
+		}
+	}
 	if r.Rate != 0.01 && r.Rate != 0.3 {
 		t.Errorf("the rate %v is chosen among %+v", r.Rate, r.Rates)
 	}

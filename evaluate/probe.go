@@ -153,7 +153,6 @@ func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []in
 	}
 	right := make([]float64, len(p.l.Rates))
 	x := p.predict.Input("x").Float32s()
-	each := 100 / float64(len(images))
 	for batch := range slices.Chunk(images, p.batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -169,14 +168,20 @@ func (p *probe) accuracy(ctx context.Context, set *Embedded, labels, images []in
 			for row, i := range batch {
 				switch above := rank(logits[row*p.classes:(row+1)*p.classes], labels[i]); {
 				case above == 0:
-					right[rate] += each
+					right[rate]++
 					fallthrough
 				case above < 5:
 					if top5 != nil {
-						top5[rate] += each
+						top5[rate]++
 					}
 				}
 			}
+		}
+	}
+	for rate := range right {
+		right[rate] = percent(right[rate], len(images))
+		if top5 != nil {
+			top5[rate] = percent(top5[rate], len(images))
 		}
 	}
 	return right, nil

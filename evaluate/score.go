@@ -64,12 +64,16 @@ func rank[F float32 | float64](votes []F, label int) int {
 
 // finish turns counts into percentages.
 func (s *Score) finish() {
-	percent := 100 / float64(len(s.Predicted))
-	s.Top1 *= percent
-	if s.Top5 *= percent; len(s.Classes) <= 5 {
+	n := len(s.Predicted)
+	s.Top1 = percent(s.Top1, n)
+	if s.Top5 = percent(s.Top5, n); len(s.Classes) <= 5 {
 		s.Top5 = 0
 	}
 }
+
+// percent is the share that a count has of n. The count is exact, so that its share has no tail: 51.22,
+// and not 51.21999999999838.
+func percent(count float64, n int) float64 { return 100 * count / float64(n) }
 
 // Classified scores a classifier. The features of test are its head's outputs: a logit for each
 // class. Normalising them to length one changes no order. test may have fewer classes, in another
