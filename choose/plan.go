@@ -256,12 +256,13 @@ func (p *planner) views(r moco.Recipe, pace Pace) float64 {
 	return pace.epochs(p.left(), n, b, saveEvery(n, b)) * float64(n*r.Views.Count())
 }
 
-// drawn is the number of images that a run draws in all, by what the user has fixed of its length.
-func (p *planner) drawn(c *candidate) (float64, error) {
-	const free = math.SmallestNonzeroFloat64
+// imagesDrawn is the number of images that a run draws in all: by its length where the user has fixed
+// that, and not by what the machine would do in the time.
+func (p *planner) imagesDrawn(c *candidate) (float64, error) {
+	const free = math.SmallestNonzeroFloat64 // a length that nobody asks for
 	r := c.recipe
 	r.Epochs = free
-	r, err := p.changed(r)
+	r, err := p.fixed(r)
 	if err != nil || r.Epochs != free {
 		return float64(r.Epochs) * float64(p.facts.Images), err
 	}
@@ -271,7 +272,7 @@ func (p *planner) drawn(c *candidate) (float64, error) {
 // moreSteps makes the batch smaller where the run would have few steps.
 func (p *planner) moreSteps(ctx context.Context, c *candidate) (*candidate, error) {
 	r := c.recipe
-	images, err := p.drawn(c)
+	images, err := p.imagesDrawn(c)
 	if err != nil {
 		return nil, err
 	}
