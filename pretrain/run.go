@@ -310,10 +310,10 @@ func (r *run) checkMemory() error {
 
 // largestBatch is the largest batch that fits into a memory, 0 if none does.
 func (r *run) largestBatch(limit int64) (fits int, err error) {
-	splits := r.recipe.BatchUnit()
+	splits, largest := r.recipe.BatchUnit(), r.recipe.ForSize(slices.Max(r.recipe.Views.Sizes()))
 	for lo, hi := 0, r.recipe.Batch/splits; hi-lo > 1; {
 		middle := (lo + hi) / 2
-		s, err := moco.Compile(r.recipe, middle*splits, r.o.Engine, r.o.Engine.NewState())
+		s, err := moco.Compile(largest, middle*splits, r.o.Engine, r.o.Engine.NewState())
 		if err != nil {
 			return 0, err
 		}

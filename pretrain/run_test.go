@@ -281,21 +281,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestMemoryRefusalNamesABatchThatFits runs with the batch that the refusal advises.
+// TestMemoryRefusalNamesABatchThatFits runs with the batch that the refusal advises: the largest, where
+// views are smaller in training than in encoding, too.
 func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
-	o := options(t, 1, "batch=12")
-	p, err := moco.Compile(&o.Recipe, 6, o.Engine, o.Engine.NewState())
-	if err != nil {
-		t.Fatal(err)
+	for name, settings := range map[string][]string{
+		"views as encoded": nil,
+		"smaller views":    {"views.size=16", "views.train_sizes=[8]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, 1, append(settings, "batch=12")...)
+			p, err := moco.Compile(o.Recipe.ForSize(8), 6, o.Engine, o.Engine.NewState())
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.MemoryLimit = memory(p.Cost())
+			_, err = Run(context.Background(), o)
+			var large *MemoryError
+			if !errors.As(err, &large) || large.Batch != 12 || large.Fits != 6 {
+				t.Fatalf("the error is %v, want a MemoryError which says that 6 would fit", err)
+			}
+			o.Recipe.Batch, o.Steps = 6, 1
+			finish(t, o)
+		})
 	}
-	o.MemoryLimit = memory(p.Cost())
-	_, err = Run(context.Background(), o)
-	var large *MemoryError
-	if !errors.As(err, &large) || large.Batch != 12 || large.Fits != 6 {
-		t.Fatalf("the error is %v, want a MemoryError which says that 6 would fit", err)
-	}
-	o.Recipe.Batch, o.Steps = 6, 1
-	finish(t, o)
 }
 
 func TestDiskFull(t *testing.T) {
