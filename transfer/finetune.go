@@ -80,7 +80,7 @@ func (t Tuned) Identity() job.Identity {
 // TuningRecipe is the recipe for learning from a number of labelled images, by an encoder like the
 // one of like.
 //
-// Views are crops and flips only. The batch is small, because few labels make few steps. The number
+// Views are crops and flips only, the policy's own. The batch is small, because few labels make few steps. The number
 // of epochs falls with the root of the number of images, so fewer labels are seen more often in
 // less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from an
 // encoder and from scratch: with them, both did best or within a point of it (docs/design.md).
@@ -89,7 +89,7 @@ func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()
 	r.Encoder, r.Views, r.Precision = like.Encoder, like.Views, like.Precision
 	r = r.Supervised()
-	r.Views.CropOnly, r.BNSplits = true, 1
+	r.Views.CropOnly, r.Views.CropMin, r.BNSplits = true, 0, 1
 	r.Batch = min(64, images)
 	r.Epochs = moco.Epochs(max(10, math.Round(10*math.Sqrt(50000/float64(images)))))
 	r.LR, r.WeightDecay = 0.05, 5e-4
@@ -162,6 +162,7 @@ func (t *Tuning) recipe(seed, images int) (moco.Recipe, error) {
 			return moco.Recipe{}, &recipe.Error{Err: err}
 		}
 	}
+	like.Views.TrainSizes = nil // they are of pretraining, and an encoder's file does not tell them
 	r := TuningRecipe(like, images)
 	r.Encoder.Dim, r.Seed = len(t.Train.Classes()), uint64(seed)
 	if t.Start != nil {

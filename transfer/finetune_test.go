@@ -49,6 +49,12 @@ func testEncoder(t *testing.T, e engine.Engine) *encoder.Encoder {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return trained(t, e, r)
+}
+
+// trained is an encoder that a recipe has trained for three steps.
+func trained(t *testing.T, e engine.Engine, r moco.Recipe) *encoder.Encoder {
+	t.Helper()
 	done, err := pretrain.Run(context.Background(),
 		pretrain.Options{Recipe: r, Data: images(t, "builtin:train?n=20&size=8"),
 			Out: filepath.Join(t.TempDir(), "run"), Steps: 3, Engine: e, Workers: 2})
@@ -237,5 +243,38 @@ func TestTuningTransformers(t *testing.T) {
 			t.Errorf("from an encoder %v, %v: %s, layer decay %v, %v epochs, warm-up %v, %+v",
 				c.start != nil, c.settings, r.Optimizer, r.LayerDecay, r.Epochs, r.Warmup, r.Encoder)
 		}
+	}
+}
+
+// TestTuningFromScratch: from random weights the training is that from an encoder of the same recipe,
+// so that a comparison of the two is of the weights they start from.
+func TestTuningFromScratch(t *testing.T) {
+	t.Parallel()
+	e, train := newEngine(t), images(t, "builtin:train?n=40&size=8")
+	batch := []string{"dictionary=batch", "loss=dcl", "shuffle_bn=false", "mask_same_image=false", "queue=0"}
+	for name, settings := range map[string][]string{
+		"growing views":  append(batch, "views.size=16", "views.train_sizes=[8,12]", "views.per_image=4"),
+		"other crops":    {"views.size=8", "views.crop_min=0.5"},
+		"other pictures": {"views.size=8", "views.from=12", "views.ground=black", "views.normalise=half", "views.resize=bicubic"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			like, err := recipe.Load("cifar", append([]string{"encoder.width=0.0625", "encoder.dim=8", "queue=8", "bn_splits=1",
+				"batch=4", "precision=bf16"}, settings...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			with, err := (&Tuning{Start: trained(t, e, like), Train: train}).recipe(1, 500)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scratch, err := (&Tuning{Like: like, Train: train}).recipe(1, 500)
+			if err != nil {
+				t.Fatal(err)
+			}
+			with.Start = ""
+			if got, want := recipe.Write(scratch), recipe.Write(with); got != want {
+				t.Errorf("from scratch the recipe is\n%s\nand from an encoder\n%s", got, want)
+			}
+		})
 	}
 }
