@@ -136,6 +136,9 @@ func (v Views) Sizes() []int {
 	return []int{v.Size}
 }
 
+// Largest is the size of the largest views in training.
+func (v Views) Largest() int { return slices.Max(v.Sizes()) }
+
 // maxPerImage bounds the views of an image: a step's graph grows with them.
 const maxPerImage = 16
 

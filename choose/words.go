@@ -2,7 +2,6 @@ package choose
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +42,7 @@ func views(v moco.Views) string {
 		sizes = append(sizes, strconv.Itoa(size))
 	}
 	line := fmt.Sprintf("%d views of %s px", v.Count(), strings.Join(sizes, ", then "))
-	if slices.Max(v.Sizes()) < v.Size {
+	if v.Largest() < v.Size {
 		line += fmt.Sprintf(", encoded at %d", v.Size)
 	}
 	return line

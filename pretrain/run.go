@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"moco"
@@ -310,7 +309,7 @@ func (r *run) checkMemory() error {
 
 // largestBatch is the largest batch that fits into a memory, 0 if none does.
 func (r *run) largestBatch(limit int64) (fits int, err error) {
-	splits, largest := r.recipe.BatchUnit(), r.recipe.ForSize(slices.Max(r.recipe.Views.Sizes()))
+	splits, largest := r.recipe.BatchUnit(), r.recipe.ForSize(r.recipe.Views.Largest())
 	for lo, hi := 0, r.recipe.Batch/splits; hi-lo > 1; {
 		middle := (lo + hi) / 2
 		s, err := moco.Compile(largest, middle*splits, r.o.Engine, r.o.Engine.NewState())
@@ -349,7 +348,7 @@ func (r *run) begin(ctx context.Context) error {
 		parameters += p.Shape.Elements()
 	}
 	batch := r.recipe.Batch
-	cost := r.steps[stepKind{batch, slices.Max(r.recipe.Views.Sizes())}].Cost()
+	cost := r.steps[stepKind{batch, r.recipe.Views.Largest()}].Cost()
 	r.events.tell(Start{
 		Out: o.Out, Engine: o.Engine.Name(), Images: o.Data.Len(), Arch: r.recipe.Encoder.Arch, Parameters: parameters, Batch: batch,
 		Mechanism: r.mechanism.String(), Keys: r.mechanism.Negatives(batch), Filling: r.mechanism.Filling(), Labels: r.mechanism.Classifier(),

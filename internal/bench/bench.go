@@ -121,6 +121,15 @@ type bencher struct {
 	precision graph.Precision
 }
 
+// newBencher measures what training encodes, or forward what the trained encoder does: where views grow,
+// the largest of training may be smaller than pictures are encoded at.
+func newBencher(o Options) *bencher {
+	if !o.Forward {
+		o.Recipe = o.Recipe.ForSize(o.Recipe.Views.Largest())
+	}
+	return &bencher{Options: o}
+}
+
 func (b *bencher) setup(mode string) Setup {
 	r := b.Recipe
 	return Setup{
@@ -133,7 +142,7 @@ func (b *bencher) setup(mode string) Setup {
 // Measure measures whole steps, or forward passes. It needs the memory of one; the error of a batch
 // that is too large is a *MemoryError.
 func Measure(ctx context.Context, o Options) (*Report, error) {
-	b := &bencher{Options: o}
+	b := newBencher(o)
 	p, run, err := b.compile()
 	if err != nil {
 		return nil, err

@@ -108,7 +108,7 @@ func (l *Layer) pass(p pass) **Pass {
 // progress, if not nil, is told how many forms of how many are done. The error of a batch that is
 // too large is a *MemoryError.
 func MeasureLayers(ctx context.Context, o Options, progress func(done, total int)) (*LayersReport, error) {
-	b := &bencher{Options: o}
+	b := newBencher(o)
 	g, err := b.graph()
 	if err != nil {
 		return nil, err

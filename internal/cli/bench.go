@@ -18,8 +18,8 @@ is needed. Only computing is timed: reading images and making views come on top 
 docs/benchmarks.md).
 
 Without a flag, training steps are measured: both encoders forward, the loss, the gradients, the
-update, the queue. With --forward, the trained encoder alone, frozen, as the kNN monitor and
-moco eval run it. What the figures mean:
+update, the queue; where views grow in training, with the largest. With --forward, the trained
+encoder alone, frozen, as the kNN monitor and moco eval run it. What the figures mean:
 
   images/s     of the fastest step, and of the median one. Where the two lie far apart, something
                else was using the machine

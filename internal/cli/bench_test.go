@@ -32,6 +32,23 @@ func benchJSON(t *testing.T, report any, more ...string) {
 	}
 }
 
+// TestBenchSize: what training encodes is measured at the largest size that views have there, and the
+// forward pass, which is evaluation's, at the size that pictures are encoded at.
+func TestBenchSize(t *testing.T) {
+	t.Parallel()
+	growing := []string{"--set", "dictionary=batch", "--set", "loss=dcl", "--set", "shuffle_bn=false", "--set", "views.train_sizes=[8,12]"}
+	for want, more := range map[int][]string{12: growing, 16: append(growing, "--forward")} {
+		var r struct {
+			Event string
+			bench.Report
+		}
+		benchJSON(t, &r, more...)
+		if r.Size != want {
+			t.Errorf("%v is measured at %d pixels, want %d", more, r.Size, want)
+		}
+	}
+}
+
 func TestBenchReport(t *testing.T) {
 	t.Parallel()
 	for mode, more := range map[string][]string{"step": nil, "forward": {"--forward"}} {
