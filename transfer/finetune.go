@@ -80,10 +80,11 @@ func (t Tuned) Identity() job.Identity {
 // TuningRecipe is the recipe for learning from a number of labelled images, by an encoder like the
 // one of like.
 //
-// Views are crops and flips only, the policy's own. The batch is small, because few labels make few steps. The number
-// of epochs falls with the root of the number of images, so fewer labels are seen more often in
-// less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the same from an
-// encoder and from scratch: with them, both did best or within a point of it (docs/design.md).
+// Views are crops and flips only, the policy's own. The batch is small, because few labels make few
+// steps. The number of epochs falls with the root of the number of images, so fewer labels are seen
+// more often in less time: 10 for 50,000 images, 32 for 5,000, 100 for 500. Rate and decay are the
+// same from an encoder and from scratch: with them, both did best or within a point of it
+// (docs/design.md).
 // Transformers learn by AdamW, with MoCo v3's rate and decay and a warm-up (Chen, Xie and He 2021).
 func TuningRecipe(like moco.Recipe, images int) moco.Recipe {
 	r := moco.Default()

@@ -121,8 +121,8 @@ type bencher struct {
 	precision graph.Precision
 }
 
-// newBencher measures what training encodes, or forward what the trained encoder does: where views grow,
-// the largest of training may be smaller than pictures are encoded at.
+// newBencher measures training steps at the size of their largest views, which may be smaller than
+// pictures are encoded at. The trained encoder's forward pass is measured at the latter.
 func newBencher(o Options) *bencher {
 	if !o.Forward {
 		o.Recipe = o.Recipe.ForSize(o.Recipe.Views.Largest())

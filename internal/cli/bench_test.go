@@ -32,8 +32,8 @@ func benchJSON(t *testing.T, report any, more ...string) {
 	}
 }
 
-// TestBenchSize: what training encodes is measured at the largest size that views have there, and the
-// forward pass, which is evaluation's, at the size that pictures are encoded at.
+// TestBenchSize: training steps are measured at the size of their largest views, and the trained
+// encoder's forward pass at the size that pictures are encoded at.
 func TestBenchSize(t *testing.T) {
 	t.Parallel()
 	growing := []string{"--set", "dictionary=batch", "--set", "loss=dcl", "--set", "shuffle_bn=false", "--set", "views.train_sizes=[8,12]"}
