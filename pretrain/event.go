@@ -49,9 +49,11 @@ type Step struct {
 	// every 50th step.
 	Spread *float64 `json:"spread,omitempty"`
 	// ImagesPerSecond is over the run so far, views included, without compilation, the first step,
-	// monitors and checkpoints.
+	// monitors and checkpoints. In a process's first step it is 0: not known yet.
 	ImagesPerSecond float64 `json:"images_per_second"`
-	SecondsLeft     float64 `json:"seconds_left"`
+	// SecondsLeft is how long the steps that are left take, if their operations go as fast as those
+	// before did. In a process's first step it is 0, too.
+	SecondsLeft float64 `json:"seconds_left"`
 }
 
 // Epoch is the end of an epoch.

@@ -8,6 +8,7 @@ import (
 
 	"moco/data"
 	"moco/encoder"
+	"moco/engine"
 	"moco/evaluate"
 )
 
@@ -30,21 +31,30 @@ type monitor struct {
 	top1    float64          // the last
 }
 
-func newMonitor(r *run) (*monitor, error) {
-	e, err := r.following(min(r.recipe.Batch, 256))
+// newMonitor makes the monitor of a run with a batch, whose encoder is in a state.
+func newMonitor(r *run, state engine.State, batch int) (*monitor, error) {
+	e, err := r.following(state, min(batch, 256))
 	if err != nil {
 		return nil, err
 	}
 	return &monitor{run: r, encoder: e}, nil
 }
 
-// following is the encoder as training makes it.
-func (r *run) following(batch int) (*encoder.Encoder, error) {
+// cost is that of encoding a batch; a run without a monitor has none.
+func (m *monitor) cost() (engine.Cost, error) {
+	if m == nil {
+		return engine.Cost{}, nil
+	}
+	return m.encoder.Cost()
+}
+
+// following is the encoder as training makes it, in a state.
+func (r *run) following(state engine.State, batch int) (*encoder.Encoder, error) {
 	layer := encoder.Head
 	if r.mechanism.Classifier() { // its head has the classes for features
 		layer = encoder.Backbone
 	}
-	return encoder.Following(*r.recipe, r.state, encoder.Options{Engine: r.o.Engine, Batch: batch, Layer: layer})
+	return encoder.Following(*r.recipe, state, encoder.Options{Engine: r.o.Engine, Batch: batch, Layer: layer})
 }
 
 // measure classifies the test set by its neighbours in the training set.

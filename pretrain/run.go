@@ -93,6 +93,7 @@ type run struct {
 	stepsPerEpoch, last int // the last step of the run
 	step                int // done
 	rate                rate
+	left                int64 // FLOPs of the steps that are left
 	epochMean           epochMean
 	metrics             moco.Metrics // of the last step
 }
@@ -201,7 +202,7 @@ func (r *run) prepare() error {
 		return err
 	}
 	if o.Monitor.Train != nil {
-		if r.monitor, err = newMonitor(r); err != nil {
+		if r.monitor, err = newMonitor(r, r.state, r.recipe.Batch); err != nil {
 			return err
 		}
 	}
@@ -285,16 +286,13 @@ func (r *run) checkMemory() error {
 	if limit == 0 {
 		limit = sys.FreeMemory() / 4 * 3 / r.neighbours()
 	}
-	var costs []engine.Cost
+	monitoring, err := r.monitor.cost()
+	if err != nil {
+		return err
+	}
+	costs := []engine.Cost{monitoring}
 	for _, s := range r.steps {
 		costs = append(costs, s.Cost())
-	}
-	if r.monitor != nil {
-		cost, err := r.monitor.encoder.Cost()
-		if err != nil {
-			return err
-		}
-		costs = append(costs, cost)
 	}
 	need := memory(costs...)
 	if limit <= 0 || need <= limit {
@@ -309,21 +307,40 @@ func (r *run) checkMemory() error {
 
 // largestBatch is the largest batch that fits into a memory, 0 if none does.
 func (r *run) largestBatch(limit int64) (fits int, err error) {
-	splits, largest := r.recipe.BatchUnit(), r.recipe.ForSize(r.recipe.Views.Largest())
+	splits := r.recipe.BatchUnit()
 	for lo, hi := 0, r.recipe.Batch/splits; hi-lo > 1; {
 		middle := (lo + hi) / 2
-		s, err := moco.Compile(largest, middle*splits, r.o.Engine, r.o.Engine.NewState())
+		need, err := r.memoryOf(middle * splits)
 		if err != nil {
 			return 0, err
 		}
-		if memory(s.Cost()) <= limit {
+		if need <= limit {
 			lo, fits = middle, middle*splits
 		} else {
 			hi = middle
 		}
-		s.Close()
 	}
 	return fits, nil
+}
+
+// memoryOf is what the run would take with another batch.
+func (r *run) memoryOf(batch int) (int64, error) {
+	state := r.o.Engine.NewState()
+	s, err := moco.Compile(r.recipe.ForSize(r.recipe.Views.Largest()), batch, r.o.Engine, state)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if r.monitor == nil {
+		return memory(s.Cost()), nil
+	}
+	m, err := newMonitor(r, state, batch)
+	if err != nil {
+		return 0, err
+	}
+	defer m.encoder.Close()
+	monitoring, err := m.cost()
+	return memory(s.Cost(), monitoring), err
 }
 
 // begin makes or opens the run's folder and gives the variables their values.

@@ -18,6 +18,8 @@ import (
 
 	"moco"
 	"moco/data"
+	"moco/encoder"
+	"moco/engine"
 	"moco/engine/cpu"
 	"moco/internal/atomicfile"
 	"moco/internal/event"
@@ -282,19 +284,37 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestMemoryRefusalNamesABatchThatFits runs with the batch that the refusal advises: the largest, where
-// views are smaller in training than in encoding, too.
+// views are smaller in training than in encoding, and where the monitor takes more than a step, too.
 func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
-	for name, settings := range map[string][]string{
-		"views as encoded": nil,
-		"smaller views":    {"views.size=16", "views.train_sizes=[8]"},
+	for name, c := range map[string]struct {
+		settings []string
+		monitor  bool
+	}{
+		"views as encoded": {},
+		"smaller views":    {settings: []string{"views.size=16", "views.train_sizes=[8]"}},
+		"a large monitor":  {settings: []string{"views.size=64", "views.train_sizes=[8]"}, monitor: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := options(t, 1, append(settings, "batch=12")...)
-			p, err := moco.Compile(o.Recipe.ForSize(8), 6, o.Engine, o.Engine.NewState())
+			o := options(t, 1, append(c.settings, "batch=12")...)
+			state := o.Engine.NewState()
+			p, err := moco.Compile(o.Recipe.ForSize(8), 6, o.Engine, state)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.MemoryLimit = memory(p.Cost())
+			costs := []engine.Cost{p.Cost()}
+			if c.monitor {
+				o.Monitor = MonitorOptions{Train: o.Data, Test: o.Data}
+				e, err := encoder.Following(o.Recipe, state, encoder.Options{Engine: o.Engine, Batch: 6})
+				if err != nil {
+					t.Fatal(err)
+				}
+				cost, err := e.Cost()
+				if err != nil || cost.WorkBytes <= p.Cost().WorkBytes {
+					t.Fatalf("the monitor works in %d bytes, a step in %d (%v): this tests no large monitor", cost.WorkBytes, p.Cost().WorkBytes, err)
+				}
+				costs = append(costs, cost)
+			}
+			o.MemoryLimit = memory(costs...)
 			_, err = Run(context.Background(), o)
 			var large *MemoryError
 			if !errors.As(err, &large) || large.Batch != 12 || large.Fits != 6 {
@@ -303,6 +323,40 @@ func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
 			o.Recipe.Batch, o.Steps = 6, 1
 			finish(t, o)
 		})
+	}
+}
+
+// TestTimeLeft: the work that is left is that of the steps to come, small last batches and growing
+// views included, in a run that goes on too; a process's first step tells no time.
+func TestTimeLeft(t *testing.T) {
+	o := options(t, 1, "drop_last=false", "views.size=12", "views.train_sizes=[8,12]")
+	sizes := 0
+	for _, stop := range []int{5, 0} {
+		r := newRun(o)
+		first := true
+		r.events.told = func(e event.Event) {
+			s, ok := e.(Step)
+			if !ok {
+				return
+			}
+			var left int64
+			for step := s.Step; step < r.last; step++ {
+				left += r.steps[r.kind(step)].Cost().FLOPs
+			}
+			known := !first && left > 0
+			if r.left != left || (s.SecondsLeft > 0) != known || (s.ImagesPerSecond > 0) == first {
+				t.Errorf("after step %d: %d FLOPs left, want %d; %v images/s and %v s left", s.Step, r.left, left, s.ImagesPerSecond, s.SecondsLeft)
+			}
+			first, sizes = false, len(r.steps)
+		}
+		r.o.Steps = stop
+		if _, err := r.run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		o.Resume = true
+	}
+	if sizes != 4 {
+		t.Errorf("%d kinds of steps, want 4: two batches at two sizes", sizes)
 	}
 }
 

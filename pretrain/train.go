@@ -59,6 +59,9 @@ func (r *run) train(ctx context.Context) error {
 	if err := r.catchUp(ctx); err != nil {
 		return r.stopped(ctx, err)
 	}
+	for step := r.step; step < r.last; step++ {
+		r.left += r.steps[r.kind(step)].Cost().FLOPs
+	}
 	for r.step < r.last {
 		if err := r.one(ctx); err != nil {
 			return r.stopped(ctx, err)
@@ -135,27 +138,15 @@ func (r *run) one(ctx context.Context) error {
 		return r.alike(r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1)))
 	}
 	r.step++
+	r.left -= s.Cost().FLOPs
 	r.rate.add(kind.images, s.Cost().FLOPs, time.Since(start))
 	r.metrics = m
 	r.epochMean.add(m)
 	spread := r.spread(s)
 	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
-		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: r.secondsLeft()})
+		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: r.rate.seconds(r.left)})
 	r.watch.step(r, spread, m)
 	return nil
-}
-
-// secondsLeft is how long the steps that are left take, if they take their time as those before did.
-func (r *run) secondsLeft() float64 {
-	var work int64
-	sizes := r.recipe.Views.Sizes()
-	for i, size := range sizes {
-		whole := r.recipe.Epochs.Steps(r.stepsPerEpoch)
-		begin, end := i*whole/len(sizes), (i+1)*whole/len(sizes)
-		steps := max(0, min(end, r.last)-max(begin, r.step))
-		work += int64(steps) * r.steps[stepKind{r.recipe.Batch, size}].Cost().FLOPs
-	}
-	return r.rate.seconds(work)
 }
 
 // after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the
@@ -199,7 +190,7 @@ func (r *run) after(ctx context.Context) error {
 // are not finite are a warning: batch norm's running statistics can be behind the weights for some
 // steps, and catch up.
 func (r *run) checkLast(ctx context.Context) error {
-	e, err := r.following(2)
+	e, err := r.following(r.state, 2)
 	if err != nil {
 		return err
 	}

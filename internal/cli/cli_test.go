@@ -264,8 +264,13 @@ func TestUse(t *testing.T) {
 	t.Parallel()
 	images := good(t, nil)
 	run := filepath.Join(t.TempDir(), "run")
-	if code, stdout, stderr := command(train(images, run, "--epochs", "2", "--monitor-train", images, "--monitor-test", images)...); code != 0 || !strings.Contains(stdout, "kNN accuracy after epoch 2") || !strings.Contains(stdout, "Loss at chance: 2.833") {
+	code, stdout, stderr := command(train(images, run, "--epochs", "2", "--monitor-train", images, "--monitor-test", images)...)
+	if code != 0 || !strings.Contains(stdout, "kNN accuracy after epoch 2") || !strings.Contains(stdout, "Loss at chance: 2.833") {
 		t.Fatalf("train: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	// Nothing tells yet how fast it goes.
+	if !regexp.MustCompile(`(?m)^step 1 of 4  epoch 1  loss \d\.\d+  accuracy \d+%$`).MatchString(stderr) {
+		t.Errorf("train: the first step should be told with its loss and accuracy alone:\n%s", stderr)
 	}
 	file := func(names ...string) string { return filepath.Join(append([]string{run}, names...)...) }
 	sets := []string{"--train", images, "--test", images}

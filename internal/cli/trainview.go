@@ -54,8 +54,11 @@ func (v *trainView) text(e event.Event) {
 	case pretrain.Start:
 		v.start(e)
 	case pretrain.Step:
-		v.bar.at(e.Step, fmt.Sprintf("epoch %d  loss %.3f  accuracy %.0f%%  %.0f images/s  %s left",
-			e.Epoch, e.Loss, 100*e.Accuracy, e.ImagesPerSecond, left(e.SecondsLeft)))
+		pace := "" // that of a process's first step would say nothing
+		if e.ImagesPerSecond > 0 {
+			pace = fmt.Sprintf("  %.0f images/s  %s left", e.ImagesPerSecond, left(e.SecondsLeft))
+		}
+		v.bar.at(e.Step, fmt.Sprintf("epoch %d  loss %.3f  accuracy %.0f%%%s", e.Epoch, e.Loss, 100*e.Accuracy, pace))
 	case pretrain.Epoch:
 		if !v.part || e.Epoch%partEpochs == 0 {
 			v.say("epoch %d: loss %.4f, contrast accuracy %.1f%%, %.0f images/s%s",

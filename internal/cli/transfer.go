@@ -27,7 +27,8 @@ eval finetune).
 --recipe and --set are MoCo's pretraining; the other arms have its encoder, views (crop and flip
 only) and precision. Supervised pretraining takes as many epochs, in batches of 64, with the
 optimizer, rate and decay of moco eval finetune; --supervised-set changes that, --finetune-set the
-fine-tuning of all arms. With --model an encoder that is there already stands for MoCo's.
+fine-tuning of all arms. With --model an encoder that is there already stands for MoCo's, and its
+encoder, views and precision are those of all arms.
 
 DIR gets ARM/WHAT/seed-N/ with each run or result, results.json, and table.md: mean and lowest to
 highest over the seeds. They are written anew after each arm. Interrupt at any time; the same
@@ -98,6 +99,10 @@ func (o *transferOptions) parse(c *cobra.Command, _ []string) (err error) {
 		if strings.HasPrefix(s, "seed=") {
 			return usagef("--set %s: the runs have the seeds 0, 1, ...; say how many with --seeds", s)
 		}
+	}
+	if o.model != "" && (c.Flags().Changed("recipe") || len(o.set) > 0) {
+		return usagef("--model stands for MoCo's pretraining, which --recipe and --set are: leave them out; " +
+			"--supervised-set and --finetune-set change the rest")
 	}
 	o.set = append(o.set, settings(c, []setting{{"epochs", "epochs", o.epochs}})...)
 	t.TuningSettings = append(t.TuningSettings, settings(c, []setting{{"finetune-epochs", "epochs", o.tuningEpochs}})...)

@@ -12,8 +12,12 @@ func TestTransfer(t *testing.T) {
 	t.Parallel()
 	images := good(t, nil)
 	flat := folder(t, map[string][]byte{"a.png": pngBytes(1), "b.png": pngBytes(2), "c.png": pngBytes(3), "d.png": pngBytes(4)})
+	with := func(out string, more ...string) []string {
+		return append([]string{"transfer", "--pretrain", images, "--train", images, "--test", images, "--out", out,
+			"--epochs", "1", "--finetune-epochs", "1", "--linear-epochs", "2"}, more...)
+	}
 	transfer := func(out string, more ...string) []string {
-		args := []string{"transfer", "--pretrain", images, "--train", images, "--test", images, "--out", out, "--epochs", "1", "--finetune-epochs", "1", "--linear-epochs", "2"}
+		args := with(out)
 		for _, s := range quick {
 			if s == "--batch" {
 				break
@@ -55,7 +59,7 @@ func TestTransfer(t *testing.T) {
 		t.Errorf("one arm's linear classifiers are to be trained again, epoch by epoch:\n%s", stdout)
 	}
 	model := filepath.Join(out, "moco", "pretrain", "seed-0")
-	if code, stdout, stderr := command(transfer(filepath.Join(t.TempDir(), "other"), "--model", model, "--pretrain", flat, "--arms", "moco,scratch")...); code != 0 || !strings.Contains(stdout, "4 of 4: ") {
+	if code, stdout, stderr := command(with(filepath.Join(t.TempDir(), "other"), "--model", model, "--pretrain", flat, "--arms", "moco,scratch")...); code != 0 || !strings.Contains(stdout, "4 of 4: ") {
 		t.Errorf("with a model: exit code %d\n%s%s", code, stdout, stderr)
 	}
 	for name, c := range map[string]struct {
@@ -73,12 +77,15 @@ func TestTransfer(t *testing.T) {
 		"a seed among the settings": {[]string{"--set", "seed=2"}, 2, "--seeds"},
 		"supervised MoCo":           {[]string{"--set", "objective=supervised"}, 2, "without labels"},
 		"an unknown key":            {[]string{"--finetune-set", "bacth=3"}, 2, "bacth"},
-		"an unknown model":          {[]string{"--model", flat}, 1, "encoder.safetensors"},
+		"a model and a recipe":      {[]string{"--model", model}, 2, "leave them out"},
 	} {
 		code, _, stderr := command(transfer(filepath.Join(t.TempDir(), "none"), c.more...)...)
 		if code != c.code || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s: exit code %d, want %d, and it should say %q:\n%s", name, code, c.code, c.want, stderr)
 		}
 		oneSentence(t, stderr)
+	}
+	if code, _, stderr := command(with(filepath.Join(t.TempDir(), "none"), "--model", flat)...); code != 1 || !strings.Contains(stderr, "encoder.safetensors") {
+		t.Errorf("a model that is none: exit code %d\n%s", code, stderr)
 	}
 }

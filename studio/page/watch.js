@@ -26,8 +26,8 @@ export function makeWatch() {
     const facts = [
       ["Step", `${count(run.step)} of ${count(run.steps)}`],
       ["Epoch", `${count(run.epoch)} of ${count(Math.ceil(run.epochs))}`],
-      ["Pictures a second", running || run.rate ? count(Math.round(run.rate)) : "–"],
-      ["Time left", running ? duration(run.left_s) : "–"],
+      ["Pictures a second", run.rate ? count(Math.round(run.rate)) : "–"],
+      ["Time left", running && run.rate ? duration(run.left_s) : "–"],
     ];
     fill(
       page.element,
