@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"moco"
+	"moco/engine"
 )
 
 const (
@@ -217,7 +218,7 @@ func (p *planner) fitting(rung rung, precision string) (r moco.Recipe, fits bool
 		if err != nil {
 			return r, false, err
 		}
-		if p.options.Memory <= 0 || 2*cost.VariableBytes+cost.WorkBytes <= p.options.Memory {
+		if p.options.Memory <= 0 || engine.TrainingBytes(cost) <= p.options.Memory {
 			return r, true, nil
 		}
 		if r.Batch != asked || r.Batch <= smallBatch/4 {

@@ -79,6 +79,17 @@ func HostShape(n *graph.Node, replicas int) tensor.Shape {
 // PeakBytes is the memory that running the program takes.
 func (c Cost) PeakBytes() int64 { return c.VariableBytes + c.WorkBytes }
 
+// TrainingBytes is the memory that training with programs of one state takes: the variables, a copy
+// of them while a checkpoint is written, and the largest plan, since the programs work in the same
+// memory.
+func TrainingBytes(costs ...Cost) int64 {
+	var variables, work int64
+	for _, c := range costs {
+		variables, work = max(variables, c.VariableBytes), max(work, c.WorkBytes)
+	}
+	return 2*variables + work
+}
+
 // Kind says what sort of work an engine does for a node.
 type Kind uint8
 

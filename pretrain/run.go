@@ -270,16 +270,6 @@ func (r *run) compile() error {
 	return nil
 }
 
-// memory is what a run with these programs takes: its variables, a copy of them while a checkpoint
-// is written, and the largest plan, since programs of one state work in the same memory.
-func memory(costs ...engine.Cost) int64 {
-	var variables, work int64
-	for _, c := range costs {
-		variables, work = max(variables, c.VariableBytes), max(work, c.WorkBytes)
-	}
-	return 2*variables + work
-}
-
 // checkMemory refuses a run that would not fit, and finds the batch that would.
 func (r *run) checkMemory() error {
 	limit := r.o.MemoryLimit
@@ -294,7 +284,7 @@ func (r *run) checkMemory() error {
 	for _, s := range r.steps {
 		costs = append(costs, s.Cost())
 	}
-	need := memory(costs...)
+	need := engine.TrainingBytes(costs...)
 	if limit <= 0 || need <= limit {
 		return nil
 	}
@@ -332,7 +322,7 @@ func (r *run) memoryOf(batch int) (int64, error) {
 	}
 	defer s.Close()
 	if r.monitor == nil {
-		return memory(s.Cost()), nil
+		return engine.TrainingBytes(s.Cost()), nil
 	}
 	m, err := newMonitor(r, state, batch)
 	if err != nil {
@@ -340,7 +330,7 @@ func (r *run) memoryOf(batch int) (int64, error) {
 	}
 	defer m.encoder.Close()
 	monitoring, err := m.cost()
-	return memory(s.Cost(), monitoring), err
+	return engine.TrainingBytes(s.Cost(), monitoring), err
 }
 
 // begin makes or opens the run's folder and gives the variables their values.

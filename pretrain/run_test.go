@@ -314,7 +314,7 @@ func TestMemoryRefusalNamesABatchThatFits(t *testing.T) {
 				}
 				costs = append(costs, cost)
 			}
-			o.MemoryLimit = memory(costs...)
+			o.MemoryLimit = engine.TrainingBytes(costs...)
 			_, err = Run(context.Background(), o)
 			var large *MemoryError
 			if !errors.As(err, &large) || large.Batch != 12 || large.Fits != 6 {
