@@ -64,7 +64,7 @@ func TestLook(t *testing.T) {
 	for path, want := range map[string]Facts{
 		scans:                          {Images: 7, Looked: 7, Unreadable: 1, Smallest: 60, Edge: 60, Largest: 60, Pixels: 4200, Gray: true},
 		pictures(t, 3, 20, 50, bright): {Images: 3, Looked: 3, Smallest: 20, Edge: 20, Largest: 20, Pixels: 1000},
-		"builtin:train?n=1000&size=16": {Images: 1000, Looked: looks, Smallest: 16, Edge: 16, Largest: 16, Pixels: 256},
+		"builtin:train?n=1000&size=16": {Images: 1000, Looked: looks, Smallest: 16, Edge: 16, Largest: 16, Pixels: 256, Classes: 10},
 	} {
 		got, err := Look(context.Background(), open(t, path), 3)
 		if err == nil && len(got.sizes) != want.Looked-want.Unreadable {
@@ -134,6 +134,30 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
+// TestEachMechanism: whatever is learned from can be chosen for, measured and not.
+func TestEachMechanism(t *testing.T) {
+	t.Parallel()
+	set := open(t, "builtin:train?n=40&size=20")
+	for _, settings := range [][]string{
+		{"dictionary=queue"}, {"dictionary=bank"}, {"dictionary=bank", "loss=nce"}, {"loss=nt_xent"},
+		{"dictionary=momentum_batch", "symmetric=true", "shuffle_bn=false", "predictor.layers=2", "predictor.hidden=16"}, {"objective=supervised"},
+	} {
+		change := func(r moco.Recipe) (moco.Recipe, error) {
+			return recipe.Change(r, append([]string{"encoder.width=0.125", "encoder.dim=8", "views.size=8"}, settings...))
+		}
+		for _, budget := range []time.Duration{0, time.Hour} {
+			c, err := Recipe(t.Context(), set, Options{Engine: engineOf(t), Workers: 2, Budget: budget, Change: change})
+			if err != nil {
+				t.Errorf("%v in %v: %v", settings, budget, err)
+				continue
+			}
+			if r, err := change(c.Recipe); err != nil || recipe.Write(r) != recipe.Write(c.Recipe) {
+				t.Errorf("%v in %v: not what was asked for (%v):\n%s", settings, budget, err, recipe.Write(c.Recipe))
+			}
+		}
+	}
+}
+
 // TestDrawnOfMixedSizes: a huge picture among small ones counts as what it is reduced to.
 func TestDrawnOfMixedSizes(t *testing.T) {
 	t.Parallel()
@@ -153,7 +177,7 @@ func TestCostOfGrowingViews(t *testing.T) {
 	cost := func(size int, training ...int) engine.Cost {
 		r := base(t)
 		r.Batch, r.Views.Size, r.Views.TrainSizes = 32, size, training
-		c, err := costOf(e, &r)
+		c, err := costOf(e, &r, &Facts{})
 		if err != nil {
 			t.Fatal(err)
 		}

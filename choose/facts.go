@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"moco"
 	"moco/data"
 	"moco/internal/loader"
 	"moco/picture"
@@ -19,6 +20,7 @@ const lookSide = 64
 // Facts are what a choice depends on besides the machine.
 type Facts struct {
 	Images     int     `json:"images"`
+	Classes    int     `json:"classes"`    // 0: no labels, which are learned from only where the user asks for it
 	Looked     int     `json:"looked"`     // how many were decoded, evenly spread over the set
 	Unreadable int     `json:"unreadable"` // of these
 	Smallest   int     `json:"smallest"`   // shorter sides, in pixels: the smallest,
@@ -50,7 +52,7 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Facts{Images: set.Len(), Looked: n}
+	f := &Facts{Images: set.Len(), Classes: len(set.Classes()), Looked: n}
 	var edges []int
 	grays := 0
 	for _, s := range all {
@@ -73,6 +75,16 @@ func Look(ctx context.Context, set *data.Set, workers int) (*Facts, error) {
 	f.Pixels /= float64(len(edges))
 	f.Gray = grays*20 >= len(edges)*19
 	return f, nil
+}
+
+// fitted is a recipe completed from the images, as training completes it.
+func (f *Facts) fitted(r *moco.Recipe) (*moco.Recipe, error) {
+	of := *r
+	m, err := of.Mechanism()
+	if err != nil {
+		return nil, err
+	}
+	return &of, m.Fit(moco.DataSize{Images: f.Images, Classes: f.Classes})
 }
 
 // drawn is the mean number of pixels that views are drawn from. Each picture is reduced by itself: a

@@ -42,7 +42,7 @@ func newMeasured(set *data.Set, facts *Facts, o Options) *measured {
 // close gives back the memory of the measured steps: training is about to plan for it.
 func (m *measured) close() { debug.FreeOSMemory() }
 
-func (m *measured) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(m.o.Engine, r) }
+func (m *measured) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(m.o.Engine, r, m.facts) }
 
 func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
 	reading, err := r.Views.Reading()
@@ -126,24 +126,21 @@ func (m *measured) readFirst(ctx context.Context, r *moco.Recipe, reading data.R
 // steps measures a recipe's step, and the seconds that drawing an image takes. Both are measured in
 // turn, as they come in training: each finds in the processor's caches what the other has left.
 func (m *measured) steps(ctx context.Context, r *moco.Recipe, reading data.Reading) (p Pace, again float64, err error) {
-	began, fitted := time.Now(), *r
-	mechanism, err := fitted.Mechanism()
+	began := time.Now()
+	fitted, err := m.facts.fitted(r)
 	if err != nil {
 		return p, 0, err
 	}
-	if err := mechanism.Fit(moco.DataSize{Images: m.set.Len(), Classes: len(m.set.Classes())}); err != nil {
-		return p, 0, err
-	}
 	state := m.o.Engine.NewState()
-	s, err := moco.Compile(&fitted, fitted.Batch, m.o.Engine, state)
+	s, err := moco.Compile(fitted, fitted.Batch, m.o.Engine, state)
 	if err != nil {
 		return p, 0, err
 	}
 	defer s.Close()
-	if err := moco.Initialise(&fitted, state, nil); err != nil {
+	if err := moco.Initialise(fitted, state, nil); err != nil {
 		return p, 0, err
 	}
-	f, err := m.filler(&fitted, reading, s.Batch())
+	f, err := m.filler(fitted, reading, s.Batch())
 	if err != nil {
 		return p, 0, err
 	}

@@ -55,7 +55,10 @@ type machine interface {
 
 // costOf compiles a step, which takes little time and memory. Where views grow it is the mean work of
 // their sizes and the memory of the last.
-func costOf(e engine.Engine, r *moco.Recipe) (cost engine.Cost, err error) {
+func costOf(e engine.Engine, r *moco.Recipe, f *Facts) (cost engine.Cost, err error) {
+	if r, err = f.fitted(r); err != nil {
+		return cost, err
+	}
 	var flops int64
 	sizes := r.Views.Sizes()
 	for _, size := range sizes {
@@ -88,7 +91,7 @@ const (
 	cachedBytes   = 1 << 31 // of reduced images that are kept
 )
 
-func (n *nominal) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(n.engine, r) }
+func (n *nominal) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(n.engine, r, &n.facts) }
 
 func (n *nominal) pace(_ context.Context, r *moco.Recipe) (Pace, error) {
 	cost, err := n.cost(r)

@@ -65,7 +65,7 @@ func (p *planner) batchLine(r *moco.Recipe) string {
 
 func (p *planner) lengthLine(c *candidate) string {
 	steps := c.recipe.Epochs.Steps(stepsPerEpoch(p.facts.Images, c.recipe.Batch))
-	line := fmt.Sprintf("%v epochs, %s steps", c.recipe.Epochs, thousands(steps))
+	line := fmt.Sprintf("%v epochs, %s", c.recipe.Epochs, count(steps, "step"))
 	if p.options.Budget == 0 {
 		n := p.facts.Images
 		took := c.pace.seconds(float64(c.recipe.Epochs), n, c.recipe.Batch, saveEvery(n, c.recipe.Batch))
