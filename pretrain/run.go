@@ -93,7 +93,6 @@ type run struct {
 	stepsPerEpoch, last int // the last step of the run
 	step                int // done
 	rate                rate
-	left                int64 // FLOPs of the steps that are left
 	epochMean           epochMean
 	metrics             moco.Metrics // of the last step
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sort"
 	"time"
 
 	"moco"
@@ -29,11 +30,11 @@ func (r *rate) add(images int, flops int64, d time.Duration) {
 }
 
 // seconds is how long so many operations take, 0 before there is a figure.
-func (r *rate) seconds(flops int64) float64 {
+func (r *rate) seconds(flops float64) float64 {
 	if r.flops == 0 {
 		return 0
 	}
-	return r.spent.Seconds() * float64(flops) / float64(r.flops)
+	return r.spent.Seconds() * flops / float64(r.flops)
 }
 
 // perSecond is the number of images a second so far, 0 before there is a figure.
@@ -58,9 +59,6 @@ func (m *epochMean) add(s moco.Metrics) {
 func (r *run) train(ctx context.Context) error {
 	if err := r.catchUp(ctx); err != nil {
 		return r.stopped(ctx, err)
-	}
-	for step := r.step; step < r.last; step++ {
-		r.left += r.steps[r.kind(step)].Cost().FLOPs
 	}
 	for r.step < r.last {
 		if err := r.one(ctx); err != nil {
@@ -138,15 +136,26 @@ func (r *run) one(ctx context.Context) error {
 		return r.alike(r.diverged(fmt.Sprintf("the loss is %v at step %d", m.Loss, r.step+1)))
 	}
 	r.step++
-	r.left -= s.Cost().FLOPs
 	r.rate.add(kind.images, s.Cost().FLOPs, time.Since(start))
 	r.metrics = m
 	r.epochMean.add(m)
 	spread := r.spread(s)
 	r.events.tell(Step{Step: r.step, Epoch: epoch + 1, Loss: m.Loss, Accuracy: m.Accuracy, LR: m.LR,
-		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: r.rate.seconds(r.left)})
+		Spread: spread, ImagesPerSecond: r.rate.perSecond(), SecondsLeft: r.rate.seconds(r.workLeft())})
 	r.watch.step(r, spread, m)
 	return nil
+}
+
+// workLeft is the FLOPs of the steps that are left, as if all had whole batches. Views only grow, so
+// that the steps of a size lie in one piece, whose end is searched for.
+func (r *run) workLeft() (flops float64) {
+	for step := r.step; step < r.last; {
+		size := r.kind(step).pixels
+		steps := sort.Search(r.last-step, func(i int) bool { return r.kind(step+i).pixels != size })
+		flops += float64(steps) * float64(r.steps[stepKind{r.recipe.Batch, size}].Cost().FLOPs)
+		step += steps
+	}
+	return flops
 }
 
 // after does what is due behind a step: a checkpoint, and at an epoch's end its mean, the

@@ -41,6 +41,25 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// needed skips a test on a machine without a browser.
+func needed(t *testing.T) {
+	t.Helper()
+	if _, err := browser.Find(); err != nil && os.Getenv("MOCO_TEST_BROWSER") == "" {
+		t.Skipf("%v", err)
+	}
+}
+
+// shared is the tests' browser, started once.
+func shared(t *testing.T) *browser.Browser {
+	t.Helper()
+	needed(t)
+	one.Do(func() { one.Browser, one.err = browser.Start(context.Background()) })
+	if one.err != nil {
+		t.Fatal(one.err)
+	}
+	return one.Browser
+}
+
 // studio is a `moco studio` that runs.
 type studio struct {
 	t       *testing.T
@@ -53,9 +72,7 @@ type studio struct {
 // start starts a studio, and waits until it answers.
 func start(t *testing.T, labels string, args ...string) *studio {
 	t.Helper()
-	if _, err := browser.Find(); err != nil && os.Getenv("MOCO_TEST_BROWSER") == "" {
-		t.Skipf("%v", err)
-	}
+	needed(t)
 	s := &studio{t: t, labels: labels, done: make(chan struct{})}
 	args = append([]string{"studio", "--no-browser", "--json", "--labels", labels}, args...)
 	s.command = exec.Command(os.Args[0], args...)
@@ -130,11 +147,7 @@ type tab struct {
 // nobody else.
 func (s *studio) open(page string, o browser.Options) *tab {
 	s.t.Helper()
-	one.Do(func() { one.Browser, one.err = browser.Start(context.Background()) })
-	if one.err != nil {
-		s.t.Fatal(one.err)
-	}
-	p, err := one.Page(s.url+"#"+page, o)
+	p, err := shared(s.t).Page(s.url+"#"+page, o)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -114,12 +116,26 @@ func (p *Page) Wait(expression string) error {
 	return nil
 }
 
-// Click clicks on the first visible element of a CSS selector.
+// Click clicks on the first visible element of a CSS selector. An element that the page replaces
+// between being found and being clicked is looked for again.
 func (p *Page) Click(selector string) error {
-	if err := p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
-		return fmt.Errorf("click %s: %w", selector, err)
+	for began := time.Now(); ; {
+		err := p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+		if err == nil {
+			return nil
+		}
+		if !gone(err) || time.Since(began) > patience {
+			return fmt.Errorf("click %s: %w", selector, err)
+		}
 	}
-	return nil
+}
+
+// gone tells whether a browser's error is about an element that is no longer on the page. They have
+// no code of their own.
+func gone(err error) bool {
+	var failed *cdproto.Error
+	return errors.As(err, &failed) && (strings.HasPrefix(failed.Message, "Could not find node") ||
+		strings.HasPrefix(failed.Message, "No node with given id") || strings.HasPrefix(failed.Message, "Node is detached"))
 }
 
 // A Modifier is a key that is held while another one is pressed.
