@@ -82,8 +82,8 @@ func (e *BudgetError) Error() string {
 // ErrOnePicture is the error of a set in which there is nothing to tell apart.
 var ErrOnePicture = errors.New("there is a single picture, and nothing to tell it apart from")
 
-// Recipe chooses a recipe for a set of images. Labels are not looked at. When ctx ends, so does it,
-// with ctx's error.
+// Recipe chooses a recipe for a set of images. Labels count only where Change asks to learn from
+// them. When ctx ends, so does it, with ctx's error.
 func Recipe(ctx context.Context, set *data.Set, o Options) (*Choice, error) {
 	if o.Engine == nil {
 		return nil, errors.New("choosing a recipe takes an engine")
