@@ -30,7 +30,7 @@ func init() { register("", (*app).demoCommand) }
 func (a *app) demoCommand() *cobra.Command {
 	return subcommand(a, &cobra.Command{
 		Use:   "demo",
-		Short: "See it work in about a minute, from nothing",
+		Short: "See it work in a minute or two, from nothing",
 		Long: `Draw a set of small pictures (ten classes of shapes and textures, in random colours, places, sizes
 and angles), learn from them without their labels, and measure what was learned: the accuracy of a
 nearest-neighbour classifier on raw pixels, on the features of the untrained encoder, and on those
