@@ -85,7 +85,7 @@ CVPR 2020), on the CPU, and leaves an encoder whose features a nearest-neighbour
 
 Start with
 
-  moco demo                                  see it work in a minute or two, on pictures that it draws
+  moco demo                                  see it work in a minute or two, from nothing
   moco data info PATH                        what a folder, archive or data set holds
   moco train --data PATH --time 1h --out run
   moco eval knn --model run --train PATH --test PATH
