@@ -268,6 +268,10 @@ func TestUse(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, "kNN accuracy after epoch 2") || !strings.Contains(stdout, "Loss at chance: 2.833") {
 		t.Fatalf("train: exit code %d\n%s%s", code, stdout, stderr)
 	}
+	partly := filepath.Join(t.TempDir(), "partly")
+	if _, stdout, stderr := command(train(images, partly, "--epochs", "1.5", "--monitor-train", images, "--monitor-test", images)...); !strings.Contains(stdout, "kNN accuracy after 1.5 epochs") {
+		t.Errorf("train: a run that ends within an epoch does not say so at its monitor:\n%s%s", stdout, stderr)
+	}
 	// Nothing tells yet how fast it goes.
 	if !regexp.MustCompile(`(?m)^step 1 of 4  epoch 1  loss \d\.\d+  accuracy \d+%$`).MatchString(stderr) {
 		t.Errorf("train: the first step should be told with its loss and accuracy alone:\n%s", stderr)

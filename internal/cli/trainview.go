@@ -37,6 +37,8 @@ type trainView struct {
 	screen *screen
 	part   bool // of a longer command, whose own "done" comes last
 	bar    *progress
+
+	perEpoch int // steps
 }
 
 func (v *trainView) event(e event.Event) {
@@ -66,7 +68,7 @@ func (v *trainView) text(e event.Event) {
 		}
 	case pretrain.Monitor:
 		if !v.part || e.Epoch%partEpochs == 0 {
-			v.say("  kNN accuracy %s: %.2f%% (k %d, t %v; %.0f s)", when(e.Epoch), e.KNNTop1, e.K, e.T, e.Seconds)
+			v.say("  kNN accuracy %s: %.2f%% (k %d, t %v; %.0f s)", v.when(e), e.KNNTop1, e.K, e.T, e.Seconds)
 		}
 	case pretrain.Warning:
 		v.bar.clear()
@@ -87,6 +89,7 @@ func (v *trainView) say(format string, args ...any) {
 }
 
 func (v *trainView) start(e pretrain.Start) {
+	v.perEpoch = e.StepsPerEpoch
 	v.say("%d images; %s with %.2f million parameters on %s; "+
 		"%d steps of %d images (%d an epoch); %.1f GFLOP and %d MB a step",
 		e.Images, e.Arch, float64(e.Parameters)/1e6, e.Engine,
@@ -113,9 +116,13 @@ func (v *trainView) start(e pretrain.Start) {
 	}
 }
 
-func when(epoch int) string {
-	if epoch == 0 {
+// when tells how far training is at a monitor: it may end within an epoch.
+func (v *trainView) when(e pretrain.Monitor) string {
+	switch {
+	case e.Step == 0:
 		return "before training"
+	case e.Step%v.perEpoch != 0:
+		return fmt.Sprintf("after %.3g epochs", float64(e.Step)/float64(v.perEpoch))
 	}
-	return fmt.Sprintf("after epoch %d", epoch)
+	return fmt.Sprintf("after epoch %d", e.Epoch)
 }

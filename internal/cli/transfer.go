@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,13 @@ func (o *transferOptions) parse(c *cobra.Command, _ []string) (err error) {
 	if o.model != "" && (c.Flags().Changed("recipe") || len(o.set) > 0) {
 		return usagef("--model stands for MoCo's pretraining, which --recipe and --set are: leave them out; " +
 			"--supervised-set and --finetune-set change the rest")
+	}
+	arms, supervised := strings.Join(t.Arms, ","), slices.Contains(t.Arms, transfer.Supervised)
+	if len(t.SupervisedSettings) > 0 && !supervised {
+		return usagef("--supervised-set changes supervised pretraining, which --arms %s leaves out", arms)
+	}
+	if pretrains := supervised || o.model == "" && slices.Contains(t.Arms, transfer.MoCo); o.epochs != 0 && !pretrains {
+		return usagef("--epochs is the length of pretraining, and nothing is pretrained with --arms %s here: leave it out", arms)
 	}
 	o.set = append(o.set, settings(c, []setting{{"epochs", "epochs", o.epochs}})...)
 	t.TuningSettings = append(t.TuningSettings, settings(c, []setting{{"finetune-epochs", "epochs", o.tuningEpochs}})...)

@@ -14,10 +14,10 @@ func TestTransfer(t *testing.T) {
 	flat := folder(t, map[string][]byte{"a.png": pngBytes(1), "b.png": pngBytes(2), "c.png": pngBytes(3), "d.png": pngBytes(4)})
 	with := func(out string, more ...string) []string {
 		return append([]string{"transfer", "--pretrain", images, "--train", images, "--test", images, "--out", out,
-			"--epochs", "1", "--finetune-epochs", "1", "--linear-epochs", "2"}, more...)
+			"--finetune-epochs", "1", "--linear-epochs", "2"}, more...)
 	}
 	transfer := func(out string, more ...string) []string {
-		args := with(out)
+		args := with(out, "--epochs", "1")
 		for _, s := range quick {
 			if s == "--batch" {
 				break
