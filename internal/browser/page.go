@@ -117,15 +117,24 @@ func (p *Page) Wait(expression string) error {
 }
 
 // Click clicks on the first visible element of a CSS selector. An element that the page replaces
-// between being found and being clicked is looked for again.
+// after it was found is looked for again, and so is one that is replaced while the mouse is down on
+// it: the page then hears of no click, or of one on what holds both.
 func (p *Page) Click(selector string) error {
+	const listen = `window.clicked = null;
+		addEventListener("click", (e) => { window.clicked = e.target }, {capture: true, once: true}); true`
+	heard := fmt.Sprintf("window.clicked === undefined || Boolean(window.clicked?.closest(%q))", selector) // undefined: on a page that it opened
 	for began := time.Now(); ; {
-		err := p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
-		if err == nil {
-			return nil
+		if _, err := Eval[bool](p, listen); err != nil {
+			return err
 		}
-		if !gone(err) || time.Since(began) > patience {
+		if err := p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil && !gone(err) {
 			return fmt.Errorf("click %s: %w", selector, err)
+		}
+		if done, err := Eval[bool](p, heard); done || err != nil {
+			return err
+		}
+		if time.Since(began) > patience {
+			return fmt.Errorf("click %s: the page hears of none on it", selector)
 		}
 	}
 }

@@ -9,14 +9,16 @@ import (
 	"moco/internal/browser"
 )
 
-// restless draws its button anew, again and again for a while, as pages do that follow what they hear.
+// restless draws its button anew, again and again for a while, as pages do that follow what they hear;
+// the first time that the mouse is down on it, too.
 const restless = `<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><p></p><script>
 let left = 300;
-window.clicks = 0;
+window.clicks = window.presses = 0;
 function draw() {
   const button = document.createElement("button");
   button.textContent = left;
   button.onclick = () => window.clicks++;
+  button.onmousedown = () => { if (window.presses++ === 0) draw(); };
   document.querySelector("p").replaceChildren(button);
   if (left-- > 0) setTimeout(draw);
 }
@@ -35,7 +37,8 @@ func TestClickOnWhatIsDrawnAnew(t *testing.T) {
 	if err := p.Click("button"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait("window.clicks === 1"); err != nil {
-		t.Fatal(err)
+	counts, err := browser.Eval[[]int](p, "[window.clicks, window.presses]")
+	if err != nil || counts[0] != 1 || counts[1] < 2 {
+		t.Errorf("clicks and presses: %v, %v; the first press is lost, and one click is to be heard", counts, err)
 	}
 }
