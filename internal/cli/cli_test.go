@@ -269,7 +269,7 @@ func TestUse(t *testing.T) {
 		t.Fatalf("train: exit code %d\n%s%s", code, stdout, stderr)
 	}
 	partly := filepath.Join(t.TempDir(), "partly")
-	if _, stdout, stderr := command(train(images, partly, "--epochs", "1.5", "--monitor-train", images, "--monitor-test", images)...); !strings.Contains(stdout, "kNN accuracy after 1.5 epochs") {
+	if _, stdout, stderr := command(train(images, partly, "--epochs", "1.5", "--monitor-train", images, "--monitor-test", images)...); !strings.Contains(stdout, "kNN accuracy after step 3:") {
 		t.Errorf("train: a run that ends within an epoch does not say so at its monitor:\n%s%s", stdout, stderr)
 	}
 	// Nothing tells yet how fast it goes.

@@ -122,7 +122,7 @@ func (v *trainView) when(e pretrain.Monitor) string {
 	case e.Step == 0:
 		return "before training"
 	case e.Step%v.perEpoch != 0:
-		return fmt.Sprintf("after %.3g epochs", float64(e.Step)/float64(v.perEpoch))
+		return fmt.Sprintf("after step %d", e.Step)
 	}
 	return fmt.Sprintf("after epoch %d", e.Epoch)
 }
