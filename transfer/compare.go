@@ -38,7 +38,7 @@ func Compare(ctx context.Context, c Comparison) ([]Outcome, error) {
 	r := comparing{Comparison: &c}
 	for _, arm := range c.Arms {
 		r.of += c.Seeds * (1 + len(c.Labels))
-		if c.pretrains(arm) {
+		if Pretrains(arm, c.Model != nil) {
 			r.of += c.Seeds
 		}
 	}
@@ -132,15 +132,13 @@ func (c *Comparison) folder(p Part) string {
 	return filepath.Join(c.Out, p.Arm, p.What, fmt.Sprint("seed-", p.Seed))
 }
 
-// pretrains tells whether an arm needs pretraining.
-func (c *Comparison) pretrains(arm string) bool {
-	return arm == Supervised || arm == MoCo && c.Model == nil
-}
+// Pretrains tells whether an arm needs pretraining. A model that is given stands for MoCo's.
+func Pretrains(arm string, model bool) bool { return arm == Supervised || arm == MoCo && !model }
 
 // encoder is the start of an arm: the model that is given, a new pretrained one, or nil.
 func (c *comparing) encoder(ctx context.Context, arm string, seed int) (*encoder.Encoder, error) {
 	switch {
-	case c.pretrains(arm):
+	case Pretrains(arm, c.Model != nil):
 		p := Part{Arm: arm, Seed: seed, What: pretraining}
 		start, err := c.pretrain(ctx, p)
 		if err != nil {

@@ -122,7 +122,8 @@ func (p *Page) Wait(expression string) error {
 func (p *Page) Click(selector string) error {
 	const listen = `window.clicked = null;
 		addEventListener("click", (e) => { window.clicked = e.target }, {capture: true, once: true}); true`
-	heard := fmt.Sprintf("window.clicked === undefined || Boolean(window.clicked?.closest(%q))", selector) // undefined: on a page that it opened
+	// It is undefined on a page that the click has opened.
+	heard := fmt.Sprintf("window.clicked === undefined || Boolean(window.clicked?.closest(%q))", selector)
 	for began := time.Now(); ; {
 		if _, err := Eval[bool](p, listen); err != nil {
 			return err

@@ -105,11 +105,12 @@ func (o *transferOptions) parse(c *cobra.Command, _ []string) (err error) {
 		return usagef("--model stands for MoCo's pretraining, which --recipe and --set are: leave them out; " +
 			"--supervised-set and --finetune-set change the rest")
 	}
-	arms, supervised := strings.Join(t.Arms, ","), slices.Contains(t.Arms, transfer.Supervised)
-	if len(t.SupervisedSettings) > 0 && !supervised {
+	arms := strings.Join(t.Arms, ",")
+	if len(t.SupervisedSettings) > 0 && !slices.Contains(t.Arms, transfer.Supervised) {
 		return usagef("--supervised-set changes supervised pretraining, which --arms %s leaves out", arms)
 	}
-	if pretrains := supervised || o.model == "" && slices.Contains(t.Arms, transfer.MoCo); o.epochs != 0 && !pretrains {
+	pretrains := func(arm string) bool { return transfer.Pretrains(arm, o.model != "") }
+	if o.epochs != 0 && !slices.ContainsFunc(t.Arms, pretrains) {
 		return usagef("--epochs is the length of pretraining, and nothing is pretrained with --arms %s here: leave it out", arms)
 	}
 	o.set = append(o.set, settings(c, []setting{{"epochs", "epochs", o.epochs}})...)
