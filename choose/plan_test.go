@@ -113,7 +113,7 @@ func TestChoices(t *testing.T) {
 		{"CIFAR in an hour", squares(50000, 32), twoCores(), time.Hour,
 			"32 px, cifar, width 0.5, 64 of 2048, bf16"},
 		{"CIFAR in six hours", squares(50000, 32), twoCores(), 6 * time.Hour,
-			"32 px, cifar, width 0.5, 64 of 2048, bf16"},
+			"32 px, cifar, width 0.75, 64 of 2048, bf16"},
 		{"CIFAR on 32 cores", squares(50000, 32), twoCores().times(16), 6 * time.Hour,
 			"32 px, cifar, width 1, 64 of 2048, bf16"},
 		{"CIFAR without a budget", squares(50000, 32), twoCores(), 0,
@@ -284,26 +284,33 @@ func TestLengthWithoutBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetsRecipe: the command of docs/results.md's table of budgets has the same recipe on any
+// TestBudgetsRecipe: the commands of docs/results.md's table of budgets have the same recipes on any
 // machine.
 func TestBudgetsRecipe(t *testing.T) {
 	t.Parallel()
-	on := func(speed float64) moco.Recipe {
-		p := plannerFor(squares(50000, 32), twoCores().times(speed), 0, "epochs=46", "encoder.width=0.5", "precision=bf16")
-		choice, err := p.choose(context.Background())
-		if err != nil {
-			t.Fatal(err)
+	for _, row := range []struct {
+		epochs, width string
+		warmup        float64
+	}{{"7.4", "0.5", 0.37}, {"46", "0.5", 1}, {"64.5", "0.75", 1}} {
+		name := row.epochs + " epochs at width " + row.width
+		on := func(speed float64) moco.Recipe {
+			p := plannerFor(squares(50000, 32), twoCores().times(speed), 0,
+				"epochs="+row.epochs, "encoder.width="+row.width, "precision=bf16")
+			choice, err := p.choose(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return choice.Recipe
 		}
-		return choice.Recipe
-	}
-	r := on(1)
-	if r.Encoder.Arch != "resnet10" || r.Batch != 64 || r.LR != 0.06 || r.WeightDecay != 1e-3 || r.Warmup != 1 ||
-		r.Temperature != 0.1 || !slices.Equal(r.Views.Sizes(), []int{16, 20, 24}) || r.Views.Count() != 4 {
-		t.Errorf("it is not the recipe of the table:\n%s", recipe.Write(r))
-	}
-	for _, speed := range []float64{0.1, 10, 100} {
-		if d := recipe.Differences(r, on(speed)); len(d) != 0 {
-			t.Errorf("on a machine %v times as fast it differs in %q", speed, d)
+		r := on(1)
+		if r.Encoder.Arch != "resnet10" || r.Batch != 64 || r.LR != 0.06 || r.WeightDecay != 1e-3 || r.Warmup != row.warmup ||
+			r.Temperature != 0.1 || !slices.Equal(r.Views.Sizes(), []int{16, 20, 24}) || r.Views.Count() != 4 {
+			t.Errorf("%s: it is not the recipe of the table:\n%s", name, recipe.Write(r))
+		}
+		for _, speed := range []float64{0.1, 10, 100} {
+			if d := recipe.Differences(r, on(speed)); len(d) != 0 {
+				t.Errorf("%s: on a machine %v times as fast it differs in %q", name, speed, d)
+			}
 		}
 	}
 }
