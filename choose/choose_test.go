@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,7 +103,8 @@ func TestRecipe(t *testing.T) {
 	t.Parallel()
 	e := engineOf(t)
 	set := open(t, "builtin:train?n=40&size=20")
-	o := Options{Engine: e, Workers: 2}
+	var told []string // the precisions of the recipes that were measured
+	o := Options{Engine: e, Workers: 2, Measuring: func(r moco.Recipe) { told = append(told, r.Precision) }}
 	one, err := Recipe(context.Background(), set, o)
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +112,9 @@ func TestRecipe(t *testing.T) {
 	two, err := Recipe(context.Background(), set, o)
 	if err != nil || recipe.Write(one.Recipe) != recipe.Write(two.Recipe) || one.Recipe.Views.Size != 20 {
 		t.Errorf("chosen twice, without a clock: %v\n%s\n%s", err, recipe.Write(one.Recipe), recipe.Write(two.Recipe))
+	}
+	if len(told) != 0 {
+		t.Errorf("without a budget %d recipes were measured", len(told))
 	}
 	narrow := func(r moco.Recipe) (moco.Recipe, error) {
 		return recipe.Change(r, []string{"encoder.width=0.125", "encoder.dim=8", "views.size=8"})
@@ -120,6 +125,9 @@ func TestRecipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound(t, measured, measured.Facts)
+	if !slices.Equal(told, []string{"fp32", "bf16"}) {
+		t.Errorf("told of measuring %q, want one recipe in both precisions", told)
+	}
 	p := measured.Pace
 	if min(p.Step, p.Start, p.First, p.Again, p.Save) <= 0 || measured.Recipe.Encoder.Width != 0.125 {
 		t.Errorf("measured %+v for\n%s", p, recipe.Write(measured.Recipe))

@@ -45,6 +45,9 @@ func (m *measured) close() { debug.FreeOSMemory() }
 func (m *measured) cost(r *moco.Recipe) (engine.Cost, error) { return costOf(m.o.Engine, r, m.facts) }
 
 func (m *measured) pace(ctx context.Context, r *moco.Recipe) (Pace, error) {
+	if m.o.Measuring != nil {
+		m.o.Measuring(*r)
+	}
 	reading, err := r.Views.Reading()
 	if err != nil {
 		return Pace{}, err

@@ -66,8 +66,8 @@ func (a *app) choose(ctx context.Context, o *pretrain.Options, c *choosing) erro
 		}
 		return recipe.Change(r, c.changes)
 	}
-	if c.budget > 0 {
-		a.say("Measuring on the images ...")
+	options.Measuring = func(r moco.Recipe) {
+		a.say("Measuring on the images: %s, %s, batches of %d ...", r.Encoder.Describe(), r.Precision, r.Batch)
 	}
 	choice, err := choose.Recipe(ctx, o.Data, options)
 	if ctx.Err() != nil {
