@@ -233,7 +233,7 @@ func TestFixed(t *testing.T) {
 		"views.size=24":   func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{12, 12, 16}) },
 		"dictionary=bank": func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
 		"dictionary=queue": func(r moco.Recipe) bool {
-			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.TrainSizes == nil
+			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.Largest() == 24
 		},
 		"symmetric=true":        func(r moco.Recipe) bool { return r.Dictionary == "queue" && r.Symmetric },
 		"views.train_sizes=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8}) },
