@@ -83,9 +83,9 @@ func Base(change func(moco.Recipe) (moco.Recipe, error)) (moco.Recipe, error) {
 // withViews fills in what the user has not fixed of the views.
 //
 // In training they grow from a half to three quarters of the size that pictures are encoded at, if the
-// encoder takes these: at equal cost that teaches more, by whatever mechanism, though a queue or a bank holds
-// keys of smaller views for a while. Four are drawn of each image, if the mechanism takes as many: that
-// teaches no less, and fewer pictures have to be read (docs/results.md, "The most accuracy an hour").
+// encoder takes these: at equal cost that teaches more, even where a queue or a bank holds keys of
+// smaller views for a while. Four are drawn of each image, if the mechanism takes as many: that teaches
+// no less, and fewer pictures have to be read (docs/results.md, "The most accuracy an hour").
 func withViews(r moco.Recipe) moco.Recipe {
 	if m, err := r.Mechanism(); err == nil && m.ManyViews() && r.Views.PerImage == 0 {
 		r.Views.PerImage = 4
