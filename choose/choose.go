@@ -32,8 +32,8 @@ type Options struct {
 	// Began is when the budget's time began; the zero value is when Recipe is called.
 	Began time.Time
 
-	// Measuring is told each recipe before it is measured, which takes up to half a minute, and up to a
-	// minute more for the first. It may be nil.
+	// Measuring is told each recipe before it is measured, which takes about half a minute at most,
+	// and a minute more for the first. It may be nil.
 	Measuring func(moco.Recipe)
 
 	// Recipe is one of which only the epochs are fitted to the budget; nil: everything is chosen.
