@@ -272,7 +272,7 @@ func TestStopped(t *testing.T) {
 				t.Error("the job succeeded")
 			}
 			t.Logf("ended in %v", time.Since(stopped).Round(100*time.Millisecond))
-			if said := r.sentences(); len(said) != 1 || !strings.Contains(said[0], "has waited 5s for the others") {
+			if said := r.sentences(); len(said) != 1 || !strings.Contains(said[0], "process 1 has waited") {
 				t.Errorf("it said %q", r.said.String())
 			}
 		})

@@ -22,6 +22,9 @@ const (
 	farewell = 10 * time.Second
 	// lastWords is what a launcher needs to pass on what was said, before all processes end.
 	lastWords = 300 * time.Millisecond
+	// turn is how much longer each process waits than the one before it: what a launcher on a busy
+	// machine needs to end the others after the first has lost patience.
+	turn = 5 * time.Second
 	// large is the number of bytes from which processes first wait for each other, without work for the
 	// processor, and then move them, with all of it.
 	large = 64 << 10
@@ -206,9 +209,9 @@ func (w *world) wait(moving bool, begin func(request uintptr) error) error {
 			pause = min(pause*5/4, time.Millisecond)
 		}
 		// The first process to lose patience tells so; the others are ended before they do.
-		if tries%64 == 63 && time.Since(began) > w.patience+time.Duration(w.rank)*time.Second {
+		if waited := time.Since(began); tries%64 == 63 && waited > w.patience+time.Duration(w.rank)*turn {
 			w.tell(fmt.Sprintf("process %d has waited %v for the others and ends the job: one of them hangs or is gone; "+
-				"resume goes on from the last checkpoint", w.rank, w.patience))
+				"resume goes on from the last checkpoint", w.rank, waited.Round(time.Second)))
 			time.Sleep(lastWords)
 			return w.abort()
 		}
