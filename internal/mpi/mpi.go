@@ -209,9 +209,9 @@ func (w *world) wait(moving bool, begin func(request uintptr) error) error {
 			pause = min(pause*5/4, time.Millisecond)
 		}
 		// The first process to lose patience tells so; the others are ended before they do.
-		if waited := time.Since(began); tries%64 == 63 && waited > w.patience+time.Duration(w.rank)*turn {
+		if tries%64 == 63 && time.Since(began) > w.patience+time.Duration(w.rank)*turn {
 			w.tell(fmt.Sprintf("process %d has waited %v for the others and ends the job: one of them hangs or is gone; "+
-				"resume goes on from the last checkpoint", w.rank, waited.Round(time.Second)))
+				"resume goes on from the last checkpoint", w.rank, time.Since(began).Round(time.Second)))
 			time.Sleep(lastWords)
 			return w.abort()
 		}
