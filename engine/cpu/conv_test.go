@@ -126,3 +126,64 @@ func TestWeightGradientByDefinition(t *testing.T) {
 		}
 	}
 }
+
+// TestWeightGradientInPairs: bfloat16, whose pixels are multiplied in pairs or fours, of images that
+// are mostly border, of numbers that leave one, two or three of four over.
+func TestWeightGradientInPairs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ images, size, in, out, kernel, stride int }{
+		{1, 2, 16, 64, 3, 1}, {4, 2, 16, 64, 3, 1}, {5, 2, 16, 16, 3, 1}, {6, 3, 16, 32, 3, 1}, {7, 3, 64, 64, 3, 1},
+		{16, 1, 16, 16, 3, 1}, {31, 4, 16, 64, 3, 2}, {12, 5, 48, 32, 3, 2}, {20, 9, 16, 16, 5, 3}, {130, 3, 16, 16, 3, 1},
+		{6, 7, 16, 64, 1, 2},
+	} {
+		g := graph.New()
+		g.Precision = graph.BFloat16
+		// A pooling of single pixels makes bfloat16 of its input, which loses nothing by it.
+		rounded := func(name string, size, channels int) *graph.Node {
+			return g.MaxPool(g.Input(name, tensor.Float32, c.images, size, size, channels), 1, 1, 0)
+		}
+		a := graph.ConvAttr{
+			Window: graph.Window{Kernel: c.kernel, Stride: c.stride, Pad: c.kernel / 2}, Height: c.size, Width: c.size,
+		}
+		x, dy := rounded("x", c.size, c.in), rounded("dy", (c.size-1)/c.stride+1, c.out)
+		g.Output("dw", g.ConvGradWeight(dy, x, a))
+		definition := verified(t, Options{Path: "portable", Workers: 1})
+		definition.byDefinition = true
+		want, _ := filled(t, definition, g)
+		for _, path := range Paths() {
+			got, _ := filled(t, verified(t, Options{Path: path, Workers: 1}), g)
+			for i := range want[0] {
+				if d := math.Abs(float64(got[0][i] - want[0][i])); !(d <= 1e-4) {
+					t.Fatalf("%s, %+v: weight %d is %g, want %g", path, c, i, got[0][i], want[0][i])
+				}
+			}
+		}
+	}
+}
+
+// TestBorderIsLeftOut counts what a weight gradient multiplies: of 2x2 pixels each tap of a 3x3 kernel
+// sees four, two or one, 16 together, and of 3x3 pixels 49.
+func TestBorderIsLeftOut(t *testing.T) {
+	for _, c := range []struct{ size, seen int }{{2, 16}, {3, 49}, {6, 256}} {
+		for _, depth := range []struct{ each, beside int }{{1, 1}, {2, 1}, {2, 2}} {
+			const images = 8
+			g := &pixelGrad{
+				convolution: &convolution{
+					geometry: geometry{
+						images: images, height: c.size, width: c.size, outH: c.size, outW: c.size, kernel: 3, stride: 1, pad: 1,
+					},
+					packing: packing{taps: 9},
+					x:       &buffer{stride: 16},
+					y:       &buffer{stride: 16},
+				},
+				beside: depth.beside, together: 1, atOnce: depth.each * gradPixels,
+			}
+			below, _ := g.gradOffsets(images, depth.each*depth.beside)
+			lists := g.newPixelLists(below, depth.each)
+			if got, want := len(lists.pairs)/2*depth.each, images*c.seen; got != want {
+				t.Errorf("%d images of %dx%d, %d pixels at once, %d beside each other: %d products, want %d",
+					images, c.size, c.size, depth.each, depth.beside, got, want)
+			}
+		}
+	}
+}

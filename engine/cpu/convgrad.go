@@ -218,7 +218,7 @@ func (g *pixelGrad) line() int { return (g.convolution.width + 2*g.pad) * g.in }
 
 // newChunkPixels lists the pixels of a chunk of so many images, which are read each or in pairs.
 func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
-	below, places := g.gradOffsets(images)
+	below, places := g.gradOffsets(images, each*g.beside)
 	for len(places)%(each*g.beside) != 0 {
 		places = append(places, -1)
 		for t := range below {
@@ -236,22 +236,26 @@ func (g *pixelGrad) newChunkPixels(images, each int, o *op) chunkPixels {
 }
 
 // gradOffsets lists where a chunk of images' output pixels, and for each tap the input pixels below
-// them, lie: in values from the chunk's first, -1 for what is outside of the image.
-func (v *convolution) gradOffsets(images int) (in [][]int32, out []int32) {
+// them, lie: in values from the chunk's first, -1 for what is outside of the image. The same pixel of
+// so many images comes together, before the next pixel.
+func (v *convolution) gradOffsets(images, together int) (in [][]int32, out []int32) {
 	in = make([][]int32, v.packing.taps)
-	for p := range images * v.outH * v.outW {
-		n, y, x := p/(v.outH*v.outW), p/v.outW%v.outH, p%v.outW
-		out = append(out, int32(p*v.y.stride))
-		for t := range in {
-			offset := -1
-			iy, ix := y*v.stride-v.pad+t/v.kernel, x*v.stride-v.pad+t%v.kernel
-			if v.patches {
-				iy, ix = y*v.stride+t, x*v.stride
+	for first := 0; first < images; first += together {
+		n := min(together, images-first)
+		for i := range n * v.outH * v.outW {
+			image, p := first+i%n, i/n
+			out = append(out, int32((image*v.outH*v.outW+p)*v.y.stride))
+			for t := range in {
+				offset := -1
+				iy, ix := p/v.outW*v.stride-v.pad+t/v.kernel, p%v.outW*v.stride-v.pad+t%v.kernel
+				if v.patches {
+					iy, ix = p/v.outW*v.stride+t, p%v.outW*v.stride
+				}
+				if iy >= 0 && iy < v.height && ix >= 0 && ix < v.width {
+					offset = ((image*v.height+iy)*v.width + ix) * v.x.stride
+				}
+				in[t] = append(in[t], int32(offset))
 			}
-			if iy >= 0 && iy < v.height && ix >= 0 && ix < v.width {
-				offset = ((n*v.height+iy)*v.width + ix) * v.x.stride
-			}
-			in[t] = append(in[t], int32(offset))
 		}
 	}
 	return in, out
@@ -269,8 +273,9 @@ func (g *pixelGrad) borderedOffsets(images int) [][]int32 {
 }
 
 // pixelLists say which pixels are multiplied, for each block of output pixels and each tap. Pixels
-// whose tap lies outside of the image are left out, unless pixels are laid in pairs or several taps
-// share the list.
+// whose tap lies outside of the image are left out: of 2x2 pixels those are 20 of 36 products of a 3x3
+// convolution, of 3x3 pixels 32 of 81. Pixels that are laid in pairs, or in fours, are left out if all
+// of them are outside, and so are the same pixels of several images (see gradOffsets).
 type pixelLists struct {
 	taps   int
 	inputs []int32  // to lay out, in values from the chunk's first; -1 are zeros
@@ -281,26 +286,41 @@ type pixelLists struct {
 func (g *pixelGrad) newPixelLists(below [][]int32, each int) pixelLists {
 	l := pixelLists{taps: len(below)}
 	for lo := 0; lo < len(below[0]); lo += g.atOnce {
-		for _, offsets := range below {
+		for t, offsets := range below {
 			l.start = append(l.start, [2]int{len(l.inputs), len(l.pairs)})
+			first := t - t%g.together // taps that are multiplied together share the pixels
+			shared := below[first:min(first+g.together, len(below))]
 			laid := 0
-			for i, offset := range offsets[lo:min(lo+g.atOnce, len(offsets))] {
-				if offset < 0 && each == 1 && g.together == 1 {
+			for i := lo; i < min(lo+g.atOnce, len(offsets)); i += each * g.beside {
+				if outside(shared, i, i+each*g.beside) {
 					continue
 				}
-				if g.inputs.laid {
-					l.inputs = append(l.inputs, offset)
-					offset = int32(laid / each * g.inputs.pitch)
+				for j := i; j < i+each*g.beside; j += each {
+					offset := offsets[j]
+					if g.inputs.laid {
+						l.inputs = append(l.inputs, offsets[j:j+each]...)
+						offset = int32(laid * g.inputs.pitch)
+						laid++
+					}
+					l.pairs = append(l.pairs, 4*offset, int32(4*((j-lo)/each)*g.gradients.pitch))
 				}
-				if laid%each == 0 {
-					l.pairs = append(l.pairs, 4*offset, int32(4*(i/each)*g.gradients.pitch))
-				}
-				laid++
 			}
 		}
 	}
 	l.start = append(l.start, [2]int{len(l.inputs), len(l.pairs)})
 	return l
+}
+
+// outside reports whether pixels lo to hi are outside of the image below each of some taps.
+func outside(taps [][]int32, lo, hi int) bool {
+	for _, offsets := range taps {
+		for _, offset := range offsets[lo:hi] {
+			if offset >= 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // of is the lists of a block of pixels and a tap.
