@@ -72,12 +72,15 @@ func avx512() *Path {
 		peak: peakAVX512, peakFLOPs: 10 * 2 * 16,
 	}, []Tile{
 		{6, 64, tile(tile6x64AVX512)},
+		{8, 48, tile(tile8x48AVX512)},
 		{12, 32, tile(tile12x32AVX512)},
 		{12, 16, tile(tile12x16AVX512)},
 	},
 		[]Grad{
 			{6, 64, grad(grad6x64AVX512)},
 			{4, 64, grad(grad4x64AVX512)},
+			{8, 48, grad(grad8x48AVX512)},
+			{4, 48, grad(grad4x48AVX512)},
 			{12, 32, grad(grad12x32AVX512)},
 			{4, 32, grad(grad4x32AVX512)},
 			{16, 16, grad(grad16x16AVX512)},
@@ -96,6 +99,7 @@ func avx512bf16() *Path {
 	p.Name = "avx512bf16"
 	p.Pairs = []Tile{
 		{6, 64, tile(tilePairs6x64AVX512)},
+		{8, 48, tile(tilePairs8x48AVX512)},
 		{12, 32, tile(tilePairs12x32AVX512)},
 		{12, 16, tile(tilePairs12x16AVX512)},
 	}
@@ -107,6 +111,8 @@ func avx512bf16() *Path {
 	p.PairGrads = []Grad{
 		{6, 64, grad(gradPairs6x64AVX512)},
 		{4, 64, grad(gradPairs4x64AVX512)},
+		{8, 48, grad(gradPairs8x48AVX512)},
+		{4, 48, grad(gradPairs4x48AVX512)},
 		{12, 32, grad(gradPairs12x32AVX512)},
 		{4, 32, grad(gradPairs4x32AVX512)},
 		{16, 16, grad(gradPairs16x16AVX512)},

@@ -24,6 +24,16 @@ func tile12x32AVX512(a *uintptr)
 //go:noescape
 func tilePairs12x32AVX512(a *uintptr)
 
+// tile8x48AVX512 is Tile.Run for 8 rows and blocks of 48.
+//
+//go:noescape
+func tile8x48AVX512(a *uintptr)
+
+// tilePairs8x48AVX512 is Tile.Run for 8 rows and blocks of 48.
+//
+//go:noescape
+func tilePairs8x48AVX512(a *uintptr)
+
 // tile6x64AVX512 is Tile.Run for 6 rows and blocks of 64.
 //
 //go:noescape
@@ -78,6 +88,26 @@ func grad4x64AVX512(a *uintptr)
 //
 //go:noescape
 func gradPairs4x64AVX512(a *uintptr)
+
+// grad8x48AVX512 is Grad.Run for 8 rows and blocks of 48.
+//
+//go:noescape
+func grad8x48AVX512(a *uintptr)
+
+// gradPairs8x48AVX512 is Grad.Run for 8 rows and blocks of 48.
+//
+//go:noescape
+func gradPairs8x48AVX512(a *uintptr)
+
+// grad4x48AVX512 is Grad.Run for 4 rows and blocks of 48.
+//
+//go:noescape
+func grad4x48AVX512(a *uintptr)
+
+// gradPairs4x48AVX512 is Grad.Run for 4 rows and blocks of 48.
+//
+//go:noescape
+func gradPairs4x48AVX512(a *uintptr)
 
 // grad12x32AVX512 is Grad.Run for 12 rows and blocks of 32.
 //

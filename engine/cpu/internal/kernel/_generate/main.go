@@ -101,12 +101,12 @@ func main() {
 	cumulative.table()
 	slope.table()
 	powerConstants()
-	for _, shape := range [][2]int{{12, 1}, {12, 2}, {6, 4}, {6, 2}, {6, 1}} {
+	for _, shape := range [][2]int{{12, 1}, {12, 2}, {8, 3}, {6, 4}, {6, 2}, {6, 1}} {
 		avx512.tile(shape[0], shape[1], floats)
 		avx512.tile(shape[0], shape[1], pairs)
 	}
 	avx2.tile(6, 2, floats)
-	for _, shape := range [][2]int{{6, 4}, {4, 4}, {12, 2}, {4, 2}, {16, 1}, {4, 1}} {
+	for _, shape := range [][2]int{{6, 4}, {4, 4}, {8, 3}, {4, 3}, {12, 2}, {4, 2}, {16, 1}, {4, 1}} {
 		avx512.grad(shape[0], shape[1], floats)
 		avx512.grad(shape[0], shape[1], pairs)
 	}
