@@ -113,15 +113,21 @@ func TestWeightGradientByDefinition(t *testing.T) {
 		}
 		dy := g.Input("dy", tensor.Float32, 3, 8/c.stride+1, 6/c.stride+1, c.out)
 		g.Output("dw", g.ConvGradWeight(dy, x, a))
-		definition := verified(t, Options{Path: "portable", Workers: 1})
-		definition.byDefinition = true
-		want, _ := filled(t, definition, g)
-		for _, path := range Paths() {
-			got, _ := filled(t, verified(t, Options{Path: path, Workers: 1}), g)
-			for i := range want[0] {
-				if d := math.Abs(float64(got[0][i] - want[0][i])); !(d <= 1e-4) {
-					t.Fatalf("%s, %+v: weight %d is %g, want %g", path, c, i, got[0][i], want[0][i])
-				}
+		likeDefinition(t, g, c)
+	}
+}
+
+// likeDefinition holds the weight gradient that g gives on every path to its definition.
+func likeDefinition(t *testing.T, g *graph.Graph, shape any) {
+	t.Helper()
+	definition := verified(t, Options{Path: "portable", Workers: 1})
+	definition.byDefinition = true
+	want, _ := filled(t, definition, g)
+	for _, path := range Paths() {
+		got, _ := filled(t, verified(t, Options{Path: path, Workers: 1}), g)
+		for i := range want[0] {
+			if d := math.Abs(float64(got[0][i] - want[0][i])); !(d <= 1e-4) {
+				t.Fatalf("%s, %+v: weight %d is %g, want %g", path, shape, i, got[0][i], want[0][i])
 			}
 		}
 	}
@@ -147,17 +153,7 @@ func TestWeightGradientInPairs(t *testing.T) {
 		}
 		x, dy := rounded("x", c.size, c.in), rounded("dy", (c.size-1)/c.stride+1, c.out)
 		g.Output("dw", g.ConvGradWeight(dy, x, a))
-		definition := verified(t, Options{Path: "portable", Workers: 1})
-		definition.byDefinition = true
-		want, _ := filled(t, definition, g)
-		for _, path := range Paths() {
-			got, _ := filled(t, verified(t, Options{Path: path, Workers: 1}), g)
-			for i := range want[0] {
-				if d := math.Abs(float64(got[0][i] - want[0][i])); !(d <= 1e-4) {
-					t.Fatalf("%s, %+v: weight %d is %g, want %g", path, c, i, got[0][i], want[0][i])
-				}
-			}
-		}
+		likeDefinition(t, g, c)
 	}
 }
 
