@@ -495,8 +495,8 @@ type gradRun struct {
 }
 
 // gradsFor covers a number of input channels with tiles for blocks of outputs, the tallest first:
-// these have the most sums under way, which hides the latency of the multiply-adds (on AVX-512 6x64
-// does a tenth more than 4x64).
+// these have the most sums under way, which hides the latency of the multiply-adds (on AVX2 6x16
+// does a sixth more than 4x16).
 func gradsFor(grads []kernel.Grad, block, channels int) []gradRun {
 	least := 0 // the rows of the lowest: they divide every number of channels
 	for _, k := range grads {

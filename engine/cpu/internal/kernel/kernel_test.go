@@ -641,7 +641,8 @@ func BenchmarkGrad(b *testing.B) {
 				for b.Loop() {
 					g.Run(a)
 				}
-				b.ReportMetric(2*n*64*float64(g.Block)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				flops := 2 * n * float64(64/g.Rows*g.Rows) * float64(g.Block)
+				b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}
