@@ -55,8 +55,8 @@ type Recipe struct {
 	Schedule    string  `yaml:"schedule"`             // cosine, cosine_after_warmup or step
 	Milestones  []int   `yaml:"milestones,omitempty"` // epochs at which "step" divides the rate by ten
 	Warmup      float64 `yaml:"warmup"`               // epochs of linear warm-up
-	Optimizer   string  `yaml:"optimizer"`            // sgd, lars or adamw
-	SGDMomentum float64 `yaml:"sgd_momentum"`         // of sgd and lars
+	Optimizer   string  `yaml:"optimizer"`            // sgd, lars, muon or adamw
+	SGDMomentum float64 `yaml:"sgd_momentum"`         // of sgd, lars and muon
 	// Betas are adamw's shares of the old moments in the new ones; nil is 0.9 and 0.999.
 	Betas       []float64 `yaml:"betas,omitempty"`
 	WeightDecay float64   `yaml:"weight_decay"`
@@ -242,6 +242,8 @@ func (r *Recipe) optimizer() optim.Optimizer {
 	switch r.Optimizer {
 	case "lars":
 		return optim.LARS{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay, Trust: 0.001}
+	case "muon":
+		return optim.Muon{Momentum: r.SGDMomentum, WeightDecay: r.WeightDecay}
 	case "adamw":
 		a := optim.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: r.WeightDecay}
 		if len(r.Betas) == 2 {
@@ -308,14 +310,14 @@ func (r *Recipe) Check() error {
 		errs = append(errs, err)
 	}
 	switch r.Optimizer {
-	case "sgd", "lars":
+	case "sgd", "lars", "muon":
 		wrong(r.Betas != nil, "betas: belong to the optimizer adamw, and this is %s", r.Optimizer)
 	case "adamw":
 		good := func(b float64) bool { return b >= 0 && b < 1 }
 		wrong(r.Betas != nil && !(len(r.Betas) == 2 && good(r.Betas[0]) && good(r.Betas[1])),
 			"betas: must be two numbers of at least 0 and below 1, are %v", r.Betas)
 	default:
-		wrong(true, "optimizer: must be sgd, lars or adamw, is %q", r.Optimizer)
+		wrong(true, "optimizer: must be sgd, lars, muon or adamw, is %q", r.Optimizer)
 	}
 	wrong(!(r.LayerDecay >= 0 && r.LayerDecay <= 1), "layer_decay: must be 0 (none) to 1, is %v", r.LayerDecay)
 	wrong(!(r.SGDMomentum >= 0 && r.SGDMomentum < 1), "sgd_momentum: must be at least 0 and below 1, is %v", r.SGDMomentum)

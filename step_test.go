@@ -286,6 +286,7 @@ func TestStepsOfCombinations(t *testing.T) {
 		half                        string
 	}{
 		{"queue", "info_nce", "sgd", 6, "fp32"}, {"batch", "info_nce", "sgd", 6, "fp32"}, {"batch", "nt_xent", "lars", 6, "fp32"},
+		{"batch", "info_nce", "muon", 6, "fp32"},
 		{"bank", "info_nce", "sgd", 6, "fp32"}, {"bank", "info_nce", "sgd", 0, "bf16"}, {"bank", "softmax", "sgd", 6, "fp32"},
 		{"bank", "nce", "sgd", 6, "fp32"}, {"bank", "nce", "lars", 9, "bf16"},
 		{"momentum_batch", "info_nce", "sgd", 6, "fp32"}, {"momentum_batch", "info_nce", "lars", 6, "fp32"},

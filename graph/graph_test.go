@@ -337,6 +337,8 @@ func fuzzed(op Op, small int) any {
 		return ConcatAttr{Axis: small - 1}
 	case Repeat:
 		return RepeatAttr{Count: small}
+	case Orthogonalise:
+		return NewtonSchulz{A: 1, Steps: small}
 	case Attention, AttentionGrad:
 		return AttentionAttr{Heads: small}
 	case SecondMoment:

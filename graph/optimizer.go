@@ -4,15 +4,23 @@ import "moco/tensor"
 
 // The kinds that optimizers need besides WeightedSum.
 const (
-	TrustRatio   Op = "TrustRatio"
-	SecondMoment Op = "SecondMoment"
-	AdamStep     Op = "AdamStep"
+	TrustRatio    Op = "TrustRatio"
+	Orthogonalise Op = "Orthogonalise"
+	SecondMoment  Op = "SecondMoment"
+	AdamStep      Op = "AdamStep"
 )
 
 // TrustAttr belongs to TrustRatio.
 type TrustAttr struct {
 	Trust float64 // the trust coefficient, eta in the paper
 	Decay float64 // the weight decay, beta in the paper
+}
+
+// NewtonSchulz is the polynomial of a step of Orthogonalise, x -> A*x + B*x^3 + C*x^5, and the number of
+// steps.
+type NewtonSchulz struct {
+	A, B, C float64
+	Steps   int
 }
 
 // SecondMomentAttr belongs to SecondMoment.
@@ -45,6 +53,13 @@ func (g *Graph) TrustRatio(w, gradient *Node, trust, decay float64) *Node {
 	return g.add(TrustRatio, TrustAttr{Trust: trust, Decay: decay}, w, gradient)
 }
 
+// Orthogonalise is near the orthogonal matrix next to x: the directions of x, all about as strong. The
+// first axis of x are rows, the others together are columns. It is zero where x is.
+//
+//	x = x / |x|
+//	x = A*x + B*(x x')x + C*(x x')(x x')x, n.Steps times
+func (g *Graph) Orthogonalise(x *Node, n NewtonSchulz) *Node { return g.add(Orthogonalise, n, x) }
+
 // SecondMoment is the running mean of a gradient's squares: keep*v + (1-keep)*gradient*gradient.
 func (g *Graph) SecondMoment(v, gradient *Node, keep float64) *Node {
 	return g.add(SecondMoment, SecondMomentAttr{keep}, v, gradient)
@@ -69,6 +84,23 @@ func init() {
 				return bad("%w", err)
 			}
 			return floats()
+		},
+	})
+	register(Orthogonalise, rule[NewtonSchulz]{
+		check: func(in []*Node, n NewtonSchulz) (tensor.Type, tensor.Shape, error) {
+			if len(in) == 1 && len(in[0].Shape) < 2 {
+				return bad("takes a matrix, not %v", in[0].Shape)
+			}
+			if n.Steps < 1 {
+				return bad("takes at least one step, not %d", n.Steps)
+			}
+			return sameShape(1)(in, NoAttr{})
+		},
+		// Two products with x; of its square one in the first step, four in each other but two in the last.
+		cost: func(n *Node, a NewtonSchulz) Cost {
+			rows, all := int64(n.Shape[0]), elements(n.Shape)
+			short := min(rows, all/rows)
+			return n.costs(2 * short * (2*all + int64(4*a.Steps-3)*short*short))
 		},
 	})
 	register(SecondMoment, rule[SecondMomentAttr]{

@@ -66,6 +66,7 @@ var replicaMechanisms = map[string][]string{
 	"queue in order":  {"replicas=2", "batch=8", "shuffle_bn=false"},
 	"batch":           {"replicas=4", "batch=8", "dictionary=batch", "mask_same_image=false"},
 	"batch, nt_xent":  {"replicas=2", "batch=8", "dictionary=batch", "loss=nt_xent", "symmetric=false", "optimizer=lars"},
+	"batch, muon":     {"replicas=4", "batch=8", "dictionary=batch", "loss=dcl", "symmetric=false", "shuffle_bn=false", "optimizer=muon"},
 	"bank":            {"replicas=4", "batch=8", "dictionary=bank", "symmetric=false", "mask_same_image=false"},
 	"bank, nce":       {"replicas=4", "batch=8", "dictionary=bank", "loss=nce", "z=ema", "symmetric=false", "mask_same_image=false"},
 	"bank, softmax":   {"replicas=2", "batch=8", "dictionary=bank", "loss=softmax", "symmetric=false", "mask_same_image=false"},

@@ -38,7 +38,7 @@ func weightsOf(g *graph.Graph) map[*graph.Node]bool {
 		}
 		for _, n := range g.Nodes {
 			switch n.Op {
-			case graph.WeightedSum, graph.Detach, graph.SumReplicas, graph.SecondMoment, graph.AdamStep:
+			case graph.WeightedSum, graph.Detach, graph.SumReplicas, graph.SecondMoment, graph.AdamStep, graph.Orthogonalise:
 				for _, x := range n.In {
 					together(n, x)
 				}

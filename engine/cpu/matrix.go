@@ -37,15 +37,26 @@ func emitMatMul(c *compiler, s *step, o *op) {
 		inner = n.In[0].Shape[0]
 		left = c.transposeRows(o, left, rows, inner)
 	}
-	block := c.engine.blockFor(channels(columns))
-	depth := channels(inner)
-	packed := o.work(float32s, channels(columns)/block*depth, block)
-	o.then(c.packColumns(right, packed, columns, inner, a.TransposeB))
-	o.then(c.engine.newTiling(product{
+	packed := c.packed(o, right, columns, inner, a.TransposeB)
+	o.then(c.product(o, y, left, packed, rows, channels(inner), columns, false))
+}
+
+// product is a phase that makes y, or adds to it, the product of a matrix with so many rows and of one
+// that is packed: [columns/block][inner][block].
+func (c *compiler) product(o *op, y, left, packed *buffer, rows, inner, columns int, add bool) phase {
+	return c.engine.newTiling(product{
 		x: left, w: packed, y: y, images: 1, height: rows, width: 1, pixels: rows,
-		inner: depth, out: channels(columns), taps: 1,
+		inner: inner, out: channels(columns), taps: 1, add: add,
 		see: func(y, _ int) (int, [][2]int) { return y, [][2]int{{0, 0}} },
-	}, o).phase())
+	}, o).phase()
+}
+
+// packed makes an operation lay the right operand of a product in the tile's order.
+func (c *compiler) packed(o *op, x *buffer, columns, inner int, transposed bool) *buffer {
+	block := c.engine.blockFor(channels(columns))
+	y := o.work(float32s, channels(columns)/block*channels(inner), block)
+	o.then(c.packColumns(x, y, columns, inner, transposed))
+	return y
 }
 
 // transposeRows makes an operation transpose a matrix to one of so many rows and columns.

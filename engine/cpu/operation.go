@@ -14,7 +14,7 @@ func init() { // not an initialiser: operations refer to each other through the 
 	table = operations{graph.Input: inputOperation}
 	for _, family := range []operations{
 		convOperations, normOperations, elementOperations, poolOperations, matrixOperations, contrastOperations,
-		rowOperations, shapeOperations, lossOperations, replicaOperations, layerNormOperations, adamOperations,
+		rowOperations, shapeOperations, lossOperations, replicaOperations, layerNormOperations, adamOperations, muonOperations,
 		attentionOperations,
 	} {
 		maps.Copy(table, family)

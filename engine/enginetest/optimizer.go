@@ -20,7 +20,33 @@ func optimizerCases() (cases []Case) {
 			},
 		})
 	}
-	return append(cases, adamCases()...)
+	return append(append(cases, orthogonaliseCases()...), adamCases()...)
+}
+
+// orthogonaliseCases are wide and tall matrices, filters, and those whose gradient a convolution makes,
+// which lie as its weights do. Each step makes what rounding leaves of a direction that x lacks A times as
+// large, and A*A times in its square, so one step less than Muon takes is compared.
+func orthogonaliseCases() (cases []Case) {
+	n := graph.NewtonSchulz{A: 3.4445, B: -4.7750, C: 2.0315, Steps: 4}
+	for _, shape := range [][]int{{7, 19}, {19, 7}, {1, 5}, {5, 1}, {200, 130}, {32, 16, 3, 3}, {48, 3, 3, 3}, {24, 20, 3, 3}, {80, 7, 1, 1}, {3, 5, 17}} {
+		cases = append(cases, Case{
+			Name: fmt.Sprintf("Orthogonalise %v", shape),
+			Set:  setting{"none": func(int) float64 { return 0 }},
+			Build: func(g *graph.Graph) {
+				g.Output("y", g.Orthogonalise(g.Input("x", f32, shape...), n))
+				g.Output("zero", g.Orthogonalise(g.Input("none", f32, shape...), graph.NewtonSchulz{A: 1.5, B: -0.5, Steps: 1}))
+			},
+		})
+	}
+	return append(cases, Case{
+		Name: "Orthogonalise a gradient",
+		Build: func(g *graph.Graph) {
+			w := g.Variable("w", f32, 20, 5, 3, 3)
+			y := g.Conv(g.Input("x", f32, 2, 6, 6, 5), w, 1, 1)
+			d := g.Gradients(y, g.Input("dy", f32, y.Shape...), []*graph.Node{w})[0]
+			g.Assign(w, g.WeightedSum(graph.Term{Coefficient: 1, X: w}, graph.Term{Coefficient: -0.1, X: g.Orthogonalise(d, n)}))
+		},
+	})
 }
 
 // adamCases take steps as the optimizer makes them, and one with a moment of zero.

@@ -14,6 +14,23 @@ func init() {
 			y.x[0] = a.Trust * w / (g + a.Decay*w)
 		}
 	}))
+	register(graph.Orthogonalise, with(func(a graph.NewtonSchulz, in []*Value, y *Value) {
+		copy(y.x, in[0].x)
+		length := math.Sqrt(dot(y.x, y.x))
+		if length == 0 {
+			return
+		}
+		for i := range y.x {
+			y.x[i] /= length
+		}
+		for range a.Steps {
+			once := timesSquare(y.x, y.x, y.shape[0])
+			twice := timesSquare(y.x, once, y.shape[0])
+			for i := range y.x {
+				y.x[i] = a.A*y.x[i] + a.B*once[i] + a.C*twice[i]
+			}
+		}
+	}))
 	register(graph.SecondMoment, with(func(a graph.SecondMomentAttr, in []*Value, y *Value) {
 		for i, v := range in[0].x {
 			g := in[1].x[i]
@@ -26,4 +43,18 @@ func init() {
 			y.x[i] = p - rate*a.Decay*p - rate*m.x[i]*first/(math.Sqrt(v.x[i])*second+a.Epsilon)
 		}
 	}))
+}
+
+// timesSquare is (x x') y of two matrices with so many rows.
+func timesSquare(x, y []float64, rows int) []float64 {
+	columns, z := len(x)/rows, make([]float64, len(x))
+	for i := range rows {
+		for j := range rows {
+			d := dot(x[i*columns:(i+1)*columns], x[j*columns:(j+1)*columns])
+			for k, v := range y[j*columns : (j+1)*columns] {
+				z[i*columns+k] += d * v
+			}
+		}
+	}
+	return z
 }
