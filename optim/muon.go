@@ -22,7 +22,7 @@ type Muon struct {
 // Update appends one step.
 func (m Muon) Update(g *graph.Graph, u Update) {
 	if !u.Decays || len(u.Parameter.Shape) < 2 {
-		SGD{Momentum: m.Momentum, WeightDecay: m.WeightDecay}.Update(g, u)
+		SGD(m).Update(g, u)
 		return
 	}
 	v := u.velocity(g)
