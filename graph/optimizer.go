@@ -96,7 +96,7 @@ func init() {
 			}
 			return sameShape(1)(in, NoAttr{})
 		},
-		// Two products with x; of its square one in the first step, four in each other but two in the last.
+		// Two products with x, and of its square four a step, without one in the first and two in the last.
 		cost: func(n *Node, a NewtonSchulz) Cost {
 			rows, all := int64(n.Shape[0]), elements(n.Shape)
 			short := min(rows, all/rows)
