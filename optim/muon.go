@@ -8,13 +8,16 @@ import "moco/graph"
 //
 //	v = Momentum*v + gradient
 //	o = orthogonalise(gradient + Momentum*v)
-//	p = p - rate * |p|/|o| * o
+//	q = p - rate * |p|/|o| * o
+//	p = |p|/|q| * q
 //
 // The filters of a convolution are the rows of a matrix. A step is rate times as long as the
-// parameter, which is the same as Jordan's rule for CIFAR-10, where filters are brought to one norm
-// before each step: batch norm behind them makes their length meaningless, and a weight decay would
-// only set it. Parameters that are no matrices (Update.Decays is false, or they have one axis) are
-// trained by SGD with the same momentum and rate, and WeightDecay. v is the variable "sgd.NAME".
+// parameter, and changes its direction alone, as in Jordan's rule for CIFAR-10, where filters are
+// brought to one norm before each step. Batch norm behind them makes their length meaningless, and a
+// weight decay would only set it; left free, it would double every few hundred steps until it
+// overflows, since a step stands about square to the parameter. Parameters that are no matrices
+// (Update.Decays is false, or they have one axis) are trained by SGD with the same momentum and rate,
+// and WeightDecay. v is the variable "sgd.NAME".
 type Muon struct {
 	Momentum, WeightDecay float64
 }
@@ -33,10 +36,15 @@ func (m Muon) Update(g *graph.Graph, u Update) {
 	o := g.Orthogonalise(g.WeightedSum(
 		graph.Term{Coefficient: m.Momentum, X: next},
 		graph.Term{Coefficient: 1, X: u.Gradient}), schulz)
-	g.Assign(u.Parameter, g.WeightedSum(
+	moved := g.WeightedSum(
 		graph.Term{Coefficient: 1, X: u.Parameter},
-		graph.Term{Coefficient: -1, Scalar: u.Rate, X: g.WeightedSum(
-			graph.Term{Coefficient: 1, Scalar: g.TrustRatio(u.Parameter, o, 1, 0), X: o})}))
+		graph.Term{Coefficient: -1, Scalar: u.Rate, X: asLongAs(g, u.Parameter, o)})
+	g.Assign(u.Parameter, asLongAs(g, u.Parameter, moved))
+}
+
+// asLongAs is |p|/|x| * x, and x where either is zero.
+func asLongAs(g *graph.Graph, p, x *graph.Node) *graph.Node {
+	return g.WeightedSum(graph.Term{Coefficient: 1, Scalar: g.TrustRatio(p, x, 1, 0), X: x})
 }
 
 // Scalars is nil.

@@ -13,7 +13,7 @@ import (
 )
 
 // TestMuon compares three steps of wide, tall and square matrices and of a convolution's filters with
-// the paper's definition in float64, where each step of Newton-Schulz multiplies the whole matrix.
+// the definition in float64, where each step of Newton-Schulz multiplies the whole matrix.
 func TestMuon(t *testing.T) {
 	t.Parallel()
 	const steps = 3
@@ -111,9 +111,14 @@ func muonStep(p, v, gradient []float64, rows int) {
 			o[i] = 3.4445*o[i] - 4.7750*once[i] + 2.0315*twice[i]
 		}
 	}
-	share := muonRate * norm(p) / norm(o)
+	long := norm(p)
+	share := muonRate * long / norm(o)
 	for i := range p {
 		p[i] -= share * o[i]
+	}
+	moved := norm(p)
+	for i := range p {
+		p[i] *= long / moved
 	}
 }
 
