@@ -8,28 +8,50 @@ import (
 
 // What follows from the number of pictures and of steps. The figures behind the rules stand in
 // docs/results.md: in runs of a thousand steps a short queue and a momentum of 0.99 are ahead of a
-// long one and 0.999, and smaller batches of larger ones.
+// long one and 0.999.
 const (
 	mostKeys   = 4096 // more have not helped in any run that we made
-	largeBatch = 128
 	smallBatch = 32
-	fewSteps   = 1500 // below it a smaller batch, which makes more of them, learns more
-	knownRate  = 0.06 // the learning rate for two views of largeBatch images
+	knownBatch = 128 // images of two views, for which the rates below are known
 )
 
-// batch is the number of images a step: an eighth of the set, so that an epoch has steps to make,
-// and not so many that a short run has few.
-func batch(images int) int {
-	return max(1, min(largeBatch, max(powerOfTwo(images/8), min(16, images/2))))
+// tuning is what suits an optimizer: SGD learns most in many small steps, Muon in fewer and larger
+// ones.
+type tuning struct {
+	rate     float64 // the learning rate for two views of knownBatch images
+	batch    int     // the largest, of images of two views
+	fewSteps float64 // below it a smaller batch, which makes more of them, learns more
+}
+
+func tuningOf(optimizer string) tuning {
+	switch optimizer {
+	case "muon":
+		return tuning{rate: 0.03, batch: 1024, fewSteps: 500}
+	case "adamw":
+		return tuning{rate: 0.001, batch: knownBatch, fewSteps: 1500}
+	}
+	return tuning{rate: 0.06, batch: knownBatch, fewSteps: 1500}
+}
+
+// batchFor is the number of images a step: of two views an eighth of the set, so that an epoch has
+// steps to make, and fewer where an image has more views.
+func batchFor(r *moco.Recipe, images int) int {
+	most := tuningOf(r.Optimizer).batch
+	batch := min(most, max(powerOfTwo(images/8), min(16, images/2))) * 2 / r.Views.Count()
+	if queues(r) {
+		return max(1, batch)
+	}
+	return max(2, batch) // the other images of a batch are the negatives
 }
 
 // queueAtMost is the longest queue for a set, half of it: always below the number of pictures,
 // where most negatives would be older views of images that are in the batch.
 func queueAtMost(images int) int { return max(1, min(mostKeys, powerOfTwo(images/2))) }
 
-// smallerBatch is the batch, at least the smallest, for a number of images drawn in all.
-func smallerBatch(batch, smallest int, images float64) int {
-	for batch > smallest && images/float64(batch) < fewSteps {
+// smallerBatch is a recipe's batch, or less of it for a number of images drawn in all.
+func smallerBatch(r *moco.Recipe, images float64) int {
+	batch, few := r.Batch, tuningOf(r.Optimizer).fewSteps
+	for batch > 2*smallBatch/r.Views.Count() && images/float64(batch) < few {
 		batch /= 2
 	}
 	return batch
@@ -49,7 +71,7 @@ func derive(r *moco.Recipe, images int) {
 	// With few pictures a queue holds older views of a batch's own. Other dictionaries have rules
 	// of their own.
 	r.MaskSameImage = queues(r)
-	r.LR = significant(knownRate*math.Sqrt(float64(r.Batch*r.Views.Count())/(2*largeBatch)), 2)
+	r.LR = significant(tuningOf(r.Optimizer).rate*math.Sqrt(float64(r.Batch*r.Views.Count())/(2*knownBatch)), 2)
 	r.Warmup = significant(min(1, float64(r.Epochs)/20), 2)
 }
 

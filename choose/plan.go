@@ -119,8 +119,8 @@ func (p *planner) begin(of rung) (moco.Recipe, error) {
 	batch := of.recipe(p.facts)
 	r, err := p.changed(batch)
 	if err == nil && r.Queue == batch.Queue && r.Momentum == batch.Momentum {
-		if r.Batch == batch.Batch { // more views of fewer images cost the same
-			r.Batch = max(2, 2*r.Batch/r.Views.Count())
+		if r.Batch == batch.Batch { // the views and the optimizer may be others
+			r.Batch = batchFor(&r, p.facts.Images)
 		}
 		return p.changed(r)
 	}
@@ -277,7 +277,7 @@ func (p *planner) moreSteps(ctx context.Context, c *candidate) (*candidate, erro
 	if err != nil {
 		return nil, err
 	}
-	if r.Batch = smallerBatch(r.Batch, 2*smallBatch/r.Views.Count(), images); r.Batch == c.recipe.Batch {
+	if r.Batch = smallerBatch(&r, images); r.Batch == c.recipe.Batch {
 		return c, nil
 	}
 	r, err = p.changed(r)

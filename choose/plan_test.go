@@ -109,21 +109,21 @@ func TestChoices(t *testing.T) {
 		want   string
 	}{
 		{"CIFAR in ten minutes", squares(50000, 32), twoCores(), 10 * time.Minute,
-			"32 px, cifar, width 0.25, 64 of 2048, bf16"},
+			"32 px, cifar, width 0.25, 512 of 2048, bf16"},
 		{"CIFAR in an hour", squares(50000, 32), twoCores(), time.Hour,
-			"32 px, cifar, width 0.5, 64 of 2048, bf16"},
+			"32 px, cifar, width 0.5, 512 of 4096, bf16"},
 		{"CIFAR in six hours", squares(50000, 32), twoCores(), 6 * time.Hour,
-			"32 px, cifar, width 0.75, 64 of 2048, bf16"},
+			"32 px, cifar, width 0.75, 512 of 4096, bf16"},
 		{"CIFAR on 32 cores", squares(50000, 32), twoCores().times(16), 6 * time.Hour,
-			"32 px, cifar, width 1, 64 of 2048, bf16"},
+			"32 px, cifar, width 1, 512 of 4096, bf16"},
 		{"CIFAR without a budget", squares(50000, 32), twoCores(), 0,
-			"32 px, cifar, width 0.5, 64 of 2048, fp32"},
+			"32 px, cifar, width 0.5, 512 of 2048, fp32"},
 		{"clip art in three minutes", clipArt(8121), twoCores(), 3 * time.Minute,
-			"64 px, strided, width 0.25, 16 of 128, bf16"},
+			"64 px, strided, width 0.25, 64 of 128, bf16"},
 		{"clip art in ten minutes", clipArt(8121), twoCores(), 10 * time.Minute,
-			"64 px, strided, width 0.25, 64 of 512, bf16"},
+			"64 px, strided, width 0.25, 256 of 512, bf16"},
 		{"clip art in a day", clipArt(8121), twoCores(), 24 * time.Hour,
-			"128 px, imagenet, width 1, 64 of 2048, bf16"},
+			"128 px, imagenet, width 1, 256 of 2048, bf16"},
 		{"photos, read slowly", photos(500), twoCores().reading(0.15), 2 * time.Hour,
 			"128 px, imagenet, width 1, 16 of 128, bf16"},
 		{"photos without a budget", photos(500), twoCores(), 0,
@@ -137,21 +137,21 @@ func TestChoices(t *testing.T) {
 		{"three pictures", clipArt(3), twoCores(), time.Minute,
 			"96 px, imagenet, width 0.5, 2 of 1, bf16, few"},
 		{"two million pictures", clipArt(2_000_000), twoCores(), 10 * time.Minute,
-			"64 px, strided, width 0.25, 64 of 512, bf16"},
+			"64 px, strided, width 0.25, 256 of 512, bf16"},
 		{"two million photos, read slowly", photos(2_000_000), twoCores().reading(0.15), 10 * time.Minute,
 			"128 px, imagenet, width 1, 16 of 32, bf16"},
 		{"digits of 28 pixels", squares(60000, 28), twoCores(), 10 * time.Minute,
-			"28 px, cifar, width 0.5, 64 of 1024, bf16"},
+			"28 px, cifar, width 0.5, 256 of 1024, bf16"},
 		{"pictures of 48 pixels", squares(10000, 48), twoCores(), 10 * time.Minute,
-			"48 px, cifar, width 0.25, 64 of 1024, bf16"},
+			"48 px, cifar, width 0.25, 512 of 1024, bf16"},
 		{"pictures of 64 pixels, in a day", squares(100000, 64), twoCores(), 24 * time.Hour,
-			"64 px, strided, width 0.5, 64 of 2048, bf16"},
+			"64 px, strided, width 0.5, 512 of 4096, bf16"},
 		{"where bf16 is emulated", squares(50000, 32), twoCores().emulating(), 10 * time.Minute,
-			"32 px, cifar, width 0.25, 64 of 2048, fp32"},
+			"32 px, cifar, width 0.25, 512 of 2048, fp32"},
 		{"where there is little memory", squares(50000, 32), twoCores().cramped(), 10 * time.Minute,
 			"32 px, cifar, width 0.25, 64 of 2048, bf16"},
 		{"five thousand drawings, a minute", squares(5000, 32), twoCores(), time.Minute,
-			"32 px, cifar, width 0.25, 32 of 128, bf16"},
+			"32 px, cifar, width 0.25, 64 of 256, bf16"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,8 +181,8 @@ func sound(t *testing.T, choice *Choice, f Facts) {
 	if r.Queue >= f.Images || r.Batch > f.Images || r.BNSplits != 1 {
 		t.Errorf("a queue of %d, batches of %d, bn_splits %d for %d pictures", r.Queue, r.Batch, r.BNSplits, f.Images)
 	}
-	if r.Dictionary != "batch" || r.Loss != "dcl" || len(r.Views.TrainSizes) != 3 && r.Views.Size > 20 || r.Views.Count() != 4 {
-		t.Errorf("%s with %s, %d views of %v", r.Loss, r.Dictionary, r.Views.Count(), r.Views.Sizes())
+	if r.Optimizer != "muon" || r.Dictionary != "batch" || r.Loss != "dcl" || len(r.Views.TrainSizes) != 3 && r.Views.Size > 20 || r.Views.Count() != 4 {
+		t.Errorf("%s with %s by %s, %d views of %v", r.Loss, r.Dictionary, r.Optimizer, r.Views.Count(), r.Views.Sizes())
 	}
 	if r.Momentum < 0.9 || r.Momentum > 0.999 || float64(r.Warmup) > float64(r.Epochs)/10 {
 		t.Errorf("m %v, %v epochs of warm-up in %v", r.Momentum, r.Warmup, r.Epochs)
@@ -223,7 +223,7 @@ func inTime(t *testing.T, choice *Choice, on *computer, f Facts, budget time.Dur
 func TestFixed(t *testing.T) {
 	t.Parallel()
 	for setting, holds := range map[string]func(r moco.Recipe) bool{
-		"batch=256":       func(r moco.Recipe) bool { return r.Batch == 256 && r.Queue%256 == 0 && r.LR > 0.06 },
+		"batch=256":       func(r moco.Recipe) bool { return r.Batch == 256 && r.Queue%256 == 0 && r.LR == 0.06 },
 		"batch=512":       func(r moco.Recipe) bool { return r.Batch == 512 && r.Epochs > 5 },
 		"encoder.width=1": func(r moco.Recipe) bool { return r.Encoder.Width == 1 && r.Epochs < 5 },
 		"precision=fp32":  func(r moco.Recipe) bool { return r.Precision == "fp32" },
@@ -233,8 +233,10 @@ func TestFixed(t *testing.T) {
 		"views.size=24":   func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{12, 12, 16}) },
 		"dictionary=bank": func(r moco.Recipe) bool { return r.Dictionary == "bank" && !r.MaskSameImage },
 		"dictionary=queue": func(r moco.Recipe) bool {
-			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.Largest() == 24
+			return r.Loss == "info_nce" && r.ShuffleBN && r.MaskSameImage && r.Views.Largest() == 24 && r.Optimizer == "sgd"
 		},
+		"optimizer=sgd":         func(r moco.Recipe) bool { return r.Dictionary == "batch" && r.Batch == 64 && r.LR == 0.06 },
+		"optimizer=adamw":       func(r moco.Recipe) bool { return r.Dictionary == "batch" && r.Batch == 64 && r.LR == 0.001 },
 		"symmetric=true":        func(r moco.Recipe) bool { return r.Dictionary == "queue" && r.Symmetric },
 		"views.train_sizes=[8]": func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{8}) },
 		"views.train_sizes=[]":  func(r moco.Recipe) bool { return slices.Equal(r.Views.Sizes(), []int{32}) },
@@ -269,8 +271,8 @@ func TestFixed(t *testing.T) {
 func TestLengthWithoutBudget(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{
-		"epochs=2.5": "2.5 epochs, 1,953 steps: about 11m on an ordinary machine with 2 processors (nothing was measured)",
-		"epochs=50":  "50 epochs, 39,050 steps: about 3h33m on an ordinary machine with 2 processors (nothing was measured)",
+		"epochs=2.5": "2.5 epochs, 975 steps: about 11m on an ordinary machine with 2 processors (nothing was measured)",
+		"epochs=50":  "50 epochs, 4,850 steps: about 3h31m on an ordinary machine with 2 processors (nothing was measured)",
 		"batch=64":   "14 epochs, 10,934 steps: about 1h on an ordinary machine with 2 processors (nothing was measured)",
 	} {
 		p := plannerFor(squares(50000, 32), twoCores(), 0, setting)
@@ -284,27 +286,34 @@ func TestLengthWithoutBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetsRecipe: the commands of docs/results.md's table of budgets have the same recipes on any
+// TestBudgetsRecipe: the commands of docs/results.md's tables of budgets have the same recipes on any
 // machine.
 func TestBudgetsRecipe(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
-		epochs, width string
-		warmup        float64
-	}{{"7.4", "0.5", 0.37}, {"46", "0.5", 1}, {"64.5", "0.75", 1}} {
-		name := row.epochs + " epochs at width " + row.width
+		epochs, width, optimizer string
+		batch                    int
+		rate, warmup             float64
+	}{
+		{"41", "0.5", "muon", 512, 0.085, 1},
+		{"7.4", "0.5", "sgd", 64, 0.06, 0.37}, {"46", "0.5", "sgd", 64, 0.06, 1}, {"64.5", "0.75", "sgd", 64, 0.06, 1},
+	} {
+		name := row.epochs + " epochs at width " + row.width + " by " + row.optimizer
 		on := func(speed float64) moco.Recipe {
-			p := plannerFor(squares(50000, 32), twoCores().times(speed), 0,
-				"epochs="+row.epochs, "encoder.width="+row.width, "precision=bf16")
-			choice, err := p.choose(context.Background())
+			settings := []string{"epochs=" + row.epochs, "encoder.width=" + row.width, "precision=bf16"}
+			if row.optimizer != "muon" {
+				settings = append(settings, "optimizer="+row.optimizer)
+			}
+			choice, err := plannerFor(squares(50000, 32), twoCores().times(speed), 0, settings...).choose(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
 			return choice.Recipe
 		}
 		r := on(1)
-		if r.Encoder.Arch != "resnet10" || r.Batch != 64 || r.LR != 0.06 || r.WeightDecay != 1e-3 || r.Warmup != row.warmup ||
-			r.Temperature != 0.1 || !slices.Equal(r.Views.Sizes(), []int{16, 20, 24}) || r.Views.Count() != 4 {
+		if r.Encoder.Arch != "resnet10" || r.Optimizer != row.optimizer || r.Batch != row.batch || r.LR != row.rate ||
+			r.WeightDecay != 1e-3 || r.Warmup != row.warmup || r.Temperature != 0.1 ||
+			!slices.Equal(r.Views.Sizes(), []int{16, 20, 24}) || r.Views.Count() != 4 {
 			t.Errorf("%s: it is not the recipe of the table:\n%s", name, recipe.Write(r))
 		}
 		for _, speed := range []float64{0.1, 10, 100} {

@@ -29,7 +29,7 @@ func TestChosenRecipe(t *testing.T) {
 			}
 			config := filepath.Join(first, "config.yaml")
 			before := read(t, config)
-			for _, line := range []string{"queue: 16\n", "batch: 8\n", "bn_splits: 1\n", "  stem: cifar\n", "  size: 8\n"} {
+			for _, line := range []string{"queue: 16\n", "batch: 8\n", "bn_splits: 1\n", "optimizer: muon\n", "  stem: cifar\n", "  size: 8\n"} {
 				if !strings.Contains(before, line) {
 					t.Errorf("config.yaml has no %q:\n%s", line, before)
 				}
@@ -45,6 +45,13 @@ func TestChosenRecipe(t *testing.T) {
 			}
 			if read(t, filepath.Join(first, "encoder.safetensors")) != read(t, filepath.Join(again, "encoder.safetensors")) {
 				t.Error("the recorded recipe gives another encoder")
+			}
+			on := filepath.Join(dir, "on")
+			if code, out, errs := command(chosen(on, append(budget, "--steps", "1", "--init", first)...)...); code != 0 {
+				t.Fatalf("--init: exit %d\n%s%s", code, out, errs)
+			}
+			if config := read(t, filepath.Join(on, "config.yaml")); !strings.Contains(config, "optimizer: sgd\n") {
+				t.Errorf("what the encoder knows would be forgotten by large steps:\n%s", config)
 			}
 		})
 	}
