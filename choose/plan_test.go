@@ -295,7 +295,7 @@ func TestBudgetsRecipe(t *testing.T) {
 		batch                    int
 		rate, warmup             float64
 	}{
-		{"41", "0.5", "muon", 512, 0.085, 1},
+		{"5.59", "0.5", "muon", 512, 0.085, 0.28}, {"41", "0.5", "muon", 512, 0.085, 1},
 		{"7.4", "0.5", "sgd", 64, 0.06, 0.37}, {"46", "0.5", "sgd", 64, 0.06, 1}, {"64.5", "0.75", "sgd", 64, 0.06, 1},
 	} {
 		name := row.epochs + " epochs at width " + row.width + " by " + row.optimizer
