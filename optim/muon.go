@@ -14,10 +14,11 @@ import "moco/graph"
 // The filters of a convolution are the rows of a matrix. A step is rate times as long as the
 // parameter, and changes its direction alone, as in Jordan's rule for CIFAR-10, where filters are
 // brought to one norm before each step. Batch norm behind them makes their length meaningless, and a
-// weight decay would only set it; left free, it would double every few hundred steps until it
-// overflows, since a step stands about square to the parameter. Parameters that are no matrices
-// (Update.Decays is false, or they have one axis) are trained by SGD with the same momentum and rate,
-// and WeightDecay. v is the variable "sgd.NAME".
+// weight decay would only set it. Left free it overflows: steps that follow each other point much the
+// same way, and a thousand of them made filters up to ten million times as long (docs/results.md, "Muon").
+//
+// Parameters that are no matrices (Update.Decays is false, or they have one axis) are trained by SGD
+// with the same momentum and rate, and WeightDecay. v is the variable "sgd.NAME".
 type Muon struct {
 	Momentum, WeightDecay float64
 }

@@ -91,10 +91,8 @@ func (a *app) choose(ctx context.Context, o *pretrain.Options, c *choosing) erro
 }
 
 // goOnFrom makes the recipe one that can start from a trained encoder: with its backbone and views,
-// and its head if that was not made for classes. SGD's steps are as long as the gradient, where
-// Muon's, each a part of the weights, would soon leave nothing of what the encoder knows.
+// and its head if that was not made for classes.
 func goOnFrom(r *moco.Recipe, start *encoder.Encoder) {
-	r.Optimizer = "sgd"
 	was := start.Recipe
 	if start.Classifier() || was.Encoder.Head == "none" {
 		r.Encoder = was.Encoder.WithHeadOf(r.Encoder)
