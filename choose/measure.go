@@ -13,9 +13,9 @@ import (
 
 // Shares of a budget that measuring may take, and their bounds.
 const (
-	readingShare, mostReading   = 0.04, time.Minute      // reading pictures, with the first size of views
-	anotherShare, mostAnother   = 0.01, 10 * time.Second // any further size
-	steppingShare, mostStepping = 0.01, 10 * time.Second // steps of one recipe, with their views
+	readingShare, mostReading   = 0.02, time.Minute       // reading pictures, with the first size of views
+	anotherShare, mostAnother   = 0.005, 10 * time.Second // any further size
+	steppingShare, mostStepping = 0.004, 10 * time.Second // steps of one recipe and size, with their views
 
 	enoughSteps = 50 // of one recipe have a mean that will do
 )
