@@ -11,7 +11,7 @@ import (
 type Pace struct {
 	Start float64 `json:"start"` // once: making the step ready, and the first one's buffers
 	Step  float64 `json:"step"`  // a step without its views
-	First float64 `json:"first"` // an image when it is read for the first time, with its two views
+	First float64 `json:"first"` // an image when it is read for the first time, with its views
 	Again float64 `json:"again"` // an image in later epochs
 	Save  float64 `json:"save"`  // a checkpoint
 }
