@@ -174,7 +174,7 @@ func sameCost(a, b *moco.Recipe) bool {
 // worth tells whether a rung is worth its cost with a number of views.
 func (p *planner) worth(r rung, views float64, lowest *candidate) bool {
 	most := p.mostEpochs() * float64(p.facts.Images*lowest.recipe.Views.Count())
-	return min(views, most) >= r.enough(p.facts.Images) || views >= cheap*lowest.views
+	return min(views, most) >= r.enough(p.facts.Images, lowest.recipe.Optimizer) || views >= cheap*lowest.views
 }
 
 // first is the lowest rung, in the faster precision where that is measured.

@@ -266,6 +266,33 @@ func TestFixed(t *testing.T) {
 	}
 }
 
+// TestWidthGoesWithOptimizer: Muon learns more of each view, and takes a wider encoder earlier than
+// others.
+func TestWidthGoesWithOptimizer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		budget  time.Duration
+		setting string
+		want    float64
+	}{
+		{time.Hour, "seed=1", 0.75},
+		{time.Hour, "optimizer=muon", 0.75},
+		{time.Hour, "optimizer=sgd", 0.5},
+		{time.Hour, "optimizer=adamw", 0.5},
+		{time.Hour, "dictionary=queue", 0.5},
+		{6 * time.Hour, "optimizer=muon", 1},
+		{6 * time.Hour, "optimizer=sgd", 0.75},
+	} {
+		choice, err := plannerFor(squares(50000, 32), twoCores(), c.budget, c.setting).choose(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := choice.Recipe.Encoder.Width; got != c.want {
+			t.Errorf("%s in %v: width %v, want %v\n%s", c.setting, c.budget, got, c.want, strings.Join(choice.Reasons, "\n"))
+		}
+	}
+}
+
 // TestLengthWithoutBudget: a length that the user has fixed is told with its time, not with the hour
 // that is chosen for.
 func TestLengthWithoutBudget(t *testing.T) {
