@@ -578,8 +578,11 @@ func (r *reference) gradient(t *testing.T, m machine, recipe *Recipe, name strin
 	}
 	x := m.read(t, "sgd."+name) // ratio * (gradient + decay * parameter)
 	ratio, decay := 1.0, recipe.WeightDecay
-	if recipe.Optimizer == "lars" {
+	switch {
+	case recipe.Optimizer == "lars":
 		ratio, decay = trust(recipe, name, start, r.Steps[0].Grad[name].Norm)
+	case recipe.Optimizer == "muon" && !oneAxis(recipe, name):
+		decay = 0
 	}
 	for j := range x {
 		x[j] = x[j]/ratio - decay*start[j]
@@ -589,9 +592,7 @@ func (r *reference) gradient(t *testing.T, m machine, recipe *Recipe, name strin
 
 // trust is LARS's ratio for a parameter, and its weight decay. Those with one axis have none of both.
 func trust(recipe *Recipe, name string, start []float64, gradient float64) (ratio, decay float64) {
-	all := learned(recipe)
-	i := slices.IndexFunc(all, func(p nn.Parameter) bool { return p.Name == name })
-	if len(all[i].Shape) == 1 {
+	if oneAxis(recipe, name) {
 		return 1, 0
 	}
 	var square float64
@@ -600,6 +601,13 @@ func trust(recipe *Recipe, name string, start []float64, gradient float64) (rati
 	}
 	norm := math.Sqrt(square)
 	return 0.001 * norm / (gradient + recipe.WeightDecay*norm), recipe.WeightDecay
+}
+
+// oneAxis tells whether a parameter is no matrix: a bias, or a weight of a norm.
+func oneAxis(recipe *Recipe, name string) bool {
+	all := learned(recipe)
+	i := slices.IndexFunc(all, func(p nn.Parameter) bool { return p.Name == name })
+	return len(all[i].Shape) == 1
 }
 
 // inputs is what a step is given beside its rate.
