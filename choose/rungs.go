@@ -34,7 +34,7 @@ func rungs(f Facts) []rung {
 		return []rung{{size, "resnet10", "cifar", 0.25, 0, 0}, {size, "resnet10", "cifar", 0.5, 6e5, 6e5},
 			{size, "resnet10", "cifar", 0.75, 6e6, 1.5e6}, {size, "resnet10", "cifar", 1, 16e6, 3e6}}
 	}
-	// Nobody has measured these with Muon.
+	// Nobody has compared these with Muon.
 	all := []rung{{64, "resnet10", "strided", 0.25, 0, 0}, {64, "resnet10", "strided", 0.5, 8e5, 8e5},
 		{96, "resnet18", "imagenet", 0.5, 4e6, 4e6}, {96, "resnet18", "imagenet", 1, 12e6, 12e6},
 		{128, "resnet18", "imagenet", 1, 24e6, 24e6}}
@@ -46,8 +46,8 @@ func rungs(f Facts) []rung {
 	return all
 }
 
-// enough is the number of views at which a rung is worth its cost on a set: few pictures are known
-// by heart before.
+// enough is the number of views at which a rung is worth its cost on a set, with an optimizer: few
+// pictures are known by heart before.
 func (r rung) enough(images int, optimizer string) float64 {
 	views := r.views
 	if optimizer == "muon" {
